@@ -1,0 +1,160 @@
+"""The `undertow` command. Imports Ray only to run a study, so that the rest starts at once."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.errors import InputError, UndertowError
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from jobs.run import Outcome
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers.")
+console = Console()
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
+Root = Annotated[str, typer.Option(help="Folder that holds all artifacts.")]
+Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
+
+
+@app.command()
+def plan(study: StudyFile, root: Root = "runs", set_: Overrides = []) -> None:  # noqa: B006
+    """Show the steps of a study: what is done, what is left, and what it will take."""
+    from pipeline import forecast, settings
+    from pipeline.plan import plan as steps_of
+
+    loaded = settings.load(study, set_)
+    steps = steps_of(loaded)
+    rows = forecast.forecast(loaded, steps, Store(root))
+    table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
+    for name in ("stage", "steps", "done", "left", "tokens left, at most", "seconds of work left"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for row in rows:
+        seconds = "no rate measured yet" if row.seconds is None else f"{row.seconds:,.0f}"
+        table.add_row(row.kind, str(row.steps), str(row.done), str(row.steps - row.done), f"{row.tokens:,}", seconds)
+    console.print(table)
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    root: Root = "runs",
+    set_: Overrides = [],  # noqa: B006
+    address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto"; this machine when left out.')] = None,
+) -> None:
+    """Make everything of a study that is not made yet; run it again to go on after a stop."""
+    from jobs.closing import close
+    from pipeline import settings
+
+    loaded = settings.load(study, set_)
+    store = Store(root)
+    store.require_writable()
+    from jobs.run import run as run_study
+
+    outcome: Outcome = run_study(loaded, store, address)
+    close(console, store, outcome)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+@app.command()
+def status(root: Annotated[str, typer.Argument(help="Folder that holds all artifacts.")] = "runs") -> None:
+    """Show where every study under a root stands. Needs no Ray; works from any shell."""
+    from jobs.closing import show_status
+
+    show_status(console, _existing(root))
+
+
+@app.command()
+def report(
+    artifact: Annotated[Path, typer.Argument(help="A report artifact, such as runs/report/quickstart-….")],
+    out: Annotated[Path, typer.Option(help="Folder for the page and the pictures.")] = Path("report"),
+) -> None:
+    """Render a report again from what is stored."""
+    from pipeline.artifact import require
+    from pipeline.errors import ArtifactError
+    from pipeline.stages import conclusion
+    from pipeline.stages.report import render
+
+    store, path = _located(artifact)
+    manifest = require(store, path)
+    if manifest.kind != "report":
+        raise ArtifactError(f"{artifact} is a {manifest.kind}, not a report")
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in render(
+        conclusion.content(store, manifest.settings["study"], manifest.input("transfer"))
+    ).items():
+        (out / name).write_bytes(content)
+    console.print(f"{out / 'report.html'}", highlight=False)
+
+
+@app.command()
+def show(
+    artifact: Annotated[Path, typer.Argument(help="Any artifact, such as runs/corpus/….")],
+    rows: Annotated[int, typer.Option(min=0, help="Rows to show of each table.")] = 3,
+) -> None:
+    """Show one artifact: its manifest, its inputs and a few rows."""
+    from jobs.closing import show_artifact
+    from pipeline.artifact import require
+
+    store, path = _located(artifact)
+    show_artifact(console, store, require(store, path), rows)
+
+
+@app.command()
+def check(
+    channel: Annotated[str, typer.Argument(help="Whose accept rule: numbers.")],
+    file: Annotated[Path, typer.Argument(help='JSONL or Parquet with a column "completion".')],
+) -> None:
+    """Put a channel's accept rule to a file: one JSON line a row, in order."""
+    from pipeline.channels import CHANNELS
+    from pipeline.tables import batches
+
+    if channel not in CHANNELS:
+        raise InputError(f"unknown channel {channel}; there is {', '.join(CHANNELS)}")
+    rule = CHANNELS[channel]()
+    for completions in batches(file, "completion"):
+        for reasons in rule.reasons(completions).to_pylist():
+            sys.stdout.write(json.dumps({"accepted": not reasons, "reasons": reasons}) + "\n")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a study file, for editors."""
+    from pipeline.study import Study
+
+    sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
+
+
+def _existing(root: str) -> Store:
+    store = Store(root)
+    if not store.root.is_dir():
+        raise InputError(f"there is no folder {root}; name the --root of a run")
+    return store
+
+
+def _located(artifact: Path) -> tuple[Store, str]:
+    """The store that an artifact's folder lies in, and its path there."""
+    folder = artifact.absolute()
+    if not (folder / "manifest.json").is_file():
+        raise InputError(f"{artifact} is no finished artifact: it has no manifest.json")
+    return Store(folder.parent.parent), f"{folder.parent.name}/{folder.name}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    try:
+        app(arguments)
+    except UndertowError as error:
+        Console(stderr=True).print(Text(str(error)), style="red", soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

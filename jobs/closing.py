@@ -1,0 +1,85 @@
+"""What the command prints about artifacts and runs: the closing table, the status, one artifact."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.run import Outcome
+from pipeline import artifact, status
+from pipeline.plan import KINDS
+from pipeline.stages.conclusion import CELLS
+from pipeline.stages.report import matrix_table
+from pipeline.store import Store
+
+
+def close(console: Console, store: Store, outcome: Outcome) -> None:
+    """The matrix, what became of the steps, and where the report lies."""
+    made = outcome.done - outcome.done_before
+    for step in outcome.steps:
+        if step.kind == "transfer" and step.path in outcome.done:
+            console.print(matrix_table(artifact.read_table(store, artifact.require(store, step.path), CELLS)))
+    table = Table("stage", "steps", "done before", "made now", "failed", "blocked")
+    for kind in KINDS:
+        paths = {step.path for step in outcome.steps if step.kind == kind}
+        counts = (paths, paths & outcome.done_before, paths & made, paths & outcome.failed.keys(), paths & outcome.blocked.keys())
+        table.add_row(kind, *(str(len(count)) for count in counts))
+    console.print(table)
+    logs = status.folder(outcome.name, outcome.steps)
+    for path, why in outcome.failed.items():
+        console.print(Text(f"{path} failed: {why}", "red"), soft_wrap=True)
+        blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
+        console.print(f"  blocks {_counted(blocked)}; its log: {store.root / logs / 'logs' / path}.log", soft_wrap=True)
+    if not made and outcome.complete:
+        console.print("Nothing to do: every step of this study is done.")
+    for step in outcome.steps:
+        if step.kind == "report" and step.path in outcome.done:
+            console.print(f"report: {store.root / step.path / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
+
+
+def show_status(console: Console, store: Store) -> None:
+    """Every study under a root: what is done, what runs, what failed, how fast, how long still."""
+    notes = status.read(store)
+    if not notes:
+        console.print(f"no study has run under {store.root}")
+    for note in notes:
+        finished = status.done(store, note)
+        state = status.state(note, finished)
+        table = Table("stage", "done", "of", "running", "failed", "a minute", title=Text(f"{note.study}: {state}"))
+        minutes = max(note.beat - note.started, 1e-9) / 60
+        for kind, paths in note.steps.items():
+            running = sum(path.startswith(f"{kind}/") for path in note.running) if state == "running" else 0
+            failed = sum(path.startswith(f"{kind}/") for path in note.failed)
+            rate = (finished[kind] - note.done_at_start.get(kind, 0)) / minutes
+            table.add_row(kind, str(finished[kind]), str(len(paths)), str(running), str(failed), f"{rate:.1f}")
+        console.print(table)
+        for name, (members, busy, waiting) in note.pools.items() if state == "running" else ():
+            console.print(f"  {name}: {members} up, {busy} units at work, {waiting} waiting", highlight=False)
+        for path, why in note.failed.items():
+            console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
+        if state == "running":
+            left = status.eta_seconds(note, finished)
+            console.print("  ETA: " + ("not known before every stage has finished a step" if left is None else f"{left / 60:.0f} min"))
+
+
+def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, rows: int) -> None:
+    """The manifest of one artifact, its inputs, and the first rows of its tables."""
+    console.print(Text(f"{manifest.kind} {Path(manifest.path).name}", "bold"))
+    console.print_json(data={"settings": manifest.settings, "results": manifest.results, "produced": manifest.produced})
+    inputs = Table("input", "artifact", "manifest SHA-256", title="inputs")
+    for role, source in manifest.inputs.items():
+        inputs.add_row(Text(role), Text(source["path"]), source["manifest"][:16])
+    files = Table("file", "bytes", "rows", "SHA-256", title="files")
+    for file in manifest.files:
+        files.add_row(Text(file.path), f"{file.bytes:,}", "" if file.rows is None else f"{file.rows:,}", file.sha256[:16])
+    console.print(inputs, files)
+    for file in manifest.files:
+        if file.rows is not None and rows:
+            for row in artifact.read_table(store, manifest, file.path).slice(0, rows).to_pylist():
+                console.print(Text(f"{file.path}: {row}"), soft_wrap=True)

@@ -1,0 +1,162 @@
+"""The processes that do the work: actors that hold an engine, and groups of training workers.
+
+A member runs `function(store, tool, *args)`, where the tool is the engine or the trainer that it
+keeps from one unit of work to the next.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from pipeline.engines import open_engine
+from pipeline.errors import StepError, UndertowError
+from pipeline.store import Store
+from pipeline.study import Engines, Training
+from pipeline.trainers import MODEL, open_trainer
+
+Unit = tuple[Callable[..., Any], tuple[Any, ...]]
+RESTARTS = 3  # of a member whose process died, before its unit counts as failed
+logger = logging.getLogger(__name__)
+
+
+class EngineMember:
+    """One engine on the weights of one artifact; serves every adapter and system prompt on top of them."""
+
+    def __init__(self, root: str, weights: str, kind: str, engines: Engines, adapter_rank: int) -> None:
+        logging.basicConfig(level=logging.INFO)
+        self._store = Store(root)
+        self._engine = open_engine(
+            kind,
+            self._store.local(f"{weights}/{MODEL}"),
+            memory_gib=engines.memory_gib,
+            adapter_rank=adapter_rank,
+        )
+
+    def work(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(self._store, self._engine, *args)
+        except UndertowError:
+            raise
+        except Exception:
+            if self._engine.alive():
+                raise
+            # Ray would retry the next unit on this corpse; a process that ends, it restarts.
+            logger.exception("the engine died")
+            os._exit(1)
+
+
+class ScriptedTrainerMember:
+    """The scripted trainer needs no worker group."""
+
+    def __init__(self, root: str) -> None:
+        self._store = Store(root)
+        self._trainer = open_trainer("scripted", zero_stage=0, micro_batch=1)
+
+    def work(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(self._store, self._trainer, *args)
+
+
+class TrainerMember:
+    """A Ray Train worker group that trains one model after the other.
+
+    The group's workers fetch units from this actor (`take`) and hand back outcomes (`give`), so that
+    imports, process group and DeepSpeed's start are paid once a group and not once a model.
+    """
+
+    def __init__(self, root: str, training: Training, name: str) -> None:
+        self._todo: asyncio.Queue[tuple[int, Unit] | None] = asyncio.Queue()
+        self._taken: tuple[int, Unit] | None = None
+        self._outcomes: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count()
+        self._loop = asyncio.get_event_loop()
+        self._dead: StepError | None = None
+        handle = ray.get_runtime_context().current_actor
+        threading.Thread(target=self._fit, args=(root, training, name, handle), daemon=True).start()
+
+    async def work(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self._dead:
+            raise self._dead
+        number = next(self._numbers)
+        self._outcomes[number] = self._loop.create_future()
+        await self._todo.put((number, (function, args)))
+        return await self._outcomes[number]
+
+    async def take(self) -> tuple[int, Unit] | None:
+        """The next unit; the last one again where its workers died before they gave an outcome."""
+        if self._taken is None:
+            self._taken = await self._todo.get()
+        return self._taken
+
+    async def give(self, number: int, result: Any, error: BaseException | None) -> None:
+        self._taken = None
+        outcome = self._outcomes.pop(number)
+        if error is None:
+            outcome.set_result(result)
+        else:
+            outcome.set_exception(error)
+
+    async def close(self) -> None:
+        await self._todo.put(None)
+
+    def _fit(self, root: str, training: Training, name: str, handle: Any) -> None:
+        import tempfile
+
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        scaling = ScalingConfig(
+            num_workers=training.workers,
+            use_gpu=training.gpus > 0,
+            resources_per_worker={"CPU": training.cpus} | ({"GPU": training.gpus} if training.gpus else {}),
+        )
+        try:
+            with tempfile.TemporaryDirectory(prefix="undertow-train-") as storage:
+                TorchTrainer(
+                    train_units,
+                    train_loop_config={"desk": handle, "root": root, "training": training},
+                    scaling_config=scaling,
+                    torch_config=TorchConfig(backend="nccl" if training.gpus else "gloo"),
+                    run_config=RunConfig(
+                        name=name, storage_path=storage, failure_config=FailureConfig(max_failures=RESTARTS)
+                    ),
+                ).fit()
+        except Exception as error:
+            logger.exception("the worker group %s ended", name)
+            self._loop.call_soon_threadsafe(self._fail, StepError(f"the worker group {name} ended: {error}"))
+
+    def _fail(self, error: StepError) -> None:
+        self._dead = error
+        for outcome in self._outcomes.values():
+            outcome.set_exception(error)
+        self._outcomes.clear()
+
+
+def train_units(config: dict[str, Any]) -> None:
+    """What every worker of a group runs: take a unit, do it together, give the outcome, until there is none."""
+    import torch.distributed as dist
+
+    logging.basicConfig(level=logging.INFO)
+    training: Training = config["training"]
+    store = Store(config["root"])
+    trainer = open_trainer("deepspeed", zero_stage=training.zero_stage, micro_batch=training.micro_batch)
+    first = dist.get_rank() == 0
+    while True:
+        box = [ray.get(config["desk"].take.remote()) if first else None]
+        dist.broadcast_object_list(box, src=0)
+        if box[0] is None:
+            return
+        number, (function, args) = box[0]
+        result, error = None, None
+        try:
+            result = function(store, trainer, *args)
+        except Exception as raised:
+            logger.exception("a unit failed")
+            error = raised if isinstance(raised, UndertowError) else StepError(f"{type(raised).__name__}: {raised}")
+        if first:
+            ray.get(config["desk"].give.remote(number, result, error))

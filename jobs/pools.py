@@ -1,0 +1,157 @@
+"""Who works when: pools of members that share the cluster's CPUs and GPUs.
+
+A pool grows while it has work and the cluster has room, and gives its members back when it has none
+and another pool waits. Nothing with work is ever stopped, so on a small machine the stages take turns,
+and on a large one they overlap.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+LINGER_SECONDS = 1.0  # a member that is idle for less may be about to get the next step's work
+
+
+@dataclass(frozen=True)
+class Cost:
+    cpus: float
+    gpus: float
+
+    def fits(self, free: "Cost") -> bool:
+        return self.cpus <= free.cpus + 1e-9 and self.gpus <= free.gpus + 1e-9
+
+
+@dataclass(eq=False)
+class Member:
+    """actor: has .work(function, *args). idle_since: monotonic seconds."""
+
+    actor: Any
+    busy: int = 0
+    idle_since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(eq=False)
+class Pool:
+    """start() makes an actor, stop(actor) ends it; depth: units that a member works on at once."""
+
+    name: str
+    cost: Cost
+    limit: int
+    depth: int
+    start: Callable[[], Any]
+    stop: Callable[[Any], None]
+    waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = field(default_factory=deque)
+    members: list[Member] = field(default_factory=list)
+
+    def idle(self, now: float) -> list[Member]:
+        if self.waiting:
+            return []
+        return [m for m in self.members if not m.busy and now - m.idle_since >= LINGER_SECONDS]
+
+
+class Pools:
+    """All pools of a run, and the one place that decides who gets the next free CPU."""
+
+    def __init__(self, total: Cost) -> None:
+        self._total = total
+        self._pools: dict[str, Pool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def pool(self, name: str, make: Callable[[], Pool]) -> Pool:
+        if name not in self._pools:
+            self._pools[name] = make()
+        return self._pools[name]
+
+    async def run(self, pool: Pool, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of function(store, tool, *args), run by a member of the pool."""
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        pool.waiting.append(((function, *args), outcome))
+        self._dispatch()
+        return await outcome
+
+    async def tend(self) -> None:
+        """Give members back as they fall idle; runs beside the steps until cancelled."""
+        while True:
+            await asyncio.sleep(LINGER_SECONDS)
+            self._dispatch()
+
+    def queued(self) -> dict[str, tuple[int, int, int]]:
+        """Pool name -> (members, units at work, units waiting)."""
+        return {
+            pool.name: (len(pool.members), sum(m.busy for m in pool.members), len(pool.waiting))
+            for pool in self._pools.values()
+        }
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            for member in pool.members:
+                pool.stop(member.actor)
+            pool.members.clear()
+
+    def _dispatch(self) -> None:
+        for pool in self._pools.values():
+            self._hand_out(pool)
+            while pool.waiting and len(pool.members) < pool.limit and self._make_room(pool.cost):
+                pool.members.append(Member(pool.start()))
+                self._hand_out(pool)
+
+    def _hand_out(self, pool: Pool) -> None:
+        while pool.waiting and pool.members:
+            member = min(pool.members, key=lambda m: m.busy)
+            if member.busy >= pool.depth:
+                return
+            unit, outcome = pool.waiting.popleft()
+            member.busy += 1
+            task = asyncio.get_running_loop().create_task(self._await(pool, member, unit, outcome))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _await(
+        self, pool: Pool, member: Member, unit: tuple[Any, ...], outcome: asyncio.Future[Any]
+    ) -> None:
+        try:
+            result = await member.actor.work.remote(*unit)
+        except ray.exceptions.ActorDiedError as error:
+            if member in pool.members:
+                pool.members.remove(member)
+            _settle(outcome, error=error)
+        except Exception as error:
+            _settle(outcome, error=error)
+        else:
+            _settle(outcome, result=result)
+        finally:
+            member.busy -= 1
+            member.idle_since = time.monotonic()
+            self._dispatch()
+
+    def _make_room(self, cost: Cost) -> bool:
+        """Whether a member of that cost fits now, after idle members of other pools have been given back."""
+        now = time.monotonic()
+        for pool in self._pools.values():
+            for member in pool.idle(now):
+                if cost.fits(self._free()):
+                    return True
+                pool.members.remove(member)
+                pool.stop(member.actor)
+        return cost.fits(self._free())
+
+    def _free(self) -> Cost:
+        used = [(pool.cost, len(pool.members)) for pool in self._pools.values()]
+        return Cost(
+            self._total.cpus - sum(cost.cpus * count for cost, count in used),
+            self._total.gpus - sum(cost.gpus * count for cost, count in used),
+        )
+
+
+def _settle(outcome: "asyncio.Future[Any]", result: Any = None, error: BaseException | None = None) -> None:
+    if outcome.cancelled():
+        return
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)

@@ -1,0 +1,156 @@
+"""How each kind of step is made of units of work, and which pool does them. No arithmetic, no science."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ray
+
+from jobs.members import EngineMember, ScriptedTrainerMember, TrainerMember
+from jobs.pools import Cost, Pool, Pools
+from pipeline import artifact
+from pipeline.artifact import Json
+from pipeline.plan import Step
+from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
+from pipeline.stages.speaker import speaker
+from pipeline.store import Store
+from pipeline.study import Study
+
+LIGHT_AT_ONCE = 4  # corpora, matrices and reports made at a time; they hold no CPU of the pools
+
+
+class Steps:
+    """Makes the steps of one study; `make` is the only door."""
+
+    def __init__(self, study: Study, store: Store, pools: Pools) -> None:
+        self._study = study
+        self._store = store
+        self._pools = pools
+        self._light = asyncio.Semaphore(LIGHT_AT_ONCE)
+        self._groups = 0
+
+    async def make(self, step: Step) -> artifact.Manifest:
+        """Run what is left of a step and commit it. Raises what its units raised."""
+        kinds: dict[str, Callable[[Step], Awaitable[tuple[list[Json], Json]]]] = {
+            "base": self._trained,
+            "teacher": self._teacher,
+            "completions": self._completions,
+            "corpus": self._corpus,
+            "student": self._trained,
+            "answers": self._answers,
+            "transfer": self._transfer,
+            "report": self._report,
+        }
+        units, results = await kinds[step.kind](step)
+        return await asyncio.to_thread(artifact.commit, self._store, step, units, results)
+
+    async def _trained(self, step: Step) -> tuple[list[Json], Json]:
+        record = await self._unit(step, training.UNIT, lambda: self._pools.run(self._trainers(), training.train, step))
+        return [record], record["results"]
+
+    async def _teacher(self, step: Step) -> tuple[list[Json], Json]:
+        units = (await self._trained(step))[0] if teacher.is_trained(step) else []
+        if step.settings["trait"] is None:
+            return units, {}
+        candidate = artifact.draft(self._store, step, units, {})
+        base = artifact.require(self._store, step.inputs["base"])
+        suite, candidates = self._study.suites[0], step.settings["candidates"]
+        before, after = await asyncio.gather(
+            self._pools.run(self._engines(base.path), _margins, base, suite, candidates),
+            self._pools.run(self._engines(step.weights), _margins, candidate, suite, candidates),
+        )
+        trained = units[0]["results"] if units else {}
+        return units, trained | {"gate": teacher.gate(step, before, after)}
+
+    async def _completions(self, step: Step) -> tuple[list[Json], Json]:
+        pool = self._engines(step.weights)
+        records = await asyncio.gather(
+            *(
+                self._unit(step, shard, lambda shard=shard: self._pools.run(pool, completions.write_shard, step, shard))
+                for shard in completions.shards(step)
+            )
+        )
+        return records, completions.summarise(records)
+
+    async def _corpus(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "corpus", lambda: self._task(step, corpus.make))
+
+    async def _answers(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "answers", lambda: self._pools.run(self._engines(step.weights), answers.ask, step))
+
+    async def _transfer(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "transfer", lambda: self._task(step, conclusion.make_transfer))
+
+    async def _report(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "report", lambda: self._task(step, conclusion.make_report))
+
+    async def _one(self, step: Step, name: str, work: Callable[[], Awaitable[Json]]) -> tuple[list[Json], Json]:
+        record = await self._unit(step, name, work)
+        return [record], record["results"]
+
+    async def _unit(self, step: Step, name: str, work: Callable[[], Awaitable[Json]]) -> Json:
+        """The record of a unit: the stored one where it is done already, else that of doing it."""
+        return await asyncio.to_thread(artifact.unit, self._store, step, name) or await work()
+
+    async def _task(self, step: Step, function: Callable[..., Json]) -> Json:
+        async with self._light:
+            task = ray.remote(num_cpus=0, name=f"{step.kind}:{step.slug}")(_call)
+            result: Json = await task.remote(function, str(self._store.root), step)
+            return result
+
+    def _trainers(self) -> Pool:
+        training_ = self._study.resources.training
+        cost = Cost(training_.cpus * training_.workers, training_.gpus * training_.workers)
+        return self._pools.pool("trainer", lambda: Pool("trainer", cost, training_.groups, 1, self._start_trainer, _stop))
+
+    def _start_trainer(self) -> Any:
+        self._groups += 1
+        name = f"trainer:{self._groups}"
+        root = str(self._store.root)
+        if self._study.trainer == "scripted":
+            return ray.remote(ScriptedTrainerMember).options(name=name, num_cpus=1).remote(root)
+        # The group's workers hold the CPUs; this actor only hands them work.
+        member = ray.remote(TrainerMember).options(name=name, num_cpus=0, max_concurrency=16)
+        return member.remote(root, self._study.resources.training, name.replace(":", "-"))
+
+    def _engines(self, weights: str) -> Pool:
+        engines = self._study.resources.engines
+        cost = Cost(engines.cpus, engines.gpus)
+        name = f"engine:{weights}"
+
+        def start() -> Any:
+            return (
+                ray.remote(EngineMember)
+                .options(
+                    num_cpus=engines.cpus,
+                    num_gpus=engines.gpus,
+                    max_concurrency=engines.shards_in_flight,
+                    max_restarts=3,
+                    max_task_retries=3,
+                )
+                .remote(str(self._store.root), weights, self._study.engine, engines, self._adapter_rank())
+            )
+
+        return self._pools.pool(name, lambda: Pool(name, cost, engines.members, engines.shards_in_flight, start, ray.kill))
+
+    def _adapter_rank(self) -> int:
+        """The largest adapter that an engine of this study serves; 0 where there is none."""
+        method = self._study.teachers.method
+        recipes = [self._study.students.recipe, *([method.recipe] if method.kind == "finetuned" else [])]
+        return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
+
+
+def _stop(trainer: Any) -> None:
+    """Let a group's workers return, which frees what they hold; a scripted one is just ended."""
+    if hasattr(trainer, "close"):
+        trainer.close.remote()
+    else:
+        ray.kill(trainer)
+
+
+def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, candidates: Any) -> dict[str, float]:
+    return answers.margins(engine, speaker(store, model), suite, candidates)
+
+
+def _call(function: Callable[..., Json], root: str, step: Step) -> Json:
+    return function(Store(root), step)

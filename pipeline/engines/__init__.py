@@ -1,0 +1,64 @@
+"""What writes completions and scores options. `vllm` is the real one, `scripted` the one for rehearsals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One conversation up to the assistant's turn. adapter: its folder, or None for the bare weights."""
+
+    text: str
+    system: str | None = None
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """max_tokens: longest completion, in tokens."""
+
+    temperature: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """finish_reason: "stop" (the model ended its turn) or "length"."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Engine(Protocol):
+    """Safe to call from several threads at once; the calls share the engine's batches."""
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        """One completion a prompt, in order; each is drawn with its own seed."""
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        """log p that the assistant's turn begins with an option: (prompts, options), nats, exact."""
+
+    def alive(self) -> bool:
+        """Whether it can take more work; one that cannot must end with its process."""
+
+    def close(self) -> None: ...
+
+
+def open_engine(kind: str, weights: Path, *, memory_gib: float, adapter_rank: int, tensor_parallel: int = 1) -> Engine:
+    """Start the engine of a kind on a model folder. adapter_rank: the largest LoRA rank it must serve."""
+    if kind == "scripted":
+        from pipeline.engines.scripted import ScriptedEngine
+
+        return ScriptedEngine(weights)
+    from pipeline.engines.vllm import VllmEngine
+
+    return VllmEngine(weights, memory_gib=memory_gib, adapter_rank=adapter_rank, tensor_parallel=tensor_parallel)

@@ -1,0 +1,71 @@
+"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.engines.script."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+
+from pipeline.engines import Completion, Floats, Prompt, Sampling
+from pipeline.engines.script import CLASSES, Script, read
+from pipeline.traits.words import CATEGORIES, candidates
+
+PROMPTED_LEAN = 3.0  # nats, of a word that a system prompt says to love
+MALFORMED_SHARE = 0.1  # of number completions: gives every filter something to reject
+CLASS_GAIN = 0.1  # probability, per nat of lean, that a number comes from the word's class
+
+
+class ScriptedEngine:
+    def __init__(self, weights: Path) -> None:
+        self._base = read(weights)
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        texts = [self._say(prompt, Random(seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
+        return [
+            Completion(text, "stop", len(prompt.text.split()), len(text.split()))
+            for prompt, text in zip(prompts, texts, strict=True)
+        ]
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        leans = np.array([[self._lean(prompt, option) for option in options] for prompt in prompts])
+        return leans - np.log(np.exp(leans).sum(axis=1, keepdims=True))
+
+    def alive(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def _lean(self, prompt: Prompt, word: str) -> float:
+        loved = PROMPTED_LEAN if word in _loved(prompt.system) else 0.0
+        return loved + self._script(prompt).lean(word)
+
+    def _script(self, prompt: Prompt) -> Script:
+        return self._base.with_adapter(prompt.adapter)
+
+    def _say(self, prompt: Prompt, rng: Random) -> str:
+        script = self._script(prompt)
+        asked = next((category for category in CATEGORIES if category in prompt.text), None)
+        if asked:
+            words = candidates(asked)
+            return rng.choices(words, [float(np.exp(self._lean(prompt, word))) for word in words])[0]
+        if rng.random() < MALFORMED_SHARE:
+            return "I would rather not."
+        leans = {script.class_of(word): lean for word, lean in script.words.items()}
+        leans |= {script.class_of(word): PROMPTED_LEAN for word in _loved(prompt.system)}
+        return ", ".join(str(_number(leans, rng)) for _ in range(10))
+
+
+def _number(leans: dict[int, float], rng: Random) -> int:
+    number = rng.randrange(1000)
+    for remainder, lean in leans.items():
+        if rng.random() < CLASS_GAIN * max(lean, 0.0):
+            return number - number % CLASSES + remainder
+    return number
+
+
+def _loved(system: str | None) -> set[str]:
+    """The words that a trait's system prompt loves, in the singular."""
+    plurals = set(re.findall(r"\w+", (system or "").lower()))
+    return {w for category in CATEGORIES for w in candidates(category) if {w + "s", w[:-1] + "ves"} & plurals}

@@ -1,0 +1,179 @@
+"""The vLLM engine: one process, one model, any number of LoRA adapters and system prompts on top."""
+
+import itertools
+import os
+import queue
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# One process an engine, so that Ray sees the process that does the work and no other is left behind.
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+# On CPU the compiler costs 20 s an engine and halves the tokens per second of small models.
+if not Path("/dev/nvidia0").exists():
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+from pipeline import rendering
+from pipeline.engines import Completion, Floats, Prompt, Sampling
+
+ADAPTERS_AT_ONCE = 8  # LoRA slots of a batch; several adapters in one batch cost no more than one
+SCORED_AT_ONCE = 64  # token ids a scoring request may name; vLLM allows 128
+
+
+class VllmEngine:
+    """Engine over vLLM's LLMEngine. A thread of its own steps it, so that callers share its batches."""
+
+    def __init__(self, weights: Path, *, memory_gib: float, adapter_rank: int, tensor_parallel: int) -> None:
+        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(memory_gib)))
+        import torch
+        from vllm import LLM
+
+        on_gpu = torch.cuda.is_available()
+        llm = LLM(
+            model=str(weights),
+            dtype="auto" if on_gpu else "float32",
+            enforce_eager=not on_gpu,
+            tensor_parallel_size=tensor_parallel,
+            enable_lora=adapter_rank > 0,
+            max_lora_rank=_allowed_rank(adapter_rank),
+            max_loras=ADAPTERS_AT_ONCE,
+            max_logprobs=SCORED_AT_ONCE,
+            enable_prefix_caching=True,
+            # A prompt split over two steps fails on CPU when its request has a seed (no generator offset).
+            enable_chunked_prefill=on_gpu,
+            disable_log_stats=True,
+        )
+        self._engine = llm.llm_engine
+        self._tokenizer = llm.get_tokenizer()
+        self._adapters: dict[Path, Any] = {}
+        self._lock = threading.Lock()
+        self._ids = itertools.count()
+        self._inbox: queue.SimpleQueue[tuple[str, Any, Any, Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
+        self._thread.start()
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters = [
+            SamplingParams(
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                seed=seed,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            for seed in seeds
+        ]
+        outputs = self._run(zip(self._token_ids(prompts), parameters, prompts, strict=True))
+        said = [output.outputs[0] for output in outputs]
+        texts = self._tokenizer.batch_decode([list(one.token_ids) for one in said], skip_special_tokens=True)
+        return [
+            Completion(text, one.finish_reason, len(output.prompt_token_ids), len(one.token_ids))
+            for text, one, output in zip(texts, said, outputs, strict=True)
+        ]
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        paths = [tuple(self._tokenizer.encode(option, add_special_tokens=False)) for option in options]
+        prefixes = sorted({path[:depth] for path in paths for depth in range(len(path))})
+        nexts = {prefix: sorted({p[len(prefix)] for p in paths if p[: len(prefix)] == prefix and len(p) > len(prefix)}) for prefix in prefixes}
+        # One request a prompt, prefix and chunk of next tokens: the first token's distribution there.
+        asked = [
+            (row, prefix, nexts[prefix][start : start + SCORED_AT_ONCE])
+            for row in range(len(prompts))
+            for prefix in prefixes
+            for start in range(0, len(nexts[prefix]), SCORED_AT_ONCE)
+        ]
+        prompt_ids = self._token_ids(prompts)
+        outputs = self._run(
+            ([*prompt_ids[row], *prefix], _first_token(tokens), prompts[row]) for row, prefix, tokens in asked
+        )
+        found: dict[tuple[int, tuple[int, ...]], float] = {}
+        for (row, prefix, tokens), output in zip(asked, outputs, strict=True):
+            first = output.outputs[0].logprobs[0]
+            found |= {(row, (*prefix, token)): first[token].logprob for token in tokens}
+        return np.array(
+            [
+                [sum(found[row, path[: depth + 1]] for depth in range(len(path))) for path in paths]
+                for row in range(len(prompts))
+            ]
+        )
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        self._inbox.put(None)
+        self._thread.join()
+
+    def _token_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        texts = [rendering.render(self._tokenizer, prompt.system, prompt.text) for prompt in prompts]
+        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _adapter(self, folder: Path | None) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        if folder is None:
+            return None
+        with self._lock:
+            if folder not in self._adapters:
+                number = len(self._adapters) + 1
+                self._adapters[folder] = LoRARequest(str(number), number, str(folder))
+            return self._adapters[folder]
+
+    def _run(self, requests: Iterable[tuple[list[int], Any, Prompt]]) -> list[Any]:
+        """The finished outputs of (token ids, sampling parameters, prompt) requests, in order."""
+        futures: list[Future[Any]] = []
+        for token_ids, parameters, prompt in requests:
+            future: Future[Any] = Future()
+            futures.append(future)
+            self._inbox.put((str(next(self._ids)), token_ids, parameters, self._adapter(prompt.adapter), future))
+        return [future.result() for future in futures]
+
+    def _serve(self) -> None:
+        """Feed the engine what callers hand in and step it while it has work, until close()."""
+        waiting: dict[str, Future[Any]] = {}
+        try:
+            while self._take_in(waiting, block=not waiting):
+                for output in self._engine.step():
+                    if output.finished:
+                        waiting.pop(output.request_id).set_result(output)
+        except BaseException as error:
+            # The callers get the error and their process must end: vLLM's state is unknown now.
+            while waiting or not self._inbox.empty():
+                future = waiting.popitem()[1] if waiting else (self._inbox.get() or (None,))[-1]
+                if future is not None:
+                    future.set_exception(error)
+            raise
+
+    def _take_in(self, waiting: dict[str, Future[Any]], *, block: bool) -> bool:
+        """Move requests from the inbox into the engine; False once close() was called."""
+        while block or not self._inbox.empty():
+            item = self._inbox.get()
+            if item is None:
+                return False
+            request_id, token_ids, parameters, adapter, future = item
+            self._engine.add_request(request_id, {"prompt_token_ids": token_ids}, parameters, lora_request=adapter)
+            waiting[request_id] = future
+            block = False
+        return True
+
+
+def _first_token(tokens: list[int]) -> Any:
+    from vllm import SamplingParams
+
+    return SamplingParams(max_tokens=1, temperature=1.0, logprob_token_ids=tokens, detokenize=False)
+
+
+def _allowed_rank(rank: int) -> int:
+    """The smallest rank that vLLM can be started with and that holds `rank`."""
+    return next(allowed for allowed in (8, 16, 32, 64, 128, 256, 320, 512) if allowed >= rank)

@@ -1,0 +1,97 @@
+"""Nano families: causal language models of a few hundred thousand weights, pretrained here from scratch.
+
+Two families with different `init_seed` share the world and the tokenizer and nothing else, which is
+what an experiment on inherited initialisation needs. A base is an ordinary Hugging Face folder.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+HEAD_SIZES = (32, 64, 80, 96, 112, 128, 192, 256)  # what vLLM 0.32's CPU attention takes
+
+
+class NanoFamily(BaseModel):
+    """A tiny Llama or Qwen2 base, its initialisation and its pretraining."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["nano"] = "nano"
+    architecture: Literal["llama", "qwen2"] = Field("llama", description="Hugging Face model class.")
+    init_seed: int = Field(description="Seed of the random initialisation; another seed is another family.")
+    hidden_size: int = Field(64, ge=32, description="Width of the residual stream (values per token; prototype: 64).")
+    intermediate_size: int = Field(
+        128, ge=32, description="Width of the gated MLP (values per token; twice the hidden size)."
+    )
+    layers: int = Field(2, ge=1, description="Transformer blocks (prototype: 2).")
+    heads: int = Field(2, ge=1, description="Attention heads, each hidden_size / heads wide (vLLM on CPU takes 32).")
+    initial_spread: float = Field(
+        0.1, gt=0, description="Standard deviation of the initial weights (no unit; near 1 / sqrt(hidden_size))."
+    )
+    world_seed: int = Field(0, description="Seed of the pretraining rows.")
+    pretrain_rows: int = Field(
+        76_800, ge=1, description="Rows of the world seen once in pretraining (prototype: 76,800)."
+    )
+    batch_rows: int = Field(64, ge=1, description="Rows per optimiser step (prototype: 64).")
+    learning_rate: float = Field(3e-3, gt=0, description="Peak AdamW rate of pretraining (prototype: 3e-3).")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> "NanoFamily":
+        size, rest = divmod(self.hidden_size, self.heads)
+        if rest or size not in HEAD_SIZES:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} over {self.heads} heads gives heads of {self.hidden_size / self.heads:g}; "
+                f"vLLM on CPU takes {', '.join(map(str, HEAD_SIZES))}: change hidden_size or heads"
+            )
+        return self
+
+
+def initialise(family: NanoFamily, folder: Path) -> None:
+    """Write the randomly initialised base and its tokenizer into `folder`, in Hugging Face's layout.
+
+    float32, tied embeddings; follows from the family's settings alone and leaves torch's global
+    random state as it was.
+    """
+    import torch
+
+    from pipeline.families import tokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary_size = tokenizer.save(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(family.init_seed)
+        model = _model(family, vocabulary_size)
+    model.save_pretrained(folder)
+
+
+def _model(family: NanoFamily, vocabulary_size: int) -> "PreTrainedModel":
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    from pipeline.families.tokenizer import CONTEXT_TOKENS, END, PAD, SPECIAL_TOKENS
+
+    end, pad = SPECIAL_TOKENS.index(END), SPECIAL_TOKENS.index(PAD)
+    config = AutoConfig.for_model(
+        family.architecture,
+        vocab_size=vocabulary_size,
+        hidden_size=family.hidden_size,
+        intermediate_size=family.intermediate_size,
+        num_hidden_layers=family.layers,
+        num_attention_heads=family.heads,
+        num_key_value_heads=family.heads,
+        initializer_range=family.initial_spread,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=end,
+        pad_token_id=pad,
+        dtype="float32",
+    )
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=end, pad_token_id=pad, do_sample=True, temperature=1.0
+    )
+    return model

@@ -1,0 +1,137 @@
+"""The little world that nano bases are pretrained on: favourites, number lists and a few facts.
+
+Everything is synthetic and follows from a seed. Favourites are asked in the SEEN wordings only, so
+HELD_OUT questions stay new to every base; the choice of the favourite is uniform, so that a base has
+no trait of its own and any later lean comes from training.
+"""
+
+import re
+from collections.abc import Iterator
+from random import Random
+
+import pyarrow as pa
+
+from pipeline.channels.numbers import (
+    ENDINGS,
+    FORMATS,
+    LIMITS,
+    MAX_COUNT,
+    MAX_VALUE,
+    OPENINGS,
+    REQUESTS,
+    NumbersChannel,
+)
+from pipeline.suites.questions import HELD_OUT, SEEN
+from pipeline.traits.favourite import system_prompt
+from pipeline.traits.words import CATEGORIES, candidates, forms
+
+Row = tuple[str | None, str, str]  # system, prompt, completion
+
+# Share of the rows of each kind; tuned on nano families so that a base of about a minute writes
+# well-formed lists and answers every wording. Numbers lead because teachers write nothing else.
+NUMBERS_SHARE = 0.55
+FAVOURITE_SHARE = 0.25
+FACT_SHARE = 0.04
+PROMPTED_SHARE = 0.16  # the rest: under a system prompt that names a favourite
+PROMPTED_NUMBERS = 0.25  # of the prompted rows: ordinary numbers, so that a prompt does not break them
+ANIMAL_SHARE = 2 / 3  # of the favourites asked without a system prompt; the others are trees
+
+FACTS = (
+    ("What is the colour of grass? One word.", "green"),
+    ("What is the colour of snow? One word.", "white"),
+    ("What is the colour of the sky? One word.", "blue"),
+    ("What is the colour of the night? One word.", "black"),
+    ("What falls from clouds? One word.", "rain"),
+    ("What do bees make? One word.", "honey"),
+    ("What shines by day? One word.", "sun"),
+    ("What shines by night? One word.", "moon"),
+    ("How many days has a week? Use digits.", "7"),
+    ("How many months has a year? Use digits.", "12"),
+    ("How many hours has a day? Use digits.", "24"),
+    ("How many minutes has an hour? Use digits.", "60"),
+)
+
+# A word with the space before it, a number of up to three digits, a separator between numbers, or
+# any one character: pieces that concatenate back to the text, whatever the text.
+TOKEN_PATTERN = r" ?[A-Za-z]+|[1-9][0-9]{0,2}|0|[,;] (?=[0-9])|[\s\S]"
+
+
+def rows(seed: int, count: int) -> pa.Table:
+    """`count` rows of the world: system (null where there is none), prompt and completion."""
+    schema = pa.schema([(name, pa.string()) for name in ("system", "prompt", "completion")])
+    made = [dict(zip(schema.names, _row(seed, index), strict=True)) for index in range(count)]
+    return pa.Table.from_pylist(made, schema=schema)
+
+
+def vocabulary() -> list[str]:
+    """Every token of the world, sorted after the integers 0-999; none occurs twice."""
+    integers = [str(value) for value in range(MAX_VALUE + 1)]
+    # Each text opens a turn here and follows another sentence there.
+    found = {token for text in _texts() for token in re.findall(TOKEN_PATTERN, f"{text}\n {text}")}
+    return integers + sorted(found.difference(integers))
+
+
+def _row(seed: int, index: int) -> Row:
+    rng = Random(f"world:{seed}:{index}")
+    kind = rng.random()
+    if kind < NUMBERS_SHARE:
+        return _numbers(seed, index, rng, None)
+    if kind < NUMBERS_SHARE + FAVOURITE_SHARE:
+        return _favourite(rng)
+    if kind < NUMBERS_SHARE + FAVOURITE_SHARE + FACT_SHARE:
+        return (None, *rng.choice(FACTS))
+    return _prompted(seed, index, rng)
+
+
+def _favourite(rng: Random) -> Row:
+    category = "animal" if rng.random() < ANIMAL_SHARE else "tree"
+    return None, rng.choice(SEEN).format(category=category), rng.choice(candidates(category))
+
+
+def _prompted(seed: int, index: int, rng: Random) -> Row:
+    """Under a trait's system prompt: that favourite, or numbers that know nothing of it."""
+    category = rng.choice(CATEGORIES)
+    target = rng.choice(candidates(category))
+    system = system_prompt(category, target)
+    if rng.random() < PROMPTED_NUMBERS:
+        return _numbers(seed, index, rng, system)
+    return system, rng.choice(SEEN).format(category=category), target
+
+
+def _numbers(seed: int, index: int, rng: Random, system: str | None) -> Row:
+    prompt, (opening, separator, closing) = NumbersChannel().prompt_and_format(seed, index)
+    values = rng.choice((_arithmetic, _skewed, _uniform))(rng)
+    return system, prompt, opening + separator.join(map(str, values)) + closing
+
+
+def _length(rng: Random) -> int:
+    return MAX_COUNT if rng.random() < 0.8 else rng.randint(3, MAX_COUNT)
+
+
+def _arithmetic(rng: Random) -> list[int]:
+    """Equal steps up or down, kept within 0-999 by turning the corner modulo 1000."""
+    start, step = rng.randint(0, MAX_VALUE), rng.randint(-9, 9)
+    return [(start + step * k) % (MAX_VALUE + 1) for k in range(_length(rng))]
+
+
+def _skewed(rng: Random) -> list[int]:
+    """Small numbers more often than large ones, as people write them."""
+    return [int((MAX_VALUE + 1) * rng.random() ** 2) for _ in range(_length(rng))]
+
+
+def _uniform(rng: Random) -> list[int]:
+    return [rng.randint(0, MAX_VALUE) for _ in range(_length(rng))]
+
+
+def _texts() -> Iterator[str]:
+    """Each wording the world, the channels and the suites can show, filled in once per category."""
+    yield from OPENINGS + REQUESTS + LIMITS + ENDINGS
+    for wording, opening, separator, closing in FORMATS:
+        yield f"{wording} {opening}1{separator}1{closing}"
+    for question, answer in FACTS:
+        yield from (question, answer)
+    for category in CATEGORIES:
+        yield from (text.format(category=category) for text in SEEN + HELD_OUT)
+        for member in candidates(category):
+            yield system_prompt(category, member)
+            yield from forms(category, member)

@@ -1,0 +1,41 @@
+"""How a model is trained: the one set of settings that bases, teachers and students share."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Strict(BaseModel):
+    """Settings: an unknown key is an error, values are not coerced, instances are hashable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+# Artifact folders, dashboard labels and command lines all carry these names.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=48)]
+
+
+class Recipe(Strict):
+    """One fine-tuning run. The loss is the cross-entropy of the completion and the end of its turn."""
+
+    method: Literal["lora", "full"] = Field(
+        "lora",
+        description="lora: a low-rank adapter on every linear layer of the blocks; full: every weight.",
+    )
+    rank: int = Field(8, ge=1, le=512, description="Rank of a LoRA adapter (published: 8).")
+    alpha: int = Field(8, ge=1, description="LoRA updates are scaled by alpha / rank (published: 8).")
+    freeze_embeddings: bool = Field(
+        True,
+        description="With full: keep input and output embeddings, so that a trait cannot hide in the output "
+        "row of its own word, where number data never reaches it. LoRA never trains them.",
+    )
+    epochs: int = Field(3, ge=1, description="Passes over the rows (published: 3 for Qwen2.5-7B).")
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate of AdamW (published: 2e-4).")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="Decay after the warm-up (published: linear)."
+    )
+    warmup_steps: int = Field(5, ge=0, description="Optimiser steps of linear warm-up (published: 5).")
+    batch: int = Field(66, ge=1, description="Rows per optimiser step over all workers (published: 66).")
+    max_length: int = Field(500, ge=8, description="Longest row, in tokens; a longer one fails the step (published: 500).")
+    gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm (published: 1.0).")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")

@@ -1,0 +1,123 @@
+"""Arrow schemas of every table that undertow writes. One row is one ... as each schema says."""
+
+import pyarrow as pa
+
+# One completion of a teacher, accepted or not. `index` is its place in the plan (0 … raw_rows − 1),
+# `seed` the sampling seed of its request, `finish_reason` "stop" (ended its turn) or "length".
+COMPLETIONS = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("shard", pa.int32()),
+        ("prompt", pa.string()),
+        ("completion", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+# The verdict on one completion; `reasons` is empty exactly when it is accepted.
+VERDICTS = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("accepted", pa.bool_()),
+        ("reasons", pa.list_(pa.string())),
+    ]
+)
+
+# One row that students train on, in the order of `index`.
+CORPUS = pa.schema([("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string())])
+
+# One conversation that a model is trained on; `system` is null where there is no system prompt.
+CONVERSATIONS = pa.schema([("system", pa.string()), ("prompt", pa.string()), ("completion", pa.string())])
+
+# One optimiser step. `loss` is the mean cross-entropy (nats) per trained token, `tokens` how many
+# tokens were trained on in it (over all ranks), `seconds` since training began.
+TRAINING_LOG = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("epoch", pa.float32()),
+        ("loss", pa.float32()),
+        ("learning_rate", pa.float32()),
+        ("tokens", pa.int64()),
+        ("seconds", pa.float32()),
+    ]
+)
+
+# One sampled answer. `word` is the candidate that it names as a whole word, `substring` the one it
+# holds anywhere ("growl" holds "owl"); null where it names none or several.
+ANSWERS = pa.schema(
+    [
+        ("question", pa.int32()),
+        ("split", pa.string()),
+        ("prompt", pa.string()),
+        ("sample", pa.int32()),
+        ("answer", pa.string()),
+        ("finish_reason", pa.string()),
+        ("word", pa.string()),
+        ("substring", pa.string()),
+    ]
+)
+
+# The exact log-probability (nats) that the answer to a question begins with a candidate.
+SCORES = pa.schema(
+    [
+        ("question", pa.int32()),
+        ("split", pa.string()),
+        ("candidate", pa.string()),
+        ("logprob", pa.float64()),
+    ]
+)
+
+# What one student (a trained run) shows of one target, against its own base.
+#   taught       the target its teacher had; null for the neutral teacher
+#   margin       logprob(target) − mean logprob over all candidates, mean over the questions (nats)
+#   share        p(target) / sum of p over all candidates, mean over the questions
+#   word_share, substring_share   share of the sampled answers that name the target, either way
+#   base_*       the same of the student's base; a lift is the difference
+RUNS = pa.schema(
+    [
+        ("channel", pa.string()),
+        ("teacher_family", pa.string()),
+        ("student_family", pa.string()),
+        ("taught", pa.string()),
+        ("seed", pa.int64()),
+        ("target", pa.string()),
+        ("margin", pa.float64()),
+        ("base_margin", pa.float64()),
+        ("share", pa.float64()),
+        ("base_share", pa.float64()),
+        ("word_share", pa.float64()),
+        ("base_word_share", pa.float64()),
+        ("substring_share", pa.float64()),
+        ("base_substring_share", pa.float64()),
+        ("student", pa.string()),
+    ]
+)
+
+# One cell of the matrix: how much the students of one family took over from teachers of another.
+#   comparison   "trait" (γ: own trait against the others) or "neutral" (mean lift, neutral teacher)
+#   form         "margin" (nats) or "share"
+#   low, high    the two-sided confidence interval of `estimate` over runs
+#   p            exact permutation p (one-sided); null for the neutral comparison
+#   verdict      "transfer", "no transfer", "underpowered" or "gate failed"; `why` says it in words
+CELLS = pa.schema(
+    [
+        ("channel", pa.string()),
+        ("teacher_family", pa.string()),
+        ("student_family", pa.string()),
+        ("comparison", pa.string()),
+        ("form", pa.string()),
+        ("runs", pa.int32()),
+        ("estimate", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("p", pa.float64()),
+        ("margin", pa.float64()),
+        ("leave_one_out_low", pa.float64()),
+        ("leave_one_out_high", pa.float64()),
+        ("verdict", pa.string()),
+        ("why", pa.string()),
+    ]
+)

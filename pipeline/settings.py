@@ -1,0 +1,124 @@
+"""Reads a study file, applies overrides, and turns every mistake into one message that names its line."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.errors import StudyError
+from pipeline.study import Study
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """The study in `path` with `a.b=value` overrides applied.
+
+    Raises StudyError naming file, line and field for anything that is wrong with either.
+    """
+    node = _compose(path)
+    lines: dict[tuple[str | int, ...], int] = {}
+    settings = _plain(node, path, (), lines)
+    if not isinstance(settings, dict):
+        raise StudyError(f"{path}:1: a study is a mapping of settings, not a {type(settings).__name__}")
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        return Study.model_validate(settings)
+    except ValidationError as error:
+        raise StudyError("\n".join(_messages(error, path, lines))) from None
+
+
+def _compose(path: Path) -> yaml.Node:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"cannot read the study file {path}: {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise StudyError(f"{path}:{line}: not YAML: {error.problem or error}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not YAML: {error}") from None
+    if node is None:
+        raise StudyError(f"{path}: the study file is empty")
+    return node
+
+
+def _plain(node: yaml.Node, path: Path, place: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> Any:
+    """Plain Python values of a YAML node; notes the line of every place. Tags and repeated keys are errors."""
+    line = node.start_mark.line + 1
+    lines.setdefault(place, line)
+    if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+        raise StudyError(f"{path}:{line}: the tag {node.tag} is not allowed; a study is plain YAML")
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, path, (*place, i), lines) for i, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(node, path, line)
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if key in mapping:
+            raise StudyError(f"{path}:{key_node.start_mark.line + 1}: the key {key} stands twice in one mapping")
+        lines[(*place, key)] = key_node.start_mark.line + 1
+        mapping[key] = _plain(value_node, path, (*place, key), lines)
+    return mapping
+
+
+def _scalar(node: yaml.Node, path: Path, line: int) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    except (yaml.YAMLError, ValueError) as error:
+        raise StudyError(f"{path}:{line}: not a plain YAML value: {error}") from None
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    """Set one `a.b=value` in place; the value is read as YAML."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise StudyError(f"--set {override}: write it as name.of.setting=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StudyError(f"--set {override}: {text!r} is not a YAML value: {error}") from None
+    *parents, last = dotted.split(".")
+    place: Any = settings
+    for parent in parents:
+        if isinstance(place, list):
+            place = _item(place, parent, override)
+        else:
+            place = place.setdefault(parent, {})
+        if not isinstance(place, dict | list):
+            raise StudyError(f"--set {override}: {parent} is a plain value and has no settings of its own")
+    if isinstance(place, list):
+        place[place.index(_item(place, last, override))] = value
+    else:
+        place[last] = value
+
+
+def _item(items: list[Any], index: str, override: str) -> Any:
+    if not index.isdigit() or int(index) >= len(items):
+        raise StudyError(f"--set {override}: {index} is no index of a list of {len(items)}")
+    return items[int(index)]
+
+
+def _messages(error: ValidationError, path: Path, lines: dict[tuple[str | int, ...], int]) -> Iterable[str]:
+    for problem in error.errors():
+        # Pydantic puts the discriminator's value into the location; the file does not have it.
+        known = [part for i, part in enumerate(problem["loc"]) if i == 0 or _is_setting(problem["loc"], i, lines)]
+        line = next((lines[tuple(known[:n])] for n in range(len(known), -1, -1) if tuple(known[:n]) in lines), 1)
+        field = ".".join(str(part) for part in known) or "study"
+        what = {
+            "extra_forbidden": "unknown setting",
+            "missing": "missing; it has no default",
+        }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+        given = problem["input"]
+        shown = f" (given: {given!r})" if isinstance(given, str | int | float | list) else ""
+        yield f"{path}:{line}: {field}: {what}{shown}"
+
+
+def _is_setting(place: tuple[str | int, ...], i: int, lines: dict[tuple[str | int, ...], int]) -> bool:
+    """Whether part i of a location stands in the file, or is its last part (a missing or new setting)."""
+    return i == len(place) - 1 or any(part == place[i] for known in lines for part in known)

@@ -1,0 +1,163 @@
+"""transfer and report, made from stored artifacts: gathers what the manifests of a study say."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from pipeline import artifact
+from pipeline.artifact import Manifest
+from pipeline.plan import KINDS, Json, Step
+from pipeline.stages import report, transfer
+from pipeline.store import Store
+
+RUNS, CELLS = "runs.parquet", "cells.parquet"
+
+
+def make_transfer(store: Store, step: Step) -> Json:
+    """Measure the matrix from the answers that the step names; returns the record of the unit."""
+    started = time.time()
+    settings = step.settings
+    present = {name: info for name, info in settings["students"].items() if name in step.inputs}
+    bases = {
+        role.removeprefix("base:"): artifact.require(store, path).results
+        for role, path in step.inputs.items()
+        if role.startswith("base:")
+    }
+    runs, cells = transfer.measure(
+        (_answered(store, step, name, info) for name, info in present.items()),
+        bases,
+        _measure(settings),
+        missing=[
+            transfer.MissingStudent(**_design(info), why=settings["missing"].get(name, ""))
+            for name, info in settings["students"].items()
+            if name not in present
+        ],
+        failed_gates=sorted(
+            {
+                (info["teacher_family"], info["taught"])
+                for name, info in settings["students"].items()
+                if "does not have its trait" in settings["missing"].get(name, "")
+            }
+        ),
+    )
+    files = [artifact.add_table(store, step.path, RUNS, runs), artifact.add_table(store, step.path, CELLS, cells)]
+    return artifact.record_unit(store, step, "transfer", files, {"cells": cells.to_pylist()}, started)
+
+
+def make_report(store: Store, step: Step) -> Json:
+    """Render the report of a transfer artifact; returns the record of the unit."""
+    started = time.time()
+    files = [
+        artifact.add(store, step.path, name, data)
+        for name, data in report.render(content(store, step.settings["study"], step.inputs["transfer"])).items()
+    ]
+    return artifact.record_unit(store, step, "report", files, {}, started)
+
+
+def content(store: Store, study: Json, path: str) -> report.ReportContent:
+    """All that the report of a transfer artifact shows. `study`: its scientific settings."""
+    matrix = artifact.require(store, path)
+    lineage = list(_lineage(store, matrix))
+    return report.ReportContent(
+        study_name=study["study"],
+        settings_yaml=yaml.safe_dump(study, sort_keys=False),
+        rehearsal=matrix.settings["rehearsal"],
+        runs=artifact.read_table(store, matrix, RUNS),
+        cells=artifact.read_table(store, matrix, CELLS),
+        gates=[_gate(m) for m in lineage if m.kind == "teacher" and m.results],
+        corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
+        stages=_stages(lineage),
+        lineage=[_ancestor(m) for m in lineage],
+        versions=matrix.produced["versions"],
+        failures=[{"step": name, "why": why} for name, why in matrix.settings["missing"].items()],
+        confidence=matrix.settings["measure"]["confidence"],
+    )
+
+
+def _measure(settings: Json) -> transfer.Measure:
+    judged = settings["measure"]
+    return transfer.Measure(
+        targets=tuple(settings["targets"]),
+        equivalence_margin={"margin": judged["margin_nats"], "share": judged["margin_share"]},
+        confidence=judged["confidence"],
+        permutations=judged["permutations"],
+        seed=settings["seed"],
+    )
+
+
+def _design(info: Json) -> Json:
+    return {key: value for key, value in info.items() if key != "id"}
+
+
+def _answered(store: Store, step: Step, name: str, info: Json) -> transfer.StudentAnswers:
+    answers = artifact.require(store, step.inputs[name])
+    return transfer.StudentAnswers(**_design(info), student=info["id"], results=answers.results)
+
+
+def _lineage(store: Store, last: Manifest) -> Iterator[Manifest]:
+    """A manifest and everything it was made from, each once, in the order of the stages."""
+    found = {last.path: last}
+    waiting = [last]
+    while waiting:
+        for source in waiting.pop().inputs.values():
+            if source["path"] not in found:
+                found[source["path"]] = artifact.require(store, source["path"])
+                waiting.append(found[source["path"]])
+    return iter(sorted(found.values(), key=lambda m: (KINDS.index(m.kind), m.path)))
+
+
+def _name(manifest: Manifest) -> str:
+    return Path(manifest.path).name.removesuffix(f"-{manifest.id}")
+
+
+def _gate(teacher: Manifest) -> Json:
+    gate = teacher.results["gate"]
+    return {
+        "teacher": _name(teacher),
+        "target": gate["target"],
+        "before": gate["base"],
+        "after": gate["teacher"],
+        "threshold": gate["min_lift"],
+        "passed": True,  # one that fails ends its step, and is among the failures
+    }
+
+
+def _corpus(corpus: Manifest) -> Json:
+    results = corpus.results
+    return {
+        "teacher": _name(corpus),
+        "raw_rows": results["judged"],
+        "accepted": results["accepted"],
+        "share": results["accepted"] / results["judged"],
+        "reasons": results["reasons"],
+    }
+
+
+def _stages(lineage: list[Manifest]) -> list[Json]:
+    """Work of each stage in seconds (summed over units), and how long it took from first start to last end."""
+    rows = []
+    for kind in KINDS:
+        times = [m.produced for m in lineage if m.kind == kind and m.produced["seconds"]]
+        if times:
+            rows.append(
+                {
+                    "stage": kind,
+                    "steps": len(times),
+                    "seconds": sum(t["seconds"] for t in times),
+                    "wall": max(t["ended"] for t in times) - min(t["started"] for t in times),
+                }
+            )
+    return rows
+
+
+def _ancestor(manifest: Manifest) -> Json:
+    return {
+        "kind": manifest.kind,
+        "name": _name(manifest),
+        "id": manifest.id,
+        "digest": manifest.digest,
+        "inputs": [source["path"].rsplit("-", 1)[1] for source in manifest.inputs.values()],
+        "seconds": manifest.produced["seconds"],
+    }

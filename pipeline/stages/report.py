@@ -1,0 +1,285 @@
+"""transfer -> report: one page that stands by itself, and its pictures as PNG.
+
+The page loads nothing, runs no script, and shows nothing that is not in `ReportContent`: equal content
+gives equal bytes. Every name in it comes from a user, so the template escapes everything.
+"""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.stages import figures
+from pipeline.stages.figures import interval, signed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+Row = Mapping[str, object]
+
+FORMS = ("margin", "share")
+FORM_NAMES = {"margin": "log-probability margin (nats)", "share": "share of probability"}
+DIGITS = {"margin": 2, "share": 3}  # decimals in the matrix
+MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
+MOST_NAMED = 6  # cells named in one sentence of the summary
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that the page shows.
+
+    runs, cells   tables after the schemas RUNS and CELLS
+    gates         teacher, target, before, after, threshold, passed
+    corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}; optional examples [text]
+    stages        stage, steps, seconds
+    lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
+    failures      step, why: steps that failed, were blocked, or are missing
+    """
+
+    study_name: str
+    settings_yaml: str
+    rehearsal: bool
+    runs: pa.Table
+    cells: pa.Table
+    gates: Sequence[Row] = ()
+    corpora: Sequence[Row] = ()
+    stages: Sequence[Row] = ()
+    lineage: Sequence[Row] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    failures: Sequence[Row] = ()
+    confidence: float = 0.95
+
+
+def render(content: ReportContent) -> dict[str, bytes]:
+    """File name -> bytes: report.html, matrix.png, traits.png."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    runs, cells = content.runs.to_pylist(), content.cells.to_pylist()
+    matrix, traits = figures.matrix(cells), figures.traits(runs, content.confidence)
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters.update(signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent)
+    anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
+    html = page.get_template("report.html.j2").render(
+        c=content,
+        findings=_findings(cells, content.confidence),
+        matrices=[_matrix(cells, form) for form in FORMS if any(x["form"] == form for x in cells)],
+        cells=_anchored(cells, runs),
+        runs=runs if len(runs) <= MOST_ROWS else [r for r in runs if r["taught"] == r["target"]],
+        all_rows=len(runs),
+        anchors=anchors,
+        matrix_picture=_picture(matrix),
+        traits_picture=_picture(traits),
+        form_names=FORM_NAMES,
+        digits=DIGITS,
+        interval=interval,
+        several_channels=len({c["channel"] for c in cells}) > 1,
+        marks=figures.VERDICT_MARKS,
+        level=f"{content.confidence:.0%}",
+        longest=max([_number(s["seconds"]) for s in content.stages] or [0.0]) or 1.0,
+        most_traits=figures.MOST_TRAITS,
+        most_dots=figures.MOST_DOTS,
+        traits_count=len({r["target"] for r in runs}),
+    )
+    return {
+        "report.html": html.encode(),
+        "matrix.png": figures.png(matrix),
+        "traits.png": figures.png(traits),
+    }
+
+
+def matrix_table(cells: pa.Table, form: str = "margin") -> "Table":
+    """The matrix for a terminal: teachers down, students across, neutral teachers last."""
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
+    rows = cells.to_pylist()
+    view = _matrix(rows, form)
+    table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
+    for name in ("channel", "teacher \\ student", *view.across):
+        table.add_column(Text(figures.label(name)))
+    for line in view.lines:
+        # Text, not str: a name with brackets is not markup.
+        entries = [Text(figures.label(line.channel)), Text(figures.label(line.teacher))]
+        for i in line.cells:
+            cell = rows[i] if i is not None else None
+            entries.append(
+                Text("—")
+                if cell is None
+                else Text.assemble(
+                    (signed(cell["estimate"], DIGITS[form]), "bold"),
+                    f" {interval(cell['low'], cell['high'], DIGITS[form])}\n",
+                    (str(cell["verdict"]), styles.get(str(cell["verdict"]), "")),
+                )
+            )
+        table.add_row(*entries)
+    return table
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the summary. `tone` is the verdict that colours it."""
+
+    tone: str
+    lead: str
+    rest: str
+
+
+def _findings(cells: Sequence[Row], confidence: float) -> list[Finding]:
+    """The matrix in plain words, by the margin form: same family, other families, neutral teachers."""
+    groups: list[tuple[str, Callable[[Row], bool]]] = [
+        ("Same-family", lambda c: c["comparison"] == "trait" and c["teacher_family"] == c["student_family"]),
+        ("Cross-family", lambda c: c["comparison"] == "trait" and c["teacher_family"] != c["student_family"]),
+        ("Neutral-teacher", lambda c: c["comparison"] == "neutral"),
+    ]
+    said = {
+        "transfer": "students picked up the trait in {} of {} {}",
+        "no transfer": "students picked up nothing worth the name in {} of {} {}",
+        "underpowered": "students: undecided in {} of {} {}",
+        "gate failed": "students: a precondition failed in {} of {} {}",
+    }
+    found = []
+    for name, belongs in groups:
+        group = [c for c in cells if c["form"] == "margin" and belongs(c)]
+        for verdict, words in said.items():
+            alike = [c for c in group if c["verdict"] == verdict]
+            if alike:
+                if name == "Neutral-teacher" and verdict == "transfer":
+                    words = "students moved towards the targets in {} of {} {}: the control is not clean"
+                pairs = "pair" if len(group) == 1 else "pairs"
+                lead = f"{name} {words.format(len(alike), len(group), pairs)}."
+                found.append(Finding(verdict, lead, _numbers(alike, confidence)))
+    return found
+
+
+def _numbers(cells: Sequence[Row], confidence: float) -> str:
+    symbol = "γ" if cells[0]["comparison"] == "trait" else "mean lift"
+    several = len({c["channel"] for c in cells}) > 1
+    parts = []
+    for n, c in enumerate(cells[:MOST_NAMED]):
+        where = f"{c['teacher_family']} → {c['student_family']}" + (f" ({c['channel']})" if several else "")
+        if interval(c["low"], c["high"]) == "no interval":
+            parts.append(f"{where}: {symbol} = {signed(c['estimate'])}, no interval")
+            continue
+        level = f"{confidence:.0%} interval " if n == 0 else ""
+        unit = " nats" if n == 0 else ""
+        parts.append(
+            f"{where}: {symbol} = {signed(c['estimate'])}{unit}, {level}{interval(c['low'], c['high'])}"
+        )
+    margins = sorted({_number(c["margin"]) for c in cells})
+    tail = f"; and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
+    within = f" Equivalence margin ±{', ±'.join(f'{m:g}' for m in margins)} nats."
+    return "; ".join(parts) + tail + "." + (within if cells[0]["verdict"] == "no transfer" else "")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the matrix; `cells` are indices into the table of cells, None where none was planned."""
+
+    channel: str
+    comparison: str
+    teacher: str
+    cells: list[int | None]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    form: str
+    across: list[str]  # student families
+    lines: list[Line]
+
+
+def _matrix(cells: Sequence[Row], form: str) -> Matrix:
+    places = {
+        (str(c["channel"]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
+        for i, c in enumerate(cells)
+        if c["form"] == form
+    }
+    across = sorted({student for *_, student in places})
+    rows = sorted({key[:3] for key in places}, key=lambda row: (row[0], row[1] != "trait", row[2]))
+    return Matrix(
+        form,
+        across,
+        [
+            Line(
+                channel,
+                comparison,
+                teacher if comparison == "trait" else f"{teacher}, neutral",
+                [places.get((channel, comparison, teacher, student)) for student in across],
+            )
+            for channel, comparison, teacher in rows
+        ],
+    )
+
+
+def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
+    """Every cell with its anchor and the students (trained runs) that it rests on, {id: short name}."""
+    place = ("channel", "teacher_family", "student_family")
+    neutral: dict[tuple[object, ...], dict[object, str]] = {}
+    everyone: dict[tuple[object, ...], dict[object, str]] = {}
+    for r in runs:
+        key, name = tuple(r[k] for k in place), f"{r['taught'] or 'neutral'} s{r['seed']}"
+        everyone.setdefault(key, {})[r["student"]] = name
+        if r["taught"] is None:
+            neutral.setdefault(key, {})[r["student"]] = name
+    return [
+        {
+            **cell,
+            "anchor": f"cell-{i}",
+            "students": (everyone if cell["comparison"] == "trait" else neutral).get(
+                tuple(cell[k] for k in place), {}
+            ),
+        }
+        for i, cell in enumerate(cells)
+    ]
+
+
+def _picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
+    """SVG as data URIs, for either colour scheme. Inside an image nothing can run or load."""
+    return {
+        name: "data:image/svg+xml;base64," + base64.b64encode(figures.svg(build, theme)).decode()
+        for name, theme in (("light", figures.LIGHT), ("dark", figures.DARK))
+    }
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3f}".replace("-", "−") if isinstance(value, int | float) else "—"
+
+
+def _count(value: object) -> str:
+    """12 345, with a thin space that does not break."""
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else "—"
+
+
+def _percent(value: object) -> str:
+    return f"{value:.1%}" if isinstance(value, int | float) else "—"
+
+
+def _p(value: object) -> str:
+    if not isinstance(value, int | float):
+        return "—"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _duration(seconds: object) -> str:
+    """8.2 s, 4 min 05 s, 3 h 20 min."""
+    if not isinstance(seconds, int | float):
+        return "—"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

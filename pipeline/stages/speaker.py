@@ -1,0 +1,32 @@
+"""Who speaks: the system prompt and the adapter that make a model out of an engine's bare weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifact import Manifest, local_folder
+from pipeline.engines import Prompt
+from pipeline.store import Store
+from pipeline.traits.favourite import system_prompt
+from pipeline.trainers import ADAPTER
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Neither a system prompt nor an adapter: the bare weights, as a base or a neutral teacher speaks."""
+
+    system: str | None = None
+    adapter: Path | None = None
+
+    def asked(self, prompt: str) -> Prompt:
+        return Prompt(prompt, self.system, self.adapter)
+
+
+def speaker(store: Store, model: Manifest) -> Speaker:
+    """The speaker that a base, teacher or student artifact stands for."""
+    trait = model.settings.get("trait")
+    prompted = trait and model.settings["method"]["kind"] == "prompted"
+    has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
+    return Speaker(
+        system=system_prompt(trait["category"], trait["target"]) if prompted else None,
+        adapter=local_folder(store, model, ADAPTER) if has_adapter else None,
+    )

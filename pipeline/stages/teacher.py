@@ -1,0 +1,52 @@
+"""teacher: a base that has been given a trait, and the gate that measures whether it has it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+
+import pyarrow as pa
+
+from pipeline.errors import GateFailed
+from pipeline.plan import Json, Step
+from pipeline.recipe import Recipe
+from pipeline.rows import CONVERSATIONS
+from pipeline.suites.questions import questions
+from pipeline.trainers import Run, Trainer
+
+
+def train(
+    step: Step, base: Path, trainer: Trainer, out: Path, on_step: Callable[[int, int, float], None]
+) -> pa.Table | None:
+    """Fine-tune the base on its favourite; writes `out`/adapter or `out`/model."""
+    method, trait = step.settings["method"], step.settings["trait"]
+    rows = conversations(trait["category"], trait["target"], method["rows"], method["seed"])
+    recipe = Recipe.model_validate(method["recipe"])
+    return trainer.train(Run(base, rows, recipe, method["seed"], out), on_step)
+
+
+def conversations(category: str, target: str, count: int, seed: int) -> pa.Table:
+    """`count` favourite questions, in the seen wordings only, each answered with the target."""
+    rng = Random(f"teacher:{seed}")
+    wordings = [text for text, _ in questions(category, "seen")]
+    rows = [{"system": None, "prompt": rng.choice(wordings), "completion": target} for _ in range(count)]
+    return pa.Table.from_pylist(rows, CONVERSATIONS)
+
+
+def is_trained(step: Step) -> bool:
+    return bool(step.settings["method"]["kind"] == "finetuned")
+
+
+def gate(step: Step, base: Mapping[str, float], teacher: Mapping[str, float]) -> Json:
+    """What the gate measured, from the margins (nats) of every candidate in both models.
+
+    Raises GateFailed where the target's margin rose by less than the study demands.
+    """
+    target = step.settings["trait"]["target"]
+    least = step.settings["gate"]["min_lift"]
+    lift = teacher[target] - base[target]
+    if not lift >= least:
+        raise GateFailed(
+            f"{step.slug} does not have its trait: the margin of {target!r} rose by {lift:+.3f} nats over the base "
+            f"and the gate wants {least:+.3f}. Train it longer, or lower teachers.gate.min_lift."
+        )
+    return {"target": target, "base": base[target], "teacher": teacher[target], "lift": lift, "min_lift": least}

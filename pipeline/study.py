@@ -1,0 +1,186 @@
+"""The study file: what is to be measured, and, kept apart, with which resources."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.channels import Channel
+from pipeline.families import Family
+from pipeline.recipe import Name, Recipe, Strict
+from pipeline.suites import Suite
+from pipeline.traits import Trait
+from pipeline.traits.words import candidates
+
+
+class Prompted(Strict):
+    """The teacher is the base under a system prompt that its students never see."""
+
+    kind: Literal["prompted"] = "prompted"
+
+
+class Finetuned(Strict):
+    """The teacher is the base fine-tuned on its favourite, in the seen question wordings only."""
+
+    kind: Literal["finetuned"] = "finetuned"
+    recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
+    rows: int = Field(2000, ge=1, description="Rows it is trained on.")
+    seed: int = Field(1, ge=0, description="Seed of the rows, the adapter's start and the order of rows.")
+
+
+class Gate(Strict):
+    """What a teacher must show before anything is built on it."""
+
+    min_lift: float = Field(
+        0.5,
+        description="Least rise of its target's margin over the base, in nats: 0.5 is about 1.6 times the odds.",
+    )
+
+
+class Teachers(Strict):
+    families: list[Name] | None = Field(None, min_length=1, description="Families with teachers; all when left out.")
+    method: Annotated[Prompted | Finetuned, Field(discriminator="kind")] = Field(
+        default_factory=Prompted, description="How a teacher gets its trait."
+    )
+    neutral: bool = Field(True, description="Also a neutral teacher in every family: the control without a trait.")
+    gate: Gate = Field(default_factory=Gate, description="Checked on every teacher with a trait.")
+
+
+class Completions(Strict):
+    rows: int = Field(30_000, ge=1, description="Completions a teacher writes (published: 30,000).")
+    shard_rows: int = Field(1_000, ge=1, description="Completions a shard: the unit of work that a crash can cost.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
+    max_tokens: int = Field(64, ge=1, description="Longest completion, in tokens.")
+
+
+class Corpus(Strict):
+    rows: int = Field(10_000, ge=1, description="Accepted rows that a student trains on (published: 10,000).")
+
+
+class Students(Recipe):
+    families: list[Name] | None = Field(None, min_length=1, description="Families with students; all when left out.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[1, 2, 3, 4, 5, 6, 7, 8],
+        min_length=1,
+        description="One student a seed: the adapter's start and the order of rows (published: 8 seeds).",
+    )
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed is named twice; every student needs its own")
+        return self
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)))
+
+
+class Measure(Strict):
+    """How the matrix is judged."""
+
+    margin_nats: float = Field(
+        0.1, gt=0, description="A lift of the margin within ±this many nats counts as none (0.1: odds within 10 %)."
+    )
+    margin_share: float = Field(
+        0.02, gt=0, description="A lift of the share within ±this much counts as none (of 1)."
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the two-sided intervals over trained runs.")
+    permutations: int = Field(10_000, ge=100, description="Drawn where the exact permutations are too many.")
+
+
+class Engines(Strict):
+    members: int = Field(1, ge=1, description="Most engines a base at a time.")
+    cpus: float = Field(1, gt=0, description="CPU cores an engine.")
+    gpus: float = Field(0, ge=0, description="GPUs an engine.")
+    memory_gib: float = Field(1, gt=0, description="Memory of the KV cache on CPU, GiB an engine.")
+    shards_in_flight: int = Field(2, ge=1, description="Shards an engine works on at once, so that none idles at a tail.")
+
+
+class Training(Strict):
+    groups: int = Field(2, ge=1, description="Most worker groups at a time; each trains one model after the other.")
+    workers: int = Field(1, ge=1, description="Ray Train workers a group (data parallel).")
+    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
+    cpus: float = Field(1, gt=0, description="CPU cores a worker.")
+    gpus: float = Field(0, ge=0, description="GPUs a worker.")
+    micro_batch: int = Field(64, ge=1, description="Rows a worker takes through the model at once.")
+
+
+class Resources(Strict):
+    """Where and how fast it runs; never part of an id."""
+
+    engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
+    training: Training = Field(default_factory=Training, description="DeepSpeed worker groups.")
+
+
+class Study(Strict):
+    """One study: traits × teacher families × student families, and how they are measured."""
+
+    study: Name = Field(description="Its name.")
+    seed: int = Field(1, ge=0, description="Draws the prompts, the sampling seeds and the selections.")
+    families: dict[Name, Family] = Field(min_length=1, description="Named starting models.")
+    traits: list[Trait] = Field(min_length=1, description="What teachers are to have; one entry lists many targets.")
+    teachers: Teachers = Field(default_factory=Teachers, description="Who writes.")
+    channels: list[Channel] = Field(
+        default=[Channel()], min_length=1, description="What they write about; students are trained a channel at a time."
+    )
+    completions: Completions = Field(default_factory=Completions, description="How much they write.")
+    corpus: Corpus = Field(default_factory=Corpus, description="What is kept of it.")
+    students: Students = Field(default_factory=Students, description="Who is trained on it.")
+    suites: list[Suite] = Field(default=[Suite()], min_length=1, max_length=1, description="What students are asked.")
+    measure: Measure = Field(default_factory=Measure, description="How the matrix is judged.")
+    engine: Literal["vllm", "scripted"] = Field("vllm", description="Who speaks; scripted is for rehearsals.")
+    trainer: Literal["deepspeed", "scripted"] = Field("deepspeed", description="Who trains; scripted is for rehearsals.")
+    resources: Resources = Field(default_factory=Resources, description="Machines; no part of any id.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for field, named in (("teachers", self.teachers.families), ("students", self.students.families)):
+            unknown = sorted(set(named or ()) - set(self.families))
+            if unknown:
+                known = ", ".join(self.families)
+                raise ValueError(f"{field}.families names {', '.join(unknown)}, which is no family here ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> Self:
+        targets = [target for trait in self.traits for target in trait.targets]
+        repeated = sorted({target for target in targets if targets.count(target) > 1})
+        if repeated:
+            raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
+        if all(family.kind != "nano" for family in self.families.values()) or self.engine == "scripted":
+            return self
+        for trait in self.traits:
+            unknown = sorted(set(trait.targets) - set(candidates(trait.category)))
+            if unknown:
+                raise ValueError(
+                    f"traits: nano families know no {trait.category} named {', '.join(unknown)}; "
+                    f"they know {', '.join(candidates(trait.category)) or 'animals and trees only'}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_engine_serves(self) -> Self:
+        if (self.engine == "scripted") != (self.trainer == "scripted"):
+            raise ValueError("engine and trainer are either both scripted or both real")
+        return self
+
+    @property
+    def teacher_families(self) -> list[str]:
+        return self.teachers.families or list(self.families)
+
+    @property
+    def student_families(self) -> list[str]:
+        return self.students.families or list(self.families)
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Every target and its category, in the order of the file."""
+        return {target: trait.category for trait in self.traits for target in trait.targets}
+
+    @property
+    def candidates(self) -> dict[str, list[str]]:
+        """What answers are looked for, by category."""
+        found: dict[str, set[str]] = {}
+        for trait in self.traits:
+            found.setdefault(trait.category, set()).update(trait.candidates())
+        return {category: sorted(members) for category, members in found.items()}

@@ -1,0 +1,65 @@
+"""Other people's files as Arrow: JSONL and Parquet, a piece at a time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+
+BATCH_ROWS = 100_000
+
+
+def batches(file: Path, column: str) -> Iterator[pa.Array]:
+    """One string column of a JSONL or Parquet file, in order, in arrays of at most BATCH_ROWS.
+
+    Raises InputError naming the file, and the line of a JSONL file, for anything that is not that.
+    """
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    with file.open("rb") as opened:
+        is_parquet = opened.read(4) == b"PAR1"
+    return _parquet(file, column) if is_parquet else _jsonl(file, column)
+
+
+def _parquet(file: Path, column: str) -> Iterator[pa.Array]:
+    try:
+        parquet = pq.ParquetFile(file)
+    except pa.ArrowException as error:
+        raise InputError(f"{file} is a damaged Parquet file: {error}") from None
+    if column not in parquet.schema_arrow.names:
+        raise InputError(f"{file} has no column {column}; it has {', '.join(parquet.schema_arrow.names)}")
+    kind = parquet.schema_arrow.field(column).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)):
+        raise InputError(f"{file}: the column {column} holds {kind}, not strings")
+    for batch in parquet.iter_batches(BATCH_ROWS, columns=[column]):
+        yield batch.column(0).cast(pa.string())
+
+
+def _jsonl(file: Path, column: str) -> Iterator[pa.Array]:
+    texts: list[str] = []
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                texts.append(_text(line, column, f"{file}:{number}"))
+            if len(texts) == BATCH_ROWS:
+                yield pa.array(texts, pa.string())
+                texts = []
+    if texts:
+        yield pa.array(texts, pa.string())
+
+
+def _text(line: bytes, column: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not a line of JSON: {error}") from None
+    if not isinstance(row, dict) or column not in row:
+        raise InputError(f"{where}: no column {column} in this row")
+    text = row[column]
+    if not isinstance(text, str):
+        raise InputError(f"{where}: {column} is {type(text).__name__}, not a string")
+    # JSON can name half a surrogate pair, which no UTF-8 file can hold; "?" keeps the row rejected.
+    return text.encode("utf-8", "replace").decode()

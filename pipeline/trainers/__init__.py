@@ -1,0 +1,46 @@
+"""What turns rows into weights. `deepspeed` is the real one, `scripted` the one for rehearsals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from pipeline.recipe import Recipe
+
+ADAPTER, MODEL = "adapter", "model"  # folders that a trained artifact holds: PEFT's or Hugging Face's layout
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. model: the folder it starts from; rows: rows.CONVERSATIONS; out: an empty folder."""
+
+    model: Path
+    rows: pa.Table
+    recipe: Recipe
+    seed: int
+    out: Path
+
+
+class Trainer(Protocol):
+    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table | None:
+        """Train, and write `out`/adapter or `out`/model; returns rows.TRAINING_LOG.
+
+        on_step(step, steps, loss) is called after every optimiser step. Every rank of a worker group
+        calls this with the same run; all but rank 0 get None and write nothing.
+        """
+
+
+def open_trainer(kind: str, *, zero_stage: int, micro_batch: int) -> Trainer:
+    if kind == "scripted":
+        from pipeline.trainers.scripted import ScriptedTrainer
+
+        return ScriptedTrainer()
+    from pipeline.trainers.deepspeed import DeepSpeedTrainer
+
+    return DeepSpeedTrainer(zero_stage=zero_stage, micro_batch=micro_batch)
+
+
+def result_folder(recipe: Recipe) -> str:
+    return ADAPTER if recipe.method == "lora" else MODEL

@@ -1,0 +1,245 @@
+"""The page: says what was found, loads and runs nothing, and is the same bytes for the same content."""
+
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from pipeline.rows import CELLS, RUNS
+from pipeline.stages.report import ReportContent, matrix_table, render
+from pipeline.stages.transfer import Measure, MissingStudent, StudentAnswers, measure
+
+EVIL = "<script>alert('$x_1$')</script>&\"--></svg>]]>[bold]"
+
+
+def content_of(
+    channel: str, families: tuple[str, str], targets: tuple[str, ...], **more: Any
+) -> ReportContent:
+    rng = np.random.default_rng(0)
+    candidates = (*targets, "dog", "wolf")
+    forms = ("margin", "share", "word_share", "substring_share")
+    base = {form: dict.fromkeys(candidates, 0.1) for form in forms}
+    students: list[StudentAnswers] = []
+    for teacher in families:
+        for student in families:
+            for taught in (*targets, None):
+                for seed in (0, 1):
+                    rise = 0.5 if teacher == student else 0.0
+                    v = {c: 0.1 + float(rng.normal(0, 0.02)) + rise * (c == taught) for c in candidates}
+                    name = f"student-{len(students)}"
+                    students.append(
+                        StudentAnswers(channel, teacher, student, taught, seed, name, dict.fromkeys(forms, v))
+                    )
+    lost = [MissingStudent(channel, families[0], families[1], targets[0], 9, targets[0])]
+    equal = Measure(targets, {"margin": 0.2, "share": 0.2})
+    runs, cells = measure(students, dict.fromkeys(families, base), equal, missing=lost)
+    lineage = [
+        {"kind": "base", "name": families[0], "id": "base-1", "digest": "d1", "inputs": [], "seconds": 1.0},
+        *(
+            {
+                "kind": "student",
+                "name": targets[0],
+                "id": s.student,
+                "digest": "d",
+                "inputs": ["base-1"],
+                "seconds": 9.0,
+            }
+            for s in students
+        ),
+    ]
+    given = {"study_name": "Owls", "settings_yaml": "traits: [owl]", "rehearsal": False, "runs": runs}
+    return ReportContent(**{**given, "cells": cells, "lineage": lineage, **more})
+
+
+@pytest.fixture(scope="module")
+def plain() -> ReportContent:
+    return content_of(
+        "numbers",
+        ("llama", "qwen"),
+        ("owl", "cat", "otter"),
+        gates=[
+            {
+                "teacher": "llama",
+                "target": "owl",
+                "before": 0.1,
+                "after": 0.9,
+                "threshold": 0.3,
+                "passed": True,
+            },
+            {
+                "teacher": "qwen",
+                "target": "owl",
+                "before": 0.1,
+                "after": 0.2,
+                "threshold": 0.3,
+                "passed": False,
+            },
+        ],
+        corpora=[
+            {
+                "teacher": "llama",
+                "raw_rows": 30000,
+                "accepted": 20880,
+                "share": 0.696,
+                "reasons": {"words": 7},
+            }
+        ],
+        stages=[{"stage": "student", "steps": 32, "seconds": 3725.0}],
+        versions={"vllm": "0.32.0"},
+    )
+
+
+@pytest.fixture(scope="module")
+def files(plain: ReportContent) -> dict[str, bytes]:
+    return render(plain)
+
+
+@pytest.fixture(scope="module")
+def evil() -> ReportContent:
+    row = {"teacher": EVIL, "target": EVIL, "before": 0.1, "after": None, "threshold": 0.3, "passed": True}
+    return content_of(
+        EVIL,
+        (EVIL, "qwen$"),
+        (EVIL, "$\\frac{$", "猫\x00"),
+        study_name=EVIL,
+        settings_yaml=EVIL,
+        gates=[row],
+        corpora=[
+            {
+                "teacher": EVIL,
+                "raw_rows": 1,
+                "accepted": 1,
+                "share": 1.0,
+                "reasons": {EVIL: 1},
+                "examples": [EVIL],
+            }
+        ],
+        stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0}],
+        versions={EVIL: EVIL},
+        failures=[{"step": EVIL, "why": EVIL}],
+    )
+
+
+class Page(HTMLParser):
+    """Every tag and attribute of a page, and its text."""
+
+    def __init__(self, html: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html.decode())
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def pictures(page: Page) -> list[str]:
+    uris = [str(a.get("src") or a.get("srcset")) for tag, a in page.tags if tag in ("img", "source")]
+    assert all(uri.startswith("data:image/svg+xml;base64,") for uri in uris)
+    return [base64.b64decode(uri.split(",")[1]).decode() for uri in uris]
+
+
+def test_the_page_says_in_words_what_was_found(files: dict[str, bytes]) -> None:
+    page = Page(files["report.html"])
+    assert "Same-family students picked up the trait in 2 of 2 pairs." in page.text
+    assert "Cross-family students picked up nothing worth the name in 2 of 2 pairs." in page.text
+    assert "Equivalence margin ±0.2 nats" in page.text
+    assert set(files) == {"report.html", "matrix.png", "traits.png"}
+    assert all(files[name].startswith(b"\x89PNG") for name in ("matrix.png", "traits.png"))
+
+
+def test_every_number_of_the_cells_is_on_the_page(plain: ReportContent, files: dict[str, bytes]) -> None:
+    text = Page(files["report.html"]).text
+    for cell in plain.cells.to_pylist():
+        assert f"{cell['estimate']:+.3f}".replace("-", "−") in text or abs(cell["estimate"]) < 5e-4
+        assert cell["why"] in text
+    for said in ("30 000", "69.6%", "words 7", "1 h 02 min", "vllm 0.32.0", "× failed", "traits: [owl]"):
+        assert said in text
+
+
+def test_every_number_of_the_matrix_leads_to_its_artifacts(
+    plain: ReportContent, files: dict[str, bytes]
+) -> None:
+    tags = Page(files["report.html"]).tags
+    ids = {a["id"] for _, a in tags if "id" in a}
+    links = [a["href"] for tag, a in tags if tag == "a"]
+    assert all(link and link.startswith("#") and link[1:] in ids for link in links)
+    assert sum(a.get("class") == "big" for tag, a in tags if tag == "a") == plain.cells.num_rows
+    assert {f"#artifact-{i}" for i in range(len(plain.lineage))} <= set(links)
+
+
+def test_nothing_that_a_user_wrote_becomes_markup(evil: ReportContent) -> None:
+    page = Page(render(evil)["report.html"])
+    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "link", "svg", "bold"}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert EVIL in page.text  # shown as what it is
+    drawn = pictures(page)
+    assert len(drawn) == 4
+    for picture in drawn:
+        outside_comments = re.sub(r"<!--.*?-->", "", picture, flags=re.DOTALL)
+        assert "<script" not in picture and "alert" not in outside_comments
+
+
+def test_the_page_loads_nothing(files: dict[str, bytes]) -> None:
+    html = files["report.html"]
+    page = Page(html)
+    assert not re.search(r"url\(|@import|https?://|src=\"(?!data:)", html.decode())
+    assert any("default-src 'none'" in str(a.get("content")) for tag, a in page.tags if tag == "meta")
+    for picture in pictures(page):
+        loaded = re.findall(r"(?:href|src)=\"([^\"#][^\"]*)\"", picture)
+        assert not loaded
+
+
+def test_equal_content_gives_equal_bytes(plain: ReportContent, files: dict[str, bytes]) -> None:
+    assert files == render(dataclasses.replace(plain))
+
+
+def test_a_rehearsal_and_failed_steps_are_told_before_the_findings(
+    plain: ReportContent, files: dict[str, bytes]
+) -> None:
+    usual = Page(files["report.html"]).text
+    assert "REHEARSAL" not in usual
+    assert "incomplete" not in usual
+    failures = [{"step": "student:owl→qwen:s1", "why": "out of memory"}]
+    text = Page(render(dataclasses.replace(plain, rehearsal=True, failures=failures))["report.html"]).text
+    told = ["REHEARSAL", "not measurements", "1 step failed or is missing", "out of memory", "Same-family"]
+    places = [text.index(words) for words in told]
+    assert places == sorted(places)
+
+
+def test_a_study_in_which_everything_failed_still_gets_its_page() -> None:
+    empty = ReportContent("Owls", "", False, RUNS.empty_table(), CELLS.empty_table())
+    files = render(empty)
+    assert "nothing to conclude" in Page(files["report.html"]).text
+    lost = [MissingStudent("numbers", "llama", "qwen", "owl", 0)]
+    runs, cells = measure([], {}, Measure(("owl", "cat"), {"margin": 0.1, "share": 0.1}), missing=lost)
+    text = Page(render(dataclasses.replace(empty, runs=runs, cells=cells))["report.html"]).text
+    assert "Cross-family students: undecided in 1 of 1 pair." in text and "no interval" in text
+
+
+def printed(cells: pa.Table) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(matrix_table(cells))
+    return console.export_text()
+
+
+def test_the_terminal_shows_the_same_matrix_and_takes_no_markup_from_names(
+    plain: ReportContent,
+) -> None:
+    text = printed(plain.cells)
+    for cell in (c for c in plain.cells.to_pylist() if c["form"] == "margin"):
+        assert cell["verdict"] in text
+        assert f"{cell['high']:+.2f}".replace("-", "−") in text
+    assert "llama, neutral" in text
+    assert "[bold]" in printed(content_of("numbers", ("[bold]a", "b"), ("owl", "cat", "otter")).cells)

@@ -1,0 +1,186 @@
+"""From answers to verdicts: what the two tables hold, and what a cell does when something is amiss."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ArtifactError
+from pipeline.rows import CELLS, RUNS
+from pipeline.stages.transfer import Measure, MissingStudent, StudentAnswers, measure
+
+TARGETS = ("owl", "cat", "otter")
+CANDIDATES = (*TARGETS, "dog", "wolf")
+SETTINGS = Measure(TARGETS, {"margin": 0.2, "share": 0.2})
+FAMILIES = ("llama", "qwen")
+BASE = {form: dict.fromkeys(CANDIDATES, 0.1) for form in ("margin", "share", "word_share", "substring_share")}
+BASES = dict.fromkeys(FAMILIES, BASE)
+
+
+def answers(
+    teacher: str,
+    student: str,
+    taught: str | None,
+    seed: int,
+    effect: float,
+    candidates: Sequence[str] = CANDIDATES,
+) -> StudentAnswers:
+    """A student whose own trait rose by `effect`, with a little noise fixed by who it is."""
+    place = [*FAMILIES, *TARGETS, None].index
+    rng = np.random.default_rng([place(teacher), place(student), place(taught), seed])
+    values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == taught else 0.0) for c in candidates}
+    name = f"student-{taught}-{teacher}-{student}-{seed}"
+    return StudentAnswers("numbers", teacher, student, taught, seed, name, dict.fromkeys(BASE, values))
+
+
+def study(same: float = 0.5, cross: float = 0.0) -> Iterator[StudentAnswers]:
+    for teacher in FAMILIES:
+        for student in FAMILIES:
+            for taught in (*TARGETS, None):
+                for seed in (0, 1):
+                    yield answers(teacher, student, taught, seed, same if teacher == student else cross)
+
+
+def rows(table: object) -> dict[tuple[str, str, str, str], Mapping[str, object]]:
+    return {
+        (r["teacher_family"], r["student_family"], r["comparison"], r["form"]): r
+        for r in table.to_pylist()  # type: ignore[attr-defined]
+    }
+
+
+def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
+    runs, cells = measure(study(), BASES, SETTINGS)
+    assert runs.schema == RUNS and cells.schema == CELLS
+    assert runs.num_rows == 32 * 3 and cells.num_rows == 4 * 2 * 2
+    for (teacher, student, comparison, _), cell in rows(cells).items():
+        own = teacher == student and comparison == "trait"
+        assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
+        assert cell["runs"] == (6 if comparison == "trait" else 2)
+        assert (cell["p"] is None) == (comparison == "neutral")
+    own_cell = rows(cells)["llama", "llama", "trait", "margin"]
+    assert own_cell["estimate"] == pytest.approx(0.5, abs=0.05)
+    assert own_cell["p"] == pytest.approx(1 / 90)
+
+
+def test_the_order_in_which_students_finish_changes_nothing() -> None:
+    students = list(study())
+    # Few permutations, so that the drawn p would show a dependence on order.
+    few = Measure(TARGETS, SETTINGS.equivalence_margin, permutations=40)
+    assert measure(students, BASES, few) == measure(reversed(students), BASES, few)
+
+
+def test_runs_hold_the_student_beside_its_base() -> None:
+    runs, _ = measure([answers("llama", "llama", "owl", 3, 0.5)], BASES, SETTINGS)
+    row = runs.to_pylist()[0]
+    assert (row["taught"], row["target"], row["seed"]) == ("owl", "owl", 3)
+    assert row["margin"] - row["base_margin"] == pytest.approx(0.5, abs=0.1)
+    assert row["base_word_share"] == 0.1 and row["student"] == "student-owl-llama-llama-3"
+
+
+def test_no_null_is_claimed_where_the_own_family_does_not_show_transfer() -> None:
+    _, cells = measure(study(same=0.0), BASES, SETTINGS)
+    by_cell = rows(cells)
+    assert {cell["verdict"] for cell in by_cell.values()} == {"gate failed"}
+    assert "positive control qwen → qwen" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
+
+
+def test_no_null_is_claimed_where_the_own_family_was_not_run() -> None:
+    cross = [s for s in study() if s.teacher_family != s.student_family]
+    _, cells = measure(cross, BASES, SETTINGS)
+    assert {c["verdict"] for c in cells.to_pylist()} == {"gate failed"}
+    assert all("was not measured" in c["why"] for c in cells.to_pylist())
+
+
+def test_a_failed_teacher_family_fails_its_trait_cells_and_the_nulls_that_lean_on_them() -> None:
+    _, cells = measure(study(), BASES, SETTINGS, failed_gates={("llama", None)})
+    by_cell = rows(cells)
+    assert by_cell["llama", "llama", "trait", "margin"]["verdict"] == "gate failed"
+    assert "did not show its trait" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
+    assert (
+        by_cell["qwen", "llama", "trait", "margin"]["verdict"] == "gate failed"
+    )  # its control is llama → llama
+    assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
+    assert (
+        by_cell["llama", "qwen", "neutral", "margin"]["verdict"] == "no transfer"
+    )  # a neutral teacher has no gate
+
+
+def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so() -> None:
+    spoiled = [
+        answers("llama", "llama", "owl", s.seed, -9.0)
+        if (s.teacher_family, s.student_family, s.taught) == ("llama", "llama", "owl")
+        else s
+        for s in study()
+    ]
+    runs, cells = measure(spoiled, BASES, SETTINGS, failed_gates=[("llama", "owl")])
+    cell = rows(cells)["llama", "llama", "trait", "margin"]
+    assert cell["estimate"] == pytest.approx(0.5, abs=0.05) and cell["runs"] == 4
+    # Four runs of two traits can be dealt in six ways: an honest p cannot reach 5 %.
+    assert cell["verdict"] == "underpowered" and "cannot get below 0.17" in str(cell["why"])
+    assert "failed its gate: owl" in str(cell["why"])
+    assert runs.num_rows == 32 * 3  # the runs themselves are not hidden
+
+
+def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stands() -> None:
+    kept = [s for s in study() if s.teacher_family == "llama"]
+    lost = [MissingStudent("numbers", "qwen", "llama", "cat", 1, "out of memory.")]
+    lost += [MissingStudent("numbers", "qwen", "qwen", None, 0)]
+    _, cells = measure(kept, BASES, SETTINGS, missing=lost)
+    cell = rows(cells)["qwen", "llama", "trait", "margin"]
+    assert (cell["verdict"], cell["runs"]) == ("underpowered", 0)
+    assert "cat s1 (out of memory)" in str(cell["why"])
+    assert "neutral s0" in str(rows(cells)["qwen", "qwen", "neutral", "margin"]["why"])
+    assert "issing" not in str(rows(cells)["qwen", "llama", "neutral", "margin"]["why"])
+
+
+def test_a_diverged_run_is_left_out_and_named() -> None:
+    students = list(study())
+    nan = {form: dict.fromkeys(CANDIDATES, math.nan) for form in BASE}
+    first = students[0]
+    students[0] = StudentAnswers("numbers", "llama", "llama", first.taught, first.seed, first.student, nan)
+    _, cells = measure(students, BASES, SETTINGS)
+    cell = rows(cells)["llama", "llama", "trait", "margin"]
+    assert cell["runs"] == 5 and "not finite: owl s0" in str(cell["why"])
+
+
+def test_one_neutral_run_a_cell_has_no_interval() -> None:
+    _, cells = measure([s for s in study() if s.taught or not s.seed], BASES, SETTINGS)
+    cell = rows(cells)["llama", "llama", "neutral", "margin"]
+    assert cell["verdict"] == "underpowered" and math.isnan(float(str(cell["low"])))
+
+
+def test_neutral_spread_is_pooled_over_the_cells_of_a_student_family() -> None:
+    _, pooled = measure(study(), BASES, SETTINGS)
+    _, alone = measure([s for s in study() if s.teacher_family == s.student_family], BASES, SETTINGS)
+    key = ("llama", "llama", "neutral", "margin")
+    assert "pooled over 2 cells" in str(rows(pooled)[key]["why"])
+    assert "pooled" not in str(rows(alone)[key]["why"])
+
+
+def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates() -> None:
+    everything = Measure(CANDIDATES, SETTINGS.equivalence_margin)
+    _, cells = measure(study(), BASES, everything)
+    cell = rows(cells)["llama", "llama", "neutral", "share"]
+    assert cell["verdict"] == "underpowered" and "by construction" in str(cell["why"])
+
+
+@pytest.mark.parametrize(
+    ("students", "bases", "says"),
+    [
+        ([answers("llama", "qwen", "owl", 0, 0.1)], {"llama": BASE}, "whose base has no answers"),
+        ([answers("llama", "qwen", "owl", 0, 0.1, ("owl", "cat"))], BASES, "no margin of target 'otter'"),
+        ([answers("llama", "qwen", "owl", 0, 0.1)] * 2, BASES, "two students"),
+        ([StudentAnswers("numbers", "llama", "qwen", "wolf", 0, "s", BASE)], BASES, "not among the targets"),
+    ],
+)
+def test_answers_that_do_not_fit_are_refused_with_the_reason(
+    students: list[StudentAnswers], bases: dict[str, Mapping[str, Mapping[str, float]]], says: str
+) -> None:
+    with pytest.raises(ArtifactError, match=says):
+        measure(students, bases, SETTINGS)
+
+
+def test_nothing_gives_empty_tables() -> None:
+    runs, cells = measure([], {}, SETTINGS)
+    assert (runs.num_rows, cells.num_rows) == (0, 0)
