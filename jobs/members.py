@@ -50,6 +50,9 @@ class EngineMember:
             logger.exception("the engine died")
             os._exit(1)
 
+    def close(self) -> None:
+        self._engine.close()
+
 
 class ScriptedTrainerMember:
     """The scripted trainer needs no worker group."""
@@ -60,6 +63,9 @@ class ScriptedTrainerMember:
 
     def work(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(self._store, self._trainer, *args)
+
+    def close(self) -> None:
+        pass
 
 
 class TrainerMember:
@@ -77,7 +83,8 @@ class TrainerMember:
         self._loop = asyncio.get_event_loop()
         self._dead: StepError | None = None
         handle = ray.get_runtime_context().current_actor
-        threading.Thread(target=self._fit, args=(root, training, name, handle), daemon=True).start()
+        self._group = threading.Thread(target=self._fit, args=(root, training, name, handle), daemon=True)
+        self._group.start()
 
     async def work(self, function: Callable[..., Any], *args: Any) -> Any:
         if self._dead:
@@ -102,7 +109,9 @@ class TrainerMember:
             outcome.set_exception(error)
 
     async def close(self) -> None:
+        """Returns once the workers are gone and what they held is free."""
         await self._todo.put(None)
+        await asyncio.to_thread(self._group.join)
 
     def _fit(self, root: str, training: Training, name: str, handle: Any) -> None:
         import tempfile

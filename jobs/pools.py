@@ -6,9 +6,10 @@ and on a large one they overlap.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +29,7 @@ class Cost:
 
 @dataclass(eq=False)
 class Member:
-    """actor: has .work(function, *args). idle_since: monotonic seconds."""
+    """actor: has .work(function, *args), and .close() that returns once it has let go of what it held."""
 
     actor: Any
     busy: int = 0
@@ -37,16 +38,16 @@ class Member:
 
 @dataclass(eq=False)
 class Pool:
-    """start() makes an actor, stop(actor) ends it; depth: units that a member works on at once."""
+    """start() makes an actor; depth: units that a member works on at once; leaving: members being ended."""
 
     name: str
     cost: Cost
     limit: int
     depth: int
     start: Callable[[], Any]
-    stop: Callable[[Any], None]
     waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = field(default_factory=deque)
     members: list[Member] = field(default_factory=list)
+    leaving: list[Member] = field(default_factory=list)
 
     def idle(self, now: float) -> list[Member]:
         if self.waiting:
@@ -87,11 +88,12 @@ class Pools:
             for pool in self._pools.values()
         }
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """End every member that has no work, and wait for those that are ending; leave the rest to Ray."""
         for pool in self._pools.values():
-            for member in pool.members:
-                pool.stop(member.actor)
-            pool.members.clear()
+            for member in [member for member in pool.members if not member.busy]:
+                self._leave(pool, member)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _dispatch(self) -> None:
         for pool in self._pools.values():
@@ -107,9 +109,7 @@ class Pools:
                 return
             unit, outcome = pool.waiting.popleft()
             member.busy += 1
-            task = asyncio.get_running_loop().create_task(self._await(pool, member, unit, outcome))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._await(pool, member, unit, outcome))
 
     async def _await(
         self, pool: Pool, member: Member, unit: tuple[Any, ...], outcome: asyncio.Future[Any]
@@ -130,18 +130,38 @@ class Pools:
             self._dispatch()
 
     def _make_room(self, cost: Cost) -> bool:
-        """Whether a member of that cost fits now, after idle members of other pools have been given back."""
+        """Whether a member of that cost fits now. Where it does not, idle members of other pools are ended first."""
         now = time.monotonic()
         for pool in self._pools.values():
             for member in pool.idle(now):
-                if cost.fits(self._free()):
-                    return True
-                pool.members.remove(member)
-                pool.stop(member.actor)
-        return cost.fits(self._free())
+                if cost.fits(self._free(counting_leaving=False)):
+                    break
+                self._leave(pool, member)
+        return cost.fits(self._free(counting_leaving=True))
 
-    def _free(self) -> Cost:
-        used = [(pool.cost, len(pool.members)) for pool in self._pools.values()]
+    def _leave(self, pool: Pool, member: Member) -> None:
+        pool.members.remove(member)
+        pool.leaving.append(member)
+        self._spawn(self._end(pool, member))
+
+    async def _end(self, pool: Pool, member: Member) -> None:
+        # The handle lives until close() has returned: an actor whose last handle goes is killed by Ray.
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            await member.actor.close.remote()
+        ray.kill(member.actor)
+        pool.leaving.remove(member)
+        self._dispatch()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _free(self, *, counting_leaving: bool) -> Cost:
+        used = [
+            (pool.cost, len(pool.members) + (len(pool.leaving) if counting_leaving else 0))
+            for pool in self._pools.values()
+        ]
         return Cost(
             self._total.cpus - sum(cost.cpus * count for cost, count in used),
             self._total.gpus - sum(cost.gpus * count for cost, count in used),

@@ -91,7 +91,7 @@ async def _walk(study: Study, store: Store, outcome: Outcome) -> None:
         finally:
             for task in (tender, noter):
                 task.cancel()
-            pools.close()
+            await pools.close()
 
 
 def _require_room(study: Study, cluster: Cost, memory: float) -> None:

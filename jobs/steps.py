@@ -101,7 +101,7 @@ class Steps:
     def _trainers(self) -> Pool:
         training_ = self._study.resources.training
         cost = Cost(training_.cpus * training_.workers, training_.gpus * training_.workers)
-        return self._pools.pool("trainer", lambda: Pool("trainer", cost, training_.groups, 1, self._start_trainer, _stop))
+        return self._pools.pool("trainer", lambda: Pool("trainer", cost, training_.groups, 1, self._start_trainer))
 
     def _start_trainer(self) -> Any:
         self._groups += 1
@@ -131,21 +131,13 @@ class Steps:
                 .remote(str(self._store.root), weights, self._study.engine, engines, self._adapter_rank())
             )
 
-        return self._pools.pool(name, lambda: Pool(name, cost, engines.members, engines.shards_in_flight, start, ray.kill))
+        return self._pools.pool(name, lambda: Pool(name, cost, engines.members, engines.shards_in_flight, start))
 
     def _adapter_rank(self) -> int:
         """The largest adapter that an engine of this study serves; 0 where there is none."""
         method = self._study.teachers.method
         recipes = [self._study.students.recipe, *([method.recipe] if method.kind == "finetuned" else [])]
         return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
-
-
-def _stop(trainer: Any) -> None:
-    """Let a group's workers return, which frees what they hold; a scripted one is just ended."""
-    if hasattr(trainer, "close"):
-        trainer.close.remote()
-    else:
-        ray.kill(trainer)
 
 
 def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, candidates: Any) -> dict[str, float]:

@@ -197,31 +197,49 @@ def _trait_panel(
     others: bool,
 ) -> None:
     panel.axvline(0, color=theme.faint, linewidth=0.8)
+    # Collected first and drawn in a few strokes: a large study has thousands of dots.
+    dots: list[tuple[float, float, str]] = []  # x, y, colour
+    rings: list[tuple[float, float]] = []
+    means: list[tuple[float, float, float, float, str]] = []  # low, high, mean, y, colour
     for y, (key, of_cell) in enumerate(cells.items()):
         lifts: dict[str, list[float]] = {}  # trait -> lift of that trait in the runs that were taught it
         for r in of_cell:
             if r["taught"] == r["target"]:
                 lifts.setdefault(str(r["target"]), []).append(_lift(r, form))
-        untaught = [_lift(r, form) for r in of_cell if r["target"] == target != r["taught"]]
-        own = lifts.pop(target, [])
+        if others:
+            untaught = [r for r in of_cell if r["target"] == target != r["taught"]]
+            rings += [(_lift(r, form), y + 0.2) for r in untaught]
+        finite = {trait: [x for x in xs if math.isfinite(x)] for trait, xs in lifts.items()}
+        own = finite.pop(target, [])
         colour = theme.same if key[1] == key[2] else theme.cross
-        _dots(panel, untaught if others else [], y + 0.2, theme.faint, filled=False)
-        _dots(panel, own, y - 0.1, colour, filled=True)
-        usable = [x for x in own if math.isfinite(x)]
-        alike = [[x for x in group if math.isfinite(x)] for group in lifts.values()]
-        e = stats.mean(usable, confidence=confidence, pooled_with=alike)
+        dots += [(x, y - 0.1, colour) for x in own]
+        e = stats.mean(own, confidence=confidence, pooled_with=list(finite.values()))
         if not math.isnan(e.low):
-            panel.plot([e.low, e.high], [y - 0.1] * 2, color=colour, linewidth=1.6, alpha=0.75, zorder=2)
-            panel.plot([e.value] * 2, [y - 0.24, y + 0.04], color=colour, linewidth=2.2, zorder=4)
+            means.append((e.low, e.high, e.value, y - 0.1, colour))
+    _draw(panel, dots, rings, means, theme)
     panel.set_title(label(target), loc="left", fontsize=11, weight="bold")
 
 
-def _dots(panel: "Axes", xs: Sequence[float], y: float, colour: str, *, filled: bool) -> None:
-    face = colour if filled else "none"
-    size, alpha = (30, 0.9) if filled else (15, 0.7)
-    panel.scatter(
-        xs, [y] * len(xs), s=size, facecolors=face, edgecolors=colour, linewidths=0.9, alpha=alpha, zorder=3
-    )
+def _draw(
+    panel: "Axes",
+    dots: Sequence[tuple[float, float, str]],
+    rings: Sequence[tuple[float, float]],
+    means: Sequence[tuple[float, float, float, float, str]],
+    theme: Theme,
+) -> None:
+    if rings:
+        xs, ys = zip(*rings, strict=True)
+        panel.scatter(
+            xs, ys, s=15, facecolors="none", edgecolors=theme.faint, linewidths=0.9, alpha=0.7, zorder=3
+        )
+    if dots:
+        xs, ys, colours = zip(*dots, strict=True)
+        panel.scatter(xs, ys, s=30, c=list(colours), linewidths=0, alpha=0.9, zorder=3)
+    if means:
+        lows, highs, values, heights, shades = zip(*means, strict=True)
+        panel.hlines(heights, lows, highs, colors=list(shades), linewidth=1.6, alpha=0.75, zorder=2)
+        below, above = [y - 0.14 for y in heights], [y + 0.14 for y in heights]
+        panel.vlines(values, below, above, colors=list(shades), linewidth=2.2, zorder=4)
 
 
 def _trait_axes(
@@ -231,9 +249,10 @@ def _trait_axes(
 
     several = len({key[0] for key in keys}) > 1
     names = [f"{label(t)} → {label(s)}" + (f"  ({label(c)})" if several else "") for c, t, s in keys]
+    # The panels share their axes: what is set on the first holds for all.
+    figure.axes[0].set_yticks(range(len(keys)), names)
+    figure.axes[0].set_ylim(len(keys) - 0.45, -0.55)
     for i, panel in enumerate(figure.axes[:shown]):
-        panel.set_yticks(range(len(keys)), names)
-        panel.set_ylim(len(keys) - 0.45, -0.55)
         panel.tick_params(axis="both", length=0, labelleft=i % columns == 0, labelbottom=True)
         panel.grid(axis="x", color=theme.line, linewidth=0.6)
         panel.set_axisbelow(True)
