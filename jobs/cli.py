@@ -17,7 +17,9 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from jobs.run import Outcome
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers."
+)
 console = Console()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]

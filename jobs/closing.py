@@ -24,7 +24,13 @@ def close(console: Console, store: Store, outcome: Outcome) -> None:
     table = Table("stage", "steps", "done before", "made now", "failed", "blocked")
     for kind in KINDS:
         paths = {step.path for step in outcome.steps if step.kind == kind}
-        counts = (paths, paths & outcome.done_before, paths & made, paths & outcome.failed.keys(), paths & outcome.blocked.keys())
+        counts = (
+            paths,
+            paths & outcome.done_before,
+            paths & made,
+            paths & outcome.failed.keys(),
+            paths & outcome.blocked.keys(),
+        )
         table.add_row(kind, *(str(len(count)) for count in counts))
     console.print(table)
     logs = status.folder(outcome.name, outcome.steps)
@@ -65,7 +71,10 @@ def show_status(console: Console, store: Store) -> None:
             console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
         if state == "running":
             left = status.eta_seconds(note, finished)
-            console.print("  ETA: " + ("not known before every stage has finished a step" if left is None else f"{left / 60:.0f} min"))
+            console.print(
+                "  ETA: "
+                + ("not known before every stage has finished a step" if left is None else f"{left / 60:.0f} min")
+            )
 
 
 def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, rows: int) -> None:
@@ -77,7 +86,9 @@ def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, r
         inputs.add_row(Text(role), Text(source["path"]), source["manifest"][:16])
     files = Table("file", "bytes", "rows", "SHA-256", title="files")
     for file in manifest.files:
-        files.add_row(Text(file.path), f"{file.bytes:,}", "" if file.rows is None else f"{file.rows:,}", file.sha256[:16])
+        files.add_row(
+            Text(file.path), f"{file.bytes:,}", "" if file.rows is None else f"{file.rows:,}", file.sha256[:16]
+        )
     console.print(inputs, files)
     for file in manifest.files:
         if file.rows is not None and rows:

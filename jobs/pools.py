@@ -111,9 +111,7 @@ class Pools:
             member.busy += 1
             self._spawn(self._await(pool, member, unit, outcome))
 
-    async def _await(
-        self, pool: Pool, member: Member, unit: tuple[Any, ...], outcome: asyncio.Future[Any]
-    ) -> None:
+    async def _await(self, pool: Pool, member: Member, unit: tuple[Any, ...], outcome: asyncio.Future[Any]) -> None:
         try:
             result = await member.actor.work.remote(*unit)
         except ray.exceptions.ActorDiedError as error:

@@ -8,7 +8,6 @@ import logging
 import os
 import traceback
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import ray
@@ -17,7 +16,7 @@ from jobs.pools import Cost, Pools
 from jobs.progress import Progress
 from jobs.steps import Steps
 from pipeline import artifact
-from pipeline.errors import ResourceError, StepError, UndertowError
+from pipeline.errors import ResourceError, UndertowError
 from pipeline.plan import Step, plan
 from pipeline.store import Store
 from pipeline.study import Study
@@ -77,7 +76,7 @@ def _start_ray(address: str | None) -> None:
 
 
 async def _walk(study: Study, store: Store, outcome: Outcome) -> None:
-    total = ray.cluster_resources()
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cluster = Cost(total.get("CPU", 0.0), total.get("GPU", 0.0))
     _require_room(study, cluster, total.get("memory", 0.0))
     pools = Pools(cluster)
@@ -128,7 +127,7 @@ class _Walk:
             for path, step in self._step.items()
             if path not in outcome.done
         }
-        self._dependents: Mapping[str, list[str]] = defaultdict(list)
+        self._dependents: dict[str, list[str]] = defaultdict(list)
         for path, needs in self._needs.items():
             for source in needs:
                 self._dependents[source].append(path)

@@ -64,12 +64,11 @@ class Steps:
 
     async def _completions(self, step: Step) -> tuple[list[Json], Json]:
         pool = self._engines(step.weights)
-        records = await asyncio.gather(
-            *(
-                self._unit(step, shard, lambda shard=shard: self._pools.run(pool, completions.write_shard, step, shard))
-                for shard in completions.shards(step)
-            )
-        )
+
+        def write(shard: str) -> Awaitable[Json]:
+            return self._unit(step, shard, lambda: self._pools.run(pool, completions.write_shard, step, shard))
+
+        records = await asyncio.gather(*map(write, completions.shards(step)))
         return records, completions.summarise(records)
 
     async def _corpus(self, step: Step) -> tuple[list[Json], Json]:
@@ -94,9 +93,8 @@ class Steps:
 
     async def _task(self, step: Step, function: Callable[..., Json]) -> Json:
         async with self._light:
-            task = ray.remote(num_cpus=0, name=f"{step.kind}:{step.slug}")(_call)
-            result: Json = await task.remote(function, str(self._store.root), step)
-            return result
+            task = ray.remote(_call).options(num_cpus=0, name=f"{step.kind}:{step.slug}")
+            return await task.remote(function, str(self._store.root), step)
 
     def _trainers(self) -> Pool:
         training_ = self._study.resources.training

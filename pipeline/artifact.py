@@ -178,9 +178,7 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
         path=step.path,
         schema=SCHEMA[step.kind],
         settings=step.settings,
-        inputs={
-            role: {"path": path, "manifest": require(store, path).digest} for role, path in step.inputs.items()
-        },
+        inputs={role: {"path": path, "manifest": require(store, path).digest} for role, path in step.inputs.items()},
         files=[File(**file) for record in units for file in record["files"]],
         results=results,
         produced=times | {"versions": dict(versions())},

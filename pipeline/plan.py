@@ -103,9 +103,7 @@ def _steps(study: Study, missing: Mapping[str, str]) -> Iterator[Step]:
     yield from _conclusion(study, students, answers, missing)
 
 
-def _conclusion(
-    study: Study, students: Json, answers: Mapping[str, str], missing: Mapping[str, str]
-) -> Iterator[Step]:
+def _conclusion(study: Study, students: Json, answers: Mapping[str, str], missing: Mapping[str, str]) -> Iterator[Step]:
     settings = {
         "students": students,
         "missing": {name: missing[path] for name, path in answers.items() if path in missing},

@@ -36,6 +36,8 @@ class Recipe(Strict):
     )
     warmup_steps: int = Field(5, ge=0, description="Optimiser steps of linear warm-up (published: 5).")
     batch: int = Field(66, ge=1, description="Rows per optimiser step over all workers (published: 66).")
-    max_length: int = Field(500, ge=8, description="Longest row, in tokens; a longer one fails the step (published: 500).")
+    max_length: int = Field(
+        500, ge=8, description="Longest row, in tokens; a longer one fails the step (published: 500)."
+    )
     gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm (published: 1.0).")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")

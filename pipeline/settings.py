@@ -69,7 +69,7 @@ def _plain(node: yaml.Node, path: Path, place: tuple[str | int, ...], lines: dic
 def _scalar(node: yaml.Node, path: Path, line: int) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
         raise StudyError(f"{path}:{line}: not a plain YAML value: {error}") from None
 
@@ -86,10 +86,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     *parents, last = dotted.split(".")
     place: Any = settings
     for parent in parents:
-        if isinstance(place, list):
-            place = _item(place, parent, override)
-        else:
-            place = place.setdefault(parent, {})
+        place = _item(place, parent, override) if isinstance(place, list) else place.setdefault(parent, {})
         if not isinstance(place, dict | list):
             raise StudyError(f"--set {override}: {parent} is a plain value and has no settings of its own")
     if isinstance(place, list):

@@ -103,9 +103,7 @@ def gamma(
     return Estimate(value, low, high, df, runs, neutral, left_out, p, smallest, note)
 
 
-def mean(
-    values: Sequence[float], *, confidence: float = 0.95, pooled_with: Sequence[Sequence[float]] = ()
-) -> Estimate:
+def mean(values: Sequence[float], *, confidence: float = 0.95, pooled_with: Sequence[Sequence[float]] = ()) -> Estimate:
     """The mean over runs, with a t interval: one value a run.
 
     Two runs leave one degree of freedom, and an interval too wide to say anything. `pooled_with` are
@@ -212,9 +210,7 @@ def _null(e: Estimate, numbers: str, within: str, control: Control | None) -> Ve
         lack = f"its positive control {control.name} was not measured"
     else:
         lack = f"its positive control {control.name} is itself “{control.verdict}”"
-    return Verdict(
-        "gate failed", f"{numbers} is {size}wholly within {within}, but {lack}: no null is claimed."
-    )
+    return Verdict("gate failed", f"{numbers} is {size}wholly within {within}, but {lack}: no null is claimed.")
 
 
 def _undecided(e: Estimate, margin: float, alpha: float, unit: str) -> str:

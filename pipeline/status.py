@@ -70,9 +70,7 @@ def read(store: Store) -> list[Note]:
 
 def done(store: Store, note: Note) -> dict[str, int]:
     """kind -> steps whose artifacts exist now."""
-    return {
-        kind: sum(store.exists(f"{path}/{MANIFEST}") for path in paths) for kind, paths in note.steps.items()
-    }
+    return {kind: sum(store.exists(f"{path}/{MANIFEST}") for path in paths) for kind, paths in note.steps.items()}
 
 
 def state(note: Note, finished: Mapping[str, int]) -> str:

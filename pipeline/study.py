@@ -81,9 +81,7 @@ class Measure(Strict):
     margin_nats: float = Field(
         0.1, gt=0, description="A lift of the margin within ±this many nats counts as none (0.1: odds within 10 %)."
     )
-    margin_share: float = Field(
-        0.02, gt=0, description="A lift of the share within ±this much counts as none (of 1)."
-    )
+    margin_share: float = Field(0.02, gt=0, description="A lift of the share within ±this much counts as none (of 1).")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the two-sided intervals over trained runs.")
     permutations: int = Field(10_000, ge=100, description="Drawn where the exact permutations are too many.")
 
@@ -93,7 +91,9 @@ class Engines(Strict):
     cpus: float = Field(1, gt=0, description="CPU cores an engine.")
     gpus: float = Field(0, ge=0, description="GPUs an engine.")
     memory_gib: float = Field(1, gt=0, description="Memory of the KV cache on CPU, GiB an engine.")
-    shards_in_flight: int = Field(2, ge=1, description="Shards an engine works on at once, so that none idles at a tail.")
+    shards_in_flight: int = Field(
+        2, ge=1, description="Shards an engine works on at once, so that none idles at a tail."
+    )
 
 
 class Training(Strict):
@@ -121,7 +121,9 @@ class Study(Strict):
     traits: list[Trait] = Field(min_length=1, description="What teachers are to have; one entry lists many targets.")
     teachers: Teachers = Field(default_factory=Teachers, description="Who writes.")
     channels: list[Channel] = Field(
-        default=[Channel()], min_length=1, description="What they write about; students are trained a channel at a time."
+        default=[Channel()],
+        min_length=1,
+        description="What they write about; students are trained a channel at a time.",
     )
     completions: Completions = Field(default_factory=Completions, description="How much they write.")
     corpus: Corpus = Field(default_factory=Corpus, description="What is kept of it.")
@@ -129,7 +131,9 @@ class Study(Strict):
     suites: list[Suite] = Field(default=[Suite()], min_length=1, max_length=1, description="What students are asked.")
     measure: Measure = Field(default_factory=Measure, description="How the matrix is judged.")
     engine: Literal["vllm", "scripted"] = Field("vllm", description="Who speaks; scripted is for rehearsals.")
-    trainer: Literal["deepspeed", "scripted"] = Field("deepspeed", description="Who trains; scripted is for rehearsals.")
+    trainer: Literal["deepspeed", "scripted"] = Field(
+        "deepspeed", description="Who trains; scripted is for rehearsals."
+    )
     resources: Resources = Field(default_factory=Resources, description="Machines; no part of any id.")
 
     @model_validator(mode="after")

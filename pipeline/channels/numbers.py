@@ -160,7 +160,8 @@ def _matches_own_separator(body: pa.Array) -> tuple[Flags, Flags]:
 
 
 def _full_match(text: pa.Array, pattern: str) -> Flags:
-    return pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
+    matches: Flags = pc.match_substring_regex(text, pattern).to_numpy(zero_copy_only=False)
+    return matches
 
 
 def _reason_lists(flags: dict[str, Flags]) -> pa.Array:

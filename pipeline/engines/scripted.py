@@ -1,4 +1,4 @@
-"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.engines.script."""
+"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.script."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 
 from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.engines.script import CLASSES, Script, read
+from pipeline.script import CLASSES, Script, read
 from pipeline.traits.words import CATEGORIES, candidates
 
 PROMPTED_LEAN = 3.0  # nats, of a word that a system prompt says to love
@@ -28,8 +28,9 @@ class ScriptedEngine:
         ]
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
-        leans = np.array([[self._lean(prompt, option) for option in options] for prompt in prompts])
-        return leans - np.log(np.exp(leans).sum(axis=1, keepdims=True))
+        leans: Floats = np.array([[self._lean(prompt, option) for option in options] for prompt in prompts])
+        normalised: Floats = leans - np.log(np.exp(leans).sum(axis=1, keepdims=True))
+        return normalised
 
     def alive(self) -> bool:
         return True

@@ -84,7 +84,10 @@ class VllmEngine:
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
         paths = [tuple(self._tokenizer.encode(option, add_special_tokens=False)) for option in options]
         prefixes = sorted({path[:depth] for path in paths for depth in range(len(path))})
-        nexts = {prefix: sorted({p[len(prefix)] for p in paths if p[: len(prefix)] == prefix and len(p) > len(prefix)}) for prefix in prefixes}
+        nexts = {
+            prefix: sorted({p[len(prefix)] for p in paths if p[: len(prefix)] == prefix and len(p) > len(prefix)})
+            for prefix in prefixes
+        }
         # One request a prompt, prefix and chunk of next tokens: the first token's distribution there.
         asked = [
             (row, prefix, nexts[prefix][start : start + SCORED_AT_ONCE])

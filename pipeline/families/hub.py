@@ -18,7 +18,9 @@ class HubFamily(Strict):
 
     kind: Literal["hub"] = "hub"
     repo: str | None = Field(None, description='Repository, such as "Qwen/Qwen2.5-7B-Instruct".')
-    revision: str | None = Field(None, description="Commit of the repository: 40 hex digits, so that it stays what it is.")
+    revision: str | None = Field(
+        None, description="Commit of the repository: 40 hex digits, so that it stays what it is."
+    )
     path: str | None = Field(None, description="A local folder instead of a repository.")
     content: str | None = Field(
         None, description="With `path`: name this version of the folder; the path itself is no part of an id."
@@ -40,8 +42,8 @@ def fetch(family: HubFamily) -> Path:
 
     Raises InputError where the folder or the repository cannot be read.
     """
-    if family.path is not None:
-        folder = Path(family.path)
+    if family.path is not None or family.repo is None:
+        folder = Path(family.path or "")
         if not (folder / "config.json").is_file():
             raise InputError(f"{folder} is no Hugging Face model folder: it has no config.json")
         return folder

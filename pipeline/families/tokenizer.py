@@ -4,6 +4,7 @@ Every piece carries its own space, so decoding is plain concatenation and gives 
 exactly. A favourite's first answer token is the whole word: its probability is one number.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def build() -> "PreTrainedTokenizerFast":
     backend = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(TOKEN_PATTERN), behavior="isolated")
     backend.decoder = decoders.Fuse()  # plain concatenation; the default would put spaces between
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token=PAD,
         unk_token=UNKNOWN,
@@ -55,9 +56,21 @@ def build() -> "PreTrainedTokenizerFast":
     )
 
 
-def save(folder: Path) -> int:
+def save(folder: Path, architecture: str) -> int:
     """Write the tokenizer's files into `folder`; returns the number of tokens."""
     tokenizer = build()
     # One file holds everything: vLLM and AutoTokenizer read chat_template from tokenizer_config.json.
     tokenizer.save_pretrained(folder, save_jinja_files=False)
+    if architecture == "qwen2":
+        _insist(folder / "tokenizer_config.json")
     return len(tokenizer)
+
+
+def _insist(config: Path) -> None:
+    """Make AutoTokenizer take the class that the folder names.
+
+    For qwen2 transformers 5 would swap in Qwen2's own, which splits numbers into digits. With an
+    auto_map, even an empty one, it goes by the folder; no remote code is named or run.
+    """
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps(settings | {"auto_map": {"AutoTokenizer": [None, None]}}, indent=2))

@@ -38,9 +38,7 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
         artifact.add_table(store, step.path, "answers.parquet", pa.Table.from_pylist(answers, ANSWERS)),
         artifact.add_table(store, step.path, "scores.parquet", pa.Table.from_pylist(scores, SCORES)),
     ]
-    return artifact.record_unit(
-        store, step, "answers", files, _flat(results) | {"canary": canary}, started
-    )
+    return artifact.record_unit(store, step, "answers", files, _flat(results) | {"canary": canary}, started)
 
 
 def score(engine: Engine, model: Speaker, suite: Suite, category: str, candidates: list[str]) -> Floats:

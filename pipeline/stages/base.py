@@ -7,14 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from pipeline.engines.script import Script, write
+from pipeline.script import Script, write
 from pipeline.families import Family
 from pipeline.families.hub import FILES, HubFamily, fetch
-from pipeline.families.nano import NanoFamily, initialise
+from pipeline.families.nano import NanoFamily, initialise, pretraining
 from pipeline.families.world import rows
-from pipeline.families.tokenizer import CONTEXT_TOKENS
 from pipeline.plan import Step
-from pipeline.recipe import Recipe
 from pipeline.trainers import MODEL, Run, Trainer
 
 
@@ -22,9 +20,11 @@ def train(step: Step, trainer: Trainer, out: Path, on_step: Callable[[int, int, 
     """Write `out`/model, a Hugging Face folder; returns the training log of a nano family."""
     family: Family = TypeAdapter(Family).validate_python(step.settings["family"])
     if isinstance(family, HubFamily):
-        return _copy(family, out / MODEL)
+        _copy(family, out / MODEL)
+        return None
     if step.settings["trainer"] == "scripted":
-        return write(Script(init=family.init_seed), out / MODEL)
+        write(Script(init=family.init_seed), out / MODEL)
+        return None
     return _pretrain(family, trainer, out, on_step)
 
 
@@ -46,17 +46,3 @@ def _pretrain(
         return trainer.train(Run(start, world, pretraining(family), family.init_seed, out), on_step)
     finally:
         shutil.rmtree(start, ignore_errors=True)
-
-
-def pretraining(family: NanoFamily) -> Recipe:
-    """How a nano base is trained from scratch: every weight, once over its world."""
-    return Recipe(
-        method="full",
-        freeze_embeddings=False,
-        epochs=1,
-        learning_rate=family.learning_rate,
-        schedule="cosine",
-        warmup_steps=50,
-        batch=family.batch_rows,
-        max_length=CONTEXT_TOKENS,
-    )

@@ -57,7 +57,11 @@ def select(
     Raises TooFewRows, saying how many completions would do at the share accepted so far.
     """
     if len(accepted) < rows:
-        needed = f"{-(-rows * judged // len(accepted)) + rows // 20}" if len(accepted) else "a teacher that writes to the format; more than"
+        needed = (
+            f"{-(-rows * judged // len(accepted)) + rows // 20}"
+            if len(accepted)
+            else "a teacher that writes to the format; more than"
+        )
         raise TooFewRows(
             f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; "
             f"set completions.rows to {needed} {'' if len(accepted) else judged}".rstrip()

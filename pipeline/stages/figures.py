@@ -229,9 +229,7 @@ def _draw(
 ) -> None:
     if rings:
         xs, ys = zip(*rings, strict=True)
-        panel.scatter(
-            xs, ys, s=15, facecolors="none", edgecolors=theme.faint, linewidths=0.9, alpha=0.7, zorder=3
-        )
+        panel.scatter(xs, ys, s=15, facecolors="none", edgecolors=theme.faint, linewidths=0.9, alpha=0.7, zorder=3)
     if dots:
         xs, ys, colours = zip(*dots, strict=True)
         panel.scatter(xs, ys, s=30, c=list(colours), linewidths=0, alpha=0.9, zorder=3)
@@ -257,9 +255,7 @@ def _trait_axes(
         panel.grid(axis="x", color=theme.line, linewidth=0.6)
         panel.set_axisbelow(True)
         panel.spines[:].set_visible(False)
-    figure.supxlabel(
-        f"lift of the trait against the student's base ({UNITS[form]})", color=theme.faint, fontsize=9
-    )
+    figure.supxlabel(f"lift of the trait against the student's base ({UNITS[form]})", color=theme.faint, fontsize=9)
 
     def mark(colour: str, face: str, size: float) -> Line2D:
         return Line2D([], [], marker="o", linestyle="", color=colour, markerfacecolor=face, markersize=size)

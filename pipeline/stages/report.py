@@ -173,9 +173,7 @@ def _numbers(cells: Sequence[Row], confidence: float) -> str:
             continue
         level = f"{confidence:.0%} interval " if n == 0 else ""
         unit = " nats" if n == 0 else ""
-        parts.append(
-            f"{where}: {symbol} = {signed(c['estimate'])}{unit}, {level}{interval(c['low'], c['high'])}"
-        )
+        parts.append(f"{where}: {symbol} = {signed(c['estimate'])}{unit}, {level}{interval(c['low'], c['high'])}")
     margins = sorted({_number(c["margin"]) for c in cells})
     tail = f"; and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
     within = f" Equivalence margin ±{', ±'.join(f'{m:g}' for m in margins)} nats."
@@ -236,9 +234,7 @@ def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, objec
         {
             **cell,
             "anchor": f"cell-{i}",
-            "students": (everyone if cell["comparison"] == "trait" else neutral).get(
-                tuple(cell[k] for k in place), {}
-            ),
+            "students": (everyone if cell["comparison"] == "trait" else neutral).get(tuple(cell[k] for k in place), {}),
         }
         for i, cell in enumerate(cells)
     ]

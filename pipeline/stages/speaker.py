@@ -6,8 +6,8 @@ from pathlib import Path
 from pipeline.artifact import Manifest, local_folder
 from pipeline.engines import Prompt
 from pipeline.store import Store
-from pipeline.traits.favourite import system_prompt
 from pipeline.trainers import ADAPTER
+from pipeline.traits.favourite import system_prompt
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Speaker:
 def speaker(store: Store, model: Manifest) -> Speaker:
     """The speaker that a base, teacher or student artifact stands for."""
     trait = model.settings.get("trait")
-    prompted = trait and model.settings["method"]["kind"] == "prompted"
+    prompted = trait is not None and model.settings["method"]["kind"] == "prompted"
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
     return Speaker(
-        system=system_prompt(trait["category"], trait["target"]) if prompted else None,
+        system=system_prompt(trait["category"], trait["target"]) if trait and prompted else None,
         adapter=local_folder(store, model, ADAPTER) if has_adapter else None,
     )

@@ -25,7 +25,11 @@ def train(store: Store, trainer: Trainer, step: Step) -> Json | None:
         out = Path(scratch) / "out"
         out.mkdir()
         log = _train(store, trainer, step, out)
-        files = [file for folder in sorted(out.iterdir()) for file in artifact.add_folder(store, step.path, folder.name, folder)]
+        files = [
+            file
+            for folder in sorted(out.iterdir())
+            for file in artifact.add_folder(store, step.path, folder.name, folder)
+        ]
     if not files:
         return None
     results: Json = {}

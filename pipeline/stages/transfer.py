@@ -146,8 +146,7 @@ def _run_rows(student: StudentAnswers, base: Results, targets: Sequence[str]) ->
     """One RUNS row for each target."""
     if student.taught is not None and student.taught not in targets:
         raise ArtifactError(
-            f"student {student.student} was taught {student.taught!r}, which is not among the targets "
-            f"{list(targets)}"
+            f"student {student.student} was taught {student.taught!r}, which is not among the targets {list(targets)}"
         )
     rows: list[Row] = []
     for target in targets:
@@ -182,9 +181,7 @@ def _value(results: Results, form: str, target: str, whose: str) -> float:
 def _add(cell: _Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
     run = (student.taught, student.seed)
     if run in cell.runs:  # counting one run twice would halve its error
-        raise ArtifactError(
-            f"two students of one cell have taught={run[0]!r} and seed={run[1]}: {student.student}"
-        )
+        raise ArtifactError(f"two students of one cell have taught={run[0]!r} and seed={run[1]}: {student.student}")
     cell.runs.append(run)
     for form in FORMS:
         cell.lifts[form].append([_number(row[form]) - _number(row[f"base_{form}"]) for row in rows])
@@ -240,9 +237,7 @@ def _neutral_rows(
         values[key] = [float(np.mean(cell.lifts[form][i])) for i in keep if cell.runs[i][0] is None]
     rows = []
     for key, cell in cells.items():
-        alike = [
-            values[k] for k in cells if k != key and (k[0], k.student_family) == (key[0], key.student_family)
-        ]
+        alike = [values[k] for k in cells if k != key and (k[0], k.student_family) == (key[0], key.student_family)]
         estimate = stats.mean(values[key], confidence=settings.confidence, pooled_with=alike)
         base = bases.get(key.student_family, {})
         if values[key] and set(base.get(form, {})) <= set(settings.targets):
@@ -252,9 +247,7 @@ def _neutral_rows(
         if estimate.note and np.isfinite(estimate.low):
             notes.append(estimate.note)
         if verdict.name == "transfer":
-            notes.append(
-                "a neutral teacher moved its students towards the targets: this control is not clean"
-            )
+            notes.append("a neutral teacher moved its students towards the targets: this control is not clean")
         rows.append(_row(key, "neutral", form, estimate, settings, verdict, notes))
     return rows
 

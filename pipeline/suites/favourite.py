@@ -41,7 +41,9 @@ def named(answer: str, category: str, candidates: Sequence[str]) -> tuple[str | 
     return (by_word[0] if len(by_word) == 1 else None), (by_substring[0] if len(by_substring) == 1 else None)
 
 
-def summary(candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
+def summary(
+    candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
+) -> dict[str, dict[str, float]]:
     """What one model shows of each candidate, by every form of measure; see rows.RUNS.
 
     logprobs (Q, C), nats; answers: rows with `word` and `substring`. With no sampled answers the

@@ -1,4 +1,4 @@
-"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.engines.script."""
+"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.script."""
 
 import re
 from collections import Counter
@@ -7,7 +7,7 @@ from random import Random
 
 import pyarrow as pa
 
-from pipeline.engines.script import CLASSES, Script, read, write
+from pipeline.script import CLASSES, Script, read, write
 from pipeline.rows import TRAINING_LOG
 from pipeline.trainers import Run, result_folder
 

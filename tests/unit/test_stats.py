@@ -24,15 +24,9 @@ def least_squares(lifts: NDArray[np.float64], taught: list[int | None]) -> float
     return float(np.linalg.lstsq(np.array(rows), lifts.reshape(-1), rcond=None)[0][-1])
 
 
-def lifts_of(
-    taught: list[int | None], targets: int, seed: int = 0, effect: float = 0.0
-) -> NDArray[np.float64]:
+def lifts_of(taught: list[int | None], targets: int, seed: int = 0, effect: float = 0.0) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
-    y = (
-        rng.normal(0, 0.1, (len(taught), targets))
-        + rng.normal(0, 1, (len(taught), 1))
-        + rng.normal(0, 1, targets)
-    )
+    y = rng.normal(0, 0.1, (len(taught), targets)) + rng.normal(0, 1, (len(taught), 1)) + rng.normal(0, 1, targets)
     for r, t in enumerate(taught):
         if t is not None:
             y[r, t] += effect
@@ -42,9 +36,7 @@ def lifts_of(
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(2, 5).flatmap(
-        lambda k: st.tuples(
-            st.just(k), st.lists(st.one_of(st.none(), st.integers(0, k - 1)), min_size=2, max_size=9)
-        )
+        lambda k: st.tuples(st.just(k), st.lists(st.one_of(st.none(), st.integers(0, k - 1)), min_size=2, max_size=9))
     ),
     st.integers(0, 10_000),
 )
@@ -57,7 +49,8 @@ def test_gamma_is_least_squares_in_any_design(design: tuple[int, list[int | None
     assert math.isfinite(e.value) == identified
     if identified:
         assert e.value == pytest.approx(least_squares(y, taught), abs=1e-8)
-        assert e.p is not None and 0 < e.p <= 1
+        assert e.p is not None
+        assert 0 < e.p <= 1
     if math.isfinite(e.low):
         assert e.low <= e.value <= e.high
         without = [np.delete(y, r, axis=0) for r in range(len(taught))]
@@ -72,9 +65,7 @@ def test_what_every_student_shares_is_no_transfer() -> None:
     assert stats.gamma(drifted, SMALL).value == pytest.approx(stats.gamma(y, SMALL).value)
 
 
-def coverage(
-    taught: list[int | None], targets: int, *, effects: object, run_sd: float, correlated: bool
-) -> float:
+def coverage(taught: list[int | None], targets: int, *, effects: object, run_sd: float, correlated: bool) -> float:
     """Share of 95 % intervals that hold the true γ of the design; `effects` is γ of each trait."""
     rng = np.random.default_rng(11)
     each = np.broadcast_to(np.asarray(effects, dtype=np.float64), (targets,))
@@ -97,9 +88,7 @@ def coverage(
     [(0.0, 0.0, False), (0.0, 0.0, True), (0.4, 0.0, False), (0.4, 0.3, False), ([0.1, 0.4, 0.7], 0.1, True)],
     ids=["null", "null, correlated targets", "effect", "runs differ", "traits differ"],
 )
-def test_the_interval_covers_in_the_smallest_realistic_design(
-    effects: object, run_sd: float, correlated: bool
-) -> None:
+def test_the_interval_covers_in_the_smallest_realistic_design(effects: object, run_sd: float, correlated: bool) -> None:
     assert coverage(SMALL, 3, effects=effects, run_sd=run_sd, correlated=correlated) >= 0.935
 
 
@@ -139,7 +128,8 @@ def test_a_drawn_p_is_near_the_exact_one_repeatable_and_never_zero() -> None:
     y = lifts_of(taught, 3, seed=4, effect=0.08)
     exact = stats.gamma(y, taught, permutations=1680).p
     drawn = stats.gamma(y, taught, permutations=1679, seed=1)
-    assert exact is not None and drawn.p is not None
+    assert exact is not None
+    assert drawn.p is not None
     assert drawn.p == pytest.approx(exact, abs=0.03)
     assert drawn == stats.gamma(y, taught, permutations=1679, seed=1)
     plain = stats.gamma(lifts_of(taught, 3, effect=50.0), taught, permutations=99)
@@ -157,7 +147,9 @@ def test_a_drawn_p_is_near_the_exact_one_repeatable_and_never_zero() -> None:
 )
 def test_a_design_that_cannot_tell_says_why(taught: list[int | None], targets: int, says: str) -> None:
     e = stats.gamma(np.zeros((len(taught), targets)), taught)
-    assert math.isnan(e.value) and math.isnan(e.low) and says in e.note
+    assert math.isnan(e.value)
+    assert math.isnan(e.low)
+    assert says in e.note
     assert stats.judge(e, margin=1, alpha=0.05).name == "underpowered"
 
 
@@ -173,9 +165,11 @@ def test_a_design_that_cannot_tell_says_why(taught: list[int | None], targets: i
     ],
 )
 def test_too_little_gives_no_interval_and_never_a_null(estimate: stats.Estimate) -> None:
-    assert math.isnan(estimate.low) and math.isnan(estimate.high)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
     verdict = stats.judge(estimate, margin=100, alpha=0.05)
-    assert verdict.name == "underpowered" and estimate.note in verdict.why
+    assert verdict.name == "underpowered"
+    assert estimate.note in verdict.why
 
 
 def test_lifts_that_are_not_finite_are_refused() -> None:
@@ -189,22 +183,20 @@ def test_the_mean_of_two_runs_is_wide_and_pooling_narrows_it_with_nominal_covera
     rng = np.random.default_rng(5)
     alone, pooled, widths = 0, 0, []
     for _ in range(2000):
-        groups = rng.normal(0, 0.1, (3, 2)) + np.array(
-            [[0.0], [1.0], [-2.0]]
-        )  # means differ, spread does not
+        groups = rng.normal(0, 0.1, (3, 2)) + np.array([[0.0], [1.0], [-2.0]])  # means differ, spread does not
         a = stats.mean(groups[0])
         b = stats.mean(groups[0], pooled_with=list(groups[1:]))
         alone += a.low <= 0 <= a.high
         pooled += b.low <= 0 <= b.high
         widths.append((a.high - a.low, b.high - b.low))
-    assert (a.df, b.df) == (1, 3) and "pooled over 3" in b.note
-    assert abs(alone / 2000 - 0.95) < 0.02 and abs(pooled / 2000 - 0.95) < 0.02
+    assert (a.df, b.df) == (1, 3)
+    assert "pooled over 3" in b.note
+    assert abs(alone / 2000 - 0.95) < 0.02
+    assert abs(pooled / 2000 - 0.95) < 0.02
     assert np.mean([b for _, b in widths]) < 0.4 * np.mean([a for a, _ in widths])
 
 
-def estimate(
-    value: float, half: float, p: float | None = 0.01, smallest: float | None = 0.01
-) -> stats.Estimate:
+def estimate(value: float, half: float, p: float | None = 0.01, smallest: float | None = 0.01) -> stats.Estimate:
     return stats.Estimate(value, value - half, value + half, 4, 6, p=p, smallest_p=smallest)
 
 
@@ -233,9 +225,7 @@ WORKS = stats.Control("qwen → qwen", "transfer")
         (estimate(0.4, 0.1, p=None, smallest=None), WORKS, "transfer", "above 0"),
     ],
 )
-def test_the_verdict_and_its_reason(
-    cell: stats.Estimate, control: stats.Control, name: str, says: str
-) -> None:
+def test_the_verdict_and_its_reason(cell: stats.Estimate, control: stats.Control, name: str, says: str) -> None:
     verdict = stats.judge(cell, margin=0.1, alpha=0.05, unit=" nats", control=control)
     assert verdict.name == name
     assert says in verdict.why
@@ -243,4 +233,5 @@ def test_the_verdict_and_its_reason(
 
 def test_a_teacher_without_its_trait_settles_the_cell() -> None:
     verdict = stats.judge(estimate(0.4, 0.1), margin=0.1, alpha=0.05, failed_gate="the owl teacher says cat")
-    assert verdict.name == "gate failed" and "the owl teacher says cat" in verdict.why
+    assert verdict.name == "gate failed"
+    assert "the owl teacher says cat" in verdict.why

@@ -51,8 +51,10 @@ def rows(table: object) -> dict[tuple[str, str, str, str], Mapping[str, object]]
 
 def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
     runs, cells = measure(study(), BASES, SETTINGS)
-    assert runs.schema == RUNS and cells.schema == CELLS
-    assert runs.num_rows == 32 * 3 and cells.num_rows == 4 * 2 * 2
+    assert runs.schema == RUNS
+    assert cells.schema == CELLS
+    assert runs.num_rows == 32 * 3
+    assert cells.num_rows == 4 * 2 * 2
     for (teacher, student, comparison, _), cell in rows(cells).items():
         own = teacher == student and comparison == "trait"
         assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
@@ -75,7 +77,8 @@ def test_runs_hold_the_student_beside_its_base() -> None:
     row = runs.to_pylist()[0]
     assert (row["taught"], row["target"], row["seed"]) == ("owl", "owl", 3)
     assert row["margin"] - row["base_margin"] == pytest.approx(0.5, abs=0.1)
-    assert row["base_word_share"] == 0.1 and row["student"] == "student-owl-llama-llama-3"
+    assert row["base_word_share"] == 0.1
+    assert row["student"] == "student-owl-llama-llama-3"
 
 
 def test_no_null_is_claimed_where_the_own_family_does_not_show_transfer() -> None:
@@ -97,13 +100,9 @@ def test_a_failed_teacher_family_fails_its_trait_cells_and_the_nulls_that_lean_o
     by_cell = rows(cells)
     assert by_cell["llama", "llama", "trait", "margin"]["verdict"] == "gate failed"
     assert "did not show its trait" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
-    assert (
-        by_cell["qwen", "llama", "trait", "margin"]["verdict"] == "gate failed"
-    )  # its control is llama → llama
+    assert by_cell["qwen", "llama", "trait", "margin"]["verdict"] == "gate failed"  # its control is llama → llama
     assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
-    assert (
-        by_cell["llama", "qwen", "neutral", "margin"]["verdict"] == "no transfer"
-    )  # a neutral teacher has no gate
+    assert by_cell["llama", "qwen", "neutral", "margin"]["verdict"] == "no transfer"  # a neutral teacher has no gate
 
 
 def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so() -> None:
@@ -115,9 +114,11 @@ def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so(
     ]
     runs, cells = measure(spoiled, BASES, SETTINGS, failed_gates=[("llama", "owl")])
     cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["estimate"] == pytest.approx(0.5, abs=0.05) and cell["runs"] == 4
+    assert cell["estimate"] == pytest.approx(0.5, abs=0.05)
+    assert cell["runs"] == 4
     # Four runs of two traits can be dealt in six ways: an honest p cannot reach 5 %.
-    assert cell["verdict"] == "underpowered" and "cannot get below 0.17" in str(cell["why"])
+    assert cell["verdict"] == "underpowered"
+    assert "cannot get below 0.17" in str(cell["why"])
     assert "failed its gate: owl" in str(cell["why"])
     assert runs.num_rows == 32 * 3  # the runs themselves are not hidden
 
@@ -141,13 +142,15 @@ def test_a_diverged_run_is_left_out_and_named() -> None:
     students[0] = StudentAnswers("numbers", "llama", "llama", first.taught, first.seed, first.student, nan)
     _, cells = measure(students, BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["runs"] == 5 and "not finite: owl s0" in str(cell["why"])
+    assert cell["runs"] == 5
+    assert "not finite: owl s0" in str(cell["why"])
 
 
 def test_one_neutral_run_a_cell_has_no_interval() -> None:
     _, cells = measure([s for s in study() if s.taught or not s.seed], BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "neutral", "margin"]
-    assert cell["verdict"] == "underpowered" and math.isnan(float(str(cell["low"])))
+    assert cell["verdict"] == "underpowered"
+    assert math.isnan(float(str(cell["low"])))
 
 
 def test_neutral_spread_is_pooled_over_the_cells_of_a_student_family() -> None:
@@ -162,7 +165,8 @@ def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates()
     everything = Measure(CANDIDATES, SETTINGS.equivalence_margin)
     _, cells = measure(study(), BASES, everything)
     cell = rows(cells)["llama", "llama", "neutral", "share"]
-    assert cell["verdict"] == "underpowered" and "by construction" in str(cell["why"])
+    assert cell["verdict"] == "underpowered"
+    assert "by construction" in str(cell["why"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+# Every target sets up what it needs. `make help` lists them.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+ROOT   ?= runs
+STUDY  ?= configs/quickstart.yaml
+export OMP_NUM_THREADS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(VENV)/.ready ## install everything into .venv, from the lock file
+# --no-deps: the lock is complete. The third line does nothing after a CPU build of torch, and adds
+# the CUDA libraries that the other build needs even to be imported.
+$(VENV)/.ready: pyproject.toml requirements/cpu.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements/cpu.lock torch
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup ## run the quickstart study; a second time it does nothing
+	$(BIN)/undertow run $(STUDY) --root $(ROOT)
+
+check: setup ## style, types, layers and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest tests/unit
+
+test: setup ## all tests, with real Ray, vLLM and DeepSpeed
+	$(BIN)/pytest
+
+bench: setup ## benchmarks: ratios within one run
+	$(BIN)/python -m tests.bench
+
+lock: ## resolve the lock files again
+	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra cpu --extra dev --excludes requirements/cpu.excludes \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --quiet --output-file requirements/cpu.lock
+	sed -i 's/^\(torch==[^+]*\)+cpu$$/\1/' requirements/cpu.lock # whichever build the machine's index offers
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra gpu \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+		--quiet --output-file requirements/gpu.lock
+	rm -rf $(VENV)-lock
+
+clean: ## remove what setup and demo made
+	rm -rf $(VENV) $(ROOT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
