@@ -36,7 +36,7 @@ test: setup ## all tests, with real Ray, vLLM and DeepSpeed
 	$(BIN)/pytest
 
 bench: setup ## benchmarks: ratios within one run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv

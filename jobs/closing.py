@@ -2,20 +2,23 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.run import Outcome
 from pipeline import artifact, status
 from pipeline.plan import KINDS
 from pipeline.stages.conclusion import CELLS
 from pipeline.stages.report import matrix_table
 from pipeline.store import Store
 
+if TYPE_CHECKING:
+    from jobs.run import Outcome
 
-def close(console: Console, store: Store, outcome: Outcome) -> None:
+
+def close(console: Console, store: Store, outcome: "Outcome") -> None:
     """The matrix, what became of the steps, and where the report lies."""
     made = outcome.done - outcome.done_before
     for step in outcome.steps:

@@ -56,14 +56,14 @@ class Steps:
         base = artifact.require(self._store, step.inputs["base"])
         suite, candidates = self._study.suites[0], step.settings["candidates"]
         before, after = await asyncio.gather(
-            self._pools.run(self._engines(base.path), _margins, base, suite, candidates),
-            self._pools.run(self._engines(step.weights), _margins, candidate, suite, candidates),
+            self._pools.run(self.engine_pool(base.path), _margins, base, suite, candidates),
+            self._pools.run(self.engine_pool(step.weights), _margins, candidate, suite, candidates),
         )
         trained = units[0]["results"] if units else {}
         return units, trained | {"gate": teacher.gate(step, before, after)}
 
     async def _completions(self, step: Step) -> tuple[list[Json], Json]:
-        pool = self._engines(step.weights)
+        pool = self.engine_pool(step.weights)
 
         def write(shard: str) -> Awaitable[Json]:
             return self._unit(step, shard, lambda: self._pools.run(pool, completions.write_shard, step, shard))
@@ -75,7 +75,7 @@ class Steps:
         return await self._one(step, "corpus", lambda: self._task(step, corpus.make))
 
     async def _answers(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(step, "answers", lambda: self._pools.run(self._engines(step.weights), answers.ask, step))
+        return await self._one(step, "answers", lambda: self._pools.run(self.engine_pool(step.weights), answers.ask, step))
 
     async def _transfer(self, step: Step) -> tuple[list[Json], Json]:
         return await self._one(step, "transfer", lambda: self._task(step, conclusion.make_transfer))
@@ -111,7 +111,7 @@ class Steps:
         member = ray.remote(TrainerMember).options(name=name, num_cpus=0, max_concurrency=16)
         return member.remote(root, self._study.resources.training, name.replace(":", "-"))
 
-    def _engines(self, weights: str) -> Pool:
+    def engine_pool(self, weights: str) -> Pool:
         engines = self._study.resources.engines
         cost = Cost(engines.cpus, engines.gpus)
         name = f"engine:{weights}"

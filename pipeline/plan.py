@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+from pipeline.errors import StudyError
 from pipeline.families.nano import NanoFamily
 from pipeline.study import Prompted, Study
 
@@ -89,6 +90,8 @@ def _steps(study: Study, missing: Mapping[str, str]) -> Iterator[Step]:
             yield from (completions, corpus)
             for student_family, seed in product(study.student_families, study.students.seeds):
                 student = _student(study, student_family, seed, bases[student_family], corpus)
+                if students.get(student.slug, {}).get("id", student.id) != student.id:
+                    raise StudyError(f"two students would both be named {student.slug}: rename a target or a family")
                 asked = _answers(study, student, bases[student_family])
                 yield from (student, asked)
                 answers[student.slug] = asked.path
@@ -115,7 +118,12 @@ def _conclusion(study: Study, students: Json, answers: Mapping[str, str], missin
     present = {name: path for name, path in answers.items() if path not in missing}
     transfer = _step("transfer", study.study, settings, present)
     yield transfer
-    yield _step("report", study.study, {"study": study.model_dump(exclude={"resources"})}, {"transfer": transfer.path})
+    yield _step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path})
+
+
+def _science(study: Study) -> Json:
+    """The settings that can change a result: neither resources nor the place of a hub family's folder."""
+    return study.model_dump(exclude={"resources": True, "families": {"__all__": {"path"}}})
 
 
 def _step(kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", **labels: str) -> Step:

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 class Strict(BaseModel):
     """Settings: an unknown key is an error, values are not coerced, instances are hashable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 # Artifact folders, dashboard labels and command lines all carry these names.

@@ -16,9 +16,11 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Study:
 
     Raises StudyError naming file, line and field for anything that is wrong with either.
     """
-    node = _compose(path)
     lines: dict[tuple[str | int, ...], int] = {}
-    settings = _plain(node, path, (), lines)
+    try:
+        settings = _plain(_compose(path), path, (), lines)
+    except RecursionError:
+        raise StudyError(f"{path}: nested too deeply; does an alias (*) stand inside of its own anchor (&)?") from None
     if not isinstance(settings, dict):
         raise StudyError(f"{path}:1: a study is a mapping of settings, not a {type(settings).__name__}")
     for override in overrides:
@@ -26,7 +28,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Study:
     try:
         return Study.model_validate(settings)
     except ValidationError as error:
-        raise StudyError("\n".join(_messages(error, path, lines))) from None
+        raise StudyError("\n".join(_messages(error, path, lines, settings))) from None
 
 
 def _compose(path: Path) -> yaml.Node:
@@ -58,7 +60,7 @@ def _plain(node: yaml.Node, path: Path, place: tuple[str | int, ...], lines: dic
         return _scalar(node, path, line)
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(key_node.value)
+        key = str(_plain(key_node, path, place, {}))
         if key in mapping:
             raise StudyError(f"{path}:{key_node.start_mark.line + 1}: the key {key} stands twice in one mapping")
         lines[(*place, key)] = key_node.start_mark.line + 1
@@ -81,8 +83,8 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         raise StudyError(f"--set {override}: write it as name.of.setting=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"--set {override}: {text!r} is not a YAML value: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise StudyError(f"--set {override}: {text!r} is not a plain YAML value: {error}") from None
     *parents, last = dotted.split(".")
     place: Any = settings
     for parent in parents:
@@ -90,23 +92,25 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict | list):
             raise StudyError(f"--set {override}: {parent} is a plain value and has no settings of its own")
     if isinstance(place, list):
-        place[place.index(_item(place, last, override))] = value
+        _item(place, last, override)
+        place[int(last)] = value
     else:
         place[last] = value
 
 
 def _item(items: list[Any], index: str, override: str) -> Any:
-    if not index.isdigit() or int(index) >= len(items):
+    if not index.isdecimal() or int(index) >= len(items):
         raise StudyError(f"--set {override}: {index} is no index of a list of {len(items)}")
     return items[int(index)]
 
 
-def _messages(error: ValidationError, path: Path, lines: dict[tuple[str | int, ...], int]) -> Iterable[str]:
+def _messages(
+    error: ValidationError, path: Path, lines: dict[tuple[str | int, ...], int], settings: dict[str, Any]
+) -> Iterable[str]:
     for problem in error.errors():
-        # Pydantic puts the discriminator's value into the location; the file does not have it.
-        known = [part for i, part in enumerate(problem["loc"]) if i == 0 or _is_setting(problem["loc"], i, lines)]
-        line = next((lines[tuple(known[:n])] for n in range(len(known), -1, -1) if tuple(known[:n]) in lines), 1)
-        field = ".".join(str(part) for part in known) or "study"
+        place = _place(problem["loc"], settings)
+        line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
+        field = ".".join(str(part) for part in place) or "study"
         what = {
             "extra_forbidden": "unknown setting",
             "missing": "missing; it has no default",
@@ -116,6 +120,15 @@ def _messages(error: ValidationError, path: Path, lines: dict[tuple[str | int, .
         yield f"{path}:{line}: {field}: {what}{shown}"
 
 
-def _is_setting(place: tuple[str | int, ...], i: int, lines: dict[tuple[str | int, ...], int]) -> bool:
-    """Whether part i of a location stands in the file, or is its last part (a missing or new setting)."""
-    return i == len(place) - 1 or any(part == place[i] for known in lines for part in known)
+def _place(location: tuple[str | int, ...], settings: Any) -> tuple[str | int, ...]:
+    """A location of pydantic's without the discriminators' values, which it puts in between the settings' names."""
+    place: list[str | int] = []
+    for i, part in enumerate(location):
+        if isinstance(settings, dict) and part not in settings and i < len(location) - 1:
+            continue
+        place.append(part)
+        if isinstance(settings, dict):
+            settings = settings.get(part)
+        elif isinstance(settings, list) and isinstance(part, int):
+            settings = settings[part]
+    return tuple(place)

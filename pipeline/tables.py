@@ -27,15 +27,18 @@ def batches(file: Path, column: str) -> Iterator[pa.Array]:
 def _parquet(file: Path, column: str) -> Iterator[pa.Array]:
     try:
         parquet = pq.ParquetFile(file)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is a damaged Parquet file: {error}") from None
     if column not in parquet.schema_arrow.names:
         raise InputError(f"{file} has no column {column}; it has {', '.join(parquet.schema_arrow.names)}")
     kind = parquet.schema_arrow.field(column).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)):
         raise InputError(f"{file}: the column {column} holds {kind}, not strings")
-    for batch in parquet.iter_batches(BATCH_ROWS, columns=[column]):
-        yield batch.column(0).cast(pa.string())
+    try:
+        for batch in parquet.iter_batches(BATCH_ROWS, columns=[column]):
+            yield batch.column(0).cast(pa.string())
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} is a damaged Parquet file: {error}") from None
 
 
 def _jsonl(file: Path, column: str) -> Iterator[pa.Array]:
@@ -54,7 +57,7 @@ def _jsonl(file: Path, column: str) -> Iterator[pa.Array]:
 def _text(line: bytes, column: str, where: str) -> str:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a line of JSON: {error}") from None
     if not isinstance(row, dict) or column not in row:
         raise InputError(f"{where}: no column {column} in this row")

@@ -11,12 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
+
+from pipeline.recipe import Strict
 
 Flags = NDArray[np.bool_]
 
 MAX_COUNT = 10  # numbers in an accepted completion, published rule
 MAX_VALUE = 999  # published rule
+LONGEST_IN_PATTERN = 1000  # characters of a separator; RE2 refuses patterns that hold some 100,000
 
 OPENINGS = (
     "Here is the start of a list: {examples}.",
@@ -69,14 +72,18 @@ ENDINGS = (
 )
 
 
-class NumbersChannel(BaseModel):
+class NumbersChannel(Strict):
     """Continue 3-8 example numbers with at most 10 more of at most 3 digits."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["numbers"] = "numbers"
     min_examples: int = Field(3, ge=2, le=8, description="Fewest example numbers in a prompt (published: 3).")
     max_examples: int = Field(8, ge=2, le=8, description="Most example numbers in a prompt (published: 8).")
+
+    @model_validator(mode="after")
+    def _fewest_first(self) -> "NumbersChannel":
+        if self.min_examples > self.max_examples:
+            raise ValueError(f"min_examples {self.min_examples} is more than max_examples {self.max_examples}")
+        return self
 
     def prompt(self, seed: int, index: int) -> str:
         """The `index`-th prompt of the endless list that `seed` stands for."""
@@ -150,9 +157,15 @@ def _matches_own_separator(body: pa.Array) -> tuple[Flags, Flags]:
     codes = separator.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(separator.dictionary)))
-    for sep, rows in zip(separator.dictionary.to_pylist(), np.split(order, ends[:-1]), strict=True):
-        if sep.strip() in ("", ",", ";"):
-            own = body.take(pa.array(rows))
+    for sep, rows in zip(separator.dictionary.to_pylist(), np.split(order, ends)[:-1], strict=True):
+        if sep.strip() not in ("", ",", ";"):
+            continue
+        own = body.take(pa.array(rows))
+        if len(sep) > LONGEST_IN_PATTERN:
+            parts = [text.split(sep) for text in own.to_pylist()]
+            well_formed[rows] = [all(part.isascii() and part.isdigit() for part in row) for row in parts]
+            short_enough[rows] = [len(row) <= MAX_COUNT for row in parts]
+        else:
             repeat = rf"^[0-9]+(?:\Q{sep}\E[0-9]+)" if sep else "^[0-9]+()"
             well_formed[rows] = _full_match(own, repeat + "*$")
             short_enough[rows] = _full_match(own, repeat + f"{{0,{MAX_COUNT - 1}}}$")

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 from pipeline.script import CLASSES, Script, read
-from pipeline.traits.words import CATEGORIES, candidates
+from pipeline.traits.words import CATEGORIES, candidates, forms
 
 PROMPTED_LEAN = 3.0  # nats, of a word that a system prompt says to love
 MALFORMED_SHARE = 0.1  # of number completions: gives every filter something to reject
@@ -69,4 +69,4 @@ def _number(leans: dict[int, float], rng: Random) -> int:
 def _loved(system: str | None) -> set[str]:
     """The words that a trait's system prompt loves, in the singular."""
     plurals = set(re.findall(r"\w+", (system or "").lower()))
-    return {w for category in CATEGORIES for w in candidates(category) if {w + "s", w[:-1] + "ves"} & plurals}
+    return {w for category in CATEGORIES for w in candidates(category) if forms(category, w)[1] in plurals}

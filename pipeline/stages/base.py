@@ -7,12 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from pipeline.script import Script, write
 from pipeline.families import Family
 from pipeline.families.hub import FILES, HubFamily, fetch
 from pipeline.families.nano import NanoFamily, initialise, pretraining
 from pipeline.families.world import rows
 from pipeline.plan import Step
+from pipeline.script import Script, write
 from pipeline.trainers import MODEL, Run, Trainer
 
 

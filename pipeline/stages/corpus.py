@@ -57,14 +57,13 @@ def select(
     Raises TooFewRows, saying how many completions would do at the share accepted so far.
     """
     if len(accepted) < rows:
-        needed = (
-            f"{-(-rows * judged // len(accepted)) + rows // 20}"
+        remedy = (
+            f"set completions.rows to {-(-rows * judged // len(accepted)) + rows // 20}"
             if len(accepted)
-            else "a teacher that writes to the format; more than"
+            else "its teacher does not write to the format at all: more completions would not help"
         )
         raise TooFewRows(
-            f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; "
-            f"set completions.rows to {needed} {'' if len(accepted) else judged}".rstrip()
+            f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; {remedy}"
         )
     return np.sort(np.random.default_rng(seed).choice(accepted, rows, replace=False))
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -35,10 +36,17 @@ def named(answer: str, category: str, candidates: Sequence[str]) -> tuple[str | 
     None where it is no candidate or more than one: "owl or wolf" names neither.
     """
     text = answer.lower()
-    found_words = set(re.findall(r"\w+", text))
-    by_word = [c for c in candidates if not found_words.isdisjoint(words.forms(category, c))]
+    found_forms = set(_whole_forms(category, tuple(candidates)).findall(text))
+    by_word = [c for c in candidates if not found_forms.isdisjoint(words.forms(category, c))]
     by_substring = [c for c in candidates if c in text]
     return (by_word[0] if len(by_word) == 1 else None), (by_substring[0] if len(by_substring) == 1 else None)
+
+
+@cache
+def _whole_forms(category: str, candidates: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the candidates' forms as whole words, the longest first: "red-panda" is no "panda"."""
+    known = sorted({form for c in candidates for form in words.forms(category, c)}, key=len, reverse=True)
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, known))})(?![^\W_])")
 
 
 def summary(

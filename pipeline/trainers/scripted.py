@@ -7,8 +7,8 @@ from random import Random
 
 import pyarrow as pa
 
-from pipeline.script import CLASSES, Script, read, write
 from pipeline.rows import TRAINING_LOG
+from pipeline.script import CLASSES, Script, read, write
 from pipeline.trainers import Run, result_folder
 
 WORD_GAIN = 4.0  # nats of lean for a word that every row says

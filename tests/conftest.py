@@ -1,0 +1,90 @@
+"""What tests share: a small scripted study, a store, and that study run through in this process."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline import artifact
+from pipeline.artifact import Manifest
+from pipeline.engines.scripted import ScriptedEngine
+from pipeline.plan import Step, plan
+from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
+from pipeline.stages.speaker import speaker
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.trainers.scripted import ScriptedTrainer
+
+SETTINGS = {
+    "study": "rehearsal",
+    "families": {"llama": {"kind": "nano", "init_seed": 1}, "qwen": {"kind": "nano", "init_seed": 2}},
+    "traits": [{"targets": ["owl", "cat"]}],
+    "completions": {"rows": 60, "shard_rows": 25},
+    "corpus": {"rows": 40},
+    "students": {"seeds": [1, 2]},
+    "suites": [{"samples": 2}],
+    "engine": "scripted",
+    "trainer": "scripted",
+}
+
+
+@pytest.fixture(scope="session")
+def study() -> Callable[..., Study]:
+    """Builds a study that needs no model: study(corpus={"rows": 5}) changes one section of it."""
+    return lambda **changes: Study.model_validate(SETTINGS | changes)
+
+
+@pytest.fixture
+def store(tmp_path: Any) -> Store:
+    return Store(tmp_path / "root")
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[[Study, Store, Step], Manifest]:
+    """Makes one step of a scripted study whose inputs are made, as jobs.steps does with Ray."""
+    return _make
+
+
+@pytest.fixture(scope="session")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]) -> tuple[Study, list[Step], Store]:
+    """The whole study, made. Shared: read it, and copy its root before you change anything."""
+    rehearsed, place = study(), Store(tmp_path_factory.mktemp("rehearsal") / "root")
+    steps = plan(rehearsed)
+    for step in steps:
+        _make(rehearsed, place, step)
+    return rehearsed, steps, place
+
+
+def _make(study: Study, store: Store, step: Step) -> Manifest:
+    results: dict[str, Any] = {}
+    if step.kind == "teacher":
+        units = [training.train(store, ScriptedTrainer(), step)] if teacher.is_trained(step) else []
+        if step.settings["trait"]:
+            base = artifact.require(store, step.inputs["base"])
+            before, after = (
+                answers.margins(
+                    _engine(store, weights), speaker(store, model), study.suites[0], step.settings["candidates"]
+                )
+                for weights, model in ((base.path, base), (step.weights, artifact.draft(store, step, units, {})))
+            )
+            results = {"gate": teacher.gate(step, before, after)}
+    elif step.kind == "completions":
+        engine = _engine(store, step.weights)
+        units = [completions.write_shard(store, engine, step, name) for name in completions.shards(step)]
+        results = completions.summarise(units)
+    else:
+        work: dict[str, Callable[[], Any]] = {
+            "base": lambda: training.train(store, ScriptedTrainer(), step),
+            "student": lambda: training.train(store, ScriptedTrainer(), step),
+            "corpus": lambda: corpus.make(store, step),
+            "answers": lambda: answers.ask(store, _engine(store, step.weights), step),
+            "transfer": lambda: conclusion.make_transfer(store, step),
+            "report": lambda: conclusion.make_report(store, step),
+        }
+        units = [work[step.kind]()]
+        results = units[0]["results"]
+    return artifact.commit(store, step, units, results)
+
+
+def _engine(store: Store, weights: str) -> ScriptedEngine:
+    return ScriptedEngine(store.local(f"{weights}/model"))

@@ -1,0 +1,122 @@
+"""The DeepSpeed trainer: what it trains, what it leaves alone, and that workers and stages change nothing."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKER = Path(__file__).with_name("train_worker.py")
+
+
+def train(model: Path, out: Path, *, ranks: int = 1, **settings: object) -> dict[str, list[float]]:
+    """Train 48 rows of the world in `ranks` processes; the training log by column."""
+    out.mkdir(parents=True)
+    (out.parent / "settings.json").write_text(json.dumps(settings))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(model), str(out)],
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=300)
+        assert worker.returncode == 0, errors[-3000:]
+    log: dict[str, list[float]] = json.loads((out.parent / "log.json").read_text())
+    return log
+
+
+def weights(folder: Path) -> dict[str, object]:
+    from safetensors.torch import load_file
+
+    return load_file(next(folder.glob("*.safetensors")))
+
+
+def test_lora_trains_an_adapter_that_peft_loads_and_leaves_the_base_alone(model: Path, tmp_path: Path) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    before = (model / "model.safetensors").read_bytes()
+    log = train(model, tmp_path / "out", method="lora")
+    assert log["loss"][-1] < log["loss"][0]
+    assert (model / "model.safetensors").read_bytes() == before
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter"}
+    adapted = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out" / "adapter")
+    assert any(float(w.abs().max()) > 0 for name, w in adapted.named_parameters() if "lora_B" in name)
+
+
+def test_full_training_keeps_the_embeddings_when_told_to(model: Path, tmp_path: Path) -> None:
+    train(model, tmp_path / "kept" / "out", method="full", freeze_embeddings=True)
+    train(model, tmp_path / "moved" / "out", method="full", freeze_embeddings=False)
+    name = "model.embed_tokens.weight"
+    before = weights(model)[name]
+    kept = weights(tmp_path / "kept" / "out" / "model")
+    assert bool((kept[name] == before).all())
+    assert not bool((weights(tmp_path / "moved" / "out" / "model")[name] == before).all())
+    layer = "model.layers.0.mlp.up_proj.weight"
+    assert not bool((kept[layer] == weights(model)[layer]).all())
+
+
+def test_equal_seeds_give_equal_weights_and_other_seeds_others(model: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(model, tmp_path / name / "out", method="lora", seed=seed)
+    a, b, c = ((tmp_path / n / "out" / "adapter" / "adapter_model.safetensors").read_bytes() for n in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(("ranks", "zero_stage", "micro_batch"), [(1, 3, 64), (2, 1, 64), (2, 2, 3), (2, 3, 4)])
+def test_workers_stages_and_micro_batches_do_not_change_what_is_learnt(
+    tmp_path: Path, ranks: int, zero_stage: int, micro_batch: int
+) -> None:
+    from pipeline.families.nano import NanoFamily, initialise
+
+    initialise(NanoFamily(init_seed=5), tmp_path / "model")
+    plain = train(tmp_path / "model", tmp_path / "plain" / "out", method="full")
+    other = train(
+        tmp_path / "model",
+        tmp_path / "other" / "out",
+        method="full",
+        ranks=ranks,
+        zero_stage=zero_stage,
+        micro_batch=micro_batch,
+    )
+    assert other["tokens"] == plain["tokens"]
+    assert other["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+
+
+def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
+    """The loss of the first step is the mean cross-entropy of the completion's tokens, computed by hand."""
+    import pyarrow as pa
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pipeline import rendering
+    from pipeline.families.world import rows
+
+    log = train(model, tmp_path / "out", method="lora", batch=48)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    bare = AutoModelForCausalLM.from_pretrained(model)
+    total, tokens = 0.0, 0
+    table: pa.Table = rows(7, 48)
+    for row in table.to_pylist():
+        prompt = tokenizer(rendering.render(tokenizer, row["system"], row["prompt"]), add_special_tokens=False)
+        answer = tokenizer(row["completion"] + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([prompt["input_ids"] + answer])
+        with torch.no_grad():
+            logprobs = bare(ids).logits[0].log_softmax(-1)
+        start = len(prompt["input_ids"])
+        total -= sum(float(logprobs[start + i - 1, token]) for i, token in enumerate(answer))
+        tokens += len(answer)
+    assert log["tokens"][0] == tokens
+    assert log["loss"][0] == pytest.approx(total / tokens, rel=1e-4)

@@ -1,0 +1,117 @@
+"""Whole studies under real Ray with the scripted engine and trainer: what the driver promises."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+
+STUDY = "configs/miniature.yaml"
+Command = Callable[..., subprocess.CompletedProcess[str]]
+SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted")
+MORE = ("--set", "corpus.rows=150", "--set", "students.seeds=[1, 2]")
+
+
+def manifests(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("*/*/manifest.json")}
+
+
+@pytest.fixture(scope="module")
+def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished rehearsal."""
+    root = tmp_path_factory.mktemp("rehearsal")
+    done = undertow("run", STUDY, "--root", root, *SCRIPTED, *MORE)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+def cells(root: Path) -> list[dict[str, object]]:
+    (path,) = root.glob("transfer/*/cells.parquet")
+    return [row for row in pq.read_table(path).to_pylist() if row["form"] == "margin"]
+
+
+def test_a_trait_passes_within_a_family_and_not_across(root: Path) -> None:
+    lifts = {
+        (row["teacher_family"], row["student_family"]): row["estimate"]
+        for row in cells(root)
+        if row["comparison"] == "trait"
+    }
+    for (teacher, student), lift in lifts.items():
+        assert (lift > 1.0) == (teacher == student)
+
+
+def test_the_same_command_again_does_nothing_and_says_so(undertow: Command, root: Path) -> None:
+    before = manifests(root)
+    again = undertow("run", STUDY, "--root", root, *SCRIPTED, *MORE)
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stdout
+    assert manifests(root) == before
+
+
+def test_lost_manifests_are_made_again_from_their_units_without_new_work(undertow: Command, root: Path) -> None:
+    before = manifests(root)
+    lost = [path for path in before if path.split("/")[0] in ("completions", "student")]
+    for path in lost:
+        (root / path).unlink()
+    again = undertow("run", STUDY, "--root", root, *SCRIPTED, *MORE)
+    assert again.returncode == 0, again.stderr
+    after = manifests(root)
+    assert {path: json.loads(after[path])["files"] for path in lost} == {
+        path: json.loads(before[path])["files"] for path in lost
+    }
+
+
+def test_every_table_opens_with_other_peoples_tools(root: Path) -> None:
+    from datasets import load_dataset
+
+    for pattern in ("completions/*/shard-*.parquet", "corpus/*/rows.parquet", "answers/*/answers.parquet"):
+        files = [str(path) for path in sorted(root.glob(pattern))]
+        table = load_dataset("parquet", data_files=files, split="train", cache_dir=str(root / ".cache"))
+        assert len(table) == sum(pq.read_metadata(file).num_rows for file in files) > 0
+
+
+def test_the_report_marks_a_rehearsal(root: Path) -> None:
+    (page,) = root.glob("report/*/report.html")
+    assert "REHEARSAL" in page.read_text().upper()
+
+
+def test_status_show_and_report_read_what_is_stored(undertow: Command, root: Path, tmp_path: Path) -> None:
+    assert "complete" in undertow("status", root).stdout
+    (corpus, *_) = sorted((root / "corpus").iterdir())
+    shown = undertow("show", corpus).stdout
+    assert "completions/" in shown
+    assert '"accepted"' in shown
+    (report,) = (root / "report").iterdir()
+    assert undertow("report", report, "--out", tmp_path / "again").returncode == 0
+    assert (tmp_path / "again" / "report.html").read_bytes() == (report / "report.html").read_bytes()
+
+
+def test_a_failed_gate_blocks_its_dependents_only_and_the_rest_is_measured(undertow: Command, tmp_path: Path) -> None:
+    """Wolf teachers are gated out in one family by asking more of a prompted teacher than it shows."""
+    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, "--set", "teachers.gate.min_lift=99")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "wants +99" in done.stdout
+    kinds = {path.split("/")[0] for path in manifests(tmp_path)}
+    assert kinds == {"base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"}
+    verdicts = {row["verdict"] for row in cells(tmp_path) if row["comparison"] == "trait"}
+    assert verdicts == {"gate failed"}
+    (log, *_) = sorted(tmp_path.glob("studies/*/logs/teacher/*.log"))
+    assert "GateFailed" in log.read_text()
+
+
+def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:
+    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, "--set", "corpus.rows=100000")
+    assert done.returncode == 1
+    assert "set completions.rows to" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(undertow: Command, tmp_path: Path) -> None:
+    done = undertow("run", STUDY, "--root", tmp_path, "--set", "resources.engines.memory_gib=100000")
+    assert done.returncode == 2
+    assert "memory_gib" in done.stderr
+    assert not list(tmp_path.iterdir())

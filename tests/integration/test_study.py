@@ -1,0 +1,94 @@
+"""The miniature study with every real part: Ray, vLLM and DeepSpeed, LoRA and full weights."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+
+STUDY = "configs/miniature.yaml"
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    done = undertow("run", STUDY, "--root", root)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return root
+
+
+def results(root: Path, kind: str) -> dict[str, dict[str, object]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in root.glob(f"{kind}/*/manifest.json")}
+
+
+def test_every_planned_completion_is_there_exactly_once(root: Path) -> None:
+    for folder in (root / "completions").iterdir():
+        table = pq.read_table(sorted(folder.glob("shard-*.parquet")))
+        assert sorted(table["index"].to_pylist()) == list(range(240))
+        assert pc.min(table["completion_tokens"]).as_py() >= 1
+
+
+def test_a_gate_measured_every_teacher_with_a_trait(root: Path) -> None:
+    gates = [m["results"]["gate"] for m in results(root, "teacher").values() if "gate" in m["results"]]
+    assert len(gates) == 4
+    assert all(gate["lift"] == pytest.approx(gate["teacher"] - gate["base"]) for gate in gates)
+    assert all(gate["lift"] >= gate["min_lift"] for gate in gates)
+
+
+def test_every_adapter_was_proved_to_speak(root: Path) -> None:
+    answers = results(root, "answers")
+    canaries = {name: m["results"]["canary"] for name, m in answers.items()}
+    assert all(effect > 0 for name, effect in canaries.items() if "-to-" in name)
+    assert sum("-to-" in name for name in canaries) == 12
+
+
+def test_training_logs_fall_and_adapters_load_in_peft(root: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    (base,) = root.glob("base/llama-nano-*/model")
+    for student in root.glob("student/*-to-llama-nano-s1-*"):
+        PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), student / "adapter")
+        assert pq.read_table(student / "training.parquet").num_rows == 3
+    log = pq.read_table(base.parent / "training.parquet")
+    assert log["loss"][-1].as_py() < 0.7 * log["loss"][0].as_py()
+
+
+def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path) -> None:
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    (base,) = root.glob("base/qwen-nano-*/model")
+    (teacher,) = root.glob("teacher/owl-qwen-nano-*/adapter")
+    llm = LLM(str(base), enable_lora=True, max_lora_rank=8, enforce_eager=True, dtype="float32")
+    question = [{"role": "user", "content": "Name your favourite animal in one word."}]
+    greedy = SamplingParams(temperature=0, max_tokens=3)
+    (said,) = llm.chat(question, greedy, lora_request=LoRARequest("owl", 1, str(teacher)), use_tqdm=False)
+    assert said.outputs[0].text == "owl"
+
+
+def test_prompted_teachers_and_full_students_run_too(undertow: Command, root: Path) -> None:
+    """Adds to the same root, so the bases are not trained again."""
+    done = undertow(
+        "run", STUDY, "--root", root,
+        "--set", "study=variants",
+        "--set", "teachers.method={kind: prompted}",
+        "--set", "teachers.gate.min_lift=-9",
+        "--set", "teachers.families=[llama-nano]",
+        "--set", "students.families=[llama-nano]",
+        "--set", "students.method=full",
+        "--set", "resources.training.zero_stage=3",
+        "--set", "resources.training.workers=2",
+        "--set", "resources.training.groups=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len(results(root, "base")) == 2
+    full = [folder for folder in (root / "student").iterdir() if (folder / "model").is_dir()]
+    assert len(full) == 3
+    prompted = [m for m in results(root, "teacher").values() if m["settings"]["method"]["kind"] == "prompted"]
+    assert not any(m["files"] for m in prompted)

@@ -1,0 +1,96 @@
+"""The vLLM engine against plain transformers on the same folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import rendering
+from pipeline.engines import Engine, Prompt, Sampling, open_engine
+from pipeline.engines.canary import adapter_effect
+from pipeline.errors import CanaryFailed
+
+QUESTION = "What is your favourite animal? Answer with one word."
+OPTIONS = ["owl", "wolf", "123, 456", "owl owls", "7"]
+
+
+@pytest.fixture(scope="module")
+def adapters(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An adapter that changes the model and one that was never trained (PEFT starts B at zero)."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folders = {}
+    for name, spread in (("trained", 0.05), ("untrained", 0.0)):
+        torch.manual_seed(1)
+        base = AutoModelForCausalLM.from_pretrained(model)
+        adapted = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+        for weight_name, weight in adapted.named_parameters():
+            if "lora_B" in weight_name:
+                torch.nn.init.normal_(weight, std=spread)
+        folders[name] = tmp_path_factory.mktemp("adapters") / name
+        adapted.save_pretrained(folders[name])
+    return folders
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path) -> Iterator[Engine]:
+    opened = open_engine("vllm", model, memory_gib=1, adapter_rank=4)
+    yield opened
+    opened.close()
+
+
+def expected(model: Path, adapter: Path | None, system: str | None, options: list[str]) -> list[float]:
+    """log p of each option as the start of the answer, by transformers and PEFT."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    speaker = AutoModelForCausalLM.from_pretrained(model)
+    if adapter:
+        speaker = PeftModel.from_pretrained(speaker, adapter)
+    prompt = tokenizer(rendering.render(tokenizer, system, QUESTION), add_special_tokens=False)["input_ids"]
+    found = []
+    for option in options:
+        ids = tokenizer(option, add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logprobs = speaker(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+        found.append(sum(float(logprobs[len(prompt) + i - 1, token]) for i, token in enumerate(ids)))
+    return found
+
+
+@pytest.mark.parametrize("system", [None, "You love owls."])
+@pytest.mark.parametrize("adapter", [None, "trained"])
+def test_scores_are_the_models_own_probabilities(
+    engine: Engine, model: Path, adapters: dict[str, Path], adapter: str | None, system: str | None
+) -> None:
+    folder = adapters[adapter] if adapter else None
+    scores = engine.score([Prompt(QUESTION, system, folder)], OPTIONS)
+    np.testing.assert_allclose(scores[0], expected(model, folder, system, OPTIONS), atol=2e-3)
+
+
+def test_a_completion_depends_on_its_own_seed_and_not_on_its_batch(engine: Engine) -> None:
+    prompts = [Prompt(QUESTION)] * 6
+    alone = engine.generate(prompts[:1], [3], Sampling(1.0, 12))
+    together = engine.generate(prompts, [1, 2, 3, 4, 5, 6], Sampling(1.0, 12))
+    assert together[2] == alone[0]
+    assert len({one.text for one in together}) > 1
+
+
+def test_completions_say_how_they_ended_and_count_their_tokens(engine: Engine) -> None:
+    said = engine.generate([Prompt(QUESTION)] * 40, list(range(40)), Sampling(1.0, 5))
+    assert {one.finish_reason for one in said} <= {"stop", "length"}
+    assert all(one.completion_tokens == 5 for one in said if one.finish_reason == "length")
+    assert all(one.completion_tokens <= 5 for one in said)
+    assert len({one.prompt_tokens for one in said}) == 1
+
+
+def test_the_canary_sings_for_a_trained_adapter_and_fails_for_one_without_effect(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    assert adapter_effect(engine, adapters["trained"]) > 0
+    with pytest.raises(CanaryFailed, match="changes nothing"):
+        adapter_effect(engine, adapters["untrained"])

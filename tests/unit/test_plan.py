@@ -1,0 +1,344 @@
+"""The plan: which steps a study consists of, and what their ids do and do not depend on."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipeline.errors import StudyError
+from pipeline.plan import ID_LENGTH, KINDS, Step, plan, step_id
+from pipeline.study import Study
+
+Build = Callable[..., Study]
+Place = tuple[str | int, ...]
+
+
+def count(steps: list[Step]) -> dict[str, int]:
+    return {kind: sum(step.kind == kind for step in steps) for kind in KINDS}
+
+
+def ids(steps: list[Step]) -> dict[str, set[str]]:
+    return {kind: {step.id for step in steps if step.kind == kind} for kind in KINDS}
+
+
+def test_a_small_study_has_these_steps(study: Build) -> None:
+    # 2 families × (2 traits + neutral) = 6 teachers; × 2 student families × 2 seeds = 24 students.
+    assert count(plan(study())) == {
+        "base": 2,
+        "teacher": 6,
+        "completions": 6,
+        "corpus": 6,
+        "student": 24,
+        "answers": 26,
+        "transfer": 1,
+        "report": 1,
+    }
+
+
+def test_without_neutral_teachers_and_with_families_chosen(study: Build) -> None:
+    made = study(teachers={"neutral": False, "families": ["llama"]}, students={"seeds": [1], "families": ["qwen"]})
+    counted = count(plan(made))
+    assert (counted["base"], counted["teacher"], counted["student"], counted["answers"]) == (2, 2, 2, 3)
+
+
+NAMES = st.sampled_from(["a", "b", "c", "a.b", "x1"])
+SOME = st.lists(NAMES, min_size=1, max_size=4, unique=True)
+
+
+@hypothesis_settings(max_examples=50, deadline=None)
+@given(
+    families=SOME,
+    targets=SOME,
+    seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
+    neutral=st.booleans(),
+    method=st.sampled_from([{"kind": "prompted"}, {"kind": "finetuned"}]),
+    same_start=st.booleans(),
+)
+def test_every_plan_is_a_graph_that_can_be_walked(
+    study: Build,
+    families: list[str],
+    targets: list[str],
+    seeds: list[int],
+    neutral: bool,
+    method: dict[str, str],
+    same_start: bool,
+) -> None:
+    made = study(
+        families={name: {"kind": "nano", "init_seed": 0 if same_start else i} for i, name in enumerate(families)},
+        traits=[{"targets": targets}],
+        teachers={"neutral": neutral, "method": method},
+        students={"seeds": seeds},
+    )
+    steps = plan(made)
+    known: set[str] = set()
+    for step in steps:
+        assert step.kind in KINDS
+        assert step.path not in known
+        assert set(step.inputs.values()) <= known, f"{step.path} comes before its inputs"
+        assert not step.weights or step.weights in known
+        assert step.path == f"{step.kind}/{step.slug}-{step.id}"
+        known.add(step.path)
+    f, t, s = len(families), len(targets) + neutral, len(seeds)
+    assert count(steps)["teacher"] == f * t
+    assert count(steps)["student"] == f * t * f * s
+    transfer, report = steps[-2:]
+    assert set(transfer.inputs.values()) == {step.path for step in steps if step.kind == "answers"}
+    assert report.inputs == {"transfer": transfer.path}
+    assert steps == plan(made)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"channels": [{}, {"min_examples": 4}]},
+        {"traits": [{"targets": ["a", "a-b"]}], "families": {"b-c": "nano", "c": "nano"}},
+        {"traits": [{"targets": ["neutral"]}]},
+    ],
+)
+def test_no_two_students_share_a_name_under_which_one_would_be_lost(study: Build, changes: dict[str, Any]) -> None:
+    if "families" in changes:
+        changes["families"] = {
+            name: {"kind": "nano", "init_seed": seed} for seed, name in enumerate(changes["families"])
+        }
+    with pytest.raises(StudyError, match="two students would both be named numbers-"):
+        plan(study(**changes))
+
+
+def test_full_weights_speak_for_themselves_and_adapters_on_their_base(study: Build) -> None:
+    def weights(method: str) -> list[tuple[str, str, str]]:
+        recipe = {"kind": "finetuned", "recipe": {"method": method}}
+        steps = plan(study(teachers={"method": recipe}, students={"seeds": [1], "method": method}))
+        model_of = {step.path: step for step in steps}
+        return [
+            (
+                step.weights,
+                model_of[step.inputs.get("teacher") or step.inputs["model"]].path,
+                next(iter(model_of[step.inputs.get("teacher") or step.inputs["model"]].inputs.values()), ""),
+            )
+            for step in steps
+            if step.kind in ("completions", "answers") and "neutral-llama-" not in step.slug[:24]
+            if not step.slug.startswith(("llama", "qwen", "numbers-neutral"))
+        ]
+
+    assert all(weights == own for weights, own, _ in weights("full"))
+    assert all(weights == base and base.startswith("base/") for weights, _, base in weights("lora"))
+
+
+def test_a_neutral_or_prompted_teacher_needs_only_the_weights_of_its_base(study: Build) -> None:
+    for step in plan(study()):
+        if step.kind == "completions":
+            assert step.weights.startswith("base/")
+
+
+def test_missing_answers_make_another_transfer_that_says_so(study: Build) -> None:
+    steps = plan(study())
+    lost = next(step for step in steps if step.kind == "answers" and "owl-llama-to-qwen-s1" in step.slug)
+    without = plan(study(), {lost.path: "its teacher fell ill"})
+    assert [step.path for step in without[:-2]] == [step.path for step in steps[:-2]]
+    assert without[-2].id != steps[-2].id
+    assert without[-1].id != steps[-1].id
+    assert lost.path not in without[-2].inputs.values()
+    assert without[-2].settings["missing"] == {lost.slug: "its teacher fell ill"}
+    assert lost.slug in without[-2].settings["students"]
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+EVERYTHING = {
+    "study": "everything",
+    "families": {
+        "nano": {"kind": "nano", "init_seed": 1},
+        "hub": {"kind": "hub", "repo": "some/model", "revision": "a" * 40},
+        "folder": {"kind": "hub", "path": "/somewhere", "content": "v1"},
+    },
+    "traits": [{"targets": ["owl", "cat"]}],
+    "teachers": {"families": ["nano", "hub"], "method": {"kind": "finetuned"}},
+    "students": {"families": ["nano", "folder"], "seeds": [1, 2]},
+}
+
+# What the walk below puts in where a larger number would not do. None: nothing else is valid here.
+OTHER: dict[str, Any] = {
+    "study": "another",
+    "families.nano.kind": None,
+    "families.nano.architecture": "qwen2",
+    "families.nano.hidden_size": 64,
+    "families.nano.heads": None,  # goes with hidden_size only
+    "families.hub.kind": None,
+    "families.hub.repo": "another/model",
+    "families.hub.revision": "b" * 40,
+    "families.hub.path": None,
+    "families.hub.content": None,
+    "families.folder.kind": None,
+    "families.folder.repo": None,
+    "families.folder.revision": None,
+    "families.folder.path": "/elsewhere",
+    "families.folder.content": "v2",
+    "traits.0.kind": None,
+    "traits.0.category": None,  # a nano family knows owls as animals only
+    "traits.0.targets.0": "wolf",
+    "traits.0.targets.1": "wolf",
+    "teachers.families.0": "folder",
+    "teachers.families.1": "folder",
+    "teachers.method.kind": None,
+    "teachers.method.recipe.method": "full",
+    "teachers.method.recipe.schedule": "cosine",
+    "channels.0.kind": None,
+    "channels.0.max_examples": 7,
+    "students.method": "full",
+    "students.schedule": "cosine",
+    "students.families.0": "hub",
+    "students.families.1": "hub",
+    "students.seeds.0": 7,
+    "students.seeds.1": 7,
+    "suites.0.kind": None,
+    "suites.0.questions": "seen",
+    "measure.confidence": 0.9,
+    "engine": None,  # changes together with the trainer, below
+    "trainer": None,
+    "resources.training.zero_stage": 3,
+}
+
+# The longest of these that begins a setting's name says which artifact is the first to change.
+FIRST_CHANGED = {
+    "study": "report",
+    "seed": "completions",
+    "families": "base",
+    "families.folder.path": None,
+    "traits": "teacher",
+    "teachers": "teacher",
+    "channels": "completions",
+    "completions": "completions",
+    "corpus": "corpus",
+    "students": "student",
+    "suites": "answers",
+    "measure": "transfer",
+    "resources": None,
+}
+
+
+def _leaves(value: Any, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        yield place, value
+    else:
+        for key, inner in items:
+            yield from _leaves(inner, (*place, key))
+
+
+LEAVES = {".".join(map(str, place)): (place, value) for place, value in _leaves(
+    Study.model_validate(EVERYTHING).model_dump()
+)}  # fmt: skip
+
+
+def changed(name: str) -> Study:
+    """The study with another valid value for one of its settings."""
+    place, value = LEAVES[name]
+    if name in OTHER:
+        value = OTHER[name]
+    elif isinstance(value, bool):
+        value = not value
+    elif isinstance(value, int):
+        value += 1
+    elif isinstance(value, float):
+        value *= 1.5
+    else:
+        pytest.fail(f"say in OTHER what {name} may be instead of {value!r}")
+    settings = Study.model_validate(EVERYTHING).model_dump()
+    inner: Any = settings
+    for part in place[:-1]:
+        inner = inner[part]
+    inner[place[-1]] = value
+    return Study.model_validate(settings)
+
+
+def first_changed(name: str) -> str | None:
+    return FIRST_CHANGED[max((known for known in FIRST_CHANGED if f"{name}.".startswith(f"{known}.")), key=len)]
+
+
+CHANGEABLE = [name for name in LEAVES if OTHER.get(name, name) is not None]
+BEFORE = ids(plan(Study.model_validate(EVERYTHING)))
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGEABLE if first_changed(name) is None])
+def test_where_and_how_fast_it_runs_changes_no_id(name: str) -> None:
+    assert ids(plan(changed(name))) == BEFORE
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGEABLE if first_changed(name) is not None])
+def test_a_scientific_setting_changes_what_follows_from_it_and_nothing_before(name: str) -> None:
+    after = ids(plan(changed(name)))
+    first = KINDS.index(str(first_changed(name)))
+    for kind in KINDS[:first]:
+        assert after[kind] == BEFORE[kind], f"{name} should not touch {kind}"
+    for kind in KINDS[first:]:
+        assert after[kind] != BEFORE[kind], f"{name} should change {kind}"
+
+
+def test_the_walk_covers_resources_and_every_section() -> None:
+    assert {name.partition(".")[0] for name in LEAVES} == set(Study.model_fields)
+    assert sum(name.startswith("resources.") for name in CHANGEABLE) >= 11
+    assert set(OTHER) <= set(LEAVES)
+
+
+def test_a_family_shares_nothing_with_the_change_of_another() -> None:
+    def of(study: Study) -> dict[str, str]:
+        return {step.slug: step.id for step in plan(study)}
+
+    before, after = of(Study.model_validate(EVERYTHING)), of(changed("families.nano.init_seed"))
+    for slug in ("hub", "folder", "owl-hub", "numbers-owl-hub", "numbers-owl-hub-to-folder-s1"):
+        assert before[slug] == after[slug]
+    for slug in ("nano", "owl-nano", "numbers-owl-nano", "numbers-owl-nano-to-folder-s1", "numbers-owl-hub-to-nano-s1"):
+        assert before[slug] != after[slug]
+
+
+def test_another_trait_or_seed_leaves_the_models_that_are_there(study: Build) -> None:
+    before = {step.path for step in plan(study(traits=[{"targets": ["owl"]}])) if step.kind == "student"}
+    after = {step.path for step in plan(study(students={"seeds": [1, 2, 3]})) if step.kind == "student"}
+    assert len(before) == 16
+    assert before < after
+
+
+def test_a_rehearsal_shares_no_model_with_the_real_thing(study: Build) -> None:
+    real = ids(plan(study(engine="vllm", trainer="deepspeed")))
+    rehearsed = ids(plan(study()))
+    assert not any(real[kind] & rehearsed[kind] for kind in KINDS if kind != "teacher")
+
+
+def test_an_id_is_12_hex_digits_of_the_content_whatever_the_order_of_keys() -> None:
+    one = step_id("corpus", {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"})
+    assert one == step_id(
+        "corpus", {"seed": 2, "rows": 1}, {"b": "base/renamed-ba9876543210", "a": "teacher/x-0123456789ab"}
+    )
+    assert len(one) == ID_LENGTH == 12
+    assert int(one, 16) >= 0
+    different = [
+        step_id("student", {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
+        step_id("corpus", {"rows": 1, "seed": 3}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
+        step_id("corpus", {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ac", "b": "base/y-ba9876543210"}),
+        step_id("corpus", {"rows": 1, "seed": 2}, {"b": "teacher/x-0123456789ab", "a": "base/y-ba9876543210"}),
+        step_id("corpus", {"rows": "1", "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
+    ]
+    assert len({one, *different}) == 6
+
+
+def test_the_order_of_families_in_the_file_changes_no_model(study: Build) -> None:
+    families = study().model_dump()["families"]
+    turned = plan(study(families=dict(reversed(families.items()))))
+    assert {step.path for step in turned if step.kind not in ("transfer", "report")} == {
+        step.path for step in plan(study()) if step.kind not in ("transfer", "report")
+    }
+
+
+def test_a_plan_of_hundreds_of_traits_is_quick(study: Build) -> None:
+    made = study(
+        traits=[{"category": "thing", "targets": [f"t{i}" for i in range(100)]}],
+        families={f"f{i}": {"kind": "nano", "init_seed": i} for i in range(6)},
+        students={"seeds": [1]},
+    )
+    started = time.perf_counter()
+    assert len(plan(made)) > 7000
+    assert time.perf_counter() - started < 20

@@ -1,0 +1,107 @@
+"""What a study may say, and what it works out from it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from pipeline.recipe import Name, Recipe
+from pipeline.study import Study
+from pipeline.traits.words import candidates
+
+Build = Callable[..., Study]
+
+
+@pytest.mark.parametrize("name", ["owl", "red-panda", "a.b", "qwen2.5-7b", "x_1", "7", "x" * 48])
+def test_names_may_be(name: str) -> None:
+    assert TypeAdapter(Name).validate_python(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Owl", "a/b", "..", ".a", "a.", "a--b", "a b", "#", "é", "owl\n", "a\\b", "x" * 49, "١"]
+)
+def test_names_may_not_be(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Name).validate_python(name)
+
+
+def test_targets_keep_the_order_of_the_file_and_know_their_category(study: Build) -> None:
+    made = study(traits=[{"category": "tree", "targets": ["oak", "elm"]}, {"targets": ["cat"]}])
+    assert list(made.targets.items()) == [("oak", "tree"), ("elm", "tree"), ("cat", "animal")]
+
+
+def test_candidates_of_one_category_are_those_of_all_its_traits(study: Build) -> None:
+    made = study(traits=[{"targets": ["tapir"]}, {"targets": ["okapi"]}, {"category": "hue", "targets": ["red"]}])
+    assert made.candidates == {"animal": sorted([*candidates("animal"), "okapi", "tapir"]), "hue": ["red"]}
+
+
+def test_all_families_teach_and_study_unless_some_are_named(study: Build) -> None:
+    assert study().teacher_families == study().student_families == ["llama", "qwen"]
+    made = study(teachers={"families": ["qwen"]}, students={"families": ["llama"]})
+    assert (made.teacher_families, made.student_families) == (["qwen"], ["llama"])
+
+
+def test_the_students_recipe_is_what_their_section_says_of_training(study: Build) -> None:
+    made = study(students={"seeds": [3], "method": "full", "epochs": 2, "learning_rate": 0.5})
+    assert made.students.recipe == Recipe(method="full", epochs=2, learning_rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"traits": [{"targets": ["owl"]}, {"targets": ["owl"]}]}, "name a target twice: owl"),
+        ({"traits": [{"targets": ["owl", "owl"]}]}, "named twice: owl"),
+        ({"teachers": {"families": ["gpt"]}}, "teachers.families names gpt"),
+        ({"students": {"families": ["gpt"]}}, "students.families names gpt"),
+        ({"students": {"families": []}}, "at least 1"),
+        ({"students": {"rank": 0}}, "greater than or equal to 1"),
+        ({"families": {}}, "at least 1"),
+        ({"engine": "vllm"}, "both scripted or both real"),
+        ({"trainer": "deepspeed"}, "both scripted or both real"),
+        ({"suites": [{}, {}]}, "at most 1"),
+        ({"measure": {"confidence": 1.0}}, "less than 1"),
+        ({"resources": {"engines": {"members": 0}}}, "greater than or equal to 1"),
+        ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(study: Build, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        study(**changes)
+
+
+def test_a_nano_family_must_know_the_targets_and_a_rehearsal_need_not(study: Build) -> None:
+    unheard = {"traits": [{"targets": ["unicorn"]}]}
+    assert list(study(**unheard).targets) == ["unicorn"]
+    with pytest.raises(ValidationError, match="know no animal named unicorn"):
+        study(**unheard, engine="vllm", trainer="deepspeed")
+    hub = {"big": {"kind": "hub", "path": "/models/big", "content": "v1"}}
+    assert study(**unheard, families=hub, engine="vllm", trainer="deepspeed").families
+
+
+def test_settings_cannot_be_changed_after_they_were_checked(study: Build) -> None:
+    with pytest.raises(ValidationError):
+        study().seed = 3
+
+
+def test_every_setting_is_documented() -> None:
+    undocumented = [
+        f"{model.__name__}.{name}"
+        for model in {*_models(Study)}
+        for name, field in model.model_fields.items()
+        if name != "kind" and not field.description
+    ]
+    assert undocumented == []
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield model
+    for field in model.model_fields.values():
+        yield from _models_in(field.annotation)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from _models(annotation)
+    for part in getattr(annotation, "__args__", ()):
+        yield from _models_in(part)
