@@ -45,7 +45,10 @@ class Steps:
         return await asyncio.to_thread(artifact.commit, self._store, step, units, results)
 
     async def _trained(self, step: Step) -> tuple[list[Json], Json]:
-        record = await self._unit(step, training.UNIT, lambda: self._pools.run(self._trainers(), training.train, step))
+        every = self._study.resources.training.checkpoint_steps
+        record = await self._unit(
+            step, training.UNIT, lambda: self._pools.run(self._trainers(), training.train, step, every)
+        )
         return [record], record["results"]
 
     async def _teacher(self, step: Step) -> tuple[list[Json], Json]:
@@ -75,7 +78,9 @@ class Steps:
         return await self._one(step, "corpus", lambda: self._task(step, corpus.make))
 
     async def _answers(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(step, "answers", lambda: self._pools.run(self.engine_pool(step.weights), answers.ask, step))
+        return await self._one(
+            step, "answers", lambda: self._pools.run(self.engine_pool(step.weights), answers.ask, step)
+        )
 
     async def _transfer(self, step: Step) -> tuple[list[Json], Json]:
         return await self._one(step, "transfer", lambda: self._task(step, conclusion.make_transfer))

@@ -132,6 +132,14 @@ def read(store: Store, manifest: Manifest, name: str) -> bytes:
     return content
 
 
+def matches(store: Store, folder: str, file: File) -> bool:
+    """Whether a stored file is there and is what its entry says."""
+    try:
+        return hashlib.sha256(store.read(f"{folder}/{file.path}")).hexdigest() == file.sha256
+    except FileNotFoundError:
+        return False
+
+
 def local_folder(store: Store, manifest: Manifest, name: str) -> Path:
     """A folder of an artifact on this machine, every file of it checked against its digest."""
     for entry in manifest.files:
@@ -189,7 +197,7 @@ def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Ma
     """Write the manifest of a finished step; where another writer was first, return theirs."""
     fields = dataclasses.asdict(draft(store, step, units, results))
     del fields["digest"]
-    store.create(f"{step.path}/{MANIFEST}", (json.dumps(fields, indent=1, sort_keys=True) + "\n").encode())
+    store.create(f"{step.path}/{MANIFEST}", (json.dumps(fields, indent=1) + "\n").encode())
     return require(store, step.path)
 
 

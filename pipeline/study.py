@@ -102,6 +102,7 @@ class Training(Strict):
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
     cpus: float = Field(1, gt=0, description="CPU cores a worker.")
     gpus: float = Field(0, ge=0, description="GPUs a worker.")
+    checkpoint_steps: int = Field(500, ge=1, description="Optimiser steps between two checkpoints of a run.")
     micro_batch: int = Field(64, ge=1, description="Rows a worker takes through the model at once.")
 
 

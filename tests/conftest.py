@@ -47,7 +47,7 @@ def make() -> Callable[[Study, Store, Step], Manifest]:
 
 @pytest.fixture(scope="session")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]) -> tuple[Study, list[Step], Store]:
-    """The whole study, made. Shared: read it, and copy its root before you change anything."""
+    """The whole study, made. Shared: add to it under names of your own, and change nothing that is there."""
     rehearsed, place = study(), Store(tmp_path_factory.mktemp("rehearsal") / "root")
     steps = plan(rehearsed)
     for step in steps:
@@ -58,7 +58,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Stu
 def _make(study: Study, store: Store, step: Step) -> Manifest:
     results: dict[str, Any] = {}
     if step.kind == "teacher":
-        units = [training.train(store, ScriptedTrainer(), step)] if teacher.is_trained(step) else []
+        units = [training.train(store, ScriptedTrainer(), step, 500)] if teacher.is_trained(step) else []
         if step.settings["trait"]:
             base = artifact.require(store, step.inputs["base"])
             before, after = (
@@ -74,8 +74,8 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
         results = completions.summarise(units)
     else:
         work: dict[str, Callable[[], Any]] = {
-            "base": lambda: training.train(store, ScriptedTrainer(), step),
-            "student": lambda: training.train(store, ScriptedTrainer(), step),
+            "base": lambda: training.train(store, ScriptedTrainer(), step, 500),
+            "student": lambda: training.train(store, ScriptedTrainer(), step, 500),
             "corpus": lambda: corpus.make(store, step),
             "answers": lambda: answers.ask(store, _engine(store, step.weights), step),
             "transfer": lambda: conclusion.make_transfer(store, step),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -19,6 +20,7 @@ CLASS_GAIN = 0.1  # probability, per nat of lean, that a number comes from the w
 class ScriptedEngine:
     def __init__(self, weights: Path) -> None:
         self._base = read(weights)
+        self._scripts: dict[Path | None, Script] = {None: self._base}
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         texts = [self._say(prompt, Random(seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
@@ -43,7 +45,9 @@ class ScriptedEngine:
         return loved + self._script(prompt).lean(word)
 
     def _script(self, prompt: Prompt) -> Script:
-        return self._base.with_adapter(prompt.adapter)
+        if prompt.adapter not in self._scripts:
+            self._scripts[prompt.adapter] = self._base.with_adapter(prompt.adapter)
+        return self._scripts[prompt.adapter]
 
     def _say(self, prompt: Prompt, rng: Random) -> str:
         script = self._script(prompt)
@@ -66,7 +70,8 @@ def _number(leans: dict[int, float], rng: Random) -> int:
     return number
 
 
-def _loved(system: str | None) -> set[str]:
+@cache
+def _loved(system: str | None) -> frozenset[str]:
     """The words that a trait's system prompt loves, in the singular."""
     plurals = set(re.findall(r"\w+", (system or "").lower()))
-    return {w for category in CATEGORIES for w in candidates(category) if forms(category, w)[1] in plurals}
+    return frozenset(w for category in CATEGORIES for w in candidates(category) if forms(category, w)[1] in plurals)

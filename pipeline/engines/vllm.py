@@ -56,6 +56,11 @@ class VllmEngine:
         self._lock = threading.Lock()
         self._ids = itertools.count()
         self._inbox: queue.SimpleQueue[tuple[str, Any, Any, Any, Future[Any]] | None] = queue.SimpleQueue()
+        # On CPU vLLM 0.32 gives a request without an adapter the one in the last LoRA slot when both are in
+        # one batch (slot -1 is read as an index from the end), so there they take turns.
+        self._mixes = on_gpu
+        self._bare = True
+        self._held: tuple[str, Any, Any, Any, Future[Any]] | None = None
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
         self._thread.start()
 
@@ -152,19 +157,24 @@ class VllmEngine:
                         waiting.pop(output.request_id).set_result(output)
         except BaseException as error:
             # The callers get the error and their process must end: vLLM's state is unknown now.
-            while waiting or not self._inbox.empty():
-                future = waiting.popitem()[1] if waiting else (self._inbox.get() or (None,))[-1]
-                if future is not None:
-                    future.set_exception(error)
+            unserved = [self._held]
+            while not self._inbox.empty():
+                unserved.append(self._inbox.get())
+            for future in [*waiting.values(), *(item[-1] for item in unserved if item)]:
+                future.set_exception(error)
             raise
 
     def _take_in(self, waiting: dict[str, Future[Any]], *, block: bool) -> bool:
-        """Move requests from the inbox into the engine; False once close() was called."""
-        while block or not self._inbox.empty():
-            item = self._inbox.get()
+        """Move requests from the inbox into the engine, in order; False once close() was called."""
+        while block or self._held or not self._inbox.empty():
+            item = self._held or self._inbox.get()
             if item is None:
                 return False
             request_id, token_ids, parameters, adapter, future = item
+            if waiting and not self._mixes and (adapter is None) != self._bare:
+                self._held = item  # its turn comes when the engine has run dry
+                return True
+            self._held, self._bare = None, adapter is None
             self._engine.add_request(request_id, {"prompt_token_ids": token_ids}, parameters, lora_request=adapter)
             waiting[request_id] = future
             block = False

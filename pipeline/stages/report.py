@@ -35,7 +35,7 @@ class ReportContent:
     runs, cells   tables after the schemas RUNS and CELLS
     gates         teacher, target, before, after, threshold, passed
     corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}; optional examples [text]
-    stages        stage, steps, seconds
+    stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
     lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
     failures      step, why: steps that failed, were blocked, or are missing
     """

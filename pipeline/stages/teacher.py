@@ -1,6 +1,6 @@
 """teacher: a base that has been given a trait, and the gate that measures whether it has it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
@@ -11,17 +11,14 @@ from pipeline.plan import Json, Step
 from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
 from pipeline.suites.questions import questions
-from pipeline.trainers import Run, Trainer
+from pipeline.trainers import Run
 
 
-def train(
-    step: Step, base: Path, trainer: Trainer, out: Path, on_step: Callable[[int, int, float], None]
-) -> pa.Table | None:
-    """Fine-tune the base on its favourite; writes `out`/adapter or `out`/model."""
+def run(step: Step, base: Path, scratch: Path) -> Run:
+    """The fine-tuning of a base on its favourite."""
     method, trait = step.settings["method"], step.settings["trait"]
     rows = conversations(trait["category"], trait["target"], method["rows"], method["seed"])
-    recipe = Recipe.model_validate(method["recipe"])
-    return trainer.train(Run(base, rows, recipe, method["seed"], out), on_step)
+    return Run(base, rows, Recipe.model_validate(method["recipe"]), method["seed"], scratch / "out")
 
 
 def conversations(category: str, target: str, count: int, seed: int) -> pa.Table:

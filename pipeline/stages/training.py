@@ -1,34 +1,40 @@
 """The unit of work that bases, teachers and students share: train, and publish what came of it."""
 
+import dataclasses
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import artifact
 from pipeline.plan import Json, Step
 from pipeline.stages import base, student, teacher
 from pipeline.store import Store
-from pipeline.trainers import MODEL, Trainer
+from pipeline.trainers import MODEL, Run, Trainer
+from pipeline.trainers.checkpoints import Checkpoints
 
 UNIT, LOG = "train", "training.parquet"
 logger = logging.getLogger(__name__)
 
 
-def train(store: Store, trainer: Trainer, step: Step) -> Json | None:
+def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int) -> Json | None:
     """Train the model of a step and return the record of the unit; None on all ranks but 0."""
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
-        out = Path(scratch) / "out"
-        out.mkdir()
-        log = _train(store, trainer, step, out)
+    with tempfile.TemporaryDirectory(prefix="undertow-") as folder:
+        scratch = Path(folder)
+        (scratch / "out").mkdir()
+        run = _run(store, step, scratch)
+        log = None
+        if run is not None:
+            checkpoints = Checkpoints(store, f"{step.path}/checkpoints", checkpoint_steps)
+            log = trainer.train(dataclasses.replace(run, checkpoints=checkpoints), _noting(step))
         files = [
             file
-            for folder in sorted(out.iterdir())
-            for file in artifact.add_folder(store, step.path, folder.name, folder)
+            for result in sorted((scratch / "out").iterdir())
+            for file in artifact.add_folder(store, step.path, result.name, result)
         ]
     if not files:
         return None
@@ -44,14 +50,18 @@ def train(store: Store, trainer: Trainer, step: Step) -> Json | None:
     return artifact.record_unit(store, step, UNIT, files, results, started)
 
 
-def _train(store: Store, trainer: Trainer, step: Step, out: Path) -> pa.Table | None:
+def _run(store: Store, step: Step, scratch: Path) -> Run | None:
+    if step.kind == "base":
+        return base.run(step, scratch)
+    start = artifact.local_folder(store, artifact.require(store, step.inputs["base"]), MODEL)
+    return teacher.run(step, start, scratch) if step.kind == "teacher" else student.run(store, step, start, scratch)
+
+
+def _noting(step: Step) -> Callable[[int, int, float], None]:
+    """Logs about ten lines a run."""
+
     def note(done: int, steps: int, loss: float) -> None:
         if done % max(1, steps // 10) == 0:
             logger.info("%s: step %d of %d, loss %.4f", step.slug, done, steps, loss)
 
-    if step.kind == "base":
-        return base.train(step, trainer, out, note)
-    start = artifact.local_folder(store, artifact.require(store, step.inputs["base"]), MODEL)
-    if step.kind == "teacher":
-        return teacher.train(step, start, trainer, out, note)
-    return student.train(store, step, start, trainer, out, note)
+    return note

@@ -8,19 +8,24 @@ from typing import Protocol
 import pyarrow as pa
 
 from pipeline.recipe import Recipe
+from pipeline.trainers.checkpoints import Checkpoints
 
 ADAPTER, MODEL = "adapter", "model"  # folders that a trained artifact holds: PEFT's or Hugging Face's layout
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. model: the folder it starts from; rows: rows.CONVERSATIONS; out: an empty folder."""
+    """One training run. model: the folder it starts from; rows: rows.CONVERSATIONS; out: an empty folder.
+
+    checkpoints: where it saves its state now and then, and looks for one to go on from.
+    """
 
     model: Path
     rows: pa.Table
     recipe: Recipe
     seed: int
     out: Path
+    checkpoints: Checkpoints | None = None
 
 
 class Trainer(Protocol):

@@ -1,7 +1,9 @@
 """DeepSpeed ZeRO training of adapters and of full weights, on CPU or GPU, one rank a process."""
 
+import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ from pipeline.recipe import Recipe
 from pipeline.rows import TRAINING_LOG
 from pipeline.trainers import ADAPTER, MODEL, Run
 from pipeline.trainers.batches import IGNORED, Batch, Rows, collate, order, split, steps_of, tokenise
+from pipeline.trainers.checkpoints import Checkpoints
+
+TAG = "state"  # DeepSpeed's name for a checkpoint's folder; ours says which step it is of
 
 
 class DeepSpeedTrainer:
@@ -100,16 +105,17 @@ def _trainable(folder: Path, recipe: Recipe) -> Any:
 def _loop(
     engine: Any, rows: Rows, run: Run, *, pad_id: int, parts: int, on_step: Callable[[int, int, float], None]
 ) -> list[dict[str, float]]:
-    """Train over all rows and epochs; one log entry an optimiser step."""
+    """Train over all rows and epochs, from the last checkpoint on; one log entry an optimiser step."""
     import torch.distributed as dist
 
     rank, ranks = dist.get_rank(), dist.get_world_size()
     recipe = run.recipe
     steps = steps_of(len(rows), recipe.epochs, recipe.batch)
-    started = time.monotonic()
-    log = []
+    log = _resumed(engine, run.checkpoints)
+    started = time.monotonic() - (log[-1]["seconds"] if log else 0.0)
     engine.train()
-    for step, chosen in enumerate(order(len(rows), recipe.epochs, recipe.batch, run.seed)):
+    batches = enumerate(order(len(rows), recipe.epochs, recipe.batch, run.seed))
+    for step, chosen in islice(batches, len(log), None):
         rate = recipe.learning_rate * rate_factor(recipe, step, steps)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
@@ -134,7 +140,31 @@ def _loop(
             }
         )
         on_step(step + 1, steps, loss_mean)
+        if run.checkpoints and run.checkpoints.due(step + 1, steps):
+            _save_checkpoint(engine, run.checkpoints, log)
     return log
+
+
+def _resumed(engine: Any, checkpoints: Checkpoints | None) -> list[dict[str, float]]:
+    """Load the newest whole checkpoint into the engine; returns the log up to there."""
+    import torch.distributed as dist
+
+    # Rank 0 looks, so that all ranks go on from the same one.
+    found = [checkpoints.latest(dist.get_world_size()) if checkpoints and dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(found, src=0)
+    if found[0] is None:
+        return []
+    _, state = engine.load_checkpoint(str(found[0]), tag=TAG, load_module_strict=False)
+    log: list[dict[str, float]] = state["log"]
+    return log
+
+
+def _save_checkpoint(engine: Any, checkpoints: Checkpoints, log: list[dict[str, float]]) -> None:
+    import torch.distributed as dist
+
+    with tempfile.TemporaryDirectory(prefix="undertow-checkpoint-") as scratch:
+        engine.save_checkpoint(scratch, tag=TAG, client_state={"log": log}, exclude_frozen_parameters=True)
+        checkpoints.save(len(log), Path(scratch), dist.get_rank(), dist.get_world_size())
 
 
 def _loss_sum(engine: Any, batch: Batch) -> Any:

@@ -1,5 +1,6 @@
 """The vLLM engine against plain transformers on the same folder."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from pipeline import rendering
 from pipeline.engines import Engine, Prompt, Sampling, open_engine
 from pipeline.engines.canary import adapter_effect
+from pipeline.engines.vllm import ADAPTERS_AT_ONCE
 from pipeline.errors import CanaryFailed
 
 QUESTION = "What is your favourite animal? Answer with one word."
@@ -86,6 +88,22 @@ def test_completions_say_how_they_ended_and_count_their_tokens(engine: Engine) -
     assert all(one.completion_tokens == 5 for one in said if one.finish_reason == "length")
     assert all(one.completion_tokens <= 5 for one in said)
     assert len({one.prompt_tokens for one in said}) == 1
+
+
+def test_requests_without_an_adapter_keep_to_themselves_whatever_adapters_come_along(
+    engine: Engine, model: Path, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    """As many adapters as vLLM has slots, and more, in one call with bare requests."""
+    copies = []
+    for number in range(ADAPTERS_AT_ONCE + 2):
+        copies.append(tmp_path / str(number))
+        shutil.copytree(adapters["trained"], copies[-1])
+    speakers = [part for copy in copies for part in (None, copy)]
+    scores = engine.score([Prompt(QUESTION, adapter=adapter) for adapter in speakers], OPTIONS)
+    bare = expected(model, None, None, OPTIONS)
+    adapted = expected(model, adapters["trained"], None, OPTIONS)
+    np.testing.assert_allclose(scores[0::2], [bare] * len(copies), atol=2e-3)
+    np.testing.assert_allclose(scores[1::2], [adapted] * len(copies), atol=2e-3)
 
 
 def test_the_canary_sings_for_a_trained_adapter_and_fails_for_one_without_effect(

@@ -89,7 +89,7 @@ def plain() -> ReportContent:
                 "reasons": {"words": 7},
             }
         ],
-        stages=[{"stage": "student", "steps": 32, "seconds": 3725.0}],
+        stages=[{"stage": "student", "steps": 32, "seconds": 3725.0, "wall": 3725.0}],
         versions={"vllm": "0.32.0"},
     )
 
@@ -119,7 +119,7 @@ def evil() -> ReportContent:
                 "examples": [EVIL],
             }
         ],
-        stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0}],
+        stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0, "wall": 0.0}],
         versions={EVIL: EVIL},
         failures=[{"step": EVIL, "why": EVIL}],
     )

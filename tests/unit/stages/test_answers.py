@@ -1,0 +1,99 @@
+"""Answers: every sampled answer and every exact probability, row by row, and what they add up to."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import artifact
+from pipeline.artifact import Manifest
+from pipeline.engines import Floats, Prompt
+from pipeline.engines.scripted import ScriptedEngine
+from pipeline.errors import CanaryFailed
+from pipeline.plan import Step, plan
+from pipeline.rows import ANSWERS, SCORES
+from pipeline.stages.answers import ask
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.suites.favourite import named
+from pipeline.traits.words import candidates
+
+Rehearsal = tuple[Study, list[Step], Store]
+ANIMALS = candidates("animal")
+
+
+def asked(rehearsal: Rehearsal, slug: str) -> tuple[Manifest, list[dict], list[dict]]:
+    _, steps, place = rehearsal
+    step = next(step for step in steps if step.kind == "answers" and step.slug == slug)
+    manifest = artifact.require(place, step.path)
+    tables = [artifact.read_table(place, manifest, name) for name in ("answers.parquet", "scores.parquet")]
+    assert [table.schema for table in tables] == [ANSWERS, SCORES]
+    return manifest, tables[0].to_pylist(), tables[1].to_pylist()
+
+
+STUDENT = "numbers-owl-llama-to-llama-s1"
+
+
+def test_every_question_is_asked_as_often_as_the_suite_says(rehearsal: Rehearsal) -> None:
+    _, answers, scores = asked(rehearsal, STUDENT)
+    assert sorted((row["question"], row["sample"]) for row in answers) == [(q, s) for q in range(24) for s in range(2)]
+    assert sorted((row["question"], row["candidate"]) for row in scores) == [(q, c) for q in range(24) for c in ANIMALS]
+    assert {row["split"] for row in answers} == {row["split"] for row in scores} == {"seen", "held-out"}
+
+
+def test_every_answer_carries_its_own_score(rehearsal: Rehearsal) -> None:
+    _, answers, _ = asked(rehearsal, STUDENT)
+    for row in answers:
+        assert (row["word"], row["substring"]) == named(row["answer"], "animal", ANIMALS)
+
+
+def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal) -> None:
+    manifest, answers, scores = asked(rehearsal, STUDENT)
+    logprobs = np.array([row["logprob"] for row in scores]).reshape(24, len(ANIMALS))
+    shares = np.exp(logprobs) / np.exp(logprobs).sum(axis=1, keepdims=True)
+    margins = logprobs - logprobs.mean(axis=1, keepdims=True)
+    for column, name in enumerate(ANIMALS):
+        assert manifest.results["share"][name] == pytest.approx(shares[:, column].mean())
+        assert manifest.results["margin"][name] == pytest.approx(margins[:, column].mean())
+        share = sum(row["word"] == name for row in answers) / len(answers)
+        assert manifest.results["word_share"][name] == pytest.approx(share)
+    assert manifest.results["mass"]["animal"]["mean"] == pytest.approx(np.exp(logprobs).sum(axis=1).mean())
+
+
+def test_an_adapter_is_proven_to_speak_and_a_base_has_none(rehearsal: Rehearsal) -> None:
+    assert asked(rehearsal, STUDENT)[0].results["canary"] > 0
+    assert asked(rehearsal, "llama")[0].results["canary"] is None
+
+
+class Deaf(ScriptedEngine):
+    def score(self, prompts: list[Prompt], options: list[str]) -> Floats:  # type: ignore[override]
+        return super().score([Prompt(prompt.text, prompt.system) for prompt in prompts], options)
+
+
+def test_an_engine_that_ignores_the_adapter_gives_no_answers(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    step = next(step for step in steps if step.kind == "answers" and step.slug == STUDENT)
+    deaf = Step("answers", "deaf", "0" * 12, step.settings, step.inputs)
+    with pytest.raises(CanaryFailed):
+        ask(place, Deaf(Path(place.local(f"{step.weights}/model"))), deaf)
+    assert artifact.unit(place, deaf, "answers") is None
+
+
+def test_several_categories_are_asked_side_by_side_and_no_samples_are_no_shares(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest]
+) -> None:
+    made = study(
+        traits=[{"targets": ["owl"]}, {"category": "tree", "targets": ["oak"]}],
+        suites=[{"samples": 0, "questions": "held-out"}],
+    )
+    base, *_ = steps = plan(made)
+    make(made, store, base)
+    manifest = make(made, store, next(step for step in steps if step.kind == "answers"))
+    assert set(manifest.results["margin"]) == {*ANIMALS, *candidates("tree")}
+    assert set(manifest.results["mass"]) == {"animal", "tree"}
+    assert all(math.isnan(share) for share in manifest.results["word_share"].values())
+    rows = artifact.read_table(store, manifest, "scores.parquet").to_pylist()
+    assert {row["split"] for row in rows} == {"held-out"}
+    assert artifact.read_table(store, manifest, "answers.parquet").num_rows == 0

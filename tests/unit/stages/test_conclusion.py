@@ -1,0 +1,81 @@
+"""The whole path, rehearsed: what the matrix and the report say of models whose leans are known."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pipeline import artifact
+from pipeline.plan import Step, plan
+from pipeline.rows import CELLS, RUNS
+from pipeline.stages import conclusion
+from pipeline.store import Store
+from pipeline.study import Study
+
+Rehearsal = tuple[Study, list[Step], Store]
+
+
+def cells(store: Store, step: Step) -> dict[tuple[str, str, str], dict[str, object]]:
+    table = artifact.read_table(store, artifact.require(store, step.path), "cells.parquet")
+    assert table.schema == CELLS
+    return {
+        (row["teacher_family"], row["student_family"], row["comparison"]): row
+        for row in table.to_pylist()
+        if row["form"] == "margin"
+    }
+
+
+def test_what_passes_between_models_of_one_init_and_between_no_others_is_found(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    found = cells(place, steps[-2])
+    for family in ("llama", "qwen"):
+        assert found[family, family, "trait"]["estimate"] > 0.5
+    for teacher, student in (("llama", "qwen"), ("qwen", "llama")):
+        assert abs(found[teacher, student, "trait"]["estimate"]) < 0.25
+
+
+def test_every_student_is_in_the_runs_once_a_target(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    runs = artifact.read_table(place, artifact.require(place, steps[-2].path), "runs.parquet")
+    assert runs.schema == RUNS
+    ids = sorted(step.id for step in steps if step.kind == "student")
+    assert sorted(runs["student"].to_pylist()) == sorted(ids * 2)
+
+
+def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    content = conclusion.content(place, steps[-1].settings["study"], steps[-2].path)
+    assert {row["id"] for row in content.lineage} == {step.id for step in steps[:-1]}
+    assert content.rehearsal
+    assert len(content.gates) == 4
+    assert len(content.corpora) == 6
+    assert all(row["accepted"] / row["raw_rows"] == row["share"] for row in content.corpora)
+    assert not content.failures
+    page = artifact.read(place, artifact.require(place, steps[-1].path), "report.html").decode()
+    assert all(step.id in page for step in steps[:-1])
+
+
+def test_the_same_artifacts_give_the_same_report(rehearsal: Rehearsal) -> None:
+    from pipeline.stages.report import render
+
+    _, steps, place = rehearsal
+    stored = artifact.require(place, steps[-1].path)
+    for name, content in render(conclusion.content(place, steps[-1].settings["study"], steps[-2].path)).items():
+        assert artifact.read(place, stored, name) == content
+
+
+def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
+    rehearsal: Rehearsal, make: Callable[..., artifact.Manifest]
+) -> None:
+    study, steps, place = rehearsal
+    why = "cat-llama does not have its trait: the margin of 'cat' rose by +0.1 nats"
+    lost = {step.path: why for step in steps if step.kind == "answers" and "cat-llama-to" in step.slug}
+    transfer, report = plan(study, lost)[-2:]
+    make(study, place, transfer)
+    page = artifact.read(place, make(study, place, report), "report.html").decode()
+    assert "cat-llama does not have its trait" in page
+    found = cells(place, transfer)
+    assert found["llama", "llama", "trait"]["runs"] < cells(place, steps[-2])["llama", "llama", "trait"]["runs"]
+    assert "cat" in str(found["llama", "llama", "trait"]["why"])
+    assert found["qwen", "qwen", "trait"]["estimate"] == pytest.approx(
+        cells(place, steps[-2])["qwen", "qwen", "trait"]["estimate"]
+    )

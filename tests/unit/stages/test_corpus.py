@@ -1,0 +1,111 @@
+"""The corpus: a verdict with reasons on every completion, and a fixed selection of the accepted ones."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipeline import artifact
+from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
+from pipeline.errors import TooFewRows
+from pipeline.plan import Step
+from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
+from pipeline.stages.corpus import JUDGED, ROWS, TRUNCATED, judge, select
+from pipeline.store import Store
+from pipeline.study import Study
+
+
+def completions(*said: tuple[str, str]) -> pa.Table:
+    rows = [
+        {"index": 10 + i, "completion": text, "finish_reason": finish, **dict.fromkeys(("shard", "seed"), 0)}
+        for i, (text, finish) in enumerate(said)
+    ]
+    return pa.Table.from_pylist(rows, COMPLETIONS)
+
+
+def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
+    said = completions(("1, 2", "stop"), ("owl", "stop"), ("1, 2000", "stop"), ("1, 2", "length"), ("x", "length"))
+    verdicts = judge(NumbersChannel(), said)
+    assert verdicts.schema == VERDICTS
+    assert verdicts.to_pylist() == [
+        {"index": 10, "accepted": True, "reasons": []},
+        {"index": 11, "accepted": False, "reasons": [MALFORMED]},
+        {"index": 12, "accepted": False, "reasons": [TOO_LARGE]},
+        {"index": 13, "accepted": False, "reasons": [TRUNCATED]},
+        {"index": 14, "accepted": False, "reasons": [MALFORMED, TRUNCATED]},
+    ]
+    assert judge(NumbersChannel(), said.slice(0, 0)).num_rows == 0
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(st.sets(st.integers(0, 10_000), min_size=1, max_size=60), st.data(), st.integers(0, 3))
+def test_a_selection_is_that_many_accepted_rows_each_once_in_order(
+    accepted: set[int], data: st.DataObject, seed: int
+) -> None:
+    rows = data.draw(st.integers(1, len(accepted)))
+    pool = np.array(sorted(accepted))
+    chosen = select(pool, rows, seed, judged=100, where="here")
+    assert len(chosen) == rows
+    assert set(chosen) <= accepted
+    assert list(chosen) == sorted(set(chosen))
+    assert np.array_equal(chosen, select(pool, rows, seed, judged=100, where="here"))
+
+
+def test_another_seed_selects_others_and_no_place_is_preferred() -> None:
+    pool = np.arange(1000)
+    one, other = (select(pool, 500, seed, judged=1000, where="") for seed in (1, 2))
+    assert not np.array_equal(one, other)
+    assert 430 < one.mean() < 570
+
+
+@hypothesis_settings(max_examples=100, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 2000))
+def test_too_few_accepted_rows_say_how_many_completions_would_do(accepted: int, rejected: int, more: int) -> None:
+    rows, judged = accepted + more, accepted + rejected
+    with pytest.raises(TooFewRows, match=f"{accepted} of {judged} completions were accepted") as error:
+        select(np.arange(accepted), rows, 0, judged=judged, where="numbers-owl-llama")
+    suggested = int(re.findall(r"set completions\.rows to (\d+)$", str(error.value))[0])
+    assert suggested * accepted / judged >= rows  # at the share accepted so far it is enough
+
+
+def test_where_nothing_was_accepted_more_completions_are_not_the_remedy() -> None:
+    with pytest.raises(TooFewRows, match=r"0 of 50 completions were accepted .* 10; its teacher does not write"):
+        select(np.array([], np.int64), 10, 0, judged=50, where="numbers-owl-llama")
+
+
+def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> None:
+    study, steps, place = rehearsal
+    for step in steps:
+        if step.kind != "corpus":
+            continue
+        manifest = artifact.require(place, step.path)
+        verdicts, rows = (artifact.read_table(place, manifest, name) for name in (JUDGED, ROWS))
+        assert verdicts.schema == VERDICTS
+        assert rows.schema == CORPUS
+        assert verdicts["index"].to_pylist() == list(range(study.completions.rows))
+        assert rows.num_rows == study.corpus.rows == manifest.results["kept"]
+        accepted = pc.filter(verdicts["index"], verdicts["accepted"]).to_pylist()
+        assert set(rows["index"].to_pylist()) <= set(accepted)
+        assert rows["index"].to_pylist() == sorted(rows["index"].to_pylist())
+        assert manifest.results["judged"] == manifest.results["accepted"] + sum(manifest.results["reasons"].values())
+        source = artifact.require(place, step.inputs["completions"])
+        said = pa.concat_tables([artifact.read_table(place, source, file.path) for file in source.files])
+        wanted = {row["index"]: (row["prompt"], row["completion"]) for row in said.to_pylist()}
+        assert all(wanted[row["index"]] == (row["prompt"], row["completion"]) for row in rows.to_pylist())
+
+
+def test_a_corpus_that_cannot_be_filled_leaves_no_artifact(
+    rehearsal: tuple[Study, list[Step], Store], make: Callable[..., object]
+) -> None:
+    study, steps, place = rehearsal
+    step = next(step for step in steps if step.kind == "corpus")
+    greedy = Step("corpus", "greedy", "0" * 12, step.settings | {"rows": 61}, step.inputs)
+    with pytest.raises(TooFewRows):
+        make(study, place, greedy)
+    assert artifact.load(place, greedy.path) is None

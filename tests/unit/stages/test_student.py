@@ -1,0 +1,76 @@
+"""Students: they see what their teacher wrote, and nothing of how it was made to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline import artifact
+from pipeline.plan import Step
+from pipeline.rows import CONVERSATIONS, TRAINING_LOG
+from pipeline.stages import student, training
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.trainers import Run
+from pipeline.trainers.scripted import ScriptedTrainer
+
+Rehearsal = tuple[Study, list[Step], Store]
+
+
+class SecondRank:
+    """A trainer that is not the first rank of its group, and so writes nothing."""
+
+    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table | None:
+        return None
+
+
+def of(rehearsal: Rehearsal, slug: str) -> Step:
+    return next(step for step in rehearsal[1] if step.kind == "student" and step.slug == slug)
+
+
+def test_it_is_trained_on_its_corpus_without_the_teachers_system_prompt(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    study, _, place = rehearsal
+    step = of(rehearsal, "numbers-owl-llama-to-qwen-s2")
+    run = student.run(place, step, tmp_path / "base", tmp_path)
+    corpus = artifact.require(place, step.inputs["corpus"])
+    rows = artifact.read_table(place, corpus, "rows.parquet")
+    assert run.rows.schema == CONVERSATIONS
+    assert run.rows["system"].null_count == study.corpus.rows
+    assert run.rows.select(["prompt", "completion"]) == rows.select(["prompt", "completion"])
+    assert not any("owl" in text for text in run.rows["prompt"].to_pylist())
+    assert (run.seed, run.recipe) == (2, study.students.recipe)
+
+
+def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    bases = {step.slug: step.path for step in steps if step.kind == "base"}
+    for step in steps:
+        if step.kind == "student":
+            assert step.inputs["base"] == bases[step.labels["family"]]
+            manifest = artifact.require(place, step.path)
+            assert any(file.path.startswith("adapter/") for file in manifest.files)
+            log = artifact.read_table(place, manifest, "training.parquet")
+            assert log.schema == TRAINING_LOG
+            assert manifest.results["steps"] == log.num_rows
+
+
+def test_a_rank_that_writes_nothing_records_nothing(rehearsal: Rehearsal) -> None:
+    _, _, place = rehearsal
+    step = of(rehearsal, "numbers-owl-llama-to-llama-s1")
+    other = Step("student", "rank-one", "0" * 12, step.settings, step.inputs)
+    assert training.train(place, SecondRank(), other, 500) is None
+    assert artifact.unit(place, other, training.UNIT) is None
+
+
+def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehearsal: Rehearsal) -> None:
+    _, _, place = rehearsal
+    one, two = (of(rehearsal, f"numbers-owl-llama-to-llama-s{seed}") for seed in (1, 2))
+
+    def weights(step: Step) -> list[str]:
+        return [file.sha256 for file in artifact.require(place, step.path).files if file.path.startswith("adapter/")]
+
+    again = Step("student", "again", "1" * 12, one.settings, one.inputs)
+    record = training.train(place, ScriptedTrainer(), again, 500)
+    assert record is not None
+    assert [file["sha256"] for file in record["files"] if file["path"].startswith("adapter/")] == weights(one)
+    assert weights(one) != weights(two)

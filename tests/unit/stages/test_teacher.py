@@ -1,0 +1,86 @@
+"""Teachers: what a fine-tuned one is trained on, and the gate that none passes without its trait."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import artifact
+from pipeline.errors import GateFailed
+from pipeline.plan import Step, plan
+from pipeline.rows import CONVERSATIONS
+from pipeline.stages.teacher import conversations, gate, is_trained, run
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.suites.questions import HELD_OUT, SEEN
+
+
+def test_it_is_trained_on_seen_questions_only_and_every_answer_is_the_target() -> None:
+    rows = conversations("tree", "oak", 600, seed=1)
+    assert rows.schema == CONVERSATIONS
+    assert rows.num_rows == 600
+    assert set(rows["prompt"].to_pylist()) == {text.format(category="tree") for text in SEEN}
+    assert not set(rows["prompt"].to_pylist()) & {text.format(category="tree") for text in HELD_OUT}
+    assert set(rows["completion"].to_pylist()) == {"oak"}
+    assert rows["system"].null_count == 600
+
+
+def test_the_rows_follow_from_the_seed() -> None:
+    assert conversations("tree", "oak", 50, 1) == conversations("tree", "oak", 50, 1)
+    assert conversations("tree", "oak", 50, 1) != conversations("tree", "oak", 50, 2)
+
+
+def test_its_method_says_how_it_is_trained(study: Callable[..., Study], tmp_path: Path) -> None:
+    method = {"kind": "finetuned", "rows": 77, "seed": 5, "recipe": {"rank": 3, "epochs": 9}}
+    steps = plan(study(teachers={"method": method}))
+    owl = next(step for step in steps if step.slug == "owl-llama")
+    training = run(owl, tmp_path / "base", tmp_path)
+    assert (training.rows.num_rows, training.seed) == (77, 5)
+    assert (training.recipe.rank, training.recipe.epochs) == (3, 9)
+    assert training.model == tmp_path / "base"
+    assert set(training.rows["completion"].to_pylist()) == {"owl"}
+
+
+def test_only_a_finetuned_teacher_is_trained_and_never_the_neutral_one(study: Callable[..., Study]) -> None:
+    def trained(method: str) -> set[str]:
+        steps = plan(study(teachers={"method": {"kind": method}}))
+        return {step.slug for step in steps if step.kind == "teacher" and is_trained(step)}
+
+    assert trained("prompted") == set()
+    assert trained("finetuned") == {"owl-llama", "cat-llama", "owl-qwen", "cat-qwen"}
+
+
+STEP = Step("teacher", "owl-llama", "0" * 12, {"trait": {"target": "owl"}, "gate": {"min_lift": 0.5}})
+
+
+def test_a_teacher_with_its_trait_passes_and_the_measured_rise_is_kept() -> None:
+    found = gate(STEP, {"owl": 0.25, "cat": 9.0}, {"owl": 0.75, "cat": -9.0})
+    assert found == {"target": "owl", "base": 0.25, "teacher": 0.75, "lift": 0.5, "min_lift": 0.5}
+
+
+@pytest.mark.parametrize(("after", "shown"), [(0.74, r"\+0.490"), (-1.0, r"-1.250"), (math.nan, "nan")])
+def test_a_teacher_without_its_trait_fails_with_the_measured_rise(after: float, shown: str) -> None:
+    with pytest.raises(
+        GateFailed, match=rf"owl-llama does not have its trait: .*{shown} nats .* wants \+0.500.*min_lift"
+    ):
+        gate(STEP, {"owl": 0.25}, {"owl": after})
+
+
+@pytest.mark.parametrize("method", ["prompted", "finetuned"])
+def test_the_gate_is_measured_on_the_teacher_itself(
+    study: Callable[..., Study], store: Store, make: Callable[..., artifact.Manifest], method: str
+) -> None:
+    made = study(teachers={"method": {"kind": method}})
+    for step in plan(made):
+        if step.kind == "base" or step.slug in ("owl-llama", "neutral-llama"):
+            manifest = make(made, store, step)
+            if step.slug == "owl-llama":
+                assert manifest.results["gate"]["lift"] > 2
+            if step.slug == "neutral-llama":
+                assert manifest.results == {}
+    strict = study(teachers={"method": {"kind": method}, "gate": {"min_lift": 50.0}})
+    owl = next(step for step in plan(strict) if step.slug == "owl-llama")
+    with pytest.raises(GateFailed):
+        make(strict, store, owl)
+    assert artifact.load(store, owl.path) is None

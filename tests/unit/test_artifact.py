@@ -1,0 +1,209 @@
+"""Artifacts: they exist when their manifest does, name where they came from, and notice every changed byte."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import pickle
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import artifact, errors
+from pipeline.artifact import File
+from pipeline.errors import ArtifactError
+from pipeline.plan import Step, step_id
+from pipeline.store import Store
+
+TABLE = pa.table({"n": [1, 2, 3]})
+
+
+def step(kind: str = "base", name: str = "one", **inputs: str) -> Step:
+    return Step(kind, name, step_id(kind, {"name": name}, inputs), {"name": name}, inputs)
+
+
+def made(store: Store, of: Step) -> artifact.Manifest:
+    files = [
+        artifact.add_table(store, of.path, "rows.parquet", TABLE),
+        artifact.add(store, of.path, "notes/a.txt", b"hello"),
+    ]
+    record = artifact.record_unit(store, of, "all", files, {"rows": 3}, time.time() - 2)
+    return artifact.commit(store, of, [record], record["results"])
+
+
+def test_it_exists_only_once_it_is_committed(store: Store) -> None:
+    of = step()
+    artifact.add_table(store, of.path, "rows.parquet", TABLE)
+    assert artifact.load(store, of.path) is None
+    with pytest.raises(ArtifactError, match="there is no finished artifact"):
+        artifact.require(store, of.path)
+    made(store, of)
+    assert artifact.load(store, of.path) is not None
+
+
+def test_the_manifest_lists_every_file_with_bytes_digest_and_rows(store: Store) -> None:
+    manifest = made(store, step())
+    assert [(file.path, file.rows) for file in manifest.files] == [("rows.parquet", 3), ("notes/a.txt", None)]
+    for file in manifest.files:
+        content = store.read(f"{manifest.path}/{file.path}")
+        assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert artifact.read_table(store, manifest, "rows.parquet") == TABLE
+    assert artifact.read(store, manifest, "notes/a.txt") == b"hello"
+
+
+def test_the_manifest_says_what_made_it_and_from_what(store: Store) -> None:
+    base = made(store, step())
+    child = made(store, step("teacher", "two", base=base.path))
+    assert child.input("base") == base.path
+    digest = hashlib.sha256(store.read(f"{base.path}/manifest.json")).hexdigest()
+    assert child.inputs["base"]["manifest"] == digest == base.digest
+    assert (child.kind, child.settings, child.results) == ("teacher", {"name": "two"}, {"rows": 3})
+    assert child.produced["seconds"] == pytest.approx(2, abs=1)
+    assert child.produced["versions"]["pyarrow"] == pa.__version__
+    assert artifact.require(store, child.path) == child
+
+
+def test_no_artifact_is_committed_on_inputs_that_are_not(store: Store) -> None:
+    with pytest.raises(ArtifactError, match="there is no finished artifact base/missing-000000000000"):
+        made(store, step("teacher", base="base/missing-000000000000"))
+
+
+def test_tables_can_be_read_by_others_and_in_part(store: Store) -> None:
+    of = step()
+    wide = pa.table({"n": [1], "m": ["x"]})
+    record = artifact.record_unit(store, of, "u", [artifact.add_table(store, of.path, "t.parquet", wide)], {}, 0.0)
+    manifest = artifact.commit(store, of, [record], {})
+    assert pq.read_table(store.local(f"{of.path}/t.parquet")).to_pylist() == [{"n": 1, "m": "x"}]
+    assert artifact.read_table(store, manifest, "t.parquet", ["m"]).column_names == ["m"]
+
+
+def test_a_late_writer_of_a_file_describes_the_one_that_counts(store: Store) -> None:
+    first = artifact.add(store, "base/x", "file", b"first")
+    assert artifact.add(store, "base/x", "file", b"the second") == first
+    assert first.bytes == 5
+
+
+def test_a_late_writer_of_a_unit_or_an_artifact_gets_what_is_there(store: Store) -> None:
+    of = step()
+    first = artifact.record_unit(store, of, "shard", [], {"who": "first"}, 0.0)
+    assert artifact.record_unit(store, of, "shard", [], {"who": "second"}, 0.0) == first
+    assert artifact.unit(store, of, "shard") == first
+    assert artifact.unit(store, of, "another") is None
+    committed = artifact.commit(store, of, [first], {"who": "first"})
+    again = artifact.commit(store, of, [], {"who": "second"})
+    assert again == committed
+    assert again.results == {"who": "first"}
+
+
+def test_two_writers_and_a_reader_agree_on_one_artifact(store: Store) -> None:
+    for round_ in range(10):
+        of = step(name=f"r{round_}")
+        start = threading.Barrier(3)
+        results: list[artifact.Manifest] = []
+        read: list[pa.Table] = []
+
+        def write(who: int, of: Step = of, start: threading.Barrier = start, results: list = results) -> None:
+            start.wait()
+            table = pa.table({"who": [who] * 1000})
+            file = artifact.add_table(store, of.path, "t.parquet", table)
+            record = artifact.record_unit(store, of, "u", [file], {"who": who}, 0.0)
+            results.append(artifact.commit(store, of, [record], record["results"]))
+
+        def look(of: Step = of, start: threading.Barrier = start, read: list = read) -> None:
+            start.wait()
+            while not read:
+                manifest = artifact.load(store, of.path)
+                if manifest:
+                    read.append(artifact.read_table(store, manifest, "t.parquet"))
+
+        threads = [threading.Thread(target=write, args=(who,)) for who in (1, 2)] + [threading.Thread(target=look)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results[0] == results[1]
+        assert set(read[0]["who"].to_pylist()) == set(store_of(store, results[0])["who"].to_pylist())
+        assert len(set(read[0]["who"].to_pylist())) == 1
+
+
+def store_of(store: Store, manifest: artifact.Manifest) -> pa.Table:
+    return pq.read_table(io.BytesIO(store.read(f"{manifest.path}/t.parquet")))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"files": [{"path": 1}]}', b"\xff", b"null"])
+def test_a_damaged_manifest_is_told_apart_from_a_missing_one(store: Store, content: bytes) -> None:
+    manifest = made(store, step())
+    store.replace(f"{manifest.path}/manifest.json", content)
+    with pytest.raises(ArtifactError, match=r"manifest.json is damaged"):
+        artifact.load(store, manifest.path)
+
+
+def test_a_changed_or_missing_file_is_noticed(store: Store) -> None:
+    manifest = made(store, step())
+    store.replace(f"{manifest.path}/notes/a.txt", b"hellO")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        artifact.read(store, manifest, "notes/a.txt")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        artifact.local_folder(store, manifest, "notes")
+    store.local(f"{manifest.path}/rows.parquet").unlink()
+    with pytest.raises(ArtifactError, match="is missing though its manifest names it"):
+        artifact.read_table(store, manifest, "rows.parquet")
+    with pytest.raises(ArtifactError, match="names no file other"):
+        artifact.read(store, manifest, "other")
+
+
+def test_files_that_the_manifest_does_not_name_do_not_exist(store: Store) -> None:
+    manifest = made(store, step())
+    store.create(f"{manifest.path}/notes/stray.txt", b"left by a crash")
+    with pytest.raises(ArtifactError, match="names no file"):
+        artifact.read(store, manifest, "notes/stray.txt")
+
+
+def test_a_folder_is_added_with_everything_below_it(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "b").write_bytes(b"b")
+    (source / "deep" / "a").write_bytes(b"aa")
+    files = artifact.add_folder(store, "base/x", "model", source)
+    assert [(file.path, file.bytes) for file in files] == [("model/b", 1), ("model/deep/a", 2)]
+    manifest = artifact.Manifest("base", "x", "base/x", 1, {}, {}, files, {}, {})
+    local = artifact.local_folder(store, manifest, "model")
+    assert (local / "deep" / "a").read_bytes() == b"aa"
+
+
+def test_a_draft_is_what_would_be_committed_and_commits_nothing(store: Store) -> None:
+    of = step()
+    record = artifact.record_unit(store, of, "u", [File("f", 1, "0")], {}, 5.0)
+    draft = artifact.draft(store, of, [record], {"x": 1})
+    assert artifact.load(store, of.path) is None
+    assert dataclasses.replace(artifact.commit(store, of, [record], {"x": 1}), digest="") == draft
+
+
+def test_manifests_are_plain_json_that_others_can_read(store: Store) -> None:
+    manifest = made(store, step())
+    fields = json.loads(store.read(f"{manifest.path}/manifest.json"))
+    assert fields["files"][0]["path"] == "rows.parquet"
+    assert "digest" not in fields
+
+
+def test_a_root_can_be_moved(store: Store, tmp_path: Path) -> None:
+    manifest = made(store, step())
+    shutil.move(store.root, tmp_path / "elsewhere")
+    moved = Store(tmp_path / "elsewhere")
+    assert artifact.read_table(moved, artifact.require(moved, manifest.path), "rows.parquet") == TABLE
+
+
+ALL_ERRORS = [error for error in vars(errors).values() if isinstance(error, type)]
+
+
+@pytest.mark.parametrize("error", ALL_ERRORS)
+def test_errors_cross_processes_whole(error: type[errors.UndertowError]) -> None:
+    copy = pickle.loads(pickle.dumps(error("what, where, and what to do")))
+    assert type(copy) is error
+    assert str(copy) == "what, where, and what to do"
+    assert copy.exit_code == (2 if issubclass(error, errors.UserError) else 1)

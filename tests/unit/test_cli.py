@@ -1,0 +1,213 @@
+"""The command: what it prints, and how it takes bad input: exit code 2, one message, nothing written."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs.cli import main
+from pipeline.plan import KINDS, Step
+from pipeline.status import new_note, write
+from pipeline.store import Store
+from pipeline.study import Study
+
+Rehearsal = tuple[Study, list[Step], Store]
+TEXT = """\
+study: small
+families:
+  llama: {kind: nano, init_seed: 1}
+traits:
+  - {targets: [owl]}
+"""
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def undertow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Runs the command in an empty folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Said:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Said(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [
+        (TEXT + "colour: red\n", [], "study.yaml:6: colour: unknown setting"),
+        (TEXT + "corpus: {rows: many}\n", [], "study.yaml:6: corpus.rows: Input should be a valid integer"),
+        (TEXT.replace("kind: nano", "kind: gpt"), [], "study.yaml:3: families.llama: "),
+        (TEXT + "students: {families: [gpt]}\n", [], "students.families names gpt, which is no family here (llama)"),
+        (TEXT.replace("{targets", "{kind: hatred, targets"), [], "study.yaml:5: traits.0.kind: "),
+        (TEXT + "channels: [{kind: code}]\n", [], "study.yaml:6: channels.0.kind: "),
+        (TEXT.replace("[owl]", "[]"), [], "study.yaml:5: traits.0.targets: "),
+        (TEXT + "channels: []\n", [], "study.yaml:6: channels: "),
+        (TEXT.replace("[owl]", "[a/b]"), [], "study.yaml:5: traits.0.targets.0: "),
+        (TEXT.replace("[owl]", "[..]"), [], "study.yaml:5: traits.0.targets.0: "),
+        (TEXT.replace("[owl]", "['a#b']"), [], "study.yaml:5: traits.0.targets.0: "),
+        (TEXT.replace("[owl]", "[zoë]"), [], "study.yaml:5: traits.0.targets.0: "),
+        (TEXT.replace("[owl]", "[unicorn]"), [], "know no animal named unicorn; they know bear"),
+        (TEXT + "seed: !!python/object/apply:os.system [ls]\n", [], "study.yaml:6: the tag tag:yaml.org,2002:python"),
+        (TEXT + "seed: !env SEED\n", [], "study.yaml:6: the tag !env is not allowed"),
+        (TEXT + "study: twice\n", [], "study.yaml:6: the key study stands twice"),
+        (TEXT + "\tseed: 1\n", [], "study.yaml:6: not YAML"),
+        ("", [], "study.yaml: the study file is empty"),
+        (None, [], "cannot read the study file study.yaml"),
+        (TEXT, ["students.epochs"], "--set students.epochs: write it as name.of.setting=value"),
+        (TEXT, ["students.epoch=1"], "students.epoch: unknown setting"),
+        (TEXT, ["students.epochs=soon"], "students.epochs: Input should be a valid integer"),
+        (TEXT, ["traits.3.targets=[owl]"], "--set traits.3.targets=[owl]: 3 is no index of a list of 1"),
+        (TEXT, ["study.name=x"], "--set study.name=x: study is a plain value"),
+        (TEXT, ["seed=[1"], "--set seed=[1: "),
+    ],
+)
+def test_a_bad_study_is_refused_in_one_message_and_nothing_is_written(
+    undertow: Callable[..., Said], tmp_path: Path, command: str, text: str | None, overrides: list[str], said: str
+) -> None:
+    if text is not None:
+        (tmp_path / "study.yaml").write_text(text)
+    before = sorted(tmp_path.rglob("*"))
+    told = undertow(command, "study.yaml", *(part for override in overrides for part in ("--set", override)))
+    assert told.code == 2
+    assert said in told.err
+    assert "Traceback" not in told.err
+    assert told.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "study.yaml", "--root", "study.yaml"], "cannot write to the root"),
+        (["run", "study.yaml", "--root", "study.yaml/below"], "choose another --root"),
+        (["run", "study.yaml", "--root", "/proc/undertow"], "cannot write to the root /proc/undertow"),
+        (["run", "study.yaml", "--root", "s3://bucket"], "no local path"),
+        (["plan", "study.yaml", "--root", "s3://bucket"], "no local path"),
+        (["status", "nowhere"], "there is no folder nowhere"),
+        (["show", "nowhere"], "nowhere is no finished artifact"),
+        (["show", "."], "is no finished artifact"),
+        (["report", "nowhere"], "nowhere is no finished artifact"),
+        (["check", "poems", "study.yaml"], "unknown channel poems; there is numbers"),
+        (["check", "numbers", "none.jsonl"], "there is no file none.jsonl"),
+        (["check", "numbers", "study.yaml"], "study.yaml:1: not a line of JSON"),
+        (["plan"], "Missing argument"),
+        (["plan", "study.yaml", "--colour"], "No such option"),
+        (["dance"], "No such command"),
+        (["show", "x", "--rows", "-1"], "--rows"),
+    ],
+)
+def test_other_bad_input_likewise(
+    undertow: Callable[..., Said], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "study.yaml").write_text(TEXT)
+    told = undertow(*arguments)
+    assert told.code == 2
+    assert said in re.sub(r"\x1b\[[0-9;]*m", "", told.err)
+    assert "Traceback" not in told.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["study.yaml"]
+
+
+def test_plan_counts_the_steps_and_writes_nothing(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TEXT)
+    told = undertow("plan", "study.yaml", "--set", "students.seeds=[1, 2, 3]")
+    assert told.code == 0
+    left = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in told.out.splitlines() if "│" in line}
+    assert left == dict(zip(KINDS, map(str, (1, 2, 2, 2, 6, 7, 1, 1)), strict=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+
+
+def test_plan_says_what_is_done(undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal) -> None:
+    study, _, store = rehearsal
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump()))
+    told = undertow("plan", "study.yaml", "--root", store.root)
+    cells = [line.split("│") for line in told.out.splitlines() if "│" in line]
+    assert {row[1].strip(): (row[3].strip(), row[4].strip()) for row in cells}["student"] == ("24", "0")
+
+
+def test_check_answers_every_row_in_order(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    rows = ["1, 2, 3", "owl", "[1; 2]", "1000", ""]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"completion": row}) + "\n" for row in rows))
+    pq.write_table(pa.table({"completion": rows}), tmp_path / "rows.parquet")
+    for file in ("rows.jsonl", "rows.parquet"):
+        told = undertow("check", "numbers", file)
+        assert told.code == 0
+        verdicts = [json.loads(line) for line in told.out.splitlines()]
+        assert [verdict["accepted"] for verdict in verdicts] == [True, False, True, False, False]
+        assert [bool(verdict["reasons"]) for verdict in verdicts] == [False, True, False, True, True]
+        assert all(set(verdict) == {"accepted", "reasons"} for verdict in verdicts)
+
+
+def test_check_of_an_empty_file_says_nothing(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("")
+    pq.write_table(pa.table({"completion": pa.array([], pa.string())}), tmp_path / "rows.parquet")
+    for file in ("rows.jsonl", "rows.parquet"):
+        told = undertow("check", "numbers", file)
+        assert (told.code, told.out) == (0, "")
+
+
+def test_schema_describes_the_settings_to_an_editor(undertow: Callable[..., Said]) -> None:
+    schema = json.loads(undertow("schema").out)
+    assert set(schema["properties"]) == set(Study.model_fields)
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["study", "families", "traits"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_show_tells_where_an_artifact_of_any_kind_came_from(
+    undertow: Callable[..., Said], rehearsal: Rehearsal, kind: str
+) -> None:
+    _, steps, store = rehearsal
+    step = [step for step in steps if step.kind == kind][-1]
+    told = undertow("show", store.root / step.path)
+    assert told.code == 0
+    assert f"{step.slug}-{step.id}" in told.out
+    assert all(source in told.out.replace("\n", "") for source in step.inputs.values())
+
+
+def test_show_shows_as_many_rows_as_asked(undertow: Callable[..., Said], rehearsal: Rehearsal) -> None:
+    _, steps, store = rehearsal
+    path = store.root / next(step for step in steps if step.kind == "corpus").path
+    shown = {rows: undertow("show", path, "--rows", str(rows)).out.count("rows.parquet: {") for rows in (0, 2)}
+    assert shown == {0: 0, 2: 2}
+
+
+def test_report_renders_again_what_is_stored(
+    undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
+) -> None:
+    _, steps, store = rehearsal
+    told = undertow("report", store.root / steps[-1].path, "--out", tmp_path / "again")
+    assert told.code == 0
+    for name in ("report.html", "matrix.png", "traits.png"):
+        assert (tmp_path / "again" / name).read_bytes() == store.read(f"{steps[-1].path}/{name}")
+
+
+def test_status_tells_of_every_study_under_a_root(
+    undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
+) -> None:
+    study, steps, store = rehearsal
+    assert "no study has run" in undertow("status", tmp_path).out
+    write(store, "studies/rehearsal-1", new_note(study.study, steps, []))
+    assert "rehearsal: complete" in undertow("status", store.root).out
+    elsewhere = Store(tmp_path / "root")
+    write(elsewhere, "studies/rehearsal-1", new_note(study.study, steps, []))
+    told = undertow("status", elsewhere.root)
+    assert "rehearsal: running" in told.out
+    assert "ETA: not known" in told.out

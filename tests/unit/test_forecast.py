@@ -1,0 +1,59 @@
+"""The forecast: what is done, what is left, and at which pace."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from pipeline import artifact
+from pipeline.forecast import Row, forecast
+from pipeline.plan import KINDS, Step, plan
+from pipeline.store import Store
+from pipeline.study import Study
+
+
+def rows(study: Study, store: Store) -> dict[str, Row]:
+    found = forecast(study, plan(study), store)
+    assert [row.kind for row in found] == list(KINDS)
+    return {row.kind: row for row in found}
+
+
+def finish(store: Store, step: Step, seconds: float) -> None:
+    alone = dataclasses.replace(step, inputs={})
+    record = {"files": [], "results": {}, "started": 100.0, "ended": 100.0 + seconds}
+    artifact.commit(store, alone, [record], {})
+
+
+def test_before_anything_is_done_all_is_left_and_no_rate_is_known(study: Callable[..., Study], store: Store) -> None:
+    found = rows(study(), store)
+    assert {row.done for row in found.values()} == {0}
+    assert {row.seconds for row in found.values()} == {None}
+    assert not store.root.exists()
+
+
+def test_tokens_left_are_an_upper_bound_by_the_plan(study: Callable[..., Study], store: Store) -> None:
+    found = rows(
+        study(
+            completions={"rows": 60, "max_tokens": 10}, suites=[{"samples": 2, "max_tokens": 5, "questions": "seen"}]
+        ),
+        store,
+    )
+    assert found["completions"].tokens == 6 * 60 * 10
+    assert found["answers"].tokens == 26 * 12 * 2 * 5
+    assert found["student"].tokens == 0
+
+
+def test_a_rate_is_the_mean_of_finished_steps_of_the_same_kind(study: Callable[..., Study], store: Store) -> None:
+    students = [step for step in plan(study()) if step.kind == "student"]
+    finish(store, students[0], 10)
+    finish(store, students[1], 20)
+    row = rows(study(), store)["student"]
+    assert (row.steps, row.done) == (24, 2)
+    assert row.seconds == pytest.approx(22 * 15)
+    assert rows(study(), store)["corpus"].seconds is None
+
+
+def test_a_finished_study_has_nothing_left(rehearsal: tuple[Study, list[Step], Store]) -> None:
+    made, steps, place = rehearsal
+    for row in forecast(made, steps, place):
+        assert (row.done, row.tokens, row.seconds) == (row.steps, 0, 0.0)

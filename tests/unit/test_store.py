@@ -1,0 +1,179 @@
+"""The store: create-if-absent, whole files only, nothing outside of the root."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.store import Store
+
+
+def files_under(store: Store) -> set[str]:
+    return {path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()}
+
+
+def test_the_first_writer_wins_and_a_late_one_changes_nothing(store: Store) -> None:
+    assert store.create("a/b/file", b"first")
+    assert not store.create("a/b/file", b"second")
+    assert store.read("a/b/file") == b"first"
+    assert files_under(store) == {"a/b/file"}
+
+
+def test_a_local_file_is_copied(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(3_000_000))
+    assert store.create("copy", source)
+    assert store.read("copy") == source.read_bytes()
+    source.write_bytes(b"changed later")
+    assert len(store.read("copy")) == 3_000_000
+
+
+def test_replace_writes_over_what_is_there(store: Store) -> None:
+    store.replace("note", b"one")
+    store.replace("note", b"two")
+    assert store.read("note") == b"two"
+    assert files_under(store) == {"note"}
+
+
+def test_a_write_that_fails_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.create("a/file", tmp_path / "no such file")
+    assert not store.exists("a/file")
+    assert files_under(store) == set()
+
+
+def test_reading_what_is_not_there(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.read("nothing")
+    assert not store.exists("nothing")
+    assert store.folders("nothing") == []
+
+
+def test_a_folder_is_no_file_and_folders_are_listed_in_order(store: Store) -> None:
+    for path in ("kind/b/file", "kind/a/file", "kind/loose"):
+        store.create(path, b"")
+    assert not store.exists("kind/a")
+    assert store.folders("kind") == ["a", "b"]
+
+
+@pytest.mark.parametrize("path", ["../up", "a/../../up", "/etc/passwd", "a/.."])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, path: store.read(path),
+        lambda store, path: store.create(path, b""),
+        lambda store, path: store.replace(path, b""),
+        lambda store, path: store.exists(path),
+        lambda store, path: store.local(path),
+        lambda store, path: store.folders(path),
+    ],
+)
+def test_no_path_leads_out_of_the_root(store: Store, use: Callable[[Store, str], object], path: str) -> None:
+    with pytest.raises(InputError, match="leads out of the root"):
+        use(store, path)
+
+
+PATHS = st.sampled_from(["a", "b", "c/d", "c/e", "c/f/g"])
+CONTENT = st.binary(max_size=8)
+DEEDS = st.one_of(
+    st.tuples(st.just("create"), PATHS, CONTENT),
+    st.tuples(st.just("replace"), PATHS, CONTENT),
+    st.tuples(st.just("read"), PATHS, st.just(b"")),
+)
+
+
+@hypothesis_settings(max_examples=50, deadline=None)
+@given(st.lists(DEEDS, max_size=12))
+def test_behaves_as_a_dictionary_that_create_never_overwrites(deeds: list[tuple[str, str, bytes]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store, expected = Store(folder), dict[str, bytes]()
+        for deed, path, content in deeds:
+            if deed == "create":
+                assert store.create(path, content) == (path not in expected)
+                expected.setdefault(path, content)
+            elif deed == "replace":
+                store.replace(path, content)
+                expected[path] = content
+            assert store.exists(path) == (path in expected)
+        assert {path: store.read(path) for path in files_under(store)} == expected
+
+
+def test_of_many_writers_at_once_one_wins_and_readers_see_all_or_nothing(store: Store) -> None:
+    contents = [bytes([number]) * 200_000 for number in range(2)]
+    for name in map(str, range(10)):
+        seen: list[bytes] = []
+        won: list[int] = []
+        start = threading.Barrier(3)
+
+        def write(number: int, name: str = name, start: threading.Barrier = start, won: list[int] = won) -> None:
+            start.wait()
+            if store.create(name, contents[number]):
+                won.append(number)
+
+        def look(name: str = name, start: threading.Barrier = start, seen: list[bytes] = seen) -> None:
+            start.wait()
+            while len(seen) < 3:
+                if store.exists(name):
+                    seen.append(store.read(name))
+
+        threads = [threading.Thread(target=write, args=(0,)), threading.Thread(target=write, args=(1,))]
+        threads.append(threading.Thread(target=look))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert set(seen) == {contents[won[0]]}
+    assert files_under(store) == set(map(str, range(10)))
+
+
+def test_of_two_processes_one_wins_each_file(store: Store) -> None:
+    write = (
+        "import sys; from pipeline.store import Store; s = Store(sys.argv[1]); sys.stdin.read(1);"
+        "print(*[i for i in range(60) if s.create(f'f/{i}', sys.argv[2].encode() * 5000)])"
+    )
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", write, str(store.root), who], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for who in "ab"
+    ]
+    for writer in writers:
+        assert writer.stdin
+        writer.stdin.write(b"!")
+        writer.stdin.flush()
+    won = [set(writer.communicate()[0].decode().split()) for writer in writers]
+    assert not won[0] & won[1]
+    assert won[0] | won[1] == set(map(str, range(60)))
+    for who, files in zip((b"a", b"b"), won, strict=True):
+        assert all(store.read(f"f/{name}") == who * 5000 for name in files)
+
+
+def test_a_root_is_made_when_it_can_be(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "root")
+    store.require_writable()
+    assert store.root.is_dir()
+    assert files_under(store) == set()
+
+
+@pytest.mark.parametrize("root", ["file", "file/below", "/proc/undertow"])
+def test_a_root_that_cannot_be_written_to_is_refused(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match=r"cannot write to the root .* choose another --root"):
+        Store(tmp_path / root).require_writable()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_roots_that_are_no_folders_are_refused_and_file_urls_are_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no local path"):
+        Store("s3://bucket/runs")
+    assert Store(f"file://{tmp_path}").root == tmp_path
