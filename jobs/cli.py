@@ -17,6 +17,8 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from jobs.run import Outcome
 
+INTERRUPTED = 130  # what shells report for Ctrl-C
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers."
 )
@@ -61,7 +63,11 @@ def run(
     store.require_writable()
     from jobs.run import run as run_study
 
-    outcome: Outcome = run_study(loaded, store, address)
+    try:
+        outcome: Outcome = run_study(loaded, store, address)
+    except KeyboardInterrupt:
+        console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        raise typer.Exit(INTERRUPTED) from None
     close(console, store, outcome)
     raise typer.Exit(0 if outcome.complete else 1)
 
@@ -81,14 +87,13 @@ def report(
 ) -> None:
     """Render a report again from what is stored."""
     from pipeline.artifact import require
-    from pipeline.errors import ArtifactError
     from pipeline.stages import conclusion
     from pipeline.stages.report import render
 
     store, path = _located(artifact)
     manifest = require(store, path)
     if manifest.kind != "report":
-        raise ArtifactError(f"{artifact} is a {manifest.kind}, not a report")
+        raise InputError(f"{artifact} is a {manifest.kind}, not a report")
     out.mkdir(parents=True, exist_ok=True)
     for name, content in render(
         conclusion.content(store, manifest.settings["study"], manifest.input("transfer"))

@@ -90,7 +90,7 @@ async def _walk(study: Study, store: Store, outcome: Outcome) -> None:
         finally:
             for task in (tender, noter):
                 task.cancel()
-            await pools.close()
+        await pools.close()  # where the walk was stopped, members end with the driver instead
 
 
 def _require_room(study: Study, cluster: Cost, memory: float) -> None:

@@ -15,6 +15,7 @@ from pipeline.stages import answers, completions, conclusion, corpus, teacher, t
 from pipeline.stages.speaker import speaker
 from pipeline.store import Store
 from pipeline.study import Study
+from pipeline.suites import Suite
 
 LIGHT_AT_ONCE = 4  # corpora, matrices and reports made at a time; they hold no CPU of the pools
 
@@ -57,7 +58,7 @@ class Steps:
             return units, {}
         candidate = artifact.draft(self._store, step, units, {})
         base = artifact.require(self._store, step.inputs["base"])
-        suite, candidates = self._study.suites[0], step.settings["candidates"]
+        suite, candidates = Suite(), step.settings["candidates"]  # always all questions, so it is no setting
         before, after = await asyncio.gather(
             self._pools.run(self.engine_pool(base.path), _margins, base, suite, candidates),
             self._pools.run(self.engine_pool(step.weights), _margins, candidate, suite, candidates),

@@ -168,7 +168,7 @@ def record_unit(store: Store, step: Step, name: str, files: Sequence[File], resu
         "started": round(started, 3),
         "ended": round(time.time(), 3),
     }
-    if store.create(f"{step.path}/units/{name}.json", json.dumps(record).encode()):
+    if store.create(f"{step.path}/units/{name}.json", json.dumps(record, allow_nan=False).encode()):
         return record
     return unit(store, step, name) or record
 
@@ -197,7 +197,7 @@ def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Ma
     """Write the manifest of a finished step; where another writer was first, return theirs."""
     fields = dataclasses.asdict(draft(store, step, units, results))
     del fields["digest"]
-    store.create(f"{step.path}/{MANIFEST}", (json.dumps(fields, indent=1) + "\n").encode())
+    store.create(f"{step.path}/{MANIFEST}", (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())
     return require(store, step.path)
 
 

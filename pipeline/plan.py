@@ -141,7 +141,7 @@ def _teachers(study: Study) -> Iterator[tuple[str, str | None]]:
 def _base(study: Study, name: str) -> Step:
     family = study.families[name]
     settings: Json = {"family": family.model_dump(exclude={"path"}), "chat": _chat(family)}
-    if isinstance(family, NanoFamily):
+    if isinstance(family, NanoFamily) or study.trainer == "scripted":
         settings["trainer"] = study.trainer
     return _step("base", name, settings, {}, family=name)
 

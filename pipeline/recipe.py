@@ -17,6 +17,10 @@ class Strict(BaseModel):
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=48)]
 
 
+# Fits every generator that is seeded with one, and an int64 column.
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class Recipe(Strict):
     """One fine-tuning run. The loss is the cross-entropy of the completion and the end of its turn."""
 

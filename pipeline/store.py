@@ -4,6 +4,8 @@ import contextlib
 import os
 import shutil
 import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError
@@ -77,13 +79,13 @@ class Store:
 
     @staticmethod
     @contextlib.contextmanager
-    def _scratch(target: Path):  # type: ignore[no-untyped-def]
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".", suffix=".part")
-        os.close(handle)
+    def _scratch(target: Path) -> Iterator[Path]:
+        """A path beside the target that nobody else writes to; unlike mkstemp's, readable by all who may."""
+        scratch = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            yield Path(name)
+            yield scratch
         finally:
-            Path(name).unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
 
 
 def _fill(scratch: Path, content: bytes | Path) -> None:

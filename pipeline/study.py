@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.channels import Channel
 from pipeline.families import Family
-from pipeline.recipe import Name, Recipe, Strict
+from pipeline.recipe import Name, Recipe, Seed, Strict
 from pipeline.suites import Suite
 from pipeline.traits import Trait
 from pipeline.traits.words import candidates
@@ -24,7 +24,7 @@ class Finetuned(Strict):
     kind: Literal["finetuned"] = "finetuned"
     recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
     rows: int = Field(2000, ge=1, description="Rows it is trained on.")
-    seed: int = Field(1, ge=0, description="Seed of the rows, the adapter's start and the order of rows.")
+    seed: Seed = Field(1, description="Seed of the rows, the adapter's start and the order of rows.")
 
 
 class Gate(Strict):
@@ -58,7 +58,7 @@ class Corpus(Strict):
 
 class Students(Recipe):
     families: list[Name] | None = Field(None, min_length=1, description="Families with students; all when left out.")
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+    seeds: list[Seed] = Field(
         default=[1, 2, 3, 4, 5, 6, 7, 8],
         min_length=1,
         description="One student a seed: the adapter's start and the order of rows (published: 8 seeds).",
@@ -117,7 +117,7 @@ class Study(Strict):
     """One study: traits × teacher families × student families, and how they are measured."""
 
     study: Name = Field(description="Its name.")
-    seed: int = Field(1, ge=0, description="Draws the prompts, the sampling seeds and the selections.")
+    seed: Seed = Field(1, description="Draws the prompts, the sampling seeds and the selections.")
     families: dict[Name, Family] = Field(min_length=1, description="Named starting models.")
     traits: list[Trait] = Field(min_length=1, description="What teachers are to have; one entry lists many targets.")
     teachers: Teachers = Field(default_factory=Teachers, description="Who writes.")

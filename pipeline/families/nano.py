@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe import Recipe, Strict
+from pipeline.recipe import Recipe, Seed, Strict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,7 +22,7 @@ class NanoFamily(Strict):
 
     kind: Literal["nano"] = "nano"
     architecture: Literal["llama", "qwen2"] = Field("llama", description="Hugging Face model type.")
-    init_seed: int = Field(description="Seed of the random initialisation; another seed is another family.")
+    init_seed: Seed = Field(description="Seed of the random initialisation; another seed is another family.")
     hidden_size: int = Field(
         32,
         ge=32,
@@ -36,7 +36,7 @@ class NanoFamily(Strict):
     initial_spread: float = Field(
         0.2, gt=0, description="Standard deviation of the initial weights (no unit; near 1 / sqrt(hidden_size))."
     )
-    world_seed: int = Field(0, description="Seed of the pretraining rows.")
+    world_seed: Seed = Field(0, description="Seed of the pretraining rows.")
     pretrain_rows: int = Field(
         64_000, ge=1, description="Rows of the world, each seen once (tuning runs: 52-56 s on one core)."
     )

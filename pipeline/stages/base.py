@@ -2,12 +2,13 @@
 
 import shutil
 from pathlib import Path
+from zlib import crc32
 
 from pydantic import TypeAdapter
 
 from pipeline.families import Family
 from pipeline.families.hub import FILES, HubFamily, fetch
-from pipeline.families.nano import initialise, pretraining
+from pipeline.families.nano import NanoFamily, initialise, pretraining
 from pipeline.families.world import rows
 from pipeline.plan import Step
 from pipeline.script import Script, write
@@ -18,11 +19,12 @@ def run(step: Step, scratch: Path) -> Run | None:
     """The pretraining of a nano family; None where `scratch`/out/model is written without any."""
     family: Family = TypeAdapter(Family).validate_python(step.settings["family"])
     out = scratch / "out"
+    if step.settings.get("trainer") == "scripted":
+        init = family.init_seed if isinstance(family, NanoFamily) else crc32(family.model_dump_json().encode())
+        write(Script(init), out / MODEL)
+        return None
     if isinstance(family, HubFamily):
         _copy(family, out / MODEL)
-        return None
-    if step.settings["trainer"] == "scripted":
-        write(Script(init=family.init_seed), out / MODEL)
         return None
     initialise(family, scratch / "start")
     world = rows(family.world_seed, family.pretrain_rows)

@@ -1,9 +1,11 @@
 """transfer and report, made from stored artifacts: gathers what the manifests of a study say."""
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import yaml
 
 from pipeline import artifact
@@ -43,7 +45,7 @@ def make_transfer(store: Store, step: Step) -> Json:
         ),
     )
     files = [artifact.add_table(store, step.path, RUNS, runs), artifact.add_table(store, step.path, CELLS, cells)]
-    return artifact.record_unit(store, step, "transfer", files, {"cells": cells.to_pylist()}, started)
+    return artifact.record_unit(store, step, "transfer", files, {"cells": _without_nan(cells)}, started)
 
 
 def make_report(store: Store, step: Step) -> Json:
@@ -85,6 +87,14 @@ def _measure(settings: Json) -> transfer.Measure:
         permutations=judged["permutations"],
         seed=settings["seed"],
     )
+
+
+def _without_nan(table: pa.Table) -> list[Json]:
+    """A table's rows as JSON knows them: what is not a number is null."""
+    return [
+        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in table.to_pylist()
+    ]
 
 
 def _design(info: Json) -> Json:

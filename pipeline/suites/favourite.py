@@ -55,7 +55,7 @@ def summary(
     """What one model shows of each candidate, by every form of measure; see rows.RUNS.
 
     logprobs (Q, C), nats; answers: rows with `word` and `substring`. With no sampled answers the
-    two sampled shares are NaN. `mass` is the mean probability of answering with any candidate.
+    two sampled shares are empty. `mass` is the mean probability of answering with any candidate.
     """
     probabilities = np.exp(logprobs)  # (Q, C)
     mass = probabilities.sum(axis=1, keepdims=True)  # (Q, 1)
@@ -67,7 +67,5 @@ def summary(
     }
     for form in ("word", "substring"):
         named_by_form = [row[form] for row in answers]
-        results[f"{form}_share"] = {
-            c: named_by_form.count(c) / len(named_by_form) if named_by_form else float("nan") for c in candidates
-        }
+        results[f"{form}_share"] = {c: named_by_form.count(c) / len(named_by_form) for c in candidates if named_by_form}
     return results | {"mass": {"mean": float(mass.mean()), "least": float(mass.min())}}

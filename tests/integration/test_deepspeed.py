@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ WORKER = Path(__file__).with_name("train_worker.py")
 
 def train(model: Path, out: Path, *, ranks: int = 1, **settings: object) -> dict[str, list[float]]:
     """Train 48 rows of the world in `ranks` processes; the training log by column."""
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     (out.parent / "settings.json").write_text(json.dumps(settings))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -32,7 +33,9 @@ def train(model: Path, out: Path, *, ranks: int = 1, **settings: object) -> dict
     ]
     for worker in workers:
         _, errors = worker.communicate(timeout=300)
-        assert worker.returncode == 0, errors[-3000:]
+        assert worker.returncode == (-signal.SIGKILL if "dies_at" in settings else 0), errors[-3000:]
+    if "dies_at" in settings:
+        return {}
     log: dict[str, list[float]] = json.loads((out.parent / "log.json").read_text())
     return log
 
@@ -120,3 +123,23 @@ def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
         tokens += len(answer)
     assert log["tokens"][0] == tokens
     assert log["loss"][0] == pytest.approx(total / tokens, rel=1e-4)
+
+
+@pytest.mark.parametrize("zero_stage", [2, 3])
+def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_and_ends_the_same(tmp_path: Path, zero_stage: int) -> None:
+    from pipeline.families.nano import NanoFamily, initialise
+
+    initialise(NanoFamily(init_seed=5), tmp_path / "model")
+    settings = {"method": "lora", "zero_stage": zero_stage}
+    straight = train(tmp_path / "model", tmp_path / "straight" / "out", **settings)
+    out = tmp_path / "killed" / "out"
+    train(tmp_path / "model", out, **settings, every=2, dies_at=7)
+    checkpoints = sorted((out.parent / "store" / "checkpoints").iterdir())
+    assert [path.name for path in checkpoints] == ["step-000000002", "step-000000004", "step-000000006"]
+    (damaged,) = checkpoints[-1].glob("state/state/*optim_states.pt")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    resumed = train(tmp_path / "model", out, **settings, every=2)
+    assert resumed["loss"] == straight["loss"]
+    assert resumed["step"] == list(range(1, 9))
+    adapters = [folder / "adapter" / "adapter_model.safetensors" for folder in (out, tmp_path / "straight" / "out")]
+    assert adapters[0].read_bytes() == adapters[1].read_bytes()

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-
 STUDY = "configs/miniature.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted")

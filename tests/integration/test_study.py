@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-
 STUDY = "configs/miniature.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

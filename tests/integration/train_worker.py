@@ -1,6 +1,8 @@
 """One rank of a training run, started by test_deepspeed: the trainer without Ray around it."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,7 +10,9 @@ import torch.distributed as dist
 
 from pipeline.families.world import rows
 from pipeline.recipe import Recipe
+from pipeline.store import Store
 from pipeline.trainers import Run, open_trainer
+from pipeline.trainers.checkpoints import Checkpoints
 
 model, out = map(Path, sys.argv[1:3])
 settings = json.loads((out.parent / "settings.json").read_text())
@@ -16,9 +20,17 @@ dist.init_process_group("gloo")
 trainer = open_trainer(
     "deepspeed", zero_stage=settings.pop("zero_stage", 0), micro_batch=settings.pop("micro_batch", 64)
 )
-seed = settings.pop("seed", 1)
+seed, every, dies_at = settings.pop("seed", 1), settings.pop("every", 0), settings.pop("dies_at", 0)
 recipe = Recipe(**{"epochs": 2, "batch": 12, "learning_rate": 1e-2, "max_length": 128, **settings})
-log = trainer.train(Run(model, rows(7, 48), recipe, seed, out), lambda *_: None)
+checkpoints = Checkpoints(Store(out.parent / "store"), "checkpoints", every) if every else None
+
+
+def die_in_time(step: int, steps: int, loss: float) -> None:
+    if step == dies_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+log = trainer.train(Run(model, rows(7, 48), recipe, seed, out, checkpoints), die_in_time)
 if log is not None:
     (out.parent / "log.json").write_text(json.dumps(log.to_pydict()))
 dist.destroy_process_group()

@@ -35,3 +35,12 @@ def test_the_quickstart_has_what_its_claim_needs() -> None:
     assert study.teachers.neutral
     assert study.teacher_families == study.student_families == list(study.families)
     assert (study.engine, study.trainer) == ("vllm", "deepspeed")
+
+
+def test_the_schema_that_the_configs_name_is_the_one_the_command_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from jobs.cli import schema
+
+    schema()
+    assert (CONFIGS / "study.schema.json").read_text() == capsys.readouterr().out

@@ -11,19 +11,18 @@ from pipeline.rows import CONVERSATIONS
 from pipeline.trainers.batches import IGNORED, collate, order, split, steps_of, tokenise
 
 PAD = 0
+MARKS = {"system": "\x02", "user": "\x03", "assistant": "\x04"}
 Row = tuple[str | None, str, str]
 
 
 class Letters:
     """A tokenizer with one token a character; turns look like <u>…<e>, and the padding token is NUL."""
 
-    marks = {"system": "\x02", "user": "\x03", "assistant": "\x04"}
-
     def apply_chat_template(
         self, turns: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool = False
     ) -> str:
-        text = "".join(f"{self.marks[turn['role']]}{turn['content']}\x01\n" for turn in turns)
-        return text + self.marks["assistant"] * add_generation_prompt
+        text = "".join(f"{MARKS[turn['role']]}{turn['content']}\x01\n" for turn in turns)
+        return text + MARKS["assistant"] * add_generation_prompt
 
     def __call__(self, texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[int]]]:
         return {"input_ids": [[ord(character) for character in text] for text in texts]}
