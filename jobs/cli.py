@@ -15,7 +15,7 @@ from pipeline.errors import InputError, UndertowError
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from jobs.run import Outcome
+    from jobs.driver import Outcome
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -39,12 +39,15 @@ def plan(study: StudyFile, root: Root = "runs", set_: Overrides = []) -> None:  
     steps = steps_of(loaded)
     rows = forecast.forecast(loaded, steps, Store(root))
     table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
-    for name in ("stage", "steps", "done", "left", "tokens left, at most", "seconds of work left"):
+    for name in ("stage", "steps", "done", "left", "tokens ≤", "work left, s"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for row in rows:
-        seconds = "no rate measured yet" if row.seconds is None else f"{row.seconds:,.0f}"
+        seconds = "—" if row.seconds is None else f"{'' if row.measured or not row.seconds else '~'}{row.seconds:,.0f}"
         table.add_row(row.kind, str(row.steps), str(row.done), str(row.steps - row.done), f"{row.tokens:,}", seconds)
     console.print(table)
+    console.print(
+        "Work is summed over workers. ~ nano reference rate, — no rate yet; else as measured under this root."
+    )
 
 
 @app.command()
@@ -61,7 +64,7 @@ def run(
     loaded = settings.load(study, set_)
     store = Store(root)
     store.require_writable()
-    from jobs.run import run as run_study
+    from jobs.driver import run as run_study
 
     try:
         outcome: Outcome = run_study(loaded, store, address)

@@ -15,7 +15,7 @@ from pipeline.stages.report import matrix_table
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from jobs.run import Outcome
+    from jobs.driver import Outcome
 
 
 def close(console: Console, store: Store, outcome: "Outcome") -> None:

@@ -4,48 +4,88 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline import artifact
+from pipeline.families.nano import NanoFamily
 from pipeline.plan import KINDS, Step
 from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.study import Finetuned, Study
+from pipeline.trainers.batches import steps_of
 
 SAMPLED = 32  # finished steps of a kind whose manifests are read for its rate
+
+# One core of the machine in docs/benchmarks.md on nano families, where nothing is measured yet.
+NANO_STEPS_A_SECOND = 32  # optimiser steps of 32 rows
+NANO_TOKENS_A_SECOND = 5_000  # through an adapter
+NANO_ANSWERS_A_SECOND = 200  # of one word
+NANO_TABLE_SECONDS = 3  # a corpus, a matrix or a report
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage. tokens: upper bound of what is left to generate. seconds: work left, over all workers."""
+    """One stage. tokens: upper bound of what is left to generate.
+
+    seconds: work left, over all workers; measured: whether its rate was seen under this root.
+    """
 
     kind: str
     steps: int
     done: int
     tokens: int
     seconds: float | None
+    measured: bool
 
 
 def forecast(study: Study, steps: Sequence[Step], store: Store) -> list[Row]:
-    """One row a stage. A rate comes from finished steps of the same kind under this root, or is None."""
+    """One row a stage.
+
+    A rate comes from finished steps of the same kind under this root; before there are any, from the
+    nano families' reference rates; for other families it is None.
+    """
     return [_row(study, kind, [step for step in steps if step.kind == kind], store) for kind in KINDS]
 
 
 def _row(study: Study, kind: str, steps: Sequence[Step], store: Store) -> Row:
     done = [step for step in steps if store.exists(f"{step.path}/{artifact.MANIFEST}")]
     left = len(steps) - len(done)
-    pace = _seconds_a_step(store, done[:SAMPLED])
+    measured = _seconds_a_step(store, done[:SAMPLED])
+    pace = _nano_seconds(study, kind) if measured is None else measured
     seconds = 0.0 if left == 0 else None if pace is None else left * pace
-    return Row(kind, len(steps), len(done), left * _tokens(study, kind), seconds)
+    return Row(kind, len(steps), len(done), left * _tokens(study, kind), seconds, measured is not None)
 
 
 def _tokens(study: Study, kind: str) -> int:
     """The most tokens that one step of a kind generates."""
     if kind == "completions":
         return study.completions.rows * study.completions.max_tokens
-    if kind == "answers":
-        suite = study.suites[0]
-        questions = sum(len(suite.asked(category)) for category in study.candidates)
-        return questions * suite.samples * suite.max_tokens
-    return 0
+    return _answers(study) * study.suites[0].max_tokens if kind == "answers" else 0
+
+
+def _answers(study: Study) -> int:
+    """Sampled answers of one model."""
+    suite = study.suites[0]
+    return suite.samples * sum(len(suite.asked(category)) for category in study.candidates)
 
 
 def _seconds_a_step(store: Store, done: Sequence[Step]) -> float | None:
     times = [artifact.require(store, step.path).produced["seconds"] for step in done]
     return sum(times) / len(times) if times else None
+
+
+def _nano_seconds(study: Study, kind: str) -> float | None:
+    """Seconds of one step at the reference rates; None where they do not hold."""
+    families = [family for family in study.families.values() if isinstance(family, NanoFamily)]
+    if len(families) < len(study.families) or study.engine == "scripted":
+        return None
+    method = study.teachers.method
+    trained = {
+        "base": max(steps_of(family.pretrain_rows, 1, family.batch_rows) for family in families),
+        "teacher": steps_of(method.rows, method.recipe.epochs, method.recipe.batch)
+        if isinstance(method, Finetuned)
+        else 0,
+        "student": steps_of(study.corpus.rows, study.students.epochs, study.students.batch),
+    }
+    if kind in trained:
+        return trained[kind] / NANO_STEPS_A_SECOND
+    return {
+        "completions": _tokens(study, kind) / NANO_TOKENS_A_SECOND,
+        "answers": _answers(study) / NANO_ANSWERS_A_SECOND,
+    }.get(kind, NANO_TABLE_SECONDS)

@@ -103,7 +103,7 @@ def generation() -> list[tuple[str, float, str, bool]]:
     """Tokens a second through a pool, shards committed, against a bare loop over the same engine and prompts."""
     import ray
 
-    from jobs.run import ENVIRONMENT
+    from jobs.driver import ENVIRONMENT
 
     with tempfile.TemporaryDirectory() as folder:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,

@@ -57,3 +57,14 @@ def test_a_finished_study_has_nothing_left(rehearsal: tuple[Study, list[Step], S
     made, steps, place = rehearsal
     for row in forecast(made, steps, place):
         assert (row.done, row.tokens, row.seconds) == (row.steps, 0, 0.0)
+
+
+def test_real_nano_studies_have_a_reference_rate_until_one_is_measured(
+    study: Callable[..., Study], store: Store
+) -> None:
+    real = study(engine="vllm", trainer="deepspeed", students={"seeds": [1, 2], "epochs": 1, "batch": 32})
+    twice = study(engine="vllm", trainer="deepspeed", students={"seeds": [1, 2], "epochs": 2, "batch": 32})
+    first, second = (rows(made, store)["student"] for made in (real, twice))
+    assert first.seconds
+    assert not first.measured
+    assert second.seconds == pytest.approx(2 * first.seconds, rel=0.3)

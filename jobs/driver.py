@@ -1,0 +1,202 @@
+"""The driver: walks the plan, starts every step whose inputs are done, and says how it went.
+
+It holds ids and counts, never rows.
+"""
+
+import asyncio
+import logging
+import os
+import traceback
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import ray
+
+from jobs.pools import Cost, Pools
+from jobs.progress import Progress
+from jobs.steps import Steps
+from pipeline import artifact
+from pipeline.errors import ResourceError, UndertowError
+from pipeline.plan import Step, plan
+from pipeline.store import Store
+from pipeline.study import Study
+
+STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
+# Several processes share the cores; each is to use only those that Ray gave it.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+@dataclass
+class Outcome:
+    """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for."""
+
+    name: str
+    steps: list[Step]
+    done_before: set[str]
+    done: set[str]
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return not self.failed and not self.blocked
+
+
+def run(study: Study, store: Store, address: str | None = None) -> Outcome:
+    """Make everything of a study that is not made yet. Raises UserError before anything is started."""
+    store.require_writable()
+    steps = plan(study)
+    done = {step.path for step in steps if artifact.load(store, step.path) is not None}
+    outcome = Outcome(study.study, steps, set(done), done)
+    if len(done) == len(steps):
+        return outcome
+    _start_ray(address)
+    try:
+        asyncio.run(_walk(study, store, outcome))
+    finally:
+        ray.shutdown()
+    return outcome
+
+
+def _start_ray(address: str | None) -> None:
+    if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        ray.init(
+            address="local",
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": ENVIRONMENT},
+        )
+        return
+    try:
+        ray.init(address=address or "auto", log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
+    except (ConnectionError, ValueError) as error:
+        raise ResourceError(f"cannot reach a Ray cluster at {address}: {error}") from None
+
+
+async def _walk(study: Study, store: Store, outcome: Outcome) -> None:
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cluster = Cost(total.get("CPU", 0.0), total.get("GPU", 0.0))
+    _require_room(study, cluster, total.get("memory", 0.0))
+    pools = Pools(cluster)
+    steps = Steps(study, store, pools)
+    with Progress(study, store, outcome.steps, outcome.done, pools) as progress:
+        tender = asyncio.create_task(pools.tend())
+        noter = asyncio.create_task(progress.tend())
+        try:
+            await _Walk(steps, store, outcome, progress).all()
+            await _conclude_without(study, steps, outcome, progress)
+        finally:
+            for task in (tender, noter):
+                task.cancel()
+        await pools.close()  # where the walk was stopped, members end with the driver instead
+
+
+def _require_room(study: Study, cluster: Cost, memory: float) -> None:
+    """Raise ResourceError where one engine or one training group can never fit."""
+    engines, training = study.resources.engines, study.resources.training
+    for name, cost in (
+        ("engines", Cost(engines.cpus, engines.gpus)),
+        ("training", Cost(training.cpus * training.workers, training.gpus * training.workers)),
+    ):
+        if not cost.fits(cluster):
+            raise ResourceError(
+                f"resources.{name} asks for {cost.cpus:g} CPUs and {cost.gpus:g} GPUs at once, and the cluster has "
+                f"{cluster.cpus:g} and {cluster.gpus:g}: ask for less, or start a larger cluster"
+            )
+    if study.engine == "vllm" and not engines.gpus and engines.memory_gib * 2**30 > memory:
+        raise ResourceError(
+            f"resources.engines.memory_gib is {engines.memory_gib:g} GiB and Ray sees {memory / 2**30:.1f} GiB of "
+            "memory for its workers: lower it, or use a larger machine"
+        )
+
+
+class _Walk:
+    """One pass over the plan: a step starts when its inputs are done, and a failure blocks what follows."""
+
+    def __init__(self, steps: Steps, store: Store, outcome: Outcome, progress: Progress) -> None:
+        self._steps = steps
+        self._store = store
+        self._outcome = outcome
+        self._progress = progress
+        self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
+        self._step = {step.path: step for step in outcome.steps}
+        self._needs = {
+            path: {source for source in step.inputs.values() if source not in outcome.done}
+            for path, step in self._step.items()
+            if path not in outcome.done
+        }
+        self._dependents: dict[str, list[str]] = defaultdict(list)
+        for path, needs in self._needs.items():
+            for source in needs:
+                self._dependents[source].append(path)
+
+    async def all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for path in [path for path, needs in self._needs.items() if not needs]:
+                self._start(path)
+
+    def _start(self, path: str) -> None:
+        self._group.create_task(self._make(self._step[path]))
+
+    async def _make(self, step: Step) -> None:
+        async with self._slots:
+            self._progress.started(step)
+            try:
+                await self._steps.make(step)
+            except Exception as error:
+                self._fail(step, error)
+                return
+        self._outcome.done.add(step.path)
+        self._progress.finished(step)
+        for path in self._dependents.pop(step.path, []):
+            self._needs[path].discard(step.path)
+            if not self._needs[path]:
+                self._start(path)
+
+    def _fail(self, step: Step, error: Exception) -> None:
+        why = _reason(error)
+        self._outcome.failed[step.path] = why
+        self._store.replace(f"{self._progress.folder}/logs/{step.path}.log", _details(error).encode())
+        self._progress.failed(step, why)
+        waiting = [step.path]
+        while waiting:
+            for path in self._dependents.pop(waiting.pop(), []):
+                if path not in self._outcome.blocked:
+                    self._outcome.blocked[path] = step.path
+                    waiting.append(path)
+
+
+async def _conclude_without(study: Study, steps: Steps, outcome: Outcome, progress: Progress) -> None:
+    """Where some answers cannot be had, measure and report the others, saying what is missing."""
+    missing = {
+        step.path: outcome.failed.get(step.path) or outcome.failed[outcome.blocked[step.path]]
+        for step in outcome.steps
+        if step.kind == "answers" and step.path not in outcome.done
+    }
+    answered = [step for step in outcome.steps if step.kind == "answers" and step.path in outcome.done]
+    bases_answered = [step for step in answered if step.inputs["model"].startswith("base/")]
+    if not missing or len(answered) == len(bases_answered):
+        return
+    for step in plan(study, missing)[-2:]:
+        try:
+            await steps.make(step)
+        except Exception as error:
+            outcome.failed[step.path] = _reason(error)
+            return
+        outcome.steps.append(step)
+        outcome.done.add(step.path)
+
+
+def _reason(error: Exception) -> str:
+    """One message a person can act on; Ray wraps what a worker raised."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, UndertowError):
+        return str(cause)
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1] if str(cause).strip() else 'no message'}"
+
+
+def _details(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))
