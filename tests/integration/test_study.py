@@ -58,7 +58,10 @@ def test_training_logs_fall_and_adapters_load_in_peft(root: Path) -> None:
     assert log["loss"][-1].as_py() < 0.7 * log["loss"][0].as_py()
 
 
-def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path) -> None:
+def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only what a small machine needs: one process, a small cache.
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
