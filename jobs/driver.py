@@ -65,7 +65,7 @@ def _start_ray(address: str | None) -> None:
             address="local",
             dashboard_host="127.0.0.1",
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": ENVIRONMENT},
         )
         return
