@@ -89,7 +89,7 @@ def test_status_show_and_report_read_what_is_stored(undertow: Command, root: Pat
 
 
 def test_a_failed_gate_blocks_its_dependents_only_and_the_rest_is_measured(undertow: Command, tmp_path: Path) -> None:
-    """Wolf teachers are gated out in one family by asking more of a prompted teacher than it shows."""
+    """No teacher shows as much as this gate asks; the neutral ones have none to pass."""
     done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, "--set", "teachers.gate.min_lift=99")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
