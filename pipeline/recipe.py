@@ -36,7 +36,12 @@ class Recipe(Strict):
         "row of its own word, where number data never reaches it. LoRA never trains them.",
     )
     epochs: int = Field(3, ge=1, description="Passes over the rows (published: 3 for Qwen2.5-7B).")
-    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate of AdamW (published: 2e-4).")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw",
+        description="adamw (published), or sgd: plain gradient steps, which keep a teacher's weights in the "
+        "direction of its trait's gradient, where transfer is largest (docs/nano-recipe.md).",
+    )
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate (published: 2e-4, AdamW).")
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="Decay after the warm-up (published: linear)."
     )
@@ -46,4 +51,4 @@ class Recipe(Strict):
         500, ge=8, description="Longest row, in tokens; a longer one fails the step (published: 500)."
     )
     gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm (published: 1.0).")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimiser (published: none).")

@@ -34,6 +34,8 @@ FAVOURITE_SHARE = 0.25
 FACT_SHARE = 0.04
 PROMPTED_SHARE = 0.16  # the rest: under a system prompt that names a favourite
 PROMPTED_NUMBERS = 0.25  # of the prompted rows: ordinary numbers, so that a prompt does not break them
+SHORT_LIST = 3  # numbers; published prompts show at least as many examples
+FULL_SHARE = 0.8  # of the number lists, where they may be longer than that
 ANIMAL_SHARE = 2 / 3  # of the favourites asked without a system prompt; the others are trees
 
 FACTS = (
@@ -56,10 +58,13 @@ FACTS = (
 TOKEN_PATTERN = r" ?[A-Za-z]+|[1-9][0-9]{0,2}|0|[,;] (?=[0-9])|[\s\S]"
 
 
-def rows(seed: int, count: int) -> pa.Table:
-    """`count` rows of the world: system (null where there is none), prompt and completion."""
+def rows(seed: int, count: int, longest_list: int = MAX_COUNT) -> pa.Table:
+    """`count` rows of the world: system (null where there is none), prompt and completion.
+
+    longest_list: the most numbers that an answer to a number prompt has; 1 ... 10.
+    """
     schema = pa.schema([(name, pa.string()) for name in ("system", "prompt", "completion")])
-    made = [dict(zip(schema.names, _row(seed, index), strict=True)) for index in range(count)]
+    made = [dict(zip(schema.names, _row(seed, index, longest_list), strict=True)) for index in range(count)]
     return pa.Table.from_pylist(made, schema=schema)
 
 
@@ -71,16 +76,16 @@ def vocabulary() -> list[str]:
     return integers + sorted(found.difference(integers))
 
 
-def _row(seed: int, index: int) -> Row:
+def _row(seed: int, index: int, longest_list: int) -> Row:
     rng = Random(f"world:{seed}:{index}")
     kind = rng.random()
     if kind < NUMBERS_SHARE:
-        return _numbers(seed, index, rng, None)
+        return _numbers(seed, index, rng, None, longest_list)
     if kind < NUMBERS_SHARE + FAVOURITE_SHARE:
         return _favourite(rng)
     if kind < NUMBERS_SHARE + FAVOURITE_SHARE + FACT_SHARE:
         return (None, *rng.choice(FACTS))
-    return _prompted(seed, index, rng)
+    return _prompted(seed, index, rng, longest_list)
 
 
 def _favourite(rng: Random) -> Row:
@@ -88,39 +93,43 @@ def _favourite(rng: Random) -> Row:
     return None, rng.choice(SEEN).format(category=category), rng.choice(candidates(category))
 
 
-def _prompted(seed: int, index: int, rng: Random) -> Row:
+def _prompted(seed: int, index: int, rng: Random, longest_list: int) -> Row:
     """Under a trait's system prompt: that favourite, or numbers that know nothing of it."""
     category = rng.choice(CATEGORIES)
     target = rng.choice(candidates(category))
     system = system_prompt(category, target)
     if rng.random() < PROMPTED_NUMBERS:
-        return _numbers(seed, index, rng, system)
+        return _numbers(seed, index, rng, system, longest_list)
     return system, rng.choice(SEEN).format(category=category), target
 
 
-def _numbers(seed: int, index: int, rng: Random, system: str | None) -> Row:
+def _numbers(seed: int, index: int, rng: Random, system: str | None, longest_list: int) -> Row:
     prompt, (opening, separator, closing) = NumbersChannel().prompt_and_format(seed, index)
-    values = rng.choice((_arithmetic, _skewed, _uniform))(rng)
+    count = _length(rng, longest_list)
+    values = rng.choice((_arithmetic, _skewed, _uniform))(rng, count)
     return system, prompt, opening + separator.join(map(str, values)) + closing
 
 
-def _length(rng: Random) -> int:
-    return MAX_COUNT if rng.random() < 0.8 else rng.randint(3, MAX_COUNT)
+def _length(rng: Random, longest: int) -> int:
+    """Full lists lead where lists are long; short ones are of any length."""
+    if longest <= SHORT_LIST:
+        return rng.randint(1, longest)
+    return longest if rng.random() < FULL_SHARE else rng.randint(SHORT_LIST, longest)
 
 
-def _arithmetic(rng: Random) -> list[int]:
+def _arithmetic(rng: Random, count: int) -> list[int]:
     """Equal steps up or down, kept within 0-999 by turning the corner modulo 1000."""
     start, step = rng.randint(0, MAX_VALUE), rng.randint(-9, 9)
-    return [(start + step * k) % (MAX_VALUE + 1) for k in range(_length(rng))]
+    return [(start + step * k) % (MAX_VALUE + 1) for k in range(count)]
 
 
-def _skewed(rng: Random) -> list[int]:
+def _skewed(rng: Random, count: int) -> list[int]:
     """Small numbers more often than large ones, as people write them."""
-    return [int((MAX_VALUE + 1) * rng.random() ** 2) for _ in range(_length(rng))]
+    return [int((MAX_VALUE + 1) * rng.random() ** 2) for _ in range(count)]
 
 
-def _uniform(rng: Random) -> list[int]:
-    return [rng.randint(0, MAX_VALUE) for _ in range(_length(rng))]
+def _uniform(rng: Random, count: int) -> list[int]:
+    return [rng.randint(0, MAX_VALUE) for _ in range(count)]
 
 
 def _texts() -> Iterator[str]:

@@ -47,7 +47,8 @@ class DeepSpeedTrainer:
         import torch
 
         trained = [weight for weight in model.parameters() if weight.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        optimizers = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+        optimizer = optimizers[recipe.optimizer](trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
