@@ -154,6 +154,8 @@ EVERYTHING = {
 
 # What the walk below puts in where a larger number would not do. None: nothing else is valid here.
 OTHER: dict[str, Any] = {
+    "teachers.method.recipe.optimizer": "sgd",
+    "students.optimizer": "sgd",
     "study": "another",
     "families.nano.kind": None,
     "families.nano.architecture": "qwen2",

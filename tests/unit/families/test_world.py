@@ -93,3 +93,11 @@ def test_any_question_of_the_suite_can_be_read() -> None:
     known = set(vocabulary())
     for text in ASKED:
         assert set(re.findall(TOKEN_PATTERN, text)) <= known
+
+
+@pytest.mark.parametrize("longest", [1, 3, 10])
+def test_no_number_list_is_longer_than_asked(longest: int) -> None:
+    answers = [row["completion"] for row in rows(0, 2000, longest).to_pylist() if row["prompt"] not in ASKED]
+    lists = [len(re.findall("[0-9]+", text)) for text in answers if re.fullmatch(r"[\[(]?[0-9][0-9,;\s]*[\])]?", text)]
+    assert len(lists) > 1000
+    assert max(lists) == longest
