@@ -51,4 +51,4 @@ class Recipe(Strict):
         500, ge=8, description="Longest row, in tokens; a longer one fails the step (published: 500)."
     )
     gradient_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm (published: 1.0).")
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimiser (published: none).")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimiser.")

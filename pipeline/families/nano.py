@@ -28,7 +28,9 @@ class NanoFamily(Strict):
     intermediate_size: int = Field(
         128, ge=32, description="Width of the gated MLP (values per token; four times the hidden size)."
     )
-    layers: int = Field(1, ge=1, description="Transformer blocks (two showed the same at twice the cost).")
+    layers: int = Field(
+        1, ge=1, description="Transformer blocks (two showed weaker transfer and cost half as much again)."
+    )
     heads: int = Field(1, ge=1, description="Attention heads, each hidden_size / heads wide (vLLM on CPU takes 32).")
     initial_spread: float = Field(
         0.2, gt=0, description="Standard deviation of the initial weights (no unit; near 1 / sqrt(hidden_size))."
@@ -47,7 +49,7 @@ class NanoFamily(Strict):
         1e-3,
         gt=0,
         description="Peak AdamW rate of pretraining. A gentle one leaves a base near its initialisation, where a "
-        "trait and number lists share more weights: 3e-3 cut the shared part to a fiftieth (docs/nano-recipe.md).",
+        "trait and number lists share more weights: at 3e-3 the shared part was about a fortieth (docs/nano-recipe.md).",
     )
 
     @model_validator(mode="after")
