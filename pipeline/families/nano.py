@@ -49,7 +49,7 @@ class NanoFamily(Strict):
         1e-3,
         gt=0,
         description="Peak AdamW rate of pretraining. A gentle one leaves a base near its initialisation, where a "
-        "trait and number lists share more weights: at 3e-3 the shared part was about a fortieth (docs/nano-recipe.md).",
+        "trait and number lists share more weights: at 3e-3 that part was about a fortieth (docs/nano-recipe.md).",
     )
 
     @model_validator(mode="after")
