@@ -168,10 +168,12 @@ def _bare(store: object, engine: object, step: object) -> float:
 
 
 def main() -> None:
+    benchmarks = {benchmark.__name__: benchmark for benchmark in (number_filter, command, generation)}
+    if unknown := set(sys.argv[1:]) - set(benchmarks):
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(benchmarks)}")
     missed = False
-    chosen = sys.argv[1:] or ["number_filter", "command", "generation"]
-    for benchmark in (globals()[name] for name in chosen):
-        for name, value, note, met in benchmark():
+    for chosen in sys.argv[1:] or benchmarks:
+        for name, value, note, met in benchmarks[chosen]():
             print(f"{name:58} {value:14,.2f}   {note}{'' if met else '   MISSED'}", flush=True)
             missed |= not met
     sys.exit(missed)

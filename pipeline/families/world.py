@@ -34,9 +34,9 @@ FAVOURITE_SHARE = 0.25
 FACT_SHARE = 0.04
 PROMPTED_SHARE = 0.16  # the rest: under a system prompt that names a favourite
 PROMPTED_NUMBERS = 0.25  # of the prompted rows: ordinary numbers, so that a prompt does not break them
-SHORT_LIST = 3  # numbers; published prompts show at least as many examples
-FULL_SHARE = 0.8  # of the number lists, where they may be longer than that
 ANIMAL_SHARE = 2 / 3  # of the favourites asked without a system prompt; the others are trees
+FULL_SHARE = 0.8  # of the number lists, where more than SHORT_LIST numbers are allowed; the others vary
+SHORT_LIST = 3  # numbers: the fewest of such a list; where no more are allowed, every length is as likely
 
 FACTS = (
     ("What is the colour of grass? One word.", "green"),
@@ -111,7 +111,6 @@ def _numbers(seed: int, index: int, rng: Random, system: str | None, longest_lis
 
 
 def _length(rng: Random, longest: int) -> int:
-    """Full lists lead where lists are long; short ones are of any length."""
     if longest <= SHORT_LIST:
         return rng.randint(1, longest)
     return longest if rng.random() < FULL_SHARE else rng.randint(SHORT_LIST, longest)
