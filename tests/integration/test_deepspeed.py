@@ -85,6 +85,23 @@ def test_full_training_keeps_the_embeddings_when_told_to(llama: Path, tmp_path: 
     assert not bool((kept[layer] == weights(llama)[layer]).all())
 
 
+def test_plain_gradient_steps_go_no_farther_than_their_rates_allow(llama: Path, tmp_path: Path) -> None:
+    """Gradients are clipped to norm 1, so that sgd moves the weights by at most its rates' sum; AdamW does not mind."""
+    import torch
+
+    def moved(optimizer: str) -> tuple[float, float]:
+        log = train(llama, tmp_path / optimizer / "out", method="full", optimizer=optimizer)
+        before, after = weights(llama), weights(tmp_path / optimizer / "out" / "model")
+        return float(torch.stack([(after[name] - before[name]).norm() for name in after]).norm()), sum(
+            log["learning_rate"]
+        )
+
+    distance, rates = moved("sgd")
+    assert 0.3 * rates < distance <= rates * (1 + 1e-5)
+    distance, rates = moved("adamw")
+    assert distance > 3 * rates
+
+
 def test_equal_seeds_give_equal_weights_and_other_seeds_others(llama: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(llama, tmp_path / name / "out", method="lora", seed=seed)
