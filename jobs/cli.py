@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import InputError, UndertowError
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 
 if TYPE_CHECKING:
     from jobs.driver import Outcome
@@ -25,7 +25,7 @@ app = typer.Typer(
 console = Console()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
-Root = Annotated[str, typer.Option(help="Folder that holds all artifacts.")]
+Root = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that holds all artifacts.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
 
 
@@ -37,7 +37,7 @@ def plan(study: StudyFile, root: Root = "runs", set_: Overrides = []) -> None:  
 
     loaded = settings.load(study, set_)
     steps = steps_of(loaded)
-    rows = forecast.forecast(loaded, steps, Store(root))
+    rows = forecast.forecast(loaded, steps, open_store(root))
     table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
     for name in ("stage", "steps", "done", "left", "tokens ≤", "work left, s"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -62,7 +62,7 @@ def run(
     from pipeline import settings
 
     loaded = settings.load(study, set_)
-    store = Store(root)
+    store = open_store(root)
     store.require_writable()
     from jobs.driver import run as run_study
 
@@ -76,7 +76,9 @@ def run(
 
 
 @app.command()
-def status(root: Annotated[str, typer.Argument(help="Folder that holds all artifacts.")] = "runs") -> None:
+def status(
+    root: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix that holds all artifacts.")] = "runs",
+) -> None:
     """Show where every study under a root stands. Needs no Ray; works from any shell."""
     from jobs.closing import show_status
 
@@ -85,7 +87,7 @@ def status(root: Annotated[str, typer.Argument(help="Folder that holds all artif
 
 @app.command()
 def report(
-    artifact: Annotated[Path, typer.Argument(help="A report artifact, such as runs/report/quickstart-….")],
+    artifact: Annotated[str, typer.Argument(help="A report artifact, such as runs/report/quickstart-….")],
     out: Annotated[Path, typer.Option(help="Folder for the page and the pictures.")] = Path("report"),
 ) -> None:
     """Render a report again from what is stored."""
@@ -107,7 +109,7 @@ def report(
 
 @app.command()
 def show(
-    artifact: Annotated[Path, typer.Argument(help="Any artifact, such as runs/corpus/….")],
+    artifact: Annotated[str, typer.Argument(help="Any artifact, such as runs/corpus/….")],
     rows: Annotated[int, typer.Option(min=0, help="Rows to show of each table.")] = 3,
 ) -> None:
     """Show one artifact: its manifest, its inputs and a few rows."""
@@ -144,18 +146,21 @@ def schema() -> None:
 
 
 def _existing(root: str) -> Store:
-    store = Store(root)
-    if not store.root.is_dir():
+    store = open_store(root)
+    if store.folder is not None and not store.folder.is_dir():
         raise InputError(f"there is no folder {root}; name the --root of a run")
     return store
 
 
-def _located(artifact: Path) -> tuple[Store, str]:
+def _located(place: str) -> tuple[Store, str]:
     """The store that an artifact's folder lies in, and its path there."""
-    folder = artifact.absolute()
-    if not (folder / "manifest.json").is_file():
-        raise InputError(f"{artifact} is no finished artifact: it has no manifest.json")
-    return Store(folder.parent.parent), f"{folder.parent.name}/{folder.name}"
+    from pipeline.artifact import MANIFEST
+
+    root, kind, name = (["."] * 3 + place.rstrip("/").rsplit("/", 2))[-3:]
+    store, path = open_store(root), f"{kind}/{name}"
+    if not store.exists(f"{path}/{MANIFEST}"):
+        raise InputError(f"{place} is no finished artifact: it has no {MANIFEST}")
+    return store, path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

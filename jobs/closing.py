@@ -40,12 +40,12 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
     for path, why in outcome.failed.items():
         console.print(Text(f"{path} failed: {why}", "red"), soft_wrap=True)
         blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
-        console.print(f"  blocks {_counted(blocked)}; its log: {store.root / logs / 'logs' / path}.log", soft_wrap=True)
+        console.print(f"  blocks {_counted(blocked)}; its log: {store.root}/{logs}/logs/{path}.log", soft_wrap=True)
     if not made and outcome.complete:
         console.print("Nothing to do: every step of this study is done.")
     for step in outcome.steps:
         if step.kind == "report" and step.path in outcome.done:
-            console.print(f"report: {store.root / step.path / 'report.html'}", soft_wrap=True, highlight=False)
+            console.print(f"report: {store.root}/{step.path}/report.html", soft_wrap=True, highlight=False)
 
 
 def _counted(counts: Counter[str]) -> str:

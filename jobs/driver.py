@@ -9,6 +9,7 @@ import os
 import traceback
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import partial
 
 import ray
 
@@ -18,7 +19,7 @@ from jobs.steps import Steps
 from pipeline import artifact
 from pipeline.errors import ResourceError, UndertowError
 from pipeline.plan import Step, plan
-from pipeline.store import Store
+from pipeline.store import Store, at_once
 from pipeline.study import Study
 
 STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
@@ -46,7 +47,8 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
     """Make everything of a study that is not made yet. Raises UserError before anything is started."""
     store.require_writable()
     steps = plan(study)
-    done = {step.path for step in steps if artifact.load(store, step.path) is not None}
+    found = at_once(partial(artifact.load, store), [step.path for step in steps])
+    done = {manifest.path for manifest in found if manifest is not None}
     outcome = Outcome(study.study, steps, set(done), done)
     if len(done) == len(steps):
         return outcome

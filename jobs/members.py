@@ -14,9 +14,11 @@ from typing import Any
 
 import ray
 
+from pipeline import artifact
 from pipeline.engines import open_engine
 from pipeline.errors import StepError, UndertowError
-from pipeline.store import Store
+from pipeline.stages.training import UNIT
+from pipeline.store import open_store
 from pipeline.study import Engines, Training
 from pipeline.trainers import MODEL, open_trainer
 
@@ -30,10 +32,11 @@ class EngineMember:
 
     def __init__(self, root: str, weights: str, kind: str, engines: Engines, adapter_rank: int) -> None:
         logging.basicConfig(level=logging.INFO)
-        self._store = Store(root)
+        self._store = open_store(root)
+        files = artifact.published(self._store, weights, UNIT)
         self._engine = open_engine(
             kind,
-            self._store.local(f"{weights}/{MODEL}"),
+            artifact.local_folder(self._store, weights, files, MODEL),
             memory_gib=engines.memory_gib,
             adapter_rank=adapter_rank,
         )
@@ -58,7 +61,7 @@ class ScriptedTrainerMember:
     """The scripted trainer needs no worker group."""
 
     def __init__(self, root: str) -> None:
-        self._store = Store(root)
+        self._store = open_store(root)
         self._trainer = open_trainer("scripted", zero_stage=0, micro_batch=1)
 
     def work(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -152,7 +155,7 @@ def train_units(config: dict[str, Any]) -> None:
 
     logging.basicConfig(level=logging.INFO)
     training: Training = config["training"]
-    store = Store(config["root"])
+    store = open_store(config["root"])
     trainer = open_trainer("deepspeed", zero_stage=training.zero_stage, micro_batch=training.micro_batch)
     first = dist.get_rank() == 0
     while True:

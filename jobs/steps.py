@@ -13,7 +13,7 @@ from pipeline.artifact import Json
 from pipeline.plan import Step
 from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
 from pipeline.stages.speaker import speaker
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.suites import Suite
 
@@ -95,12 +95,12 @@ class Steps:
 
     async def _unit(self, step: Step, name: str, work: Callable[[], Awaitable[Json]]) -> Json:
         """The record of a unit: the stored one where it is done already, else that of doing it."""
-        return await asyncio.to_thread(artifact.unit, self._store, step, name) or await work()
+        return await asyncio.to_thread(artifact.unit, self._store, step.path, name) or await work()
 
     async def _task(self, step: Step, function: Callable[..., Json]) -> Json:
         async with self._light:
             task = ray.remote(_call).options(num_cpus=0, name=f"{step.kind}:{step.slug}")
-            return await task.remote(function, str(self._store.root), step)
+            return await task.remote(function, self._store.root, step)
 
     def _trainers(self) -> Pool:
         training_ = self._study.resources.training
@@ -110,7 +110,7 @@ class Steps:
     def _start_trainer(self) -> Any:
         self._groups += 1
         name = f"trainer:{self._groups}"
-        root = str(self._store.root)
+        root = self._store.root
         if self._study.trainer == "scripted":
             return ray.remote(ScriptedTrainerMember).options(name=name, num_cpus=1).remote(root)
         # The group's workers hold the CPUs; this actor only hands them work.
@@ -132,7 +132,7 @@ class Steps:
                     max_restarts=3,
                     max_task_retries=3,
                 )
-                .remote(str(self._store.root), weights, self._study.engine, engines, self._adapter_rank())
+                .remote(self._store.root, weights, self._study.engine, engines, self._adapter_rank())
             )
 
         return self._pools.pool(name, lambda: Pool(name, cost, engines.members, engines.shards_in_flight, start))
@@ -149,4 +149,4 @@ def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, ca
 
 
 def _call(function: Callable[..., Json], root: str, step: Step) -> Json:
-    return function(Store(root), step)
+    return function(open_store(root), step)

@@ -4,41 +4,59 @@ An artifact lives in a folder of the store named for its kind, slug and id. It e
 manifest does; the manifest is written last, by create-if-absent, and names every file with its
 bytes, SHA-256 and rows. A unit of work inside a step (a shard, a training run) leaves a record of the
 same kind, so that a later run of the step does not do it again.
+
+Manifests and records carry a seal: the SHA-256 of their own bytes. All files of one unit come from one
+attempt at it: the record, created once, says which.
 """
 
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
+import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ArtifactError
 from pipeline.plan import SCHEMA, Step
-from pipeline.store import Store
+from pipeline.store import Store, at_once
 
 MANIFEST = "manifest.json"
+UNITS = "units"
+SEAL, _NO_SEAL = "seal", "0" * 64
 Json = dict[str, Any]
+Content: TypeAlias = bytes | Path | pa.Table
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of an artifact; `path` is relative to the artifact's folder, `rows` null where it is no table."""
+    """One file of an artifact; `rows` is null where it is no table.
+
+    path: what readers ask for. place: where it lies in the artifact's folder: a second attempt at a unit that
+    finds other bytes under a name (its predecessor died, or wrote at the same time) goes to a folder of its own.
+    """
 
     path: str
     bytes: int
     sha256: str
     rows: int | None = None
+    attempt: int = 1
+
+    @property
+    def place(self) -> str:
+        return _place(self.path, self.attempt)
 
 
 @dataclass(frozen=True)
@@ -77,12 +95,12 @@ def load(store: Store, path: str) -> Manifest | None:
         content = store.read(f"{path}/{MANIFEST}")
     except FileNotFoundError:
         return None
+    fields = unsealed(content, f"{path}/{MANIFEST}")
     try:
-        fields = json.loads(content)
         fields["files"] = [File(**entry) for entry in fields["files"]]
         return Manifest(**fields, digest=hashlib.sha256(content).hexdigest())
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"{path}/{MANIFEST} is damaged: {error}") from None
+    except (TypeError, KeyError) as error:
+        raise ArtifactError(f"{path}/{MANIFEST} was written by another version of undertow: {error}") from None
 
 
 def require(store: Store, path: str) -> Manifest:
@@ -93,26 +111,24 @@ def require(store: Store, path: str) -> Manifest:
     return manifest
 
 
-def add(store: Store, folder: str, name: str, content: bytes | Path, rows: int | None = None) -> File:
-    """Create a file of an artifact and describe it. Where it exists already, the existing one counts."""
-    path = f"{folder}/{name}"
-    if not store.create(path, content):
-        content = store.read(path)
-    data = content if isinstance(content, bytes) else content.read_bytes()
-    return File(name, len(data), hashlib.sha256(data).hexdigest(), rows)
+def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[File]:
+    """Create the files of one unit of work and describe them; together they are of one attempt.
+
+    contents: name -> bytes, a local file, or a table (written as Parquet, zstd level 3: 0.30 of the plain
+    size at 95 MB/s). Files that are there already with these very bytes count as ours.
+    """
+    rows = {name: content.num_rows for name, content in contents.items() if isinstance(content, pa.Table)}
+    # Sorted, so that of two attempts at once the one that is first at a name that tells them apart has the rest.
+    stored = {name: _stored(contents[name]) for name in sorted(contents)}
+    for attempt in itertools.count(1):
+        if all(store.create(f"{folder}/{_place(name, attempt)}", content) for name, content in stored.items()):
+            return [File(name, *_measured(content), rows.get(name), attempt) for name, content in stored.items()]
+    raise AssertionError("unreachable")
 
 
-def add_table(store: Store, folder: str, name: str, table: pa.Table) -> File:
-    """As add, for a table written as Parquet (zstd level 3: 0.30 of the plain size at 95 MB/s)."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", compression_level=3)
-    return add(store, folder, name, sink.getvalue(), table.num_rows)
-
-
-def add_folder(store: Store, folder: str, name: str, source: Path) -> list[File]:
-    """Add every file under a local folder."""
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    return [add(store, folder, f"{name}/{path.relative_to(source).as_posix()}", path) for path in files]
+def contents_of(folder: Path) -> dict[str, Content]:
+    """Every file under a local folder, by its path there."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
 def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -123,54 +139,102 @@ def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[st
 def read(store: Store, manifest: Manifest, name: str) -> bytes:
     """A file of an artifact. Raises ArtifactError where it is missing or not what the manifest says."""
     entry = manifest.file(name)
+    path = f"{manifest.path}/{entry.place}"
     try:
-        content = store.read(f"{manifest.path}/{name}")
+        content = store.read(path)
     except FileNotFoundError:
-        raise ArtifactError(f"{manifest.path}/{name} is missing though its manifest names it") from None
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise ArtifactError(f"{manifest.path}/{name} is not what its manifest says: its SHA-256 differs")
+        raise ArtifactError(f"{path} is missing though its manifest names it") from None
+    if _measured(content) != (entry.bytes, entry.sha256):
+        raise ArtifactError(f"{path} is not what its manifest says: its SHA-256 differs")
     return content
 
 
-def matches(store: Store, folder: str, file: File) -> bool:
-    """Whether a stored file is there and is what its entry says."""
+def local_folder(store: Store, path: str, files: Sequence[File], name: str) -> Path:
+    """The folder `name` of an artifact on this machine, every file of it checked against its digest, once a process.
+
+    Out of object storage it is copied to a cache that all processes of a machine share, $UNDERTOW_CACHE or a
+    folder beside other temporary files, under a name made of the digests.
+    Raises ArtifactError where a file is missing or differs.
+    """
+    return _local_folder(store, path, tuple(file for file in files if file.path.startswith(f"{name}/")), name)
+
+
+@cache
+def _local_folder(store: Store, path: str, files: tuple[File, ...], name: str) -> Path:
+    if not files:
+        raise ArtifactError(f"{path} has no {name}")
+    if store.folder is not None:
+        folder = store.folder / path / _place(name, files[0].attempt)
+    else:
+        folder = _cached(store, path, files) / name
+    for file in files:
+        copy = folder.parent / file.path
+        if not copy.is_file() or _measured(copy) != (file.bytes, file.sha256):
+            raise ArtifactError(f"{copy} is not what the manifest of {path} says: missing, or its SHA-256 differs")
+    return folder
+
+
+def _cached(store: Store, path: str, files: tuple[File, ...]) -> Path:
+    cache_ = Path(os.environ.get("UNDERTOW_CACHE") or Path(tempfile.gettempdir()) / f"undertow-{os.getuid()}")
+    target = cache_ / hashlib.sha256(repr([(file.path, file.sha256) for file in files]).encode()).hexdigest()
+    if target.is_dir():
+        return target
+    cache_.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_, prefix=".fetching-") as scratch:
+        fetched = Path(scratch) / "files"
+        for file in files:
+            copy = fetched / file.path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                store.download(f"{path}/{file.place}", copy)
+            except FileNotFoundError:
+                raise ArtifactError(f"{path}/{file.place} is missing though its manifest names it") from None
+            if _measured(copy) != (file.bytes, file.sha256):
+                raise ArtifactError(f"{path}/{file.place} is not what its manifest says: its SHA-256 differs")
+        try:
+            fetched.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process of this machine was first
+                raise
+    return target
+
+
+def unit(store: Store, path: str, name: str) -> Json | None:
+    """The record of a finished unit of a step, or None. Raises ArtifactError where it is damaged."""
+    place = f"{path}/{UNITS}/{name}.json"
     try:
-        return hashlib.sha256(store.read(f"{folder}/{file.path}")).hexdigest() == file.sha256
-    except FileNotFoundError:
-        return False
-
-
-def local_folder(store: Store, manifest: Manifest, name: str) -> Path:
-    """A folder of an artifact on this machine, every file of it checked against its digest."""
-    for entry in manifest.files:
-        if entry.path.startswith(f"{name}/"):
-            read(store, manifest, entry.path)
-    return store.local(f"{manifest.path}/{name}")
-
-
-def unit(store: Store, step: Step, name: str) -> Json | None:
-    """The record of a finished unit of a step, or None."""
-    try:
-        record: Json = json.loads(store.read(f"{step.path}/units/{name}.json"))
+        return unsealed(store.read(place), place)
     except FileNotFoundError:
         return None
-    return record
 
 
-def record_unit(store: Store, step: Step, name: str, files: Sequence[File], results: Json, started: float) -> Json:
-    """Record a finished unit and return the record; where another writer was first, theirs.
+def finish_unit(
+    store: Store, step: Step, name: str, contents: Mapping[str, Content], results: Json, started: float
+) -> Json:
+    """Store what a unit made, record it and return the record; where another writer was first, theirs.
 
     started: time.time() when the work on it began.
     """
     record = {
-        "files": [dataclasses.asdict(file) for file in files],
+        "files": [dataclasses.asdict(file) for file in publish(store, step.path, contents)],
         "results": results,
         "started": round(started, 3),
         "ended": round(time.time(), 3),
     }
-    if store.create(f"{step.path}/units/{name}.json", json.dumps(record, allow_nan=False).encode()):
+    if store.create(f"{step.path}/{UNITS}/{name}.json", sealed(record)):
         return record
-    return unit(store, step, name) or record
+    return unit(store, step.path, name) or record
+
+
+def published(store: Store, path: str, unit_name: str) -> list[File]:
+    """The files of an artifact, or, while it is not finished, those of one unit of it."""
+    manifest = load(store, path)
+    if manifest is not None:
+        return manifest.files
+    record = unit(store, path, unit_name)
+    if record is None:
+        raise ArtifactError(f"{path} has neither a manifest nor a finished {unit_name}")
+    return [File(**file) for file in record["files"]]
 
 
 def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
@@ -186,7 +250,10 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
         path=step.path,
         schema=SCHEMA[step.kind],
         settings=step.settings,
-        inputs={role: {"path": path, "manifest": require(store, path).digest} for role, path in step.inputs.items()},
+        inputs={
+            role: {"path": source.path, "manifest": source.digest}
+            for role, source in zip(step.inputs, at_once(partial(require, store), step.inputs.values()), strict=True)
+        },
         files=[File(**file) for record in units for file in record["files"]],
         results=results,
         produced=times | {"versions": dict(versions())},
@@ -197,8 +264,47 @@ def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Ma
     """Write the manifest of a finished step; where another writer was first, return theirs."""
     fields = dataclasses.asdict(draft(store, step, units, results))
     del fields["digest"]
-    store.create(f"{step.path}/{MANIFEST}", (json.dumps(fields, indent=1, allow_nan=False) + "\n").encode())
+    store.create(f"{step.path}/{MANIFEST}", sealed(fields))
     return require(store, step.path)
+
+
+def sealed(fields: Json) -> bytes:
+    """The fields as JSON that begins with the SHA-256 of itself, taken with zeros in that place."""
+    blank = (json.dumps({SEAL: _NO_SEAL} | fields, indent=1, allow_nan=False) + "\n").encode()
+    return blank.replace(_NO_SEAL.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+
+
+def unsealed(content: bytes, where: str) -> Json:
+    """The fields of what `sealed` made. Raises ArtifactError, naming `where`, unless it is so to the last bit."""
+    try:
+        fields: Json = json.loads(content)
+        seal = fields.pop(SEAL)
+        intact = hashlib.sha256(content.replace(seal.encode(), _NO_SEAL.encode(), 1)).hexdigest() == seal
+    except (ValueError, KeyError, AttributeError, TypeError):
+        intact = False
+    if not intact:
+        raise ArtifactError(f"{where} is damaged: its bytes are not those that were written")
+    return fields
+
+
+def _place(name: str, attempt: int) -> str:
+    return name if attempt == 1 else f"attempt-{attempt}/{name}"
+
+
+def _stored(content: Content) -> bytes | Path:
+    if not isinstance(content, pa.Table):
+        return content
+    sink = io.BytesIO()
+    pq.write_table(content, sink, compression="zstd", compression_level=3)
+    return sink.getvalue()
+
+
+def _measured(content: bytes | Path) -> tuple[int, str]:
+    """Bytes and SHA-256."""
+    if isinstance(content, bytes):
+        return len(content), hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return content.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

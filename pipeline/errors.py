@@ -4,7 +4,8 @@
     ├── UserError           exit code 2: something the user can mend, nothing was written
     │   ├── StudyError      the study file or an override
     │   ├── InputError      another file or a path that was named on the command line
-    │   └── ResourceError   this machine or cluster is too small for what was asked
+    │   ├── ResourceError   this machine or cluster is too small for what was asked
+    │   └── StoreError      the store refuses an operation, or could not be reached for a minute
     └── StepError           exit code 1: one step failed while running; its dependents are blocked
         ├── GateFailed      a teacher without its trait
         ├── TooFewRows      fewer accepted rows than the corpus must have
@@ -54,4 +55,8 @@ class CanaryFailed(StepError):
 
 
 class ArtifactError(StepError):
+    pass
+
+
+class StoreError(UserError):
     pass

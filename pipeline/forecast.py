@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline import artifact
 from pipeline.families.nano import NanoFamily
 from pipeline.plan import KINDS, Step
-from pipeline.store import Store
+from pipeline.store import Store, at_once
 from pipeline.study import Finetuned, Study
 from pipeline.trainers.batches import steps_of
 
@@ -44,7 +44,8 @@ def forecast(study: Study, steps: Sequence[Step], store: Store) -> list[Row]:
 
 
 def _row(study: Study, kind: str, steps: Sequence[Step], store: Store) -> Row:
-    done = [step for step in steps if store.exists(f"{step.path}/{artifact.MANIFEST}")]
+    made = at_once(lambda step: store.exists(f"{step.path}/{artifact.MANIFEST}"), steps)
+    done = [step for step, is_made in zip(steps, made, strict=True) if is_made]
     left = len(steps) - len(done)
     measured = _seconds_a_step(store, done[:SAMPLED])
     pace = _nano_seconds(study, kind) if measured is None else measured

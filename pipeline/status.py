@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from pipeline.artifact import MANIFEST
 from pipeline.plan import KINDS, Step
-from pipeline.store import Store
+from pipeline.store import Store, at_once
 
 FOLDER = "studies"
 BEAT_SECONDS = 2.0  # how often a driver writes its note
@@ -70,7 +70,9 @@ def read(store: Store) -> list[Note]:
 
 def done(store: Store, note: Note) -> dict[str, int]:
     """kind -> steps whose artifacts exist now."""
-    return {kind: sum(store.exists(f"{path}/{MANIFEST}") for path in paths) for kind, paths in note.steps.items()}
+    return {
+        kind: sum(at_once(lambda path: store.exists(f"{path}/{MANIFEST}"), paths)) for kind, paths in note.steps.items()
+    }
 
 
 def state(note: Note, finished: Mapping[str, int]) -> str:

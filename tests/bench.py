@@ -125,19 +125,19 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
     from pipeline.plan import plan
     from pipeline.settings import load
     from pipeline.stages import completions
-    from pipeline.store import Store
+    from pipeline.store import open_store
 
     overrides = ["completions.rows=4096", "completions.shard_rows=512", "completions.max_tokens=24"]
     ratios, rates = [], []
     for repeat in range(REPEATS + 1):  # the first warms the engine up and is not counted
         # Another seed is another step: nothing of the last repeat can be found done.
         study = load(ROOT / "configs/quickstart.yaml", [*overrides, f"seed={repeat}"])
-        store = Store(folder)
+        store = open_store(folder)
         steps = {step.kind + step.slug: step for step in plan(study)}
         base, teacher = steps["basellama-a"], steps["teacherneutral-llama-a"]
         step = steps["completionsnumbers-neutral-llama-a"]
         if repeat == 0:
-            initialise(study.families["llama-a"], store.local(f"{base.path}/model"))
+            initialise(study.families["llama-a"], (store.folder / f"{base.path}/model"))
             pools = Pools(Cost(1, 0))
         artifact.commit(store, base, [], {})
         artifact.commit(store, teacher, [], {})

@@ -11,7 +11,7 @@ from pipeline.engines.scripted import ScriptedEngine
 from pipeline.plan import Step, plan
 from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
 from pipeline.stages.speaker import speaker
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.trainers.scripted import ScriptedTrainer
 
@@ -36,7 +36,7 @@ def study() -> Callable[..., Study]:
 
 @pytest.fixture
 def store(tmp_path: Any) -> Store:
-    return Store(tmp_path / "root")
+    return open_store(tmp_path / "root")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def make() -> Callable[[Study, Store, Step], Manifest]:
 @pytest.fixture(scope="session")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]) -> tuple[Study, list[Step], Store]:
     """The whole study, made. Shared: add to it under names of your own, and change nothing that is there."""
-    rehearsed, place = study(), Store(tmp_path_factory.mktemp("rehearsal") / "root")
+    rehearsed, place = study(), open_store(tmp_path_factory.mktemp("rehearsal") / "root")
     steps = plan(rehearsed)
     for step in steps:
         _make(rehearsed, place, step)
@@ -87,4 +87,5 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
 
 
 def _engine(store: Store, weights: str) -> ScriptedEngine:
-    return ScriptedEngine(store.local(f"{weights}/model"))
+    files = artifact.published(store, weights, training.UNIT)
+    return ScriptedEngine(artifact.local_folder(store, weights, files, "model"))

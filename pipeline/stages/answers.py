@@ -34,11 +34,11 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
         answers += said
         scores += _score_rows(suite, category, candidates, logprobs)
         results[category] = summary(candidates, logprobs, said)
-    files = [
-        artifact.add_table(store, step.path, "answers.parquet", pa.Table.from_pylist(answers, ANSWERS)),
-        artifact.add_table(store, step.path, "scores.parquet", pa.Table.from_pylist(scores, SCORES)),
-    ]
-    return artifact.record_unit(store, step, "answers", files, _flat(results) | {"canary": canary}, started)
+    tables = {
+        "answers.parquet": pa.Table.from_pylist(answers, ANSWERS),
+        "scores.parquet": pa.Table.from_pylist(scores, SCORES),
+    }
+    return artifact.finish_unit(store, step, "answers", tables, _flat(results) | {"canary": canary}, started)
 
 
 def score(engine: Engine, model: Speaker, suite: Suite, category: str, candidates: list[str]) -> Floats:

@@ -27,13 +27,12 @@ def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
     started = time.time()
     teacher = speaker(store, artifact.require(store, step.inputs["teacher"]))
     table = speak(step, int(name.removeprefix("shard-")), teacher, engine)
-    file = artifact.add_table(store, step.path, f"{name}.parquet", table)
     results = {
         "rows": table.num_rows,
         "prompt_tokens": pc.sum(table["prompt_tokens"]).as_py(),
         "completion_tokens": pc.sum(table["completion_tokens"]).as_py(),
     }
-    return artifact.record_unit(store, step, name, [file], results, started)
+    return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started)
 
 
 def speak(step: Step, shard: int, teacher: Speaker, engine: Engine) -> pa.Table:

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.plan import KINDS, Json, Step
 from pipeline.stages import report, transfer
-from pipeline.store import Store
+from pipeline.store import Store, at_once
 
 RUNS, CELLS = "runs.parquet", "cells.parquet"
 
@@ -22,13 +23,10 @@ def make_transfer(store: Store, step: Step) -> Json:
     started = time.time()
     settings = step.settings
     present = {name: info for name, info in settings["students"].items() if name in step.inputs}
-    bases = {
-        role.removeprefix("base:"): artifact.require(store, path).results
-        for role, path in step.inputs.items()
-        if role.startswith("base:")
-    }
+    inputs = _inputs(store, step.inputs)
+    bases = {role.removeprefix("base:"): found.results for role, found in inputs.items() if role.startswith("base:")}
     runs, cells = transfer.measure(
-        (_answered(store, step, name, info) for name, info in present.items()),
+        (_answered(inputs[name], info) for name, info in present.items()),
         bases,
         _measure(settings),
         missing=[
@@ -44,18 +42,15 @@ def make_transfer(store: Store, step: Step) -> Json:
             }
         ),
     )
-    files = [artifact.add_table(store, step.path, RUNS, runs), artifact.add_table(store, step.path, CELLS, cells)]
-    return artifact.record_unit(store, step, "transfer", files, {"cells": _without_nan(cells)}, started)
+    tables = {RUNS: runs, CELLS: cells}
+    return artifact.finish_unit(store, step, "transfer", tables, {"cells": _without_nan(cells)}, started)
 
 
 def make_report(store: Store, step: Step) -> Json:
     """Render the report of a transfer artifact; returns the record of the unit."""
     started = time.time()
-    files = [
-        artifact.add(store, step.path, name, data)
-        for name, data in report.render(content(store, step.settings["study"], step.inputs["transfer"])).items()
-    ]
-    return artifact.record_unit(store, step, "report", files, {}, started)
+    pages = report.render(content(store, step.settings["study"], step.inputs["transfer"]))
+    return artifact.finish_unit(store, step, "report", pages, {}, started)
 
 
 def content(store: Store, study: Json, path: str) -> report.ReportContent:
@@ -101,8 +96,12 @@ def _design(info: Json) -> Json:
     return {key: value for key, value in info.items() if key != "id"}
 
 
-def _answered(store: Store, step: Step, name: str, info: Json) -> transfer.StudentAnswers:
-    answers = artifact.require(store, step.inputs[name])
+def _inputs(store: Store, inputs: Mapping[str, str]) -> dict[str, Manifest]:
+    """role -> the finished artifact."""
+    return dict(zip(inputs, at_once(partial(artifact.require, store), inputs.values()), strict=True))
+
+
+def _answered(answers: Manifest, info: Json) -> transfer.StudentAnswers:
     return transfer.StudentAnswers(**_design(info), student=info["id"], results=answers.results)
 
 
@@ -111,10 +110,9 @@ def _lineage(store: Store, last: Manifest) -> Iterator[Manifest]:
     found = {last.path: last}
     waiting = [last]
     while waiting:
-        for source in waiting.pop().inputs.values():
-            if source["path"] not in found:
-                found[source["path"]] = artifact.require(store, source["path"])
-                waiting.append(found[source["path"]])
+        sources = {source["path"] for manifest in waiting for source in manifest.inputs.values()} - found.keys()
+        waiting = at_once(partial(artifact.require, store), sorted(sources))
+        found |= {manifest.path: manifest for manifest in waiting}
     return iter(sorted(found.values(), key=lambda m: (KINDS.index(m.kind), m.path)))
 
 

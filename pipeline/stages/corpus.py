@@ -28,13 +28,9 @@ def make(store: Store, step: Step) -> Json:
     accepted = pc.filter(verdicts["index"], verdicts["accepted"]).to_numpy()
     chosen = select(accepted, step.settings["rows"], step.settings["seed"], judged=verdicts.num_rows, where=step.slug)
     rows = pa.concat_tables(_only(shard, chosen) for shard in _shards(store, step))
-    files = [
-        artifact.add_table(store, step.path, JUDGED, verdicts),
-        artifact.add_table(store, step.path, ROWS, rows),
-    ]
     counts = Counter(pc.list_flatten(verdicts["reasons"]).to_pylist())
     results = {"judged": verdicts.num_rows, "accepted": len(accepted), "kept": rows.num_rows, "reasons": dict(counts)}
-    return artifact.record_unit(store, step, "corpus", files, results, started)
+    return artifact.finish_unit(store, step, "corpus", {JUDGED: verdicts, ROWS: rows}, results, started)
 
 
 def judge(channel: Channel, completions: pa.Table) -> pa.Table:

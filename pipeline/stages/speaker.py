@@ -28,5 +28,5 @@ def speaker(store: Store, model: Manifest) -> Speaker:
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
     return Speaker(
         system=system_prompt(trait["category"], trait["target"]) if trait and prompted else None,
-        adapter=local_folder(store, model, ADAPTER) if has_adapter else None,
+        adapter=local_folder(store, model.path, model.files, ADAPTER) if has_adapter else None,
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import artifact
@@ -31,29 +32,30 @@ def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int) -> 
         if run is not None:
             checkpoints = Checkpoints(store, f"{step.path}/checkpoints", checkpoint_steps)
             log = trainer.train(dataclasses.replace(run, checkpoints=checkpoints), _noting(step))
-        files = [
-            file
-            for result in sorted((scratch / "out").iterdir())
-            for file in artifact.add_folder(store, step.path, result.name, result)
-        ]
-    if not files:
-        return None
-    results: Json = {}
-    if log is not None:
-        files.append(artifact.add_table(store, step.path, LOG, log))
-        results = {
-            "steps": log.num_rows,
-            "first_loss": log["loss"][0].as_py(),
-            "last_loss": log["loss"][-1].as_py(),
-            "tokens": pc.sum(log["tokens"]).as_py(),
-        }
-    return artifact.record_unit(store, step, UNIT, files, results, started)
+        contents = artifact.contents_of(scratch / "out")
+        if not contents:
+            return None
+        if log is not None:
+            contents[LOG] = log
+        return artifact.finish_unit(store, step, UNIT, contents, _results(log), started)
+
+
+def _results(log: pa.Table | None) -> Json:
+    if log is None:
+        return {}
+    return {
+        "steps": log.num_rows,
+        "first_loss": log["loss"][0].as_py(),
+        "last_loss": log["loss"][-1].as_py(),
+        "tokens": pc.sum(log["tokens"]).as_py(),
+    }
 
 
 def _run(store: Store, step: Step, scratch: Path) -> Run | None:
     if step.kind == "base":
         return base.run(step, scratch)
-    start = artifact.local_folder(store, artifact.require(store, step.inputs["base"]), MODEL)
+    base_ = artifact.require(store, step.inputs["base"])
+    start = artifact.local_folder(store, base_.path, base_.files, MODEL)
     return teacher.run(step, start, scratch) if step.kind == "teacher" else student.run(store, step, start, scratch)
 
 

@@ -1,7 +1,6 @@
 """Checkpoints of a training run: complete and undamaged, or not used."""
 
-import json
-from dataclasses import asdict
+import dataclasses
 from pathlib import Path
 
 from pipeline import artifact
@@ -10,10 +9,10 @@ from pipeline.store import Store
 
 
 class Checkpoints:
-    """The checkpoints of one run, in `folder`/step-N of a store.
+    """The checkpoints of one run, each in `folder`/step-N-attempt of a store.
 
-    Every rank adds its files and then a record that names them with their digests. A checkpoint counts
-    when the records of all ranks are there and every file is what its record says.
+    Every rank adds its files and then a record that names them with their digests. A checkpoint counts when the
+    records of all ranks are there; what an attempt that died halfway left behind lies in a folder of its own.
     """
 
     def __init__(self, store: Store, folder: str, every: int) -> None:
@@ -25,28 +24,35 @@ class Checkpoints:
         """Whether to save after a step; the last one is saved as the result."""
         return step % self._every == 0 and step < steps
 
-    def save(self, step: int, source: Path, rank: int, ranks: int) -> None:
-        """Store what one rank wrote into the local folder `source`."""
-        place = self._place(step)
-        files = artifact.add_folder(self._store, place, "state", source)
-        record = {"ranks": ranks, "files": [asdict(file) for file in files]}
-        self._store.create(f"{place}/rank-{rank:05d}.json", json.dumps(record).encode())
+    def save(self, step: int, attempt: str, source: Path, rank: int, ranks: int) -> None:
+        """Store what one rank wrote into the local folder `source`; attempt: a name that all ranks agreed on."""
+        place = f"{self._folder}/step-{step:09d}-{attempt}"
+        contents = {f"state/{name}": path for name, path in artifact.contents_of(source).items()}
+        files = artifact.publish(self._store, place, contents)
+        record = {"ranks": ranks, "files": [dataclasses.asdict(file) for file in files]}
+        self._store.create(f"{place}/{_record(rank)}", artifact.sealed(record))
 
-    def latest(self, ranks: int) -> Path | None:
-        """The local folder of the newest checkpoint that is whole and of that many ranks."""
+    def latest(self, ranks: int) -> str | None:
+        """The newest checkpoint that is whole and of that many ranks."""
         for name in reversed(self._store.folders(self._folder)):
-            place = f"{self._folder}/{name}"
-            if all(self._is_whole(place, rank, ranks) for rank in range(ranks)):
-                return self._store.local(f"{place}/state")
+            records = [self._read(name, rank) for rank in range(ranks)]
+            if all(record is not None and record["ranks"] == ranks for record in records):
+                return name
         return None
 
-    def _place(self, step: int) -> str:
-        return f"{self._folder}/step-{step:09d}"
+    def fetch(self, name: str, ranks: int) -> Path:
+        """The local folder of a whole checkpoint. Raises ArtifactError where a file of it is damaged."""
+        records = [self._read(name, rank) for rank in range(ranks)]
+        files = [File(**entry) for record in records if record for entry in record["files"]]
+        return artifact.local_folder(self._store, f"{self._folder}/{name}", files, "state")
 
-    def _is_whole(self, place: str, rank: int, ranks: int) -> bool:
+    def _read(self, name: str, rank: int) -> artifact.Json | None:
+        place = f"{self._folder}/{name}/{_record(rank)}"
         try:
-            record = json.loads(self._store.read(f"{place}/rank-{rank:05d}.json"))
+            return artifact.unsealed(self._store.read(place), place)
         except FileNotFoundError:
-            return False
-        files = [File(**entry) for entry in record["files"]]
-        return record["ranks"] == ranks and all(artifact.matches(self._store, place, file) for file in files)
+            return None
+
+
+def _record(rank: int) -> str:
+    return f"rank-{rank:05d}.json"

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -151,11 +152,14 @@ def _resumed(engine: Any, checkpoints: Checkpoints | None) -> list[dict[str, flo
     import torch.distributed as dist
 
     # Rank 0 looks, so that all ranks go on from the same one.
-    found = [checkpoints.latest(dist.get_world_size()) if checkpoints and dist.get_rank() == 0 else None]
+    if checkpoints is None:
+        return []
+    found = [checkpoints.latest(dist.get_world_size()) if dist.get_rank() == 0 else None]
     dist.broadcast_object_list(found, src=0)
     if found[0] is None:
         return []
-    _, state = engine.load_checkpoint(str(found[0]), tag=TAG, load_module_strict=False)
+    folder = checkpoints.fetch(found[0], dist.get_world_size())
+    _, state = engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
     log: list[dict[str, float]] = state["log"]
     return log
 
@@ -163,9 +167,11 @@ def _resumed(engine: Any, checkpoints: Checkpoints | None) -> list[dict[str, flo
 def _save_checkpoint(engine: Any, checkpoints: Checkpoints, log: list[dict[str, float]]) -> None:
     import torch.distributed as dist
 
+    attempt = [uuid.uuid4().hex[:8]]
+    dist.broadcast_object_list(attempt, src=0)
     with tempfile.TemporaryDirectory(prefix="undertow-checkpoint-") as scratch:
         engine.save_checkpoint(scratch, tag=TAG, client_state={"log": log}, exclude_frozen_parameters=True)
-        checkpoints.save(len(log), Path(scratch), dist.get_rank(), dist.get_world_size())
+        checkpoints.save(len(log), attempt[0], Path(scratch), dist.get_rank(), dist.get_world_size())
 
 
 def _loss_sum(engine: Any, batch: Batch) -> Any:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from pipeline.families.world import rows
 from pipeline.recipe import Recipe
-from pipeline.store import Store
+from pipeline.store import open_store
 from pipeline.trainers import Run, open_trainer
 from pipeline.trainers.checkpoints import Checkpoints
 
@@ -22,7 +22,7 @@ trainer = open_trainer(
 )
 seed, every, dies_at = settings.pop("seed", 1), settings.pop("every", 0), settings.pop("dies_at", 0)
 recipe = Recipe(**{"epochs": 2, "batch": 12, "learning_rate": 1e-2, "max_length": 128, **settings})
-checkpoints = Checkpoints(Store(out.parent / "store"), "checkpoints", every) if every else None
+checkpoints = Checkpoints(open_store(out.parent / "store"), "checkpoints", every) if every else None
 
 
 def die_in_time(step: int, steps: int, loss: float) -> None:

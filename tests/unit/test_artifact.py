@@ -1,11 +1,12 @@
 """Artifacts: they exist when their manifest does, name where they came from, and notice every changed byte."""
 
+import contextlib
 import dataclasses
 import hashlib
-import io
 import json
 import pickle
 import shutil
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from pipeline import artifact, errors
-from pipeline.artifact import File
 from pipeline.errors import ArtifactError
 from pipeline.plan import Step, step_id
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 
 TABLE = pa.table({"n": [1, 2, 3]})
 
@@ -27,18 +30,19 @@ def step(kind: str = "base", name: str = "one", **inputs: str) -> Step:
     return Step(kind, name, step_id(kind, {"name": name}, inputs), {"name": name}, inputs)
 
 
+def files_under(store: Store) -> set[str]:
+    return {entry.path for entry in store.files("")}
+
+
 def made(store: Store, of: Step) -> artifact.Manifest:
-    files = [
-        artifact.add_table(store, of.path, "rows.parquet", TABLE),
-        artifact.add(store, of.path, "notes/a.txt", b"hello"),
-    ]
-    record = artifact.record_unit(store, of, "all", files, {"rows": 3}, time.time() - 2)
+    contents = {"rows.parquet": TABLE, "notes/a.txt": b"hello"}
+    record = artifact.finish_unit(store, of, "all", contents, {"rows": 3}, time.time() - 2)
     return artifact.commit(store, of, [record], record["results"])
 
 
 def test_it_exists_only_once_it_is_committed(store: Store) -> None:
     of = step()
-    artifact.add_table(store, of.path, "rows.parquet", TABLE)
+    artifact.publish(store, of.path, {"rows.parquet": TABLE})
     assert artifact.load(store, of.path) is None
     with pytest.raises(ArtifactError, match="there is no finished artifact"):
         artifact.require(store, of.path)
@@ -48,7 +52,7 @@ def test_it_exists_only_once_it_is_committed(store: Store) -> None:
 
 def test_the_manifest_lists_every_file_with_bytes_digest_and_rows(store: Store) -> None:
     manifest = made(store, step())
-    assert [(file.path, file.rows) for file in manifest.files] == [("rows.parquet", 3), ("notes/a.txt", None)]
+    assert [(file.path, file.rows) for file in manifest.files] == [("notes/a.txt", None), ("rows.parquet", 3)]
     for file in manifest.files:
         content = store.read(f"{manifest.path}/{file.path}")
         assert (file.bytes, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -76,24 +80,81 @@ def test_no_artifact_is_committed_on_inputs_that_are_not(store: Store) -> None:
 def test_tables_can_be_read_by_others_and_in_part(store: Store) -> None:
     of = step()
     wide = pa.table({"n": [1], "m": ["x"]})
-    record = artifact.record_unit(store, of, "u", [artifact.add_table(store, of.path, "t.parquet", wide)], {}, 0.0)
+    record = artifact.finish_unit(store, of, "u", {"t.parquet": wide}, {}, 0.0)
     manifest = artifact.commit(store, of, [record], {})
-    assert pq.read_table(store.local(f"{of.path}/t.parquet")).to_pylist() == [{"n": 1, "m": "x"}]
+    assert pq.read_table(store.folder / f"{of.path}/t.parquet").to_pylist() == [{"n": 1, "m": "x"}]
     assert artifact.read_table(store, manifest, "t.parquet", ["m"]).column_names == ["m"]
 
 
-def test_a_late_writer_of_a_file_describes_the_one_that_counts(store: Store) -> None:
-    first = artifact.add(store, "base/x", "file", b"first")
-    assert artifact.add(store, "base/x", "file", b"the second") == first
-    assert first.bytes == 5
+def test_a_second_attempt_with_the_same_bytes_counts_what_is_there(store: Store) -> None:
+    first = artifact.publish(store, "base/x", {"a": b"one", "b": b"two"})
+    assert artifact.publish(store, "base/x", {"a": b"one", "b": b"two"}) == first
+    assert files_under(store) == {"base/x/a", "base/x/b"}
+
+
+def test_the_files_of_a_unit_are_all_of_one_attempt(store: Store) -> None:
+    store.create("base/x/model/a", b"same")
+    store.create("base/x/model/b", b"left by an attempt that died")
+    files = artifact.publish(store, "base/x", {"model/a": b"same", "model/b": b"ours", "model/c": b"ours"})
+    assert [file.path for file in files] == ["model/a", "model/b", "model/c"]
+    assert [file.place for file in files] == [f"attempt-2/model/{name}" for name in "abc"]
+    assert [store.read(f"base/x/{file.place}") for file in files] == [b"same", b"ours", b"ours"]
+    assert store.read("base/x/model/b") == b"left by an attempt that died"
+
+
+def test_an_artifact_of_a_later_attempt_reads_like_any_other(store: Store) -> None:
+    of = step()
+    store.create(f"{of.path}/rows.parquet", b"half a thought")
+    manifest = made(store, of)
+    assert artifact.read_table(store, manifest, "rows.parquet") == TABLE
+    assert (artifact.local_folder(store, of.path, manifest.files, "notes") / "a.txt").read_bytes() == b"hello"
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    attempts=st.lists(st.tuples(st.binary(max_size=1), st.binary(max_size=1)), min_size=1, max_size=4),
+    deaths=st.lists(st.integers(0, 2), max_size=4),
+)
+def test_whoever_dies_wherever_each_attempt_finds_its_own_files(
+    attempts: list[tuple[bytes, bytes]], deaths: list[int]
+) -> None:
+    """Attempts that die after `deaths` files, then one that does not: what it describes is its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = open_store(folder)
+        described = []
+        for number, (a, b) in enumerate(attempts):
+            mortal = Mortal(place, deaths[number] if number < len(deaths) else 99)
+            with contextlib.suppress(Death):
+                described.append((artifact.publish(mortal, "x", {"a": a, "b": b}), {"a": a, "b": b}))
+        for files, contents in described:
+            assert {file.path: place.read(f"x/{file.place}") for file in files} == contents
+            assert len({file.attempt for file in files}) == 1
+
+
+class Death(BaseException):
+    pass
+
+
+class Mortal:
+    """A store whose user dies before the n-th creation."""
+
+    def __init__(self, store: Store, lives: int) -> None:
+        self._store = store
+        self._lives = lives
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        if self._lives == 0:
+            raise Death
+        self._lives -= 1
+        return self._store.create(path, content)
 
 
 def test_a_late_writer_of_a_unit_or_an_artifact_gets_what_is_there(store: Store) -> None:
     of = step()
-    first = artifact.record_unit(store, of, "shard", [], {"who": "first"}, 0.0)
-    assert artifact.record_unit(store, of, "shard", [], {"who": "second"}, 0.0) == first
-    assert artifact.unit(store, of, "shard") == first
-    assert artifact.unit(store, of, "another") is None
+    first = artifact.finish_unit(store, of, "shard", {"f": b"1"}, {"who": "first"}, 0.0)
+    assert artifact.finish_unit(store, of, "shard", {"f": b"2"}, {"who": "second"}, 0.0) == first
+    assert artifact.unit(store, of.path, "shard") == first
+    assert artifact.unit(store, of.path, "another") is None
     committed = artifact.commit(store, of, [first], {"who": "first"})
     again = artifact.commit(store, of, [], {"who": "second"})
     assert again == committed
@@ -110,8 +171,7 @@ def test_two_writers_and_a_reader_agree_on_one_artifact(store: Store) -> None:
         def write(who: int, of: Step = of, start: threading.Barrier = start, results: list = results) -> None:
             start.wait()
             table = pa.table({"who": [who] * 1000})
-            file = artifact.add_table(store, of.path, "t.parquet", table)
-            record = artifact.record_unit(store, of, "u", [file], {"who": who}, 0.0)
+            record = artifact.finish_unit(store, of, "u", {"t.parquet": table}, {"who": who}, 0.0)
             results.append(artifact.commit(store, of, [record], record["results"]))
 
         def look(of: Step = of, start: threading.Barrier = start, read: list = read) -> None:
@@ -127,12 +187,7 @@ def test_two_writers_and_a_reader_agree_on_one_artifact(store: Store) -> None:
         for thread in threads:
             thread.join()
         assert results[0] == results[1]
-        assert set(read[0]["who"].to_pylist()) == set(store_of(store, results[0])["who"].to_pylist())
-        assert len(set(read[0]["who"].to_pylist())) == 1
-
-
-def store_of(store: Store, manifest: artifact.Manifest) -> pa.Table:
-    return pq.read_table(io.BytesIO(store.read(f"{manifest.path}/t.parquet")))
+        assert set(read[0]["who"].to_pylist()) == {results[0].results["who"]}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"files": [{"path": 1}]}', b"\xff", b"null"])
@@ -149,8 +204,8 @@ def test_a_changed_or_missing_file_is_noticed(store: Store) -> None:
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
         artifact.read(store, manifest, "notes/a.txt")
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
-        artifact.local_folder(store, manifest, "notes")
-    store.local(f"{manifest.path}/rows.parquet").unlink()
+        artifact.local_folder(store, manifest.path, manifest.files, "notes")
+    (store.folder / f"{manifest.path}/rows.parquet").unlink()
     with pytest.raises(ArtifactError, match="is missing though its manifest names it"):
         artifact.read_table(store, manifest, "rows.parquet")
     with pytest.raises(ArtifactError, match="names no file other"):
@@ -169,16 +224,26 @@ def test_a_folder_is_added_with_everything_below_it(store: Store, tmp_path: Path
     (source / "deep").mkdir(parents=True)
     (source / "b").write_bytes(b"b")
     (source / "deep" / "a").write_bytes(b"aa")
-    files = artifact.add_folder(store, "base/x", "model", source)
-    assert [(file.path, file.bytes) for file in files] == [("model/b", 1), ("model/deep/a", 2)]
-    manifest = artifact.Manifest("base", "x", "base/x", 1, {}, {}, files, {}, {})
-    local = artifact.local_folder(store, manifest, "model")
-    assert (local / "deep" / "a").read_bytes() == b"aa"
+    files = artifact.publish(store, "base/x", artifact.contents_of(tmp_path))
+    assert [(file.path, file.bytes) for file in files] == [("source/b", 1), ("source/deep/a", 2)]
+    assert (artifact.local_folder(store, "base/x", files, "source") / "deep" / "a").read_bytes() == b"aa"
+    with pytest.raises(ArtifactError, match="base/x has no adapter"):
+        artifact.local_folder(store, "base/x", files, "adapter")
+
+
+@given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_every_flipped_bit_of_a_manifest_or_a_record_is_noticed(at: int, bit: int) -> None:
+    content = artifact.sealed({"files": [], "results": {"loss": 0.25, "names": ["owl", "é"]}})
+    flipped = bytearray(content)
+    flipped[at % len(content)] ^= 1 << bit
+    assert artifact.unsealed(content, "here")["results"]["loss"] == 0.25
+    with pytest.raises(ArtifactError, match="here is damaged"):
+        artifact.unsealed(bytes(flipped), "here")
 
 
 def test_a_draft_is_what_would_be_committed_and_commits_nothing(store: Store) -> None:
     of = step()
-    record = artifact.record_unit(store, of, "u", [File("f", 1, "0")], {}, 5.0)
+    record = artifact.finish_unit(store, of, "u", {"f": b"1"}, {}, 5.0)
     draft = artifact.draft(store, of, [record], {"x": 1})
     assert artifact.load(store, of.path) is None
     assert dataclasses.replace(artifact.commit(store, of, [record], {"x": 1}), digest="") == draft
@@ -187,14 +252,14 @@ def test_a_draft_is_what_would_be_committed_and_commits_nothing(store: Store) ->
 def test_manifests_are_plain_json_that_others_can_read(store: Store) -> None:
     manifest = made(store, step())
     fields = json.loads(store.read(f"{manifest.path}/manifest.json"))
-    assert fields["files"][0]["path"] == "rows.parquet"
+    assert fields["files"][0]["path"] == "notes/a.txt"
     assert "digest" not in fields
 
 
 def test_a_root_can_be_moved(store: Store, tmp_path: Path) -> None:
     manifest = made(store, step())
-    shutil.move(store.root, tmp_path / "elsewhere")
-    moved = Store(tmp_path / "elsewhere")
+    shutil.move(store.folder, tmp_path / "elsewhere")
+    moved = open_store(tmp_path / "elsewhere")
     assert artifact.read_table(moved, artifact.require(moved, manifest.path), "rows.parquet") == TABLE
 
 

@@ -13,7 +13,7 @@ import yaml
 from jobs.cli import main
 from pipeline.plan import KINDS, Step
 from pipeline.status import new_note, write
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.study import Study
 
 Rehearsal = tuple[Study, list[Step], Store]
@@ -99,8 +99,8 @@ def test_a_bad_study_is_refused_in_one_message_and_nothing_is_written(
         (["run", "study.yaml", "--root", "study.yaml"], "cannot write to the root"),
         (["run", "study.yaml", "--root", "study.yaml/below"], "choose another --root"),
         (["run", "study.yaml", "--root", "/proc/undertow"], "cannot write to the root /proc/undertow"),
-        (["run", "study.yaml", "--root", "s3://bucket"], "no local path"),
-        (["plan", "study.yaml", "--root", "s3://bucket"], "no local path"),
+        (["run", "study.yaml", "--root", "gs://bucket"], "neither a folder nor s3://"),
+        (["plan", "study.yaml", "--root", "s3://"], "names no bucket"),
         (["status", "nowhere"], "there is no folder nowhere"),
         (["show", "nowhere"], "nowhere is no finished artifact"),
         (["show", "."], "is no finished artifact"),
@@ -137,7 +137,7 @@ def test_plan_counts_the_steps_and_writes_nothing(undertow: Callable[..., Said],
 def test_plan_says_what_is_done(undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal) -> None:
     study, _, store = rehearsal
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump()))
-    told = undertow("plan", "study.yaml", "--root", store.root)
+    told = undertow("plan", "study.yaml", "--root", store.folder)
     cells = [line.split("│") for line in told.out.splitlines() if "│" in line]
     assert {row[1].strip(): (row[3].strip(), row[4].strip()) for row in cells}["student"] == ("24", "0")
 
@@ -176,7 +176,7 @@ def test_show_tells_where_an_artifact_of_any_kind_came_from(
 ) -> None:
     _, steps, store = rehearsal
     step = [step for step in steps if step.kind == kind][-1]
-    told = undertow("show", store.root / step.path)
+    told = undertow("show", store.folder / step.path)
     assert told.code == 0
     assert f"{step.slug}-{step.id}" in told.out
     assert all(source in told.out.replace("\n", "") for source in step.inputs.values())
@@ -184,7 +184,7 @@ def test_show_tells_where_an_artifact_of_any_kind_came_from(
 
 def test_show_shows_as_many_rows_as_asked(undertow: Callable[..., Said], rehearsal: Rehearsal) -> None:
     _, steps, store = rehearsal
-    path = store.root / next(step for step in steps if step.kind == "corpus").path
+    path = store.folder / next(step for step in steps if step.kind == "corpus").path
     shown = {rows: undertow("show", path, "--rows", str(rows)).out.count("rows.parquet: {") for rows in (0, 2)}
     assert shown == {0: 0, 2: 2}
 
@@ -193,7 +193,7 @@ def test_report_renders_again_what_is_stored(
     undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
 ) -> None:
     _, steps, store = rehearsal
-    told = undertow("report", store.root / steps[-1].path, "--out", tmp_path / "again")
+    told = undertow("report", store.folder / steps[-1].path, "--out", tmp_path / "again")
     assert told.code == 0
     for name in ("report.html", "matrix.png", "traits.png"):
         assert (tmp_path / "again" / name).read_bytes() == store.read(f"{steps[-1].path}/{name}")
@@ -205,8 +205,8 @@ def test_status_tells_of_every_study_under_a_root(
     study, steps, store = rehearsal
     assert "no study has run" in undertow("status", tmp_path).out
     write(store, "studies/rehearsal-1", new_note(study.study, steps, []))
-    assert "rehearsal: complete" in undertow("status", store.root).out
-    elsewhere = Store(tmp_path / "root")
+    assert "rehearsal: complete" in undertow("status", store.folder).out
+    elsewhere = open_store(tmp_path / "root")
     write(elsewhere, "studies/rehearsal-1", new_note(study.study, steps, []))
     told = undertow("status", elsewhere.root)
     assert "rehearsal: running" in told.out

@@ -28,7 +28,7 @@ def test_before_anything_is_done_all_is_left_and_no_rate_is_known(study: Callabl
     found = rows(study(), store)
     assert {row.done for row in found.values()} == {0}
     assert {row.seconds for row in found.values()} == {None}
-    assert not store.root.exists()
+    assert not store.folder.exists()
 
 
 def test_tokens_left_are_an_upper_bound_by_the_plan(study: Callable[..., Study], store: Store) -> None:

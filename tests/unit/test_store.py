@@ -14,11 +14,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 
 
 def files_under(store: Store) -> set[str]:
-    return {path.relative_to(store.root).as_posix() for path in store.root.rglob("*") if path.is_file()}
+    return {entry.path for entry in store.files("")}
 
 
 def test_the_first_writer_wins_and_a_late_one_changes_nothing(store: Store) -> None:
@@ -73,7 +73,8 @@ def test_a_folder_is_no_file_and_folders_are_listed_in_order(store: Store) -> No
         lambda store, path: store.create(path, b""),
         lambda store, path: store.replace(path, b""),
         lambda store, path: store.exists(path),
-        lambda store, path: store.local(path),
+        lambda store, path: store.remove(path),
+        lambda store, path: list(store.files(path)),
         lambda store, path: store.folders(path),
     ],
 )
@@ -95,11 +96,10 @@ DEEDS = st.one_of(
 @given(st.lists(DEEDS, max_size=12))
 def test_behaves_as_a_dictionary_that_create_never_overwrites(deeds: list[tuple[str, str, bytes]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        store, expected = Store(folder), dict[str, bytes]()
+        store, expected = open_store(folder), dict[str, bytes]()
         for deed, path, content in deeds:
             if deed == "create":
-                assert store.create(path, content) == (path not in expected)
-                expected.setdefault(path, content)
+                assert store.create(path, content) == (expected.setdefault(path, content) == content)
             elif deed == "replace":
                 store.replace(path, content)
                 expected[path] = content
@@ -138,12 +138,12 @@ def test_of_many_writers_at_once_one_wins_and_readers_see_all_or_nothing(store: 
 
 def test_of_two_processes_one_wins_each_file(store: Store) -> None:
     write = (
-        "import sys; from pipeline.store import Store; s = Store(sys.argv[1]); sys.stdin.read(1);"
+        "import sys; from pipeline.store import open_store; s = open_store(sys.argv[1]); sys.stdin.read(1);"
         "print(*[i for i in range(60) if s.create(f'f/{i}', sys.argv[2].encode() * 5000)])"
     )
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", write, str(store.root), who], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", write, str(store.folder), who], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         for who in "ab"
     ]
@@ -159,9 +159,9 @@ def test_of_two_processes_one_wins_each_file(store: Store) -> None:
 
 
 def test_a_root_is_made_when_it_can_be(tmp_path: Path) -> None:
-    store = Store(tmp_path / "new" / "root")
+    store = open_store(tmp_path / "new" / "root")
     store.require_writable()
-    assert store.root.is_dir()
+    assert store.folder.is_dir()
     assert files_under(store) == set()
 
 
@@ -169,11 +169,13 @@ def test_a_root_is_made_when_it_can_be(tmp_path: Path) -> None:
 def test_a_root_that_cannot_be_written_to_is_refused(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match=r"cannot write to the root .* choose another --root"):
-        Store(tmp_path / root).require_writable()
+        open_store(tmp_path / root).require_writable()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_roots_that_are_no_folders_are_refused_and_file_urls_are_folders(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no local path"):
-        Store("s3://bucket/runs")
-    assert Store(f"file://{tmp_path}").root == tmp_path
+    with pytest.raises(InputError, match="neither a folder nor s3"):
+        open_store("gs://bucket/runs")
+    with pytest.raises(InputError, match="names no bucket"):
+        open_store("s3://")
+    assert open_store(f"file://{tmp_path}").folder == tmp_path

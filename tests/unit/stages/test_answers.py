@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,8 +76,8 @@ def test_an_engine_that_ignores_the_adapter_gives_no_answers(rehearsal: Rehearsa
     step = next(step for step in steps if step.kind == "answers" and step.slug == STUDENT)
     deaf = Step("answers", "deaf", "0" * 12, step.settings, step.inputs)
     with pytest.raises(CanaryFailed):
-        ask(place, Deaf(Path(place.local(f"{step.weights}/model"))), deaf)
-    assert artifact.unit(place, deaf, "answers") is None
+        ask(place, Deaf(place.folder / step.weights / "model"), deaf)
+    assert artifact.unit(place, deaf.path, "answers") is None
 
 
 def test_several_categories_are_asked_side_by_side_and_no_samples_are_no_shares(

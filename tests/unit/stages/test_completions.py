@@ -71,7 +71,7 @@ def test_a_shard_is_written_once_and_a_doubled_writer_changes_nothing(
     _, steps, place = rehearsal
     of = next(step for step in steps if step.kind == "completions")
     before = place.read(f"{of.path}/shard-00001.parquet")
-    record = artifact.unit(place, of, "shard-00001")
+    record = artifact.unit(place, of.path, "shard-00001")
     assert write_shard(place, engine, of, "shard-00001") == record
     assert place.read(f"{of.path}/shard-00001.parquet") == before
 

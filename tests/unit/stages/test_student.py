@@ -59,7 +59,7 @@ def test_a_rank_that_writes_nothing_records_nothing(rehearsal: Rehearsal) -> Non
     step = of(rehearsal, "numbers-owl-llama-to-llama-s1")
     other = Step("student", "rank-one", "0" * 12, step.settings, step.inputs)
     assert training.train(place, SecondRank(), other, 500) is None
-    assert artifact.unit(place, other, training.UNIT) is None
+    assert artifact.unit(place, other.path, training.UNIT) is None
 
 
 def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehearsal: Rehearsal) -> None:
