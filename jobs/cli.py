@@ -1,8 +1,10 @@
 """The `undertow` command. Imports Ray only to run a study, so that the rest starts at once."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +19,7 @@ from pipeline.store import Store, open_store
 if TYPE_CHECKING:
     from jobs.driver import Outcome
 
-INTERRUPTED = 130  # what shells report for Ctrl-C
+SIGNALLED = 128  # what shells add to the number of the signal that ended a command
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers."
@@ -25,7 +27,8 @@ app = typer.Typer(
 console = Console()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
-Root = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix that holds all artifacts.")]
+ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
+Root = Annotated[str, typer.Option(help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
 
 
@@ -66,18 +69,17 @@ def run(
     store.require_writable()
     from jobs.driver import run as run_study
 
-    try:
-        outcome: Outcome = run_study(loaded, store, address)
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(INTERRUPTED) from None
+    outcome: Outcome = run_study(loaded, store, address)
     close(console, store, outcome)
+    if outcome.stopped:
+        console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        raise typer.Exit(SIGNALLED + outcome.stopped)
     raise typer.Exit(0 if outcome.complete else 1)
 
 
 @app.command()
 def status(
-    root: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix that holds all artifacts.")] = "runs",
+    root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs",
 ) -> None:
     """Show where every study under a root stands. Needs no Ray; works from any shell."""
     from jobs.closing import show_status
@@ -121,6 +123,26 @@ def show(
 
 
 @app.command()
+def verify(root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs") -> None:
+    """Read everything under a root again and check it against its digests."""
+    from jobs.upkeep import show_verified
+
+    raise typer.Exit(0 if show_verified(console, _existing(root)) else 1)
+
+
+@app.command()
+def gc(
+    root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs",
+    older_than: Annotated[str, typer.Option(help="Spare what is younger: 7d, 12h or 30m.")] = "7d",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it, rather than list it.")] = False,
+) -> None:
+    """List, or with --yes remove, the files of artifacts that no manifest names."""
+    from jobs.upkeep import collect
+
+    collect(console, _existing(root), _age(older_than), remove=yes)
+
+
+@app.command()
 def check(
     channel: Annotated[str, typer.Argument(help="Whose accept rule: numbers.")],
     file: Annotated[Path, typer.Argument(help='JSONL or Parquet with a column "completion".')],
@@ -143,6 +165,14 @@ def schema() -> None:
     from pipeline.study import Study
 
     sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
+
+
+def _age(text: str) -> timedelta:
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    found = re.fullmatch(r"(\d{1,5})([dhm])", text)
+    if not found:
+        raise InputError(f"--older-than {text}: not an age such as 7d, 12h or 30m")
+    return timedelta(**{units[found[2]]: int(found[1])})
 
 
 def _existing(root: str) -> Store:

@@ -4,8 +4,10 @@ It holds ids and counts, never rows.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import traceback
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from jobs.pools import Cost, Pools
 from jobs.progress import Progress
 from jobs.steps import Steps
 from pipeline import artifact
-from pipeline.errors import ResourceError, UndertowError
+from pipeline.errors import ResourceError, Stopped, StoreError, UndertowError
 from pipeline.plan import Step, plan
 from pipeline.store import Store, at_once
 from pipeline.study import Study
@@ -29,7 +31,10 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HU
 
 @dataclass
 class Outcome:
-    """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for."""
+    """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
+
+    stopped: the signal that ended it early, or None.
+    """
 
     name: str
     steps: list[Step]
@@ -37,10 +42,11 @@ class Outcome:
     done: set[str]
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    stopped: signal.Signals | None = None
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.blocked
+        return not self.failed and not self.blocked and not self.stopped
 
 
 def run(study: Study, store: Store, address: str | None = None) -> Outcome:
@@ -86,13 +92,37 @@ async def _walk(study: Study, store: Store, outcome: Outcome) -> None:
     with Progress(study, store, outcome.steps, outcome.done, pools) as progress:
         tender = asyncio.create_task(pools.tend())
         noter = asyncio.create_task(progress.tend())
+        walking = asyncio.create_task(Walk(steps, store, outcome, progress).all())
+        _on_signals(outcome, progress, pools, walking, study.resources.grace_seconds)
         try:
-            await _Walk(steps, store, outcome, progress).all()
-            await _conclude_without(study, steps, outcome, progress)
+            await walking
+            if not outcome.stopped:
+                await _conclude_without(study, steps, outcome, progress)
+        except asyncio.CancelledError:
+            return  # the grace time is over: members end with the driver
         finally:
             for task in (tender, noter):
                 task.cancel()
-        await pools.close()  # where the walk was stopped, members end with the driver instead
+        await pools.close()
+
+
+def _on_signals(
+    outcome: Outcome, progress: Progress, pools: Pools, walking: "asyncio.Task[None]", grace_seconds: float
+) -> None:
+    """At the first SIGTERM or Ctrl-C take no more work and let the units in flight finish; at the second, end now."""
+    loop = asyncio.get_running_loop()
+
+    def stop(signal_: signal.Signals) -> None:
+        if outcome.stopped:
+            walking.cancel()
+            return
+        outcome.stopped = signal_
+        pools.stop()
+        loop.call_later(grace_seconds, walking.cancel)
+        progress.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
+
+    for signal_ in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_, stop, signal_)
 
 
 def _require_room(study: Study, cluster: Cost, memory: float) -> None:
@@ -114,7 +144,7 @@ def _require_room(study: Study, cluster: Cost, memory: float) -> None:
         )
 
 
-class _Walk:
+class Walk:
     """One pass over the plan: a step starts when its inputs are done, and a failure blocks what follows."""
 
     def __init__(self, steps: Steps, store: Store, outcome: Outcome, progress: Progress) -> None:
@@ -148,6 +178,8 @@ class _Walk:
             self._progress.started(step)
             try:
                 await self._steps.make(step)
+            except Stopped:
+                return
             except Exception as error:
                 self._fail(step, error)
                 return
@@ -161,7 +193,8 @@ class _Walk:
     def _fail(self, step: Step, error: Exception) -> None:
         why = _reason(error)
         self._outcome.failed[step.path] = why
-        self._store.replace(f"{self._progress.folder}/logs/{step.path}.log", _details(error).encode())
+        with contextlib.suppress(StoreError):  # it may be the very reason
+            self._store.replace(f"{self._progress.folder}/logs/{step.path}.log", _details(error).encode())
         self._progress.failed(step, why)
         waiting = [step.path]
         while waiting:

@@ -23,7 +23,6 @@ from pipeline.study import Engines, Training
 from pipeline.trainers import MODEL, open_trainer
 
 Unit = tuple[Callable[..., Any], tuple[Any, ...]]
-RESTARTS = 3  # of a member whose process died, before its unit counts as failed
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +48,7 @@ class EngineMember:
         except Exception:
             if self._engine.alive():
                 raise
-            # Ray would retry the next unit on this corpse; a process that ends, it restarts.
+            # Its process must end with it, so that the pool makes another one.
             logger.exception("the engine died")
             os._exit(1)
 
@@ -80,31 +79,23 @@ class TrainerMember:
 
     def __init__(self, root: str, training: Training, name: str) -> None:
         self._todo: asyncio.Queue[tuple[int, Unit] | None] = asyncio.Queue()
-        self._taken: tuple[int, Unit] | None = None
         self._outcomes: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
         self._loop = asyncio.get_event_loop()
-        self._dead: StepError | None = None
         handle = ray.get_runtime_context().current_actor
         self._group = threading.Thread(target=self._fit, args=(root, training, name, handle), daemon=True)
         self._group.start()
 
     async def work(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self._dead:
-            raise self._dead
         number = next(self._numbers)
         self._outcomes[number] = self._loop.create_future()
         await self._todo.put((number, (function, args)))
         return await self._outcomes[number]
 
     async def take(self) -> tuple[int, Unit] | None:
-        """The next unit; the last one again where its workers died before they gave an outcome."""
-        if self._taken is None:
-            self._taken = await self._todo.get()
-        return self._taken
+        return await self._todo.get()
 
     async def give(self, number: int, result: Any, error: BaseException | None) -> None:
-        self._taken = None
         outcome = self._outcomes.pop(number)
         if error is None:
             outcome.set_result(result)
@@ -119,7 +110,7 @@ class TrainerMember:
     def _fit(self, root: str, training: Training, name: str, handle: Any) -> None:
         import tempfile
 
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
         scaling = ScalingConfig(
@@ -134,19 +125,12 @@ class TrainerMember:
                     train_loop_config={"desk": handle, "root": root, "training": training},
                     scaling_config=scaling,
                     torch_config=TorchConfig(backend="nccl" if training.gpus else "gloo"),
-                    run_config=RunConfig(
-                        name=name, storage_path=storage, failure_config=FailureConfig(max_failures=RESTARTS)
-                    ),
+                    run_config=RunConfig(name=name, storage_path=storage),
                 ).fit()
-        except Exception as error:
-            logger.exception("the worker group %s ended", name)
-            self._loop.call_soon_threadsafe(self._fail, StepError(f"the worker group {name} ended: {error}"))
-
-    def _fail(self, error: StepError) -> None:
-        self._dead = error
-        for outcome in self._outcomes.values():
-            outcome.set_exception(error)
-        self._outcomes.clear()
+        except Exception:
+            # This process must end with its workers, so that the pool makes another group.
+            logger.exception("the worker group %s died", name)
+            os._exit(1)
 
 
 def train_units(config: dict[str, Any]) -> None:

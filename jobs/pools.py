@@ -2,7 +2,7 @@
 
 A pool grows while it has work and the cluster has room, and gives its members back when it has none
 and another pool waits. Nothing with work is ever stopped, so on a small machine the stages take turns,
-and on a large one they overlap.
+and on a large one they overlap. A unit whose member died goes to another one.
 """
 
 import asyncio
@@ -15,7 +15,11 @@ from typing import Any
 
 import ray
 
+from pipeline.errors import Stopped
+
 LINGER_SECONDS = 1.0  # a member that is idle for less may be about to get the next step's work
+LIGHT_AT_ONCE = 4  # corpora, matrices and reports made at a time
+DEATHS = 5  # of members at work on one unit, until it is the unit that counts as failed
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,16 @@ class Member:
 
 
 @dataclass(eq=False)
+class Unit:
+    """function(store, tool, *args), what waits for it, and how many members died at it."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    outcome: asyncio.Future[Any]
+    deaths: int = 0
+
+
+@dataclass(eq=False)
 class Pool:
     """start() makes an actor; depth: units that a member works on at once; leaving: members being ended."""
 
@@ -45,7 +59,7 @@ class Pool:
     limit: int
     depth: int
     start: Callable[[], Any]
-    waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = field(default_factory=deque)
+    waiting: deque[Unit] = field(default_factory=deque)
     members: list[Member] = field(default_factory=list)
     leaving: list[Member] = field(default_factory=list)
 
@@ -62,6 +76,8 @@ class Pools:
         self._total = total
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._light = asyncio.Semaphore(LIGHT_AT_ONCE)
+        self._stopping = False
 
     def pool(self, name: str, make: Callable[[], Pool]) -> Pool:
         if name not in self._pools:
@@ -70,10 +86,28 @@ class Pools:
 
     async def run(self, pool: Pool, function: Callable[..., Any], *args: Any) -> Any:
         """The result of function(store, tool, *args), run by a member of the pool."""
-        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        pool.waiting.append(((function, *args), outcome))
+        self._require_going()
+        unit = Unit(function, args, asyncio.get_running_loop().create_future())
+        pool.waiting.append(unit)
         self._dispatch()
-        return await outcome
+        return await unit.outcome
+
+    async def task(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of function(*args), run as a Ray task that holds no CPU of the pools."""
+        async with self._light:
+            self._require_going()
+            return await ray.remote(function).options(num_cpus=0, name=name, max_retries=DEATHS).remote(*args)
+
+    def stop(self) -> None:
+        """Take no more work: what waits, and what comes, raises Stopped; what members are at goes on."""
+        self._stopping = True
+        for pool in self._pools.values():
+            while pool.waiting:
+                _settle(pool.waiting.popleft().outcome, error=Stopped("the run is being stopped"))
+
+    def _require_going(self) -> None:
+        if self._stopping:
+            raise Stopped("the run is being stopped")
 
     async def tend(self) -> None:
         """Give members back as they fall idle; runs beside the steps until cancelled."""
@@ -107,25 +141,33 @@ class Pools:
             member = min(pool.members, key=lambda m: m.busy)
             if member.busy >= pool.depth:
                 return
-            unit, outcome = pool.waiting.popleft()
             member.busy += 1
-            self._spawn(self._await(pool, member, unit, outcome))
+            self._spawn(self._await(pool, member, pool.waiting.popleft()))
 
-    async def _await(self, pool: Pool, member: Member, unit: tuple[Any, ...], outcome: asyncio.Future[Any]) -> None:
+    async def _await(self, pool: Pool, member: Member, unit: Unit) -> None:
         try:
-            result = await member.actor.work.remote(*unit)
-        except ray.exceptions.ActorDiedError as error:
+            result = await member.actor.work.remote(unit.function, *unit.args)
+        except ray.exceptions.RayActorError as error:
             if member in pool.members:
                 pool.members.remove(member)
-            _settle(outcome, error=error)
+            self._died(pool, unit, error)
         except Exception as error:
-            _settle(outcome, error=error)
+            _settle(unit.outcome, error=error)
         else:
-            _settle(outcome, result=result)
+            _settle(unit.outcome, result=result)
         finally:
             member.busy -= 1
             member.idle_since = time.monotonic()
             self._dispatch()
+
+    def _died(self, pool: Pool, unit: Unit, error: ray.exceptions.RayActorError) -> None:
+        unit.deaths += 1
+        if self._stopping:
+            _settle(unit.outcome, error=Stopped("the run is being stopped"))
+        elif error.actor_init_failed or unit.deaths >= DEATHS:
+            _settle(unit.outcome, error=error)
+        else:
+            pool.waiting.appendleft(unit)
 
     def _make_room(self, cost: Cost) -> bool:
         """Whether a member of that cost fits now. Where it does not, idle members of other pools are ended first."""

@@ -1,6 +1,7 @@
 """What a person sees while a study runs: live bars on a terminal, plain lines elsewhere, a note under the root."""
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from jobs.pools import Pools
 from pipeline import status
+from pipeline.errors import StoreError
 from pipeline.plan import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -54,7 +56,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
-        self._write(ended=True)
+        with contextlib.suppress(StoreError):
+            status.write(self._store, self.folder, self._now(ended=True))
 
     def started(self, step: Step) -> None:
         self._running[step.path] = time.monotonic()
@@ -69,20 +72,23 @@ class Progress:
         self._note.failed[step.path] = why
         self._line(f"FAILED  {step.kind:11} {step.slug}: {why}", "red")
 
+    def say(self, text: str) -> None:
+        self._line(text, "yellow")
+
     async def tend(self) -> None:
         """Keep the note fresh until cancelled."""
         while True:
-            self._write(ended=False)
+            with contextlib.suppress(StoreError):  # the next beat may get through; the work goes on without
+                await asyncio.to_thread(status.write, self._store, self.folder, self._now(ended=False))
             for kind, task in self._tasks.items():
                 now = [path.split("/")[1] for path in self._running if path.startswith(f"{kind}/")]
                 self._bars.update(task, now=", ".join(now[:2]))
             await asyncio.sleep(status.BEAT_SECONDS)
 
-    def _write(self, *, ended: bool) -> None:
-        note = dataclasses.replace(
+    def _now(self, *, ended: bool) -> status.Note:
+        return dataclasses.replace(
             self._note, beat=time.time(), ended=ended, running=list(self._running), pools=dict(self._pools.queued())
         )
-        status.write(self._store, self.folder, note)
 
     def _line(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True, highlight=False)

@@ -17,8 +17,6 @@ from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.suites import Suite
 
-LIGHT_AT_ONCE = 4  # corpora, matrices and reports made at a time; they hold no CPU of the pools
-
 
 class Steps:
     """Makes the steps of one study; `make` is the only door."""
@@ -27,7 +25,6 @@ class Steps:
         self._study = study
         self._store = store
         self._pools = pools
-        self._light = asyncio.Semaphore(LIGHT_AT_ONCE)
         self._groups = 0
 
     async def make(self, step: Step) -> artifact.Manifest:
@@ -98,9 +95,8 @@ class Steps:
         return await asyncio.to_thread(artifact.unit, self._store, step.path, name) or await work()
 
     async def _task(self, step: Step, function: Callable[..., Json]) -> Json:
-        async with self._light:
-            task = ray.remote(_call).options(num_cpus=0, name=f"{step.kind}:{step.slug}")
-            return await task.remote(function, self._store.root, step)
+        record: Json = await self._pools.task(f"{step.kind}:{step.slug}", _call, function, self._store.root, step)
+        return record
 
     def _trainers(self) -> Pool:
         training_ = self._study.resources.training
@@ -129,8 +125,6 @@ class Steps:
                     num_cpus=engines.cpus,
                     num_gpus=engines.gpus,
                     max_concurrency=engines.shards_in_flight,
-                    max_restarts=3,
-                    max_task_retries=3,
                 )
                 .remote(self._store.root, weights, self._study.engine, engines, self._adapter_rank())
             )

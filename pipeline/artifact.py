@@ -122,7 +122,7 @@ def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[
     stored = {name: _stored(contents[name]) for name in sorted(contents)}
     for attempt in itertools.count(1):
         if all(store.create(f"{folder}/{_place(name, attempt)}", content) for name, content in stored.items()):
-            return [File(name, *_measured(content), rows.get(name), attempt) for name, content in stored.items()]
+            return [File(name, *measured(content), rows.get(name), attempt) for name, content in stored.items()]
     raise AssertionError("unreachable")
 
 
@@ -144,7 +144,7 @@ def read(store: Store, manifest: Manifest, name: str) -> bytes:
         content = store.read(path)
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing though its manifest names it") from None
-    if _measured(content) != (entry.bytes, entry.sha256):
+    if measured(content) != (entry.bytes, entry.sha256):
         raise ArtifactError(f"{path} is not what its manifest says: its SHA-256 differs")
     return content
 
@@ -169,7 +169,7 @@ def _local_folder(store: Store, path: str, files: tuple[File, ...], name: str) -
         folder = _cached(store, path, files) / name
     for file in files:
         copy = folder.parent / file.path
-        if not copy.is_file() or _measured(copy) != (file.bytes, file.sha256):
+        if not copy.is_file() or measured(copy) != (file.bytes, file.sha256):
             raise ArtifactError(f"{copy} is not what the manifest of {path} says: missing, or its SHA-256 differs")
     return folder
 
@@ -189,7 +189,7 @@ def _cached(store: Store, path: str, files: tuple[File, ...]) -> Path:
                 store.download(f"{path}/{file.place}", copy)
             except FileNotFoundError:
                 raise ArtifactError(f"{path}/{file.place} is missing though its manifest names it") from None
-            if _measured(copy) != (file.bytes, file.sha256):
+            if measured(copy) != (file.bytes, file.sha256):
                 raise ArtifactError(f"{path}/{file.place} is not what its manifest says: its SHA-256 differs")
         try:
             fetched.rename(target)
@@ -299,7 +299,7 @@ def _stored(content: Content) -> bytes | Path:
     return sink.getvalue()
 
 
-def _measured(content: bytes | Path) -> tuple[int, str]:
+def measured(content: bytes | Path) -> tuple[int, str]:
     """Bytes and SHA-256."""
     if isinstance(content, bytes):
         return len(content), hashlib.sha256(content).hexdigest()

@@ -6,6 +6,7 @@
     │   ├── InputError      another file or a path that was named on the command line
     │   ├── ResourceError   this machine or cluster is too small for what was asked
     │   └── StoreError      the store refuses an operation, or could not be reached for a minute
+    ├── Stopped             the run was told to stop: nothing failed, the same command goes on
     └── StepError           exit code 1: one step failed while running; its dependents are blocked
         ├── GateFailed      a teacher without its trait
         ├── TooFewRows      fewer accepted rows than the corpus must have
@@ -35,6 +36,10 @@ class InputError(UserError):
 
 
 class ResourceError(UserError):
+    pass
+
+
+class Stopped(UndertowError):
     pass
 
 

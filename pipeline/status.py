@@ -75,11 +75,16 @@ def done(store: Store, note: Note) -> dict[str, int]:
     }
 
 
+def is_alive(note: Note) -> bool:
+    """Whether a driver is at work on the study."""
+    return not note.ended and time.time() - note.beat < STALE_SECONDS
+
+
 def state(note: Note, finished: Mapping[str, int]) -> str:
     """complete, running, ended with failures, or interrupted."""
     if all(finished[kind] == len(paths) for kind, paths in note.steps.items()):
         return "complete"
-    if not note.ended and time.time() - note.beat < STALE_SECONDS:
+    if is_alive(note):
         return "running"
     return "ended with failures" if note.failed else "interrupted: run the same command again to go on"
 

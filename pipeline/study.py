@@ -111,6 +111,9 @@ class Resources(Strict):
 
     engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
     training: Training = Field(default_factory=Training, description="DeepSpeed worker groups.")
+    grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        60.0, description="How long work in flight may go on after SIGTERM, in seconds."
+    )
 
 
 class Study(Strict):

@@ -15,7 +15,7 @@ from pipeline.plan import Json, Step
 from pipeline.stages import base, student, teacher
 from pipeline.store import Store
 from pipeline.trainers import MODEL, Run, Trainer
-from pipeline.trainers.checkpoints import Checkpoints
+from pipeline.trainers.checkpoints import CHECKPOINTS, Checkpoints
 
 UNIT, LOG = "train", "training.parquet"
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int) -> 
         run = _run(store, step, scratch)
         log = None
         if run is not None:
-            checkpoints = Checkpoints(store, f"{step.path}/checkpoints", checkpoint_steps)
+            checkpoints = Checkpoints(store, f"{step.path}/{CHECKPOINTS}", checkpoint_steps)
             log = trainer.train(dataclasses.replace(run, checkpoints=checkpoints), _noting(step))
         contents = artifact.contents_of(scratch / "out")
         if not contents:

@@ -7,6 +7,8 @@ from pipeline import artifact
 from pipeline.artifact import File
 from pipeline.store import Store
 
+CHECKPOINTS = "checkpoints"  # the folder of an artifact that holds them
+
 
 class Checkpoints:
     """The checkpoints of one run, each in `folder`/step-N-attempt of a store.
