@@ -51,19 +51,24 @@ class Outcome:
 
 def run(study: Study, store: Store, address: str | None = None) -> Outcome:
     """Make everything of a study that is not made yet. Raises UserError before anything is started."""
+    outcome = begin(study, store)
+    if len(outcome.done) == len(outcome.steps):
+        return outcome
+    _start_ray(address)
+    try:
+        asyncio.run(walk(study, store, outcome, _pools(study)))
+    finally:
+        ray.shutdown()
+    return outcome
+
+
+def begin(study: Study, store: Store) -> Outcome:
+    """What is done already. Raises UserError where the store is none to write to."""
     store.require_writable()
     steps = plan(study)
     found = at_once(partial(artifact.load, store), [step.path for step in steps])
     done = {manifest.path for manifest in found if manifest is not None}
-    outcome = Outcome(study.study, steps, set(done), done)
-    if len(done) == len(steps):
-        return outcome
-    _start_ray(address)
-    try:
-        asyncio.run(_walk(study, store, outcome))
-    finally:
-        ray.shutdown()
-    return outcome
+    return Outcome(study.study, steps, set(done), done)
 
 
 def _start_ray(address: str | None) -> None:
@@ -83,11 +88,15 @@ def _start_ray(address: str | None) -> None:
         raise ResourceError(f"cannot reach a Ray cluster at {address}: {error}") from None
 
 
-async def _walk(study: Study, store: Store, outcome: Outcome) -> None:
+def _pools(study: Study) -> Pools:
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cluster = Cost(total.get("CPU", 0.0), total.get("GPU", 0.0))
     _require_room(study, cluster, total.get("memory", 0.0))
-    pools = Pools(cluster)
+    return Pools(cluster)
+
+
+async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
+    """Make the steps that are left, and keep the outcome up to date."""
     steps = Steps(study, store, pools)
     with Progress(study, store, outcome.steps, outcome.done, pools) as progress:
         tender = asyncio.create_task(pools.tend())
