@@ -7,17 +7,16 @@ Each point is one process that is forked from this one, which has everything imp
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,10 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from tests.chaos.proxy import FAULTS
+from tests.chaos.servers import CREDENTIALS, SERVERS, free_port, make_bucket, s3_server, serving
 
 BUCKET = "chaos"
 LIMIT_SECONDS = 120
-# Each in an environment of its own (requirements/s3-servers.lock), on loopback only.
-SERVERS = {
-    "moto": lambda bin_, port: [str(bin_ / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
-    "ministack": lambda bin_, port: [str(bin_ / "ministack")],
-}
-SERVER_ENVIRONMENT = {"ministack": lambda port: {"GATEWAY_PORT": str(port), "EDGE_BIND": "127.0.0.1"}}
 
 
 @dataclass
@@ -49,21 +43,18 @@ class Tally:
 class Bench:
     """One S3 server behind one proxy, for as long as the context lasts."""
 
-    def __init__(self, server: str, servers: Path) -> None:
+    def __init__(self, server: str) -> None:
         self.server = server
-        self._bin = servers
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Bench":
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="undertow-chaos-")))
-        port, proxy, control = free_port(), free_port(), free_port()
-        self._direct, self._proxied = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{proxy}"
-        self._control = f"http://127.0.0.1:{control}"
-        more = SERVER_ENVIRONMENT.get(self.server, lambda port: {})(port)
-        self._stack.enter_context(serving(SERVERS[self.server](self._bin, port), more, self._direct, self.folder))
+        self._direct = self._stack.enter_context(s3_server(self.server, self.folder / "server.log"))
+        make_bucket(self._direct, BUCKET)
+        proxy, control = free_port(), free_port()
+        self.proxied, self._control = f"http://127.0.0.1:{proxy}", f"http://127.0.0.1:{control}"
         command = [sys.executable, str(Path(__file__).with_name("proxy.py")), str(proxy), str(control), self._direct]
-        self._stack.enter_context(serving(command, {}, f"{self._control}/state", self.folder))
-        urlopen(Request(f"{self._direct}/{BUCKET}", method="PUT"))
+        self._stack.enter_context(serving(command, {}, f"{self._control}/state", self.folder / "proxy.log"))
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -84,11 +75,9 @@ class Bench:
         return Child(
             self.folder / prefix,
             lambda: work(f"s3://{BUCKET}/{prefix}"),
-            {
-                "AWS_ENDPOINT_URL": self._proxied if proxied else self._direct,
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                "AWS_DEFAULT_REGION": "us-east-1",
+            CREDENTIALS
+            | {
+                "AWS_ENDPOINT_URL": self.proxied if proxied else self._direct,
                 "UNDERTOW_CACHE": str(self.folder / prefix / "cache"),
             },
         )
@@ -211,49 +200,22 @@ def _is_certain(name: str) -> bool:
     return not (name.startswith("PUT studies/") and not name.endswith("#1"))
 
 
-@contextlib.contextmanager
-def serving(command: list[str], environment: dict[str, str], url: str, folder: Path) -> Iterator[None]:
-    """A server, from when it answers until the context ends."""
-    with (folder / f"{Path(command[0]).name}.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | environment)
-    try:
-        for _ in range(600):
-            with contextlib.suppress(URLError, ConnectionError):
-                urlopen(url).close()
-                break
-            assert process.poll() is None, f"{command} ended: {(folder / log.name).read_text()[-500:]}"
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def preload() -> None:
+    """Import once what the forked processes need; nothing of it may start a thread."""
+    for name in ("matplotlib.pyplot", "s3fs", "scipy.stats", "pipeline.stages.conclusion", "tests.chaos.rehearsal"):
+        importlib.import_module(name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", choices=SERVERS, default="moto")
-    parser.add_argument("--servers", type=Path, default=Path(".venv-s3/bin"))
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    # What the forked processes need, imported once; nothing of it may start a thread.
-    import matplotlib.pyplot
-    import s3fs
-    import scipy.stats
-
-    import pipeline.stages.conclusion
-    import tests.chaos.rehearsal
-
-    assert all((matplotlib.pyplot, s3fs, scipy.stats, pipeline.stages.conclusion, tests.chaos.rehearsal))
+    preload()
     started = time.monotonic()
-    with Bench(arguments.server, arguments.servers) as bench:
+    with Bench(arguments.server) as bench:
         tally = enumerate_crashes(bench, arguments.every, arguments.offset, lambda text: print(text, flush=True))
     points = sum(tally.ended.values())
     print(

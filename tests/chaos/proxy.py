@@ -84,8 +84,13 @@ class Proxy:
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
         async with self._session.request(
-            request.method, aiohttp.client.URL(self._upstream + request.raw_path, encoded=True), headers=headers,
-            data=body or None, allow_redirects=False, auto_decompress=False, skip_auto_headers={"Content-Type"},
+            request.method,
+            aiohttp.client.URL(self._upstream + request.raw_path, encoded=True),
+            headers=headers,
+            data=body or None,
+            allow_redirects=False,
+            auto_decompress=False,
+            skip_auto_headers={"Content-Type"},
         ) as reply:
             content = await reply.read()
             kept = {name: value for name, value in reply.headers.items() if name.lower() not in HOP}
