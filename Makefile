@@ -7,7 +7,7 @@ STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lock clean
+.PHONY: help setup demo check test chaos bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,8 +32,17 @@ check: setup ## style, types, layers and the fast tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest tests/unit
 
-test: setup ## all tests, with real Ray, vLLM and DeepSpeed
+test: setup $(VENV)-s3/.ready ## all tests, with real Ray, vLLM, DeepSpeed and S3 servers
 	$(BIN)/pytest
+
+chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about 45 minutes
+	$(BIN)/python -m tests.chaos.report
+
+# S3 servers to test against; one of them wants another botocore than s3fs does.
+$(VENV)-s3/.ready: requirements/s3-servers.lock
+	$(PYTHON) -m venv $(VENV)-s3
+	$(VENV)-s3/bin/python -m pip install --quiet --no-deps --requirement requirements/s3-servers.lock
+	touch $@
 
 bench: setup ## benchmarks: ratios within one run
 	$(BIN)/python tests/bench.py
@@ -50,4 +59,4 @@ lock: ## resolve the lock files again
 	rm -rf $(VENV)-lock
 
 clean: ## remove what setup and demo made
-	rm -rf $(VENV) $(ROOT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-s3 $(ROOT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -82,7 +82,7 @@ def _wrong(store: Store, folder: str, file: File) -> list[str]:
         except FileNotFoundError:
             return [f"{folder}/{file.place} is missing"]
         if artifact.measured(copy) != (file.bytes, file.sha256):
-            return [f"{folder}/{file.place} is damaged: its SHA-256 is not the one that was recorded"]
+            return [f"{folder}/{file.place} is damaged: its SHA-256 is not the recorded one"]
     return []
 
 

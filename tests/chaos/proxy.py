@@ -3,7 +3,8 @@
     python proxy.py PORT CONTROL_PORT UPSTREAM
 
 Requests go by names that are the same in every run of a study: method, key below the prefix, sub-resource, and how
-often it was asked before. The control port takes POST /begin {"request", "fault"}, POST /release, and GET /state.
+often it was asked before; or "change N" is the N-th request that is neither GET nor HEAD.
+The control port takes POST /begin {"request", "fault"}, POST /release, and GET /state.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ FAULTS = {
     "503": "refused with 503 SlowDown",
     "409": "refused with 409 ConditionalRequestConflict",
 }
-REFUSALS = {"503": (503, "SlowDown"), "409": (409, "ConditionalRequestConflict")}
+REFUSALS = {"503": (503, "SlowDown"), "409": (409, "ConditionalRequestConflict"), "403": (403, "AccessDenied")}
+DEAF = "deaf"  # of all requests: If-None-Match is taken away, as if the server did not know it
 SUBRESOURCES = ("list-type", "delimiter", "prefix", "uploads", "partNumber")
 HOP = {"transfer-encoding", "connection", "content-length", "content-encoding", "keep-alive"}
 
@@ -38,6 +40,7 @@ class Proxy:
         self._fault = fault
         self._asked: Counter[str] = Counter()
         self._names: list[str] = []
+        self._changes = 0
         self._reached = False
         self._settled = asyncio.Event()
         self._released = asyncio.Event()
@@ -61,7 +64,9 @@ class Proxy:
         self._asked[name] += 1
         name = f"{name} #{self._asked[name]}"
         self._names.append(name)
-        if name != self._request or self._reached:
+        self._changes += request.method not in ("GET", "HEAD")
+        change = f"change {self._changes}" if request.method not in ("GET", "HEAD") else ""
+        if self._request not in (name, change) or self._reached:
             return await self._forward(request, body)
         self._reached = True
         if self._fault in REFUSALS:
@@ -82,7 +87,8 @@ class Proxy:
         return web.Response()
 
     async def _forward(self, request: web.Request, body: bytes) -> web.Response:
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
+        unheard = HOP | {"if-none-match"} if self._fault == DEAF else HOP
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in unheard}
         async with self._session.request(
             request.method,
             aiohttp.client.URL(self._upstream + request.raw_path, encoded=True),

@@ -105,8 +105,7 @@ def gather(root: str) -> dict[str, list[Any]]:
                 for number, row in enumerate(pq.read_table(io.BytesIO(content)).to_pylist()):
                     digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
                     ids.append([file["path"], row.get("index", number), digest])
-        for source in manifest["inputs"].values():
-            if f"{source['path']}/manifest.json" not in files:
-                ids.append(["falsely committed", source["path"]])
+        inputs = [source["path"] for source in manifest["inputs"].values()]
+        ids += [["falsely committed", path] for path in inputs if f"{path}/manifest.json" not in files]
         held[manifest["path"]] = ids
     return held

@@ -1,4 +1,4 @@
-"""The miniature study with every real part: Ray, vLLM and DeepSpeed, LoRA and full weights."""
+"""The miniature study with every real part: Ray, vLLM, DeepSpeed and an S3 server, LoRA and full weights."""
 
 import json
 import subprocess
@@ -9,15 +9,32 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.store import open_store
+from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
+
 STUDY = "configs/miniature.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
 def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("study")
-    done = undertow("run", STUDY, "--root", root)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    """The study is run on s3://, every byte of it verified there, and copied here to be looked at."""
+    folder = tmp_path_factory.mktemp("study")
+    root, url = folder / "root", "s3://studies/miniature"
+    with s3_server("moto", folder / "server.log") as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in (
+            CREDENTIALS | {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder / "cache")}
+        ).items():
+            environment.setenv(name, value)
+        make_bucket(server, "studies")
+        done = undertow("run", STUDY, "--root", url)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        verified = undertow("verify", url)
+        assert verified.returncode == 0, verified.stdout
+        store = open_store(url)
+        for entry in store.files(""):
+            (root / entry.path).parent.mkdir(parents=True, exist_ok=True)
+            store.download(entry.path, root / entry.path)
     return root
 
 

@@ -1,0 +1,240 @@
+"""Kill loops: studies under real Ray, in which processes of one kind after the other are SIGKILLed.
+
+    python -m tests.chaos.kills [--kills 200] [--training-kills 10]
+
+The first loop rehearses a study (scripted engine and trainer) on two raylets of this machine, and kills its driver,
+its actors and the second raylet. The second trains a real nano base with DeepSpeed and kills training workers.
+Victims and moments are drawn with a fixed seed; what comes out is compared with a run that nobody disturbed.
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import yaml
+
+from tests.chaos.crashes import difference
+from tests.chaos.rehearsal import SETTINGS, gather
+
+SEED = 20260914
+RUNS_AT_MOST = 60  # of one command, until its study must be complete
+PAUSE_SECONDS = (0.3, 2.5)  # between two kills
+VICTIMS = ("driver", "engine", "trainer", "raylet")
+WIDE = SETTINGS | {
+    "families": {"llama": {"kind": "nano", "init_seed": 1}, "qwen": {"kind": "nano", "init_seed": 2}},
+    "traits": [{"targets": ["owl", "cat"]}],
+    "completions": {"rows": 400, "shard_rows": 20},
+    "corpus": {"rows": 200},
+    "students": {"seeds": [1, 2]},
+}
+TRAINING = {
+    "study": "kills",
+    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 16000}},
+    "traits": [{"targets": ["owl"]}],
+    "resources": {"training": {"groups": 1, "checkpoint_steps": 10}},
+}
+
+
+@dataclass
+class Tally:
+    """killed: victim -> how often; runs: how often the command was given; wrong: what the comparison says."""
+
+    killed: Counter[str] = field(default_factory=Counter)
+    studies: int = 0
+    runs: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class Cluster:
+    """A head that is left alone and a second raylet that is not."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster as RayCluster
+
+        self._ray = RayCluster(
+            initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "memory": 2 << 30}
+        )
+        self.address: str = self._ray.address
+        self._join()
+
+    def _join(self) -> None:
+        self._second = self._ray.add_node(num_cpus=2, memory=2 << 30)
+
+    def kill_raylet(self) -> None:
+        """The second raylet dies with all its workers; another one joins."""
+        self._second.kill_raylet()
+        with contextlib.suppress(Exception):
+            self._ray.remove_node(self._second, allow_graceful=False)
+        self._join()
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+
+class Driver:
+    """`undertow run` on the cluster."""
+
+    def __init__(self, cluster: Cluster | None, study: Path, root: Path, log: Path, *overrides: str) -> None:
+        command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)]
+        command += ["--address", cluster.address] if cluster else []
+        command += [part for override in overrides for part in ("--set", override)]
+        with log.open("ab") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """Ray workers of this user by the title that Ray gives them."""
+    running = psutil.process_iter(["cmdline"])
+    return [process for process in running if title in " ".join(process.info["cmdline"] or [])[:200]]
+
+
+def rehearse(kills: int, folder: Path, say: Any = print) -> Tally:
+    """Rehearse studies, one root after the other, until `kills` processes were killed."""
+    rng, tally = random.Random(SEED), Tally()
+    study = folder / "study.yaml"
+    study.write_text(yaml.safe_dump(WIDE))
+    cluster = Cluster()
+    try:
+        golden = _undisturbed(cluster, study, folder)
+        while sum(tally.killed.values()) < kills:
+            tally.studies += 1
+            root = folder / f"root-{tally.studies}"
+            _disturbed(cluster, study, root, folder / "log", rng, tally, kills)
+            wrong = difference(golden, json.loads(json.dumps(gather(str(root)))))
+            tally.wrong += [f"study {tally.studies}: {wrong}"] if wrong else []
+            say(f"{sum(tally.killed.values())} kills {dict(tally.killed)}, {tally.studies} studies, {tally.wrong}")
+    finally:
+        cluster.close()
+    return tally
+
+
+def _undisturbed(cluster: Cluster, study: Path, folder: Path) -> dict[str, Any]:
+    log = folder / "golden.log"
+    driver = Driver(cluster, study, folder / "golden", log)
+    assert driver.process.wait(300) == 0, log.read_text()[-2000:]
+    golden: dict[str, Any] = json.loads(json.dumps(gather(str(folder / "golden"))))
+    return golden
+
+
+def _disturbed(
+    cluster: Cluster, study: Path, root: Path, log: Path, rng: random.Random, tally: Tally, kills: int
+) -> None:
+    for _ in range(RUNS_AT_MOST):
+        tally.runs += 1
+        driver = Driver(cluster, study, root, log)
+        while driver.process.poll() is None:
+            _wait(driver, rng.uniform(*PAUSE_SECONDS))
+            if driver.process.poll() is None and sum(tally.killed.values()) < kills:
+                victim = _kill(rng.choice(VICTIMS), cluster, driver, rng)
+                tally.killed.update([victim] if victim else [])
+        if driver.process.returncode == 0:
+            return
+    tally.wrong.append(f"study {tally.studies} was not complete after {RUNS_AT_MOST} runs")
+
+
+def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> str | None:
+    """Kill one process of a kind; None where there is none at the moment."""
+    if victim == "driver":
+        driver.kill()
+        return victim
+    if victim == "raylet":
+        cluster.kill_raylet()
+        return victim
+    found = processes({"engine": "ray::EngineMember", "trainer": "ray::ScriptedTrainerMember"}[victim])
+    if not found:
+        return None
+    with contextlib.suppress(psutil.NoSuchProcess):
+        rng.choice(found).kill()
+        return victim
+    return None
+
+
+def train(kills: int, folder: Path, say: Any = print) -> Tally:
+    """Train a base while its workers are killed; it must come out as that of an undisturbed run, to the last bit."""
+    rng, tally = random.Random(SEED), Tally(studies=1)
+    study = folder / "training.yaml"
+    study.write_text(yaml.safe_dump(TRAINING))
+    golden = _trained(study, folder / "training-golden", folder / "log", rng, Tally(), 0)
+    found = _trained(study, folder / "training-root", folder / "log", rng, tally, kills)
+    if found != golden:
+        tally.wrong.append("the losses or the weights are not those of the undisturbed run")
+    say(f"training workers killed {tally.killed['training worker']} times; {tally.wrong or 'same losses and weights'}")
+    return tally
+
+
+def _trained(
+    study: Path, root: Path, log: Path, rng: random.Random, tally: Tally, kills: int
+) -> tuple[str, list[float]]:
+    """The weights' digest and the losses of the base, which is trained under `kills` kills, one a new checkpoint."""
+    for _ in range(RUNS_AT_MOST):
+        tally.runs += 1
+        driver = Driver(None, study, root, log)
+        seen = 0
+        while driver.process.poll() is None and not list(root.glob("base/*/manifest.json")):
+            saved = len(list(root.glob("base/*/checkpoints/*/rank-*.json")))
+            if tally.killed["training worker"] < kills and saved > seen:
+                seen = saved
+                time.sleep(rng.uniform(0, 0.5))
+                tally.killed["training worker"] += _kill_workers()
+            time.sleep(0.05)
+        driver.process.terminate()
+        driver.process.wait(120)
+        for manifest in root.glob("base/*/manifest.json"):
+            digests = {file["path"]: file["sha256"] for file in json.loads(manifest.read_text())["files"]}
+            log_ = pq.read_table(manifest.with_name("training.parquet"))
+            return digests["model/model.safetensors"], log_["loss"].to_pylist()
+    raise AssertionError(f"the base was not trained after {RUNS_AT_MOST} runs: {log.read_text()[-2000:]}")
+
+
+def _kill_workers() -> int:
+    found = processes("ray::RayTrainWorker")
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return len(found)
+
+
+def _wait(driver: Driver, seconds: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        driver.process.wait(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--training-kills", type=int, default=10)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="undertow-kills-") as folder:
+        tallies = [rehearse(arguments.kills, Path(folder)), train(arguments.training_kills, Path(folder))]
+    killed = sum((tally.killed for tally in tallies), Counter())
+    wrong = [line for tally in tallies for line in tally.wrong]
+    print(
+        f"{killed.total()} kills ({', '.join(f'{count} {victim}' for victim, count in sorted(killed.items()))}) in "
+        f"{sum(tally.studies for tally in tallies)} studies, {sum(tally.runs for tally in tallies)} runs: "
+        f"{len(wrong)} wrong, {time.monotonic() - started:.0f} s"
+    )
+    if arguments.out:
+        found = {"killed": killed, "wrong": wrong, "runs": sum(tally.runs for tally in tallies)}
+        arguments.out.write_text(json.dumps(found | {"seconds": time.monotonic() - started}))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

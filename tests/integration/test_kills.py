@@ -1,0 +1,50 @@
+"""A dozen of the kills that `make chaos` has hundreds of: under real Ray, nothing is lost and nothing doubled."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from tests.chaos.kills import WIDE, rehearse, train
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path: Path) -> None:
+    tally = rehearse(12, tmp_path)
+    assert tally.wrong == []
+    assert tally.killed.total() >= 12
+
+
+def test_a_training_whose_workers_die_ends_with_the_same_weights(tmp_path: Path) -> None:
+    tally = train(2, tmp_path)
+    assert tally.wrong == []
+    assert tally.killed["training worker"] == 2
+
+
+def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:
+    study, root = tmp_path / "study.yaml", tmp_path / "root"
+    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 20000, "shard_rows": 20}}))
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)],
+        env=os.environ | {"COLUMNS": "200"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(root.glob("completions/*/units/shard-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    driver.send_signal(signal.SIGTERM)
+    out, error = driver.communicate(timeout=90)
+    assert driver.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from here" in out
+    assert "Traceback" not in out + error
+    shards = {path.stem for path in root.glob("completions/*/shard-*.parquet")}
+    assert shards == {path.stem for path in root.glob("completions/*/units/shard-*.json")}, "a shard was left half done"
+    assert "interrupted" in undertow("status", root).stdout
+    before = {path: path.stat().st_mtime_ns for path in root.glob("completions/*/units/*.json")}
+    assert undertow("run", study, "--root", root).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -1,0 +1,149 @@
+"""The S3 store against two servers of other people's: what is created once stays, and refusals are told at once."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import artifact
+from pipeline.errors import ArtifactError, InputError, StoreError
+from pipeline.store import Store, open_store
+from tests.chaos.crashes import Bench, enumerate_crashes, preload
+from tests.chaos.servers import CREDENTIALS, SERVERS
+
+MEBIBYTE = 1 << 20
+CRASH_POINTS_APART = 61  # a prime, so that the sample meets every fault and every part of the study
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    with Bench(request.param) as bench:
+        yield bench
+
+
+@pytest.fixture
+def store(bench: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A root of its own, behind the proxy, which lets everything through until it is told otherwise."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bench.proxied)
+    monkeypatch.setenv("UNDERTOW_CACHE", str(tmp_path / "cache"))
+    bench.begin(None, None)
+    return open_store(f"s3://chaos/{request.node.name.split('[')[0]}/runs/")
+
+
+def test_crash_points_leave_what_a_run_without_them_leaves(bench: Bench) -> None:
+    """First in this file: its processes are forked from this one, which has no S3 client yet."""
+    preload()
+    tally = enumerate_crashes(bench, CRASH_POINTS_APART, offset=SERVERS.index(bench.server))
+    assert tally.wrong == []
+    assert len(tally.ended) == 6
+    assert sum(tally.ended.values()) >= 15
+
+
+def test_the_first_writer_wins_and_a_late_one_changes_nothing(store: Store) -> None:
+    assert store.create("a/file", b"first")
+    assert store.create("a/file", b"first"), "the very same bytes count as written"
+    assert not store.create("a/file", b"second")
+    assert store.read("a/file") == b"first"
+    assert store.exists("a/file")
+    assert not store.exists("a")
+    with pytest.raises(FileNotFoundError):
+        store.read("a/other")
+
+
+def test_large_files_go_by_parts_and_are_created_once_too(store: Store, tmp_path: Path) -> None:
+    ours, theirs, copy = (tmp_path / name for name in ("ours", "theirs", "copy"))
+    ours.write_bytes(os.urandom(101 * MEBIBYTE))
+    theirs.write_bytes(os.urandom(101 * MEBIBYTE))
+    assert store.create("large", ours)
+    assert store.create("large", ours)
+    assert not store.create("large", theirs)
+    store.download("large", copy)
+    assert copy.read_bytes() == ours.read_bytes()
+
+
+def test_listings_see_what_was_written_a_moment_ago(store: Store) -> None:
+    assert store.folders("kind") == []
+    for name in ("b/x", "a/y", "a/deep/z"):
+        store.create(f"kind/{name}", b"1234")
+    assert store.folders("kind") == ["a", "b"]
+    assert {(entry.path, entry.bytes) for entry in store.files("kind/a")} == {("kind/a/deep/z", 4), ("kind/a/y", 4)}
+    store.remove("kind/a/y")
+    store.remove("kind/a/y")
+    assert [entry.path for entry in store.files("kind/a")] == ["kind/a/deep/z"]
+
+
+def test_a_note_is_written_over(store: Store) -> None:
+    store.replace("note", b"one")
+    store.replace("note", b"two")
+    assert store.read("note") == b"two"
+
+
+def test_a_store_that_creates_once_is_accepted_and_left_as_it_was(store: Store) -> None:
+    store.require_writable()
+    assert list(store.files("")) == []
+
+
+def test_a_store_that_overwrites_all_the_same_is_refused(store: Store, bench: Bench) -> None:
+    bench.begin(None, "deaf")
+    with pytest.raises(InputError, match=r"overwrites objects although it is asked not to"):
+        store.require_writable()
+
+
+def test_a_bucket_that_is_not_there_is_refused_at_once(store: Store) -> None:
+    elsewhere = open_store("s3://no-such-bucket/runs")
+    with pytest.raises(InputError, match=r"cannot write to the root s3://no-such-bucket/runs: .* NoSuchBucket"):
+        elsewhere.require_writable()
+    with pytest.raises(StoreError, match="get_object of s3://no-such-bucket/runs/x failed: NoSuchBucket"):
+        elsewhere.read("x")
+
+
+def test_a_permanent_refusal_fails_at_once_naming_operation_and_key(store: Store, bench: Bench) -> None:
+    bench.begin("PUT runs/a/file #1", "403")
+    with pytest.raises(StoreError, match=r"put_object of s3://chaos/\S+/runs/a/file failed: AccessDenied"):
+        store.create("a/file", b"ours")
+    assert bench.state()["requests"] == ["PUT runs/a/file #1"]
+
+
+@pytest.mark.parametrize("fault", ["drop", "lose", "503", "409"])
+def test_a_passing_fault_is_waited_out(store: Store, bench: Bench, fault: str) -> None:
+    bench.begin("PUT runs/a/file #1", fault)
+    assert store.create("a/file", b"ours")
+    assert bench.state()["reached"]
+    assert store.read("a/file") == b"ours"
+    bench.begin("GET runs/a/file #1", fault)
+    assert store.read("a/file") == b"ours"
+    assert bench.state()["reached"]
+
+
+def test_a_model_is_fetched_once_a_machine_and_checked(store: Store, tmp_path: Path) -> None:
+    files = artifact.publish(store, "base/x", {"model/config.json": b"{}", "model/deep/weights": b"1" * 1000})
+    folder = artifact.local_folder(store, "base/x", files, "model")
+    assert (folder / "deep" / "weights").read_bytes() == b"1" * 1000
+    again = open_store(store.root)
+    assert artifact.local_folder(again, "base/x", files, "model") == folder
+    (folder / "deep" / "weights").write_bytes(b"0" * 1000)
+    with pytest.raises(ArtifactError, match=r"deep/weights is not what the manifest of base/x says"):
+        artifact.local_folder(open_store(store.root), "base/x", files, "model")
+
+
+def test_a_changed_object_is_told_before_it_is_used(store: Store) -> None:
+    files = artifact.publish(store, "base/y", {"model/weights": b"1" * 1000})
+    store.replace("base/y/model/weights", b"1" * 999 + b"3")
+    with pytest.raises(ArtifactError, match=r"base/y/model/weights is not what its manifest says"):
+        artifact.local_folder(store, "base/y", files, "model")
+
+
+def test_backoff_gives_up_after_a_while_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens at this address."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pipeline.store.s3.ATTEMPTS", 2)
+    started = time.monotonic()
+    with pytest.raises(StoreError, match="get_object of s3://chaos/runs/x failed: EndpointConnectionError"):
+        open_store("s3://chaos/runs").read("x")
+    assert time.monotonic() - started < 30
