@@ -10,6 +10,7 @@ import pytest
 from pipeline import artifact
 from pipeline.errors import ArtifactError, InputError, StoreError
 from pipeline.store import Store, open_store
+from tests.chaos import rehearsal
 from tests.chaos.crashes import Bench, enumerate_crashes, preload
 from tests.chaos.servers import CREDENTIALS, SERVERS
 
@@ -41,6 +42,27 @@ def test_crash_points_leave_what_a_run_without_them_leaves(bench: Bench) -> None
     assert tally.wrong == []
     assert len(tally.ended) == 6
     assert sum(tally.ended.values()) >= 15
+
+
+def test_a_study_that_is_nearly_done_reads_no_finished_row_again(bench: Bench) -> None:
+    bench.begin(None, None)
+    assert bench.spawn("nearly", rehearsal.run).result() is True
+    assert bench.spawn("nearly", _forget_one_answer, proxied=False).result() == 2
+    bench.begin(None, None)
+    assert bench.spawn("nearly", rehearsal.run).result() is True
+    asked = bench.state()["requests"]
+    assert any(name.startswith("PUT answers/") for name in asked)
+    assert [name for name in asked if name.startswith("GET") and "parquet" in name] == []
+
+
+def _forget_one_answer(root: str) -> int:
+    """Remove the manifest and the unit record of one student's answers, as if neither had been written."""
+    store = open_store(root)
+    entries = [entry.path for entry in store.files("answers") if entry.path.endswith(".json") and "-to-" in entry.path]
+    lost = [path for path in entries if path.startswith("/".join(entries[0].split("/")[:2]))]
+    for path in lost:
+        store.remove(path)
+    return len(lost)
 
 
 def test_the_first_writer_wins_and_a_late_one_changes_nothing(store: Store) -> None:

@@ -22,9 +22,8 @@ def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     root, url = folder / "root", "s3://studies/miniature"
     with s3_server("moto", folder / "server.log") as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in (
-            CREDENTIALS | {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder / "cache")}
-        ).items():
+        reached_by = CREDENTIALS | {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder / "cache")}
+        for name, value in reached_by.items():
             environment.setenv(name, value)
         make_bucket(server, "studies")
         done = undertow("run", STUDY, "--root", url)

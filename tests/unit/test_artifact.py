@@ -9,6 +9,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -129,6 +131,76 @@ def test_whoever_dies_wherever_each_attempt_finds_its_own_files(
         for files, contents in described:
             assert {file.path: place.read(f"x/{file.place}") for file in files} == contents
             assert len({file.attempt for file in files}) == 1
+
+
+WRITERS = 2
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, WRITERS - 1), max_size=30), st.booleans())
+def test_in_any_interleaving_two_writers_and_a_reader_see_one_artifact(schedule: list[int], same: bool) -> None:
+    """The reader looks after every single operation of either writer."""
+    with tempfile.TemporaryDirectory() as folder:
+        place, of = open_store(folder), step()
+        committed: list[artifact.Manifest] = []
+
+        def write(who: int, store: Store) -> None:
+            said = b"both" if same else bytes([who])
+            record = artifact.finish_unit(store, of, "u", {"a": b"same", "b": said, "c": said}, {"who": who}, 0.0)
+            committed.append(artifact.commit(store, of, [record], record["results"]))
+
+        seen: list[artifact.Manifest] = []
+
+        def look() -> None:
+            manifest = artifact.load(place, of.path)
+            if manifest:
+                seen.append(manifest)
+                said = {artifact.read(place, manifest, name) for name in "bc"}
+                assert said == ({b"both"} if same else {bytes([manifest.results["who"]])})
+
+        interleave(schedule, place, [partial(write, who) for who in range(WRITERS)], look)
+        assert len(committed) == WRITERS
+        assert all(manifest == committed[0] for manifest in committed + seen)
+
+
+def interleave(
+    schedule: list[int], place: Store, writers: list[Callable[[Store], None]], look: Callable[[], None]
+) -> None:
+    """Run the writers in threads that take turns, one store operation a turn, as the schedule says and then in order."""
+    stores = [Stepped(place) for _ in writers]
+    threads = [threading.Thread(target=write, args=(own,)) for write, own in zip(writers, stores, strict=True)]
+    for thread in threads:
+        thread.start()
+    for who in [*schedule, *(who for _ in range(40) for who in range(len(writers)))]:
+        stores[who].turn.release()
+        while not stores[who].done.acquire(timeout=0.005) and threads[who].is_alive():
+            pass
+        look()
+    for thread in threads:
+        thread.join()
+
+
+class Stepped:
+    """A store whose every operation waits for its turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.turn = threading.Semaphore(0)
+        self.done = threading.Semaphore(0)
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        self.turn.acquire()
+        try:
+            return self._store.create(path, content)
+        finally:
+            self.done.release()
+
+    def read(self, path: str) -> bytes:
+        self.turn.acquire()
+        try:
+            return self._store.read(path)
+        finally:
+            self.done.release()
 
 
 class Death(BaseException):
