@@ -166,7 +166,7 @@ def test_in_any_interleaving_two_writers_and_a_reader_see_one_artifact(schedule:
 def interleave(
     schedule: list[int], place: Store, writers: list[Callable[[Store], None]], look: Callable[[], None]
 ) -> None:
-    """Run the writers in threads that take turns, one store operation a turn, as the schedule says and then in order."""
+    """Run the writers in threads that take turns, one store operation a turn: as scheduled, and then in order."""
     stores = [Stepped(place) for _ in writers]
     threads = [threading.Thread(target=write, args=(own,)) for write, own in zip(writers, stores, strict=True)]
     for thread in threads:
