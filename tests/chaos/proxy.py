@@ -100,10 +100,10 @@ class Proxy:
         ) as reply:
             content = await reply.read()
             kept = {name: value for name, value in reply.headers.items() if name.lower() not in HOP}
-            response = web.Response(status=reply.status, body=content, headers=kept)
-            if request.method == "HEAD":
-                response.content_length = int(reply.headers.get("Content-Length", 0))
-            return response
+            if request.method == "HEAD" and "Content-Length" in reply.headers:  # that of what a GET would bring
+                kept["Content-Length"] = reply.headers["Content-Length"]
+                return web.Response(status=reply.status, headers=kept)
+            return web.Response(status=reply.status, body=content, headers=kept)
 
     async def serve(self, port: int, control_port: int) -> None:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
