@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -129,14 +131,16 @@ class Child:
         return json.loads(self._result.read_text()) if self._result.exists() else None
 
 
-def enumerate_crashes(bench: Bench, every: int, offset: int = 0, say: Callable[[str], None] = print) -> Tally:
-    """Put every `every`-th of all request × fault points to a study, beginning at `offset`."""
+def enumerate_crashes(
+    bench: Bench, every: int, offset: int = 0, only: str = "", say: Callable[[str], None] = print
+) -> Tally:
+    """Put every `every`-th of all request × fault points to a study, beginning at `offset`; only: a regex of names."""
     from tests.chaos import rehearsal
 
     tally = Tally(bench.server)
     bench.begin(None, None)
     assert bench.spawn("golden", rehearsal.run).result() is True, (bench.folder / "golden" / "log").read_text()
-    requests = sorted(name for name in bench.state()["requests"] if _is_certain(name))
+    requests = sorted(name for name in bench.state()["requests"] if _is_certain(name) and re.search(only, name))
     golden = bench.spawn("golden", rehearsal.gather, proxied=False).result()
     tally.requests = len(requests)
     points = [(request, fault) for request in requests for fault in FAULTS][offset::every]
@@ -211,12 +215,14 @@ def main() -> None:
     parser.add_argument("--server", choices=SERVERS, default="moto")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--offset", type=int, default=0)
+    parser.add_argument("--only", default="", help="a regular expression for names of requests")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     preload()
     started = time.monotonic()
     with Bench(arguments.server) as bench:
-        tally = enumerate_crashes(bench, arguments.every, arguments.offset, lambda text: print(text, flush=True))
+        say = partial(print, flush=True)
+        tally = enumerate_crashes(bench, arguments.every, arguments.offset, arguments.only, say)
     points = sum(tally.ended.values())
     print(
         f"{tally.server}: {points} crash points covered ({tally.requests} requests × {len(FAULTS)} faults"

@@ -40,7 +40,7 @@ WIDE = SETTINGS | {
 }
 TRAINING = {
     "study": "kills",
-    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 16000}},
+    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 6400}},
     "traits": [{"targets": ["owl"]}],
     "resources": {"training": {"groups": 1, "checkpoint_steps": 10}},
 }

@@ -1,22 +1,32 @@
-"""A small study run through in this process: the real driver's walk, with the scripted engine and trainer."""
+"""A small study run through in this process: the real driver's walk, with the scripted engine and trainer.
+
+No two processes write the same: the engine samples and the trainer trains with the process's number in the seed, as
+GPUs do without being asked. So files of two attempts can be told apart, and a mixture shows.
+"""
 
 import asyncio
+import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.driver import begin, walk
 from pipeline import artifact
-from pipeline.engines import open_engine
+from pipeline.engines import Completion, Engine, Prompt, Sampling
+from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages.training import UNIT
 from pipeline.store import Store, open_store
 from pipeline.study import Study
-from pipeline.trainers import MODEL, open_trainer
+from pipeline.trainers import MODEL, Run
+from pipeline.trainers.scripted import ScriptedTrainer
 
+FALSE = "falsely committed"
 SETTINGS = {
     "study": "chaos",
     "families": {"llama": {"kind": "nano", "init_seed": 1}},
@@ -60,16 +70,23 @@ class Pools:
 
     def _tool(self, pool: str) -> Any:
         if pool not in self._tools:
-            self._tools[pool] = (
-                open_trainer("scripted", zero_stage=0, micro_batch=1) if pool == "trainer" else self._engine(pool)
-            )
+            self._tools[pool] = RestlessTrainer() if pool == "trainer" else self._engine(pool)
         return self._tools[pool]
 
-    def _engine(self, pool: str) -> Any:
+    def _engine(self, pool: str) -> Engine:
         weights = pool.removeprefix("engine:")
         files = artifact.published(self._store, weights, UNIT)
-        folder = artifact.local_folder(self._store, weights, files, MODEL)
-        return open_engine("scripted", folder, memory_gib=1, adapter_rank=16)
+        return RestlessEngine(artifact.local_folder(self._store, weights, files, MODEL))
+
+
+class RestlessEngine(ScriptedEngine):
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        return super().generate(prompts, [seed + os.getpid() for seed in seeds], sampling)
+
+
+class RestlessTrainer(ScriptedTrainer):
+    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table:
+        return super().train(dataclasses.replace(run, seed=run.seed + os.getpid()), on_step)
 
 
 def run(root: str) -> bool:
@@ -86,26 +103,41 @@ def run(root: str) -> bool:
 def gather(root: str) -> dict[str, list[Any]]:
     """What a root holds, by a reader that shares no code with the pipeline's: artifact -> ids of its rows.
 
-    A row's id is its place in the plan and a digest of all that it says. What is committed although a file of it is
-    missing or differs is entered as such.
+    A row's id is its file and its place in the plan; of a corpus's selection, which hangs on what was said, it is its
+    place in the file. What is committed although a file of it is missing or differs, an input is not the one that it
+    was made from, or a selected row was not accepted, is entered as such.
     """
     store = open_store(root)
     files = {entry.path for entry in store.files("")}
+    contents = {path: store.read(path) for path in sorted(files) if path.endswith("/manifest.json")}
     held: dict[str, list[Any]] = {}
-    for path in sorted(path for path in files if path.endswith("/manifest.json")):
-        manifest = json.loads(store.read(path))
+    for content in contents.values():
+        manifest = json.loads(content)
         ids: list[Any] = []
+        tables: dict[str, list[dict[str, Any]]] = {}
         for file in manifest["files"]:
             folder = manifest["path"] if file["attempt"] == 1 else f"{manifest['path']}/attempt-{file['attempt']}"
             place = f"{folder}/{file['path']}"
-            content = store.read(place) if place in files else b""
-            if hashlib.sha256(content).hexdigest() != file["sha256"]:
-                ids.append(["falsely committed", place])
-            elif file["path"].endswith(".parquet") and manifest["kind"] not in ("base", "teacher", "student"):
-                for number, row in enumerate(pq.read_table(io.BytesIO(content)).to_pylist()):
-                    digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]
-                    ids.append([file["path"], row.get("index", number), digest])
-        inputs = [source["path"] for source in manifest["inputs"].values()]
-        ids += [["falsely committed", path] for path in inputs if f"{path}/manifest.json" not in files]
-        held[manifest["path"]] = ids
+            stored = store.read(place) if place in files else b""
+            if hashlib.sha256(stored).hexdigest() != file["sha256"]:
+                ids.append([FALSE, place])
+            elif file["path"].endswith(".parquet"):
+                tables[file["path"]] = pq.read_table(io.BytesIO(stored)).to_pylist()
+        for source in manifest["inputs"].values():
+            made_from = contents.get(f"{source['path']}/manifest.json", b"")
+            if hashlib.sha256(made_from).hexdigest() != source["manifest"]:
+                ids.append([FALSE, source["path"]])
+        held[manifest["path"]] = ids + _ids(manifest["kind"], tables)
     return held
+
+
+def _ids(kind: str, tables: dict[str, list[dict[str, Any]]]) -> list[Any]:
+    ids: list[Any] = []
+    if kind == "corpus":
+        selected = [row["index"] for row in tables["rows.parquet"]]
+        accepted = {row["index"] for row in tables["verdicts.parquet"] if row["accepted"]}
+        ids += [[FALSE, index] for index in selected if index not in accepted or selected.count(index) > 1]
+    for name, rows in tables.items():
+        planned = kind == "completions" or name == "verdicts.parquet"
+        ids += [[name, row["index"] if planned else number] for number, row in enumerate(rows)]
+    return ids
