@@ -167,7 +167,7 @@ class S3Store:
             ) from None
 
     def _key(self, path: str) -> str:
-        return f"{self._prefix}/{inside(path)}".lstrip("/")
+        return f"{self._prefix}/{inside(path)}".strip("/")
 
     def _at(self, path: str) -> str:
         return f"{self._bucket}/{self._key(path)}"

@@ -142,6 +142,7 @@ def enumerate_crashes(
     assert bench.spawn("golden", rehearsal.run).result() is True, (bench.folder / "golden" / "log").read_text()
     requests = sorted(name for name in bench.state()["requests"] if _is_certain(name) and re.search(only, name))
     golden = bench.spawn("golden", rehearsal.gather, proxied=False).result()
+    assert len(golden) == 14, f"a rehearsal makes 14 artifacts and {len(golden)} were found"
     tally.requests = len(requests)
     points = [(request, fault) for request in requests for fault in FAULTS][offset::every]
     for number, (request, fault) in enumerate(points):

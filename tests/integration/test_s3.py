@@ -96,6 +96,8 @@ def test_listings_see_what_was_written_a_moment_ago(store: Store) -> None:
     store.remove("kind/a/y")
     store.remove("kind/a/y")
     assert [entry.path for entry in store.files("kind/a")] == ["kind/a/deep/z"]
+    assert [entry.path for entry in store.files("")] == ["kind/a/deep/z", "kind/b/x"]
+    assert store.folders("") == ["kind"]
 
 
 def test_a_note_is_written_over(store: Store) -> None:
