@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs import token
 from pipeline.errors import InputError, UndertowError
 from pipeline.store import Store, open_store
 
@@ -67,6 +68,8 @@ def run(
     loaded = settings.load(study, set_)
     store = open_store(root)
     store.require_writable()
+    if address:
+        token.present()
     from jobs.driver import run as run_study
 
     outcome: Outcome = run_study(loaded, store, address)
@@ -75,6 +78,26 @@ def run(
         console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
         raise typer.Exit(SIGNALLED + outcome.stopped)
     raise typer.Exit(0 if outcome.complete else 1)
+
+
+@app.command()
+def submit(
+    study: StudyFile,
+    root: Root = "runs",
+    set_: Overrides = [],  # noqa: B006
+    address: Annotated[
+        str | None, typer.Option(help="The cluster's Jobs API [default: http://127.0.0.1:8265].")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
+) -> None:
+    """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
+    token.present()
+    from jobs.submit import submit as submit_study
+    from pipeline import settings
+
+    loaded = settings.load(study, set_)
+    done = submit_study(console, loaded.study, study, root, set_, address, wait=not no_wait)
+    raise typer.Exit(0 if done else 1)
 
 
 @app.command()

@@ -30,16 +30,21 @@ from tests.chaos.servers import CREDENTIALS, SERVERS, free_port, make_bucket, s3
 
 BUCKET = "chaos"
 LIMIT_SECONDS = 120
+UNMET = "the request was not made"
 
 
 @dataclass
 class Tally:
-    """What became of the points of one server. ended: fault -> points; wrong: a line for each that went wrong."""
+    """What became of the points of one server. ended: fault -> points; wrong: a line for each that went wrong.
+
+    unmet: points whose request was not made this time, such as a model's that another thread had fetched.
+    """
 
     server: str
     requests: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    unmet: int = 0
 
 
 class Bench:
@@ -151,6 +156,9 @@ def enumerate_crashes(
             wrong = _crash(bench, prefix, request, fault, golden)
         except (OSError, URLError) as error:
             wrong = f"the harness failed: {error}"
+        if wrong == UNMET:
+            tally.unmet += 1
+            continue
         tally.ended[fault] += 1
         if wrong:
             tally.wrong.append(f"{fault} at {request}: {wrong}")
@@ -172,12 +180,12 @@ def _crash(bench: Bench, prefix: str, request: str, fault: str, golden: dict[str
         while not (reached := bench.state()["reached"]) and not first.ended():
             time.sleep(0.005)
         if not reached:
-            return "the request was never made"
+            return UNMET
         first.kill()
     elif first.result() is None and not bench.state()["reached"]:
         return "the first run failed before the fault"
     elif not bench.state()["reached"]:
-        return "the request was never made"
+        return UNMET
     if bench.spawn(prefix, rehearsal.run).result() is not True:
         return f"the restart did not complete: {(bench.folder / prefix / 'log').read_text()[-500:]}"
     if fault == "stall":
@@ -227,7 +235,8 @@ def main() -> None:
     points = sum(tally.ended.values())
     print(
         f"{tally.server}: {points} crash points covered ({tally.requests} requests × {len(FAULTS)} faults"
-        f"{f', every {arguments.every}th' if arguments.every > 1 else ''}), {len(tally.wrong)} wrong, "
+        f"{f', every {arguments.every}th' if arguments.every > 1 else ''}; {tally.unmet} not met), "
+        f"{len(tally.wrong)} wrong, "
         f"{time.monotonic() - started:.0f} s"
     )
     if arguments.out:

@@ -1,0 +1,71 @@
+"""`undertow submit`: a study as a Ray job, by the cluster's Jobs API."""
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobStatus, JobSubmissionClient
+from rich.console import Console
+
+from pipeline.errors import InputError, ResourceError
+
+DASHBOARD = "http://127.0.0.1:8265"  # where `ray start` listens unless it is told otherwise
+DRIVER_CPUS = 0.1  # the driver waits nearly all the time; a GPU machine's cores are for those who work
+
+
+def submit(
+    console: Console, name: str, study: Path, root: str, overrides: Sequence[str], address: str | None, *, wait: bool
+) -> bool:
+    """Submit a study; whether it succeeded, or, without waiting, whether it was taken.
+
+    Raises InputError where the study file is not below the working directory, which travels with the job, or where the
+    root would be lost with it; ResourceError where there is no cluster.
+    """
+    url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
+    entrypoint = shlex.join(["python", "-m", "jobs.run", _below_here(study), "--root", _lasting(root)])
+    entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
+    try:
+        client = JobSubmissionClient(url)
+        job = client.submit_job(
+            entrypoint=entrypoint,
+            submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}",
+            metadata={"study": name, "root": root, "version": metadata.version("undertow")},
+            runtime_env={"working_dir": "."},
+            entrypoint_num_cpus=DRIVER_CPUS,
+        )
+    except AuthenticationError:
+        raise ResourceError(
+            f"the Ray cluster at {url} wants its token: put it into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        ) from None
+    except (ConnectionError, RuntimeError) as error:
+        raise ResourceError(f"the Ray cluster at {url} did not take the job: {error}") from None
+    console.print(f"submitted {job} to {url}\n  stop it: ray job stop {job}", soft_wrap=True, highlight=False)
+    return asyncio.run(_follow(client, job)) if wait else True
+
+
+async def _follow(client: JobSubmissionClient, job: str) -> bool:
+    """Print what the driver says until the job has ended."""
+    async for text in client.tail_job_logs(job):
+        print(text, end="", flush=True)
+    while not (status := client.get_job_status(job)).is_terminal():
+        await asyncio.sleep(0.5)
+    return bool(status == JobStatus.SUCCEEDED)
+
+
+def _below_here(study: Path) -> str:
+    try:
+        return study.resolve().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        raise InputError(
+            f"{study} is not below the working directory {Path.cwd()}, which is what travels with the job: copy it here"
+        ) from None
+
+
+def _lasting(root: str) -> str:
+    """A job's own folder goes with it, so a folder has to be named in full."""
+    return root if "://" in root else str(Path(root).absolute())
