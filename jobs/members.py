@@ -15,6 +15,7 @@ from typing import Any
 import ray
 
 from pipeline import artifact
+from pipeline.copies import local_folder
 from pipeline.engines import open_engine
 from pipeline.errors import StepError, UndertowError
 from pipeline.stages.training import UNIT
@@ -35,7 +36,7 @@ class EngineMember:
         files = artifact.published(self._store, weights, UNIT)
         self._engine = open_engine(
             kind,
-            artifact.local_folder(self._store, weights, files, MODEL),
+            local_folder(self._store, weights, files, MODEL),
             memory_gib=engines.memory_gib,
             adapter_rank=adapter_rank,
         )

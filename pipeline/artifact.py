@@ -14,10 +14,8 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import platform
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,56 +145,6 @@ def read(store: Store, manifest: Manifest, name: str) -> bytes:
     if measured(content) != (entry.bytes, entry.sha256):
         raise ArtifactError(f"{path} is not what its manifest says: its SHA-256 differs")
     return content
-
-
-def local_folder(store: Store, path: str, files: Sequence[File], name: str) -> Path:
-    """The folder `name` of an artifact on this machine, every file of it checked against its digest, once a process.
-
-    Out of object storage it is copied to a cache that all processes of a machine share, $UNDERTOW_CACHE or a
-    folder beside other temporary files, under a name made of the digests.
-    Raises ArtifactError where a file is missing or differs.
-    """
-    return _local_folder(store, path, tuple(file for file in files if file.path.startswith(f"{name}/")), name)
-
-
-@cache
-def _local_folder(store: Store, path: str, files: tuple[File, ...], name: str) -> Path:
-    if not files:
-        raise ArtifactError(f"{path} has no {name}")
-    if store.folder is not None:
-        folder = store.folder / path / _place(name, files[0].attempt)
-    else:
-        folder = _cached(store, path, files) / name
-    for file in files:
-        copy = folder.parent / file.path
-        if not copy.is_file() or measured(copy) != (file.bytes, file.sha256):
-            raise ArtifactError(f"{copy} is not what the manifest of {path} says: missing, or its SHA-256 differs")
-    return folder
-
-
-def _cached(store: Store, path: str, files: tuple[File, ...]) -> Path:
-    cache_ = Path(os.environ.get("UNDERTOW_CACHE") or Path(tempfile.gettempdir()) / f"undertow-{os.getuid()}")
-    target = cache_ / hashlib.sha256(repr([(file.path, file.sha256) for file in files]).encode()).hexdigest()
-    if target.is_dir():
-        return target
-    cache_.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_, prefix=".fetching-") as scratch:
-        fetched = Path(scratch) / "files"
-        for file in files:
-            copy = fetched / file.path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                store.download(f"{path}/{file.place}", copy)
-            except FileNotFoundError:
-                raise ArtifactError(f"{path}/{file.place} is missing though its manifest names it") from None
-            if measured(copy) != (file.bytes, file.sha256):
-                raise ArtifactError(f"{path}/{file.place} is not what its manifest says: its SHA-256 differs")
-        try:
-            fetched.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process of this machine was first
-                raise
-    return target
 
 
 def unit(store: Store, path: str, name: str) -> Json | None:

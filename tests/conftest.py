@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
+from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.plan import Step, plan
 from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
@@ -88,4 +89,4 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
 
 def _engine(store: Store, weights: str) -> ScriptedEngine:
     files = artifact.published(store, weights, training.UNIT)
-    return ScriptedEngine(artifact.local_folder(store, weights, files, "model"))
+    return ScriptedEngine(local_folder(store, weights, files, "model"))

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifact import Manifest, local_folder
+from pipeline.artifact import Manifest
+from pipeline.copies import local_folder
 from pipeline.engines import Prompt
 from pipeline.store import Store
 from pipeline.trainers import ADAPTER

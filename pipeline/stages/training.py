@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import artifact
+from pipeline.copies import local_folder
 from pipeline.plan import Json, Step
 from pipeline.stages import base, student, teacher
 from pipeline.store import Store
@@ -55,7 +56,7 @@ def _run(store: Store, step: Step, scratch: Path) -> Run | None:
     if step.kind == "base":
         return base.run(step, scratch)
     base_ = artifact.require(store, step.inputs["base"])
-    start = artifact.local_folder(store, base_.path, base_.files, MODEL)
+    start = local_folder(store, base_.path, base_.files, MODEL)
     return teacher.run(step, start, scratch) if step.kind == "teacher" else student.run(store, step, start, scratch)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline import artifact
 from pipeline.artifact import File
+from pipeline.copies import local_folder
 from pipeline.store import Store
 
 CHECKPOINTS = "checkpoints"  # the folder of an artifact that holds them
@@ -46,7 +47,7 @@ class Checkpoints:
         """The local folder of a whole checkpoint. Raises ArtifactError where a file of it is damaged."""
         records = [self._read(name, rank) for rank in range(ranks)]
         files = [File(**entry) for record in records if record for entry in record["files"]]
-        return artifact.local_folder(self._store, f"{self._folder}/{name}", files, "state")
+        return local_folder(self._store, f"{self._folder}/{name}", files, "state")
 
     def _read(self, name: str, rank: int) -> artifact.Json | None:
         place = f"{self._folder}/{name}/{_record(rank)}"

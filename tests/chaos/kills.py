@@ -165,7 +165,7 @@ def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> 
 
 
 def train(kills: int, folder: Path, say: Any = print) -> Tally:
-    """Train a base while its workers are killed; it must come out as that of an undisturbed run, to the last bit."""
+    """Train a base while its workers or its driver are killed; it must come out as undisturbed, to the last bit."""
     rng, tally = random.Random(SEED), Tally(studies=1)
     study = folder / "training.yaml"
     study.write_text(yaml.safe_dump(TRAINING))
@@ -173,7 +173,7 @@ def train(kills: int, folder: Path, say: Any = print) -> Tally:
     found = _trained(study, folder / "training-root", folder / "log", rng, tally, kills)
     if found != golden:
         tally.wrong.append("the losses or the weights are not those of the undisturbed run")
-    say(f"training workers killed {tally.killed['training worker']} times; {tally.wrong or 'same losses and weights'}")
+    say(f"in training: {dict(tally.killed)} killed; {tally.wrong or 'same losses and weights'}")
     return tally
 
 
@@ -187,10 +187,10 @@ def _trained(
         seen = 0
         while driver.process.poll() is None and not list(root.glob("base/*/manifest.json")):
             saved = len(list(root.glob("base/*/checkpoints/*/rank-*.json")))
-            if tally.killed["training worker"] < kills and saved > seen:
+            if tally.killed.total() < kills and saved > seen:
                 seen = saved
                 time.sleep(rng.uniform(0, 0.5))
-                tally.killed["training worker"] += _kill_workers()
+                tally.killed.update(_kill_trainer(driver, tally))
             time.sleep(0.05)
         driver.process.terminate()
         driver.process.wait(120)
@@ -201,12 +201,16 @@ def _trained(
     raise AssertionError(f"the base was not trained after {RUNS_AT_MOST} runs: {log.read_text()[-2000:]}")
 
 
-def _kill_workers() -> int:
+def _kill_trainer(driver: Driver, tally: Tally) -> list[str]:
+    """Every third time the driver, else the training workers; their names, one for each that was killed."""
+    if tally.killed.total() % 3 == 1:
+        driver.kill()
+        return ["driver"]
     found = processes("ray::RayTrainWorker")
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    return len(found)
+    return ["training worker"] * len(found)
 
 
 def _wait(driver: Driver, seconds: float) -> None:

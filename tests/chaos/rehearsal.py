@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from jobs.driver import begin, walk
 from pipeline import artifact
+from pipeline.copies import local_folder
 from pipeline.engines import Completion, Engine, Prompt, Sampling
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages.training import UNIT
@@ -76,7 +77,7 @@ class Pools:
     def _engine(self, pool: str) -> Engine:
         weights = pool.removeprefix("engine:")
         files = artifact.published(self._store, weights, UNIT)
-        return RestlessEngine(artifact.local_folder(self._store, weights, files, MODEL))
+        return RestlessEngine(local_folder(self._store, weights, files, MODEL))
 
 
 class RestlessEngine(ScriptedEngine):

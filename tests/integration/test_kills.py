@@ -10,7 +10,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.chaos.kills import WIDE, rehearse, train
+from tests.chaos.crashes import difference
+from tests.chaos.kills import WIDE, Driver, rehearse, train
+from tests.chaos.rehearsal import gather
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -21,10 +23,20 @@ def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path
     assert tally.killed.total() >= 12
 
 
-def test_a_training_whose_workers_die_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_two_drivers_on_one_study_end_with_one_result(undertow: Command, tmp_path: Path) -> None:
+    study, root = tmp_path / "study.yaml", tmp_path / "root"
+    study.write_text(yaml.safe_dump(WIDE))
+    drivers = [Driver(None, study, root, tmp_path / f"log-{number}") for number in range(2)]
+    assert [driver.process.wait(300) for driver in drivers] == [0, 0]
+    assert undertow("verify", root).returncode == 0
+    assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
+    assert difference(gather(str(tmp_path / "alone")), gather(str(root))) == ""
+
+
+def test_a_training_that_is_killed_ends_with_the_same_weights(tmp_path: Path) -> None:
     tally = train(2, tmp_path)
     assert tally.wrong == []
-    assert tally.killed["training worker"] == 2
+    assert tally.killed == {"training worker": 1, "driver": 1}
 
 
 def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:

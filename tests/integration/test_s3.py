@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import artifact
+from pipeline.copies import local_folder
 from pipeline.errors import ArtifactError, InputError, StoreError
 from pipeline.store import Store, open_store
 from tests.chaos import rehearsal
@@ -145,20 +146,20 @@ def test_a_passing_fault_is_waited_out(store: Store, bench: Bench, fault: str) -
 
 def test_a_model_is_fetched_once_a_machine_and_checked(store: Store, tmp_path: Path) -> None:
     files = artifact.publish(store, "base/x", {"model/config.json": b"{}", "model/deep/weights": b"1" * 1000})
-    folder = artifact.local_folder(store, "base/x", files, "model")
+    folder = local_folder(store, "base/x", files, "model")
     assert (folder / "deep" / "weights").read_bytes() == b"1" * 1000
     again = open_store(store.root)
-    assert artifact.local_folder(again, "base/x", files, "model") == folder
+    assert local_folder(again, "base/x", files, "model") == folder
     (folder / "deep" / "weights").write_bytes(b"0" * 1000)
     with pytest.raises(ArtifactError, match=r"deep/weights is not what the manifest of base/x says"):
-        artifact.local_folder(open_store(store.root), "base/x", files, "model")
+        local_folder(open_store(store.root), "base/x", files, "model")
 
 
 def test_a_changed_object_is_told_before_it_is_used(store: Store) -> None:
     files = artifact.publish(store, "base/y", {"model/weights": b"1" * 1000})
     store.replace("base/y/model/weights", b"1" * 999 + b"3")
     with pytest.raises(ArtifactError, match=r"base/y/model/weights is not what its manifest says"):
-        artifact.local_folder(store, "base/y", files, "model")
+        local_folder(store, "base/y", files, "model")
 
 
 def test_backoff_gives_up_after_a_while_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline import artifact, errors
+from pipeline.copies import local_folder
 from pipeline.errors import ArtifactError
 from pipeline.plan import Step, step_id
 from pipeline.store import Store, open_store
@@ -109,7 +110,7 @@ def test_an_artifact_of_a_later_attempt_reads_like_any_other(store: Store) -> No
     store.create(f"{of.path}/rows.parquet", b"half a thought")
     manifest = made(store, of)
     assert artifact.read_table(store, manifest, "rows.parquet") == TABLE
-    assert (artifact.local_folder(store, of.path, manifest.files, "notes") / "a.txt").read_bytes() == b"hello"
+    assert (local_folder(store, of.path, manifest.files, "notes") / "a.txt").read_bytes() == b"hello"
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
@@ -276,7 +277,7 @@ def test_a_changed_or_missing_file_is_noticed(store: Store) -> None:
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
         artifact.read(store, manifest, "notes/a.txt")
     with pytest.raises(ArtifactError, match="SHA-256 differs"):
-        artifact.local_folder(store, manifest.path, manifest.files, "notes")
+        local_folder(store, manifest.path, manifest.files, "notes")
     (store.folder / f"{manifest.path}/rows.parquet").unlink()
     with pytest.raises(ArtifactError, match="is missing though its manifest names it"):
         artifact.read_table(store, manifest, "rows.parquet")
@@ -298,9 +299,9 @@ def test_a_folder_is_added_with_everything_below_it(store: Store, tmp_path: Path
     (source / "deep" / "a").write_bytes(b"aa")
     files = artifact.publish(store, "base/x", artifact.contents_of(tmp_path))
     assert [(file.path, file.bytes) for file in files] == [("source/b", 1), ("source/deep/a", 2)]
-    assert (artifact.local_folder(store, "base/x", files, "source") / "deep" / "a").read_bytes() == b"aa"
+    assert (local_folder(store, "base/x", files, "source") / "deep" / "a").read_bytes() == b"aa"
     with pytest.raises(ArtifactError, match="base/x has no adapter"):
-        artifact.local_folder(store, "base/x", files, "adapter")
+        local_folder(store, "base/x", files, "adapter")
 
 
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))

@@ -12,7 +12,6 @@ from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.trainers.checkpoints import Checkpoints
 
-NOW = datetime.now(UTC) + timedelta(minutes=1)
 Make = Callable[[Study, Store, Step], artifact.Manifest]
 
 
@@ -31,7 +30,7 @@ def problems(store: Store) -> list[str]:
 
 
 def garbage(store: Store, age: timedelta = timedelta(0)) -> set[str]:
-    return {entry.path for entry in upkeep.garbage(store, NOW - age)}
+    return {entry.path for entry in upkeep.garbage(store, datetime.now(UTC) + timedelta(seconds=1) - age)}
 
 
 def some(store: Store, pattern: str) -> str:

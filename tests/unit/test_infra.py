@@ -1,0 +1,93 @@
+"""What is shipped for clusters: it parses, and it names the versions, images and files that there are."""
+
+import json
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+KUBERAY = sorted((ROOT / "infra" / "kuberay").glob("*.yaml"))
+DOCKERFILES = sorted((ROOT / "infra" / "images").glob("*.Dockerfile"))
+CLUSTER: dict[str, Any] = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
+
+
+def pods(node: object) -> list[dict[str, Any]]:
+    """Every pod specification anywhere in a manifest."""
+    found = []
+    if isinstance(node, dict):
+        found = [node] if "containers" in node else [pod for value in node.values() for pod in pods(value)]
+    elif isinstance(node, list):
+        found = [pod for value in node for pod in pods(value)]
+    return found
+
+
+def ray_versions(node: object) -> list[str]:
+    if isinstance(node, dict):
+        return [v for k, v in node.items() if k == "rayVersion"] + [v for n in node.values() for v in ray_versions(n)]
+    return [version for value in node for version in ray_versions(value)] if isinstance(node, list) else []
+
+
+def test_the_cluster_file_holds_under_rays_own_schema() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = metadata.distribution("ray").locate_file("ray/autoscaler/ray-schema.json")
+    jsonschema.validate(CLUSTER, json.loads(Path(str(schema)).read_text()))
+
+
+def test_workers_come_and_go_and_a_second_kind_is_spot() -> None:
+    head, gpu, spot = (CLUSTER["available_node_types"][name] for name in ("head", "gpu", "gpu-spot"))
+    assert CLUSTER["head_node_type"] == "head"
+    assert "InstanceMarketOptions" not in head["node_config"] | gpu["node_config"]
+    assert spot["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    assert gpu["min_workers"] == spot["min_workers"] == 0
+    assert gpu["max_workers"] + spot["max_workers"] <= CLUSTER["max_workers"]
+    assert CLUSTER["idle_timeout_minutes"] > 0
+
+
+def test_it_installs_the_locked_gpu_extra_and_files_that_exist() -> None:
+    commands = " ".join(CLUSTER["setup_commands"])
+    named = re.findall(r"requirements/\S+", commands)
+    assert named == ["requirements/gpu.lock"]
+    assert (ROOT / named[0]).is_file()
+
+
+@pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.name)
+def test_kubernetes_manifests_are_safe_and_name_our_versions(path: Path) -> None:
+    manifest = yaml.safe_load(path.read_text())
+    assert manifest["apiVersion"] == "ray.io/v1"
+    (pinned,) = {re.search(r"==(\S+)", line)[1] for line in PROJECT["optional-dependencies"]["cpu"] if "ray[" in line}
+    assert set(ray_versions(manifest)) == {pinned}
+    assert len(pods(manifest)) == 2
+    for pod in pods(manifest):
+        assert pod["securityContext"]["runAsNonRoot"]
+        (container,) = pod["containers"]
+        tag, kind = container["image"].removeprefix("undertow:").rsplit("-", 1)
+        assert tag == PROJECT["version"]
+        assert (ROOT / "infra" / "images" / f"{kind}.Dockerfile").is_file()
+        assert container["resources"]["requests"].keys() == container["resources"]["limits"].keys() >= {"cpu", "memory"}
+        variables = {entry["name"]: entry for entry in container["env"]}
+        assert variables["RAY_AUTH_MODE"]["value"] == "token"
+        assert "secretKeyRef" in variables["RAY_AUTH_TOKEN"]["valueFrom"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_images_install_their_lock_and_run_as_a_plain_user_with_tokens_on(path: Path) -> None:
+    text = path.read_text()
+    kind = path.name.removesuffix(".Dockerfile")
+    assert f"--tag undertow:{PROJECT['version']}-{kind} " in text
+    assert f"--requirement requirements/{kind}.lock" in text
+    assert (ROOT / "requirements" / f"{kind}.lock").is_file()
+    assert re.search(r"^USER ray$", text, re.MULTILINE)
+    assert "RAY_AUTH_MODE=token" in text
+
+
+def test_manifests_of_jobs_run_studies_that_are_shipped() -> None:
+    job = yaml.safe_load((ROOT / "infra" / "kuberay" / "rehearsal.yaml").read_text())
+    study = re.search(r"jobs\.run (\S+)", job["spec"]["entrypoint"])
+    assert study
+    assert (ROOT / study[1]).is_file()
