@@ -90,11 +90,13 @@ def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path, monkeypatc
     assert said.outputs[0].text == "owl"
 
 
-def test_prompted_teachers_and_full_students_run_too(undertow: Command, root: Path) -> None:
-    """Adds to the same root, so the bases are not trained again."""
+def test_prompted_teachers_full_students_and_a_hub_family_run_too(undertow: Command, root: Path) -> None:
+    """Adds to the same root; a folder that one of its bases is in stands in for a snapshot of a hub."""
+    (snapshot,) = root.glob("base/llama-nano-*/model")
     done = undertow(
         "run", STUDY, "--root", root,
         "--set", "study=variants",
+        "--set", f"families.llama-nano={{kind: hub, path: {snapshot}, content: v1}}",
         "--set", "teachers.method={kind: prompted}",
         "--set", "teachers.gate.min_lift=-9",
         "--set", "teachers.families=[llama-nano]",
@@ -105,7 +107,10 @@ def test_prompted_teachers_and_full_students_run_too(undertow: Command, root: Pa
         "--set", "resources.training.groups=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert len(results(root, "base")) == 2
+    assert len(results(root, "base")) == 3
+    weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in root.glob("base/llama-nano-*")]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
     full = [folder for folder in (root / "student").iterdir() if (folder / "model").is_dir()]
     assert len(full) == 3
     prompted = [m for m in results(root, "teacher").values() if m["settings"]["method"]["kind"] == "prompted"]
