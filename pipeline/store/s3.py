@@ -22,8 +22,9 @@ from pipeline.store import Entry, inside
 
 ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be away for about a minute
 PARTS_AT_ONCE = 4  # of a multipart upload or download; one part is 50 MiB and held in memory
-EXISTS, PASSING = {"PreconditionFailed", "412"}, {"ConditionalRequestConflict", "OperationAborted", "409"}
+PASSING = {"ConditionalRequestConflict", "OperationAborted", "409"}
 MISSING = {"NoSuchKey", "404"}
+EXISTS = {"PreconditionFailed", "412", "NoSuchUpload"}  # the last: an upload whose completion was not heard of
 
 
 class S3Store:
@@ -84,7 +85,10 @@ class S3Store:
             self._put(path, content, mode="create")
         except FileExistsError:
             # The reply to our own first attempt may have been lost: look before believing in another writer.
-            return self._holds(path, content)
+            try:
+                return self._holds(path, content)
+            except FileNotFoundError:
+                raise StoreError(f"{self.root}/{path} was there a moment ago and is gone: who removes it?") from None
         return True
 
     def replace(self, path: str, content: bytes) -> None:

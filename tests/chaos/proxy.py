@@ -124,7 +124,8 @@ def _name(request: web.Request) -> str:
     _, _, key = request.path.lstrip("/").partition("/")
     query = dict(parse_qsl(request.query_string, keep_blank_values=True))
     parts = [request.method, _below_prefix(key)]
-    parts += [f"{name}={_below_prefix(query[name])}" for name in SUBRESOURCES if name in query]
+    query |= {"prefix": _below_prefix(query["prefix"])} if "prefix" in query else {}
+    parts += [f"{name}={query[name]}" for name in SUBRESOURCES if name in query]
     return " ".join(parts)
 
 

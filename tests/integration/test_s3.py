@@ -1,6 +1,7 @@
 """The S3 store against two servers of other people's: what is created once stays, and refusals are told at once."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def store(bench: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     monkeypatch.setenv("AWS_ENDPOINT_URL", bench.proxied)
     monkeypatch.setenv("UNDERTOW_CACHE", str(tmp_path / "cache"))
     bench.begin(None, None)
-    return open_store(f"s3://chaos/{request.node.name.split('[')[0]}/runs/")
+    return open_store(f"s3://chaos/{re.sub(r'[^a-z0-9]+', '-', request.node.name)}/runs/")
 
 
 def test_crash_points_leave_what_a_run_without_them_leaves(bench: Bench) -> None:
@@ -86,6 +87,29 @@ def test_large_files_go_by_parts_and_are_created_once_too(store: Store, tmp_path
     assert not store.create("large", theirs)
     store.download("large", copy)
     assert copy.read_bytes() == ours.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"),
+    [
+        ("POST runs/large uploads= #1", "lose"),
+        ("PUT runs/large partNumber=1 #1", "drop"),
+        ("POST runs/large #1", "drop"),
+        ("POST runs/large #1", "lose"),
+        ("POST runs/large #1", "409"),
+    ],
+)
+def test_a_fault_in_an_upload_by_parts_is_waited_out(
+    store: Store, bench: Bench, tmp_path: Path, request_: str, fault: str
+) -> None:
+    large, copy = tmp_path / "large", tmp_path / "copy"
+    large.write_bytes(os.urandom(101 * MEBIBYTE))
+    bench.begin(request_, fault)
+    assert store.create("large", large)
+    assert bench.state()["reached"]
+    bench.begin(None, None)
+    store.download("large", copy)
+    assert copy.read_bytes() == large.read_bytes()
 
 
 def test_listings_see_what_was_written_a_moment_ago(store: Store) -> None:
