@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs import token
 from pipeline.errors import InputError, UndertowError
 from pipeline.store import Store, open_store
 
@@ -68,8 +67,6 @@ def run(
     loaded = settings.load(study, set_)
     store = open_store(root)
     store.require_writable()
-    if address:
-        token.present()
     from jobs.driver import run as run_study
 
     outcome: Outcome = run_study(loaded, store, address)
@@ -91,7 +88,6 @@ def submit(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
 ) -> None:
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
-    token.present()
     from jobs.submit import submit as submit_study
     from pipeline import settings
 

@@ -26,6 +26,7 @@ def submit(
     Raises InputError where the study file is not below the working directory, which travels with the job, or where the
     root would be lost with it; ResourceError where there is no cluster.
     """
+    _show_token()
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     entrypoint = shlex.join(["python", "-m", "jobs.run", _below_here(study), "--root", _lasting(root)])
     entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
@@ -46,6 +47,16 @@ def submit(
         raise ResourceError(f"the Ray cluster at {url} did not take the job: {error}") from None
     console.print(f"submitted {job} to {url}\n  stop it: ray job stop {job}", soft_wrap=True, highlight=False)
     return asyncio.run(_follow(client, job)) if wait else True
+
+
+def _show_token() -> None:
+    """Have Ray's client show the cluster's token where this user has one, which it does in this mode only.
+
+    A driver must not be put into this mode unless its cluster is: it would refuse what the cluster tells it.
+    """
+    named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> bool:
