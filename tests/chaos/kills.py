@@ -98,9 +98,12 @@ class Driver:
 
 
 def processes(title: str) -> list[psutil.Process]:
-    """Ray workers of this user by the title that Ray gives them."""
-    running = psutil.process_iter(["cmdline"])
-    return [process for process in running if title in " ".join(process.info["cmdline"] or [])[:200]]
+    """Ray workers of clusters that this process has started, by the title that Ray gives them."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [process] if title in " ".join(process.cmdline()) else []
+    return found
 
 
 def rehearse(kills: int, folder: Path, say: Any = print) -> Tally:
