@@ -7,11 +7,12 @@ the inputs. Machines, paths and batch sizes are no part of it.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 from pipeline.errors import StudyError
+from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
 from pipeline.study import Prompted, Study
 
@@ -37,7 +38,8 @@ class Step:
     """One artifact to be made.
 
     inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
-    an engine must hold to run the step, or "" where none is needed. labels are for people.
+    an engine must hold to run the step, or "" where none is needed. labels are for people. source: the local
+    folder that a base is taken from, or ""; like labels it is no part of the id.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Step:
     inputs: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
 
     @property
     def path(self) -> str:
@@ -143,7 +146,8 @@ def _base(study: Study, name: str) -> Step:
     settings: Json = {"family": family.model_dump(exclude={"path"}), "chat": _chat(family)}
     if isinstance(family, NanoFamily) or study.trainer == "scripted":
         settings["trainer"] = study.trainer
-    return _step("base", name, settings, {}, family=name)
+    step = _step("base", name, settings, {}, family=name)
+    return replace(step, source=family.path or "") if isinstance(family, HubFamily) else step
 
 
 def _chat(family: object) -> str:

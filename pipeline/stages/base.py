@@ -17,7 +17,8 @@ from pipeline.trainers import MODEL, Run
 
 def run(step: Step, scratch: Path) -> Run | None:
     """The pretraining of a nano family; None where `scratch`/out/model is written without any."""
-    family: Family = TypeAdapter(Family).validate_python(step.settings["family"])
+    told = step.settings["family"] | ({"path": step.source} if step.source else {})
+    family: Family = TypeAdapter(Family).validate_python(told)
     out = scratch / "out"
     if step.settings.get("trainer") == "scripted":
         init = family.init_seed if isinstance(family, NanoFamily) else crc32(family.model_dump_json().encode())
