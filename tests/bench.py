@@ -137,9 +137,11 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
         base, teacher = steps["basellama-a"], steps["teacherneutral-llama-a"]
         step = steps["completionsnumbers-neutral-llama-a"]
         if repeat == 0:
-            initialise(study.families["llama-a"], (store.folder / f"{base.path}/model"))
+            with tempfile.TemporaryDirectory() as scratch:
+                initialise(study.families["llama-a"], Path(scratch) / "model")
+                artifact.finish_unit(store, base, "train", artifact.contents_of(Path(scratch)), {}, time.time())
             pools = Pools(Cost(1, 0))
-        artifact.commit(store, base, [], {})
+        artifact.commit(store, base, [artifact.unit(store, base.path, "train")], {})
         artifact.commit(store, teacher, [], {})
         makers = Steps(study, store, pools)
         pool = makers.engine_pool(step.weights)
