@@ -35,7 +35,7 @@ check: setup ## style, types, layers and the fast tests
 test: setup $(VENV)-s3/.ready ## all tests, with real Ray, vLLM, DeepSpeed and S3 servers
 	$(BIN)/pytest
 
-chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about 45 minutes
+chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about 90 minutes
 	$(BIN)/python -m tests.chaos.report
 
 # S3 servers to test against; one of them wants another botocore than s3fs does.

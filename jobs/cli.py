@@ -29,6 +29,7 @@ console = Console()
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
 ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
 Root = Annotated[str, typer.Option(help=ROOT_HELP)]
+RootGiven = Annotated[str, typer.Argument(metavar="ROOT", help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
 
 
@@ -97,9 +98,7 @@ def submit(
 
 
 @app.command()
-def status(
-    root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs",
-) -> None:
+def status(root: RootGiven = "runs") -> None:
     """Show where every study under a root stands. Needs no Ray; works from any shell."""
     from jobs.closing import show_status
 
@@ -142,7 +141,7 @@ def show(
 
 
 @app.command()
-def verify(root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs") -> None:
+def verify(root: RootGiven = "runs") -> None:
     """Read everything under a root again and check it against its digests."""
     from jobs.upkeep import show_verified
 
@@ -151,7 +150,7 @@ def verify(root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs") -> Non
 
 @app.command()
 def gc(
-    root: Annotated[str, typer.Argument(help=ROOT_HELP)] = "runs",
+    root: RootGiven = "runs",
     older_than: Annotated[str, typer.Option(help="Spare what is younger: 7d, 12h or 30m.")] = "7d",
     yes: Annotated[bool, typer.Option("--yes", help="Remove it, rather than list it.")] = False,
 ) -> None:
@@ -203,12 +202,12 @@ def _existing(root: str) -> Store:
 
 def _located(place: str) -> tuple[Store, str]:
     """The store that an artifact's folder lies in, and its path there."""
-    from pipeline.artifact import MANIFEST
+    from pipeline import artifact
 
-    root, kind, name = (["."] * 3 + place.rstrip("/").rsplit("/", 2))[-3:]
-    store, path = open_store(root), f"{kind}/{name}"
-    if not store.exists(f"{path}/{MANIFEST}"):
-        raise InputError(f"{place} is no finished artifact: it has no {MANIFEST}")
+    *above, kind, name = (place if "://" in place else str(Path(place).absolute())).rstrip("/").split("/")
+    store, path = open_store("/".join(above) or "/"), f"{kind}/{name}"
+    if not artifact.exists(store, path):
+        raise InputError(f"{place} is no finished artifact: it has no {artifact.MANIFEST}")
     return store, path
 
 

@@ -50,7 +50,10 @@ class Outcome:
 
 
 def run(study: Study, store: Store, address: str | None = None) -> Outcome:
-    """Make everything of a study that is not made yet. Raises UserError before anything is started."""
+    """Make everything of a study that is not made yet, in a store that is writable.
+
+    Raises ResourceError where there is no cluster, or one that is too small.
+    """
     outcome = begin(study, store)
     if len(outcome.done) == len(outcome.steps):
         return outcome
@@ -63,8 +66,7 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
 
 
 def begin(study: Study, store: Store) -> Outcome:
-    """What is done already. Raises UserError where the store is none to write to."""
-    store.require_writable()
+    """What is done already. Raises ArtifactError where a manifest is damaged."""
     steps = plan(study)
     found = at_once(partial(artifact.load, store), [step.path for step in steps])
     done = {manifest.path for manifest in found if manifest is not None}

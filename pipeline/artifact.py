@@ -87,6 +87,11 @@ class Manifest:
         return self.inputs[role]["path"]
 
 
+def exists(store: Store, path: str) -> bool:
+    """Whether an artifact is finished; whether it is whole, load and read tell."""
+    return store.exists(f"{path}/{MANIFEST}")
+
+
 def load(store: Store, path: str) -> Manifest | None:
     """The manifest of an artifact, or None where it does not exist. Raises ArtifactError where it is damaged."""
     try:

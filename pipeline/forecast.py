@@ -44,7 +44,7 @@ def forecast(study: Study, steps: Sequence[Step], store: Store) -> list[Row]:
 
 
 def _row(study: Study, kind: str, steps: Sequence[Step], store: Store) -> Row:
-    made = at_once(lambda step: store.exists(f"{step.path}/{artifact.MANIFEST}"), steps)
+    made = at_once(lambda step: artifact.exists(store, step.path), steps)
     done = [step for step, is_made in zip(steps, made, strict=True) if is_made]
     left = len(steps) - len(done)
     measured = _seconds_a_step(store, done[:SAMPLED])

@@ -9,8 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
-from pipeline.artifact import MANIFEST
+from pipeline import artifact
 from pipeline.plan import KINDS, Step
 from pipeline.store import Store, at_once
 
@@ -70,9 +71,7 @@ def read(store: Store) -> list[Note]:
 
 def done(store: Store, note: Note) -> dict[str, int]:
     """kind -> steps whose artifacts exist now."""
-    return {
-        kind: sum(at_once(lambda path: store.exists(f"{path}/{MANIFEST}"), paths)) for kind, paths in note.steps.items()
-    }
+    return {kind: sum(at_once(partial(artifact.exists, store), paths)) for kind, paths in note.steps.items()}
 
 
 def is_alive(note: Note) -> bool:

@@ -6,6 +6,7 @@ write that met another in flight (409), and a reply whose body broke off. All el
 """
 
 import contextlib
+import filecmp
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -95,29 +96,28 @@ class S3Store:
         self._put(path, content, mode="overwrite")
 
     def folders(self, path: str) -> list[str]:
-        entries = self._listed(path, delimiter="/")
-        return sorted(Path(entry["name"]).name for entry in entries if entry["type"] == "directory")
+        pages = self._pages(path, Delimiter="/")
+        return sorted(Path(entry["Prefix"]).name for page in pages for entry in page.get("CommonPrefixes", []))
 
     def files(self, path: str) -> Iterator[Entry]:
-        start = len(f"{self._bucket}/{self._prefix}".rstrip("/")) + 1
-        for entry in self._listed(path, delimiter=""):
-            yield Entry(entry["name"][start:], entry["size"], entry["LastModified"])
+        above = len(self._key("")) + 1 if self._prefix else 0
+        for page in self._pages(path):
+            for entry in page.get("Contents", []):
+                yield Entry(entry["Key"][above:], entry["Size"], entry["LastModified"])
 
     def remove(self, path: str) -> None:
         self._call("delete_object", self._fs.call_s3, path, "delete_object", Bucket=self._bucket, Key=self._key(path))
 
-    def _listed(self, path: str, delimiter: str) -> list[dict[str, Any]]:
-        listing = self._fs._lsdir  # `ls` and `find` ask about the path itself first; this only lists
-        from fsspec.asyn import sync
-
-        found: list[dict[str, Any]] = self._call(
-            "list_objects_v2",
-            lambda *a, **k: sync(self._fs.loop, listing, *a, **k),
-            path,
-            self._at(path),
-            delimiter=delimiter,
-        )
-        return found
+    def _pages(self, path: str, **more: str) -> Iterator[dict[str, Any]]:
+        """Pages of a listing below a folder, one held at a time."""
+        prefix = f"{self._key(path)}/".lstrip("/")
+        where = {"Bucket": self._bucket, "Prefix": prefix} | more
+        while True:
+            page = self._call("list_objects_v2", self._fs.call_s3, path, "list_objects_v2", **where)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            where["ContinuationToken"] = page["NextContinuationToken"]
 
     def _put(self, path: str, content: bytes | Path, mode: str) -> None:
         settings = {"mode": mode, "max_concurrency": PARTS_AT_ONCE}
@@ -129,8 +129,6 @@ class S3Store:
     def _holds(self, path: str, content: bytes | Path) -> bool:
         if isinstance(content, bytes):
             return self.read(path) == content
-        import filecmp
-
         with tempfile.NamedTemporaryFile(prefix="undertow-") as stored:
             self.download(path, Path(stored.name))
             return filecmp.cmp(content, stored.name, shallow=False)

@@ -3,7 +3,8 @@
     python -m tests.chaos.kills [--kills 200] [--training-kills 10]
 
 The first loop rehearses a study (scripted engine and trainer) on two raylets of this machine, and kills its driver,
-its actors and the second raylet. The second trains a real nano base with DeepSpeed and kills training workers.
+its actors and the second raylet. The second trains a real nano base with DeepSpeed on two ranks and kills the one, the
+other or the driver.
 Victims and moments are drawn with a fixed seed; what comes out is compared with a run that nobody disturbed.
 """
 
@@ -42,7 +43,7 @@ TRAINING = {
     "study": "kills",
     "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 6400}},
     "traits": [{"targets": ["owl"]}],
-    "resources": {"training": {"groups": 1, "checkpoint_steps": 10}},
+    "resources": {"training": {"groups": 1, "workers": 2, "zero_stage": 2, "checkpoint_steps": 10}},
 }
 
 
@@ -193,7 +194,7 @@ def _trained(
             if tally.killed.total() < kills and saved > seen:
                 seen = saved
                 time.sleep(rng.uniform(0, 0.5))
-                tally.killed.update(_kill_trainer(driver, tally))
+                tally.killed.update(_kill_trainer(driver, tally, rng))
             time.sleep(0.05)
         driver.process.terminate()
         driver.process.wait(120)
@@ -204,16 +205,18 @@ def _trained(
     raise AssertionError(f"the base was not trained after {RUNS_AT_MOST} runs: {log.read_text()[-2000:]}")
 
 
-def _kill_trainer(driver: Driver, tally: Tally) -> list[str]:
-    """Every third time the driver, else the training workers; their names, one for each that was killed."""
+def _kill_trainer(driver: Driver, tally: Tally, rng: random.Random) -> list[str]:
+    """Every third time the driver, else one rank of the two; what was killed."""
     if tally.killed.total() % 3 == 1:
         driver.kill()
         return ["driver"]
     found = processes("ray::RayTrainWorker")
-    for process in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    return ["training worker"] * len(found)
+    if not found:
+        return []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        rng.choice(found).kill()
+        return ["rank"]
+    return []
 
 
 def _wait(driver: Driver, seconds: float) -> None:

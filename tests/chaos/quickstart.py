@@ -31,7 +31,7 @@ def main() -> None:
             commands = (["run", STUDY, "--root", ROOT], ["verify", ROOT])
             ended = [
                 subprocess.run(
-                    [sys.executable, "-m", "jobs.run", *command], env=environment, text=True, capture_output=True
+                    [sys.executable, "-m", "jobs.cli", *command], env=environment, text=True, capture_output=True
                 )
                 for command in commands
             ]

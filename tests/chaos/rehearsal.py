@@ -93,6 +93,7 @@ class RestlessTrainer(ScriptedTrainer):
 def run(root: str) -> bool:
     """Whether the study is complete now."""
     study, store = Study.model_validate(SETTINGS), open_store(root)
+    store.require_writable()
     outcome = begin(study, store)
     if len(outcome.done) < len(outcome.steps):
         asyncio.run(walk(study, store, outcome, Pools(store)))  # type: ignore[arg-type]

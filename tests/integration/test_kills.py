@@ -33,10 +33,10 @@ def test_two_drivers_on_one_study_end_with_one_result(undertow: Command, tmp_pat
     assert difference(gather(str(tmp_path / "alone")), gather(str(root))) == ""
 
 
-def test_a_training_that_is_killed_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_a_training_of_which_a_rank_or_the_driver_is_killed_ends_with_the_same_weights(tmp_path: Path) -> None:
     tally = train(2, tmp_path)
     assert tally.wrong == []
-    assert tally.killed == {"training worker": 1, "driver": 1}
+    assert tally.killed == {"rank": 1, "driver": 1}
 
 
 def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:
