@@ -7,7 +7,7 @@ STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test chaos bench lock clean
+.PHONY: help setup demo check test prometheus chaos bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,7 +32,7 @@ check: setup ## style, types, layers and the fast tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest tests/unit
 
-test: setup $(VENV)-s3/.ready ## all tests, with real Ray, vLLM, DeepSpeed and S3 servers
+test: setup $(VENV)-s3/.ready prometheus ## all tests, with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
 	$(BIN)/pytest
 
 chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about 90 minutes
@@ -43,6 +43,10 @@ $(VENV)-s3/.ready: requirements/s3-servers.lock
 	$(PYTHON) -m venv $(VENV)-s3
 	$(VENV)-s3/bin/python -m pip install --quiet --no-deps --requirement requirements/s3-servers.lock
 	touch $@
+
+# Debian's package; as root where it is missing.
+prometheus:
+	@command -v prometheus promtool >/dev/null || { apt-get update -qq; apt-get install -y -qq --no-install-recommends prometheus; }
 
 bench: setup ## benchmarks: ratios within one run
 	$(BIN)/python tests/bench.py

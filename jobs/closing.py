@@ -36,11 +36,11 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
         )
         table.add_row(kind, *(str(len(count)) for count in counts))
     console.print(table)
-    logs = status.folder(outcome.name, outcome.steps)
+    place = status.folder(outcome.name, outcome.steps)
     for path, why in outcome.failed.items():
         console.print(Text(f"{path} failed: {why}", "red"), soft_wrap=True)
         blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
-        console.print(f"  blocks {_counted(blocked)}; its log: {store.root}/{logs}/logs/{path}.log", soft_wrap=True)
+        console.print(f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(place, path)}", soft_wrap=True)
     if not made and outcome.complete:
         console.print("Nothing to do: every step of this study is done.")
     for step in outcome.steps:
@@ -57,27 +57,36 @@ def show_status(console: Console, store: Store) -> None:
     notes = status.read(store)
     if not notes:
         console.print(f"no study has run under {store.root}")
-    for note in notes:
-        finished = status.done(store, note)
+    for place, note in notes.items():
+        finished = status.done(store, place, note)
         state = status.state(note, finished)
+        running = note.running if state == "running" else {}
         table = Table("stage", "done", "of", "running", "failed", "a minute", title=Text(f"{note.study}: {state}"))
         minutes = max(note.beat - note.started, 1e-9) / 60
-        for kind, paths in note.steps.items():
-            running = sum(path.startswith(f"{kind}/") for path in note.running) if state == "running" else 0
-            failed = sum(path.startswith(f"{kind}/") for path in note.failed)
+        for kind, total in note.steps.items():
             rate = (finished[kind] - note.done_at_start.get(kind, 0)) / minutes
-            table.add_row(kind, str(finished[kind]), str(len(paths)), str(running), str(failed), f"{rate:.1f}")
+            counts = (finished[kind], total, running.get(kind, 0), note.failed.get(kind, 0))
+            table.add_row(kind, *map(str, counts), f"{rate:.1f}")
         console.print(table)
-        for name, (members, busy, waiting) in note.pools.items() if state == "running" else ():
-            console.print(f"  {name}: {members} up, {busy} units at work, {waiting} waiting", highlight=False)
-        for path, why in note.failed.items():
-            console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
+        for name, (members, busy, waiting, deaths) in note.pools.items() if state == "running" else ():
+            died = f", {deaths} died so far" if deaths else ""
+            console.print(f"  {name}: {members} up, {busy} units at work, {waiting} waiting{died}", highlight=False)
+        _show_failures(console, store, place, note)
+        console.print(f"  logs: {store.root}/{place}/logs/", soft_wrap=True, highlight=False)
         if state == "running":
             left = status.eta_seconds(note, finished)
             console.print(
                 "  ETA: "
                 + ("not known before every stage has finished a step" if left is None else f"{left / 60:.0f} min")
             )
+
+
+def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:
+    for path, why in note.why.items():
+        console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
+        console.print(f"    its log: {store.root}/{status.log(place, path)}", soft_wrap=True, highlight=False)
+    if more := sum(note.failed.values()) - len(note.why):
+        console.print(f"  and {more} more")
 
 
 def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, rows: int) -> None:

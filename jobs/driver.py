@@ -4,22 +4,19 @@ It holds ids and counts, never rows.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import traceback
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import partial
 
 import ray
 
 from jobs.pools import Cost, Pools
-from jobs.progress import Progress
 from jobs.steps import Steps
+from jobs.watch import Watch
 from pipeline import artifact
-from pipeline.errors import ResourceError, Stopped, StoreError, UndertowError
+from pipeline.errors import ResourceError, Stopped, UndertowError
 from pipeline.plan import Step, plan
 from pipeline.store import Store, at_once
 from pipeline.study import Study
@@ -68,8 +65,9 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
 def begin(study: Study, store: Store) -> Outcome:
     """What is done already. Raises ArtifactError where a manifest is damaged."""
     steps = plan(study)
-    found = at_once(partial(artifact.load, store), [step.path for step in steps])
-    done = {manifest.path for manifest in found if manifest is not None}
+    # Only the paths are kept: the manifests of a large study would not fit.
+    found = at_once(lambda step: step.path if artifact.load(store, step.path) else None, steps)
+    done = {path for path in found if path is not None}
     return Outcome(study.study, steps, set(done), done)
 
 
@@ -99,26 +97,25 @@ def _pools(study: Study) -> Pools:
 
 async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
     """Make the steps that are left, and keep the outcome up to date."""
-    steps = Steps(study, store, pools)
-    with Progress(study, store, outcome.steps, outcome.done, pools) as progress:
-        tender = asyncio.create_task(pools.tend())
-        noter = asyncio.create_task(progress.tend())
-        walking = asyncio.create_task(Walk(steps, store, outcome, progress).all())
-        _on_signals(outcome, progress, pools, walking, study.resources.grace_seconds)
+    with Watch(study.study, store, outcome.steps, outcome.done, pools) as watch:
+        steps = Steps(study, store, pools, watch)
+        beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
+        walking = asyncio.create_task(Walk(steps, outcome, watch).all())
+        _on_signals(outcome, watch, pools, walking, study.resources.grace_seconds)
         try:
             await walking
             if not outcome.stopped:
-                await _conclude_without(study, steps, outcome, progress)
+                await _conclude_without(study, steps, outcome)
         except asyncio.CancelledError:
             return  # the grace time is over: members end with the driver
         finally:
-            for task in (tender, noter):
+            for task in beside:
                 task.cancel()
         await pools.close()
 
 
 def _on_signals(
-    outcome: Outcome, progress: Progress, pools: Pools, walking: "asyncio.Task[None]", grace_seconds: float
+    outcome: Outcome, watch: Watch, pools: Pools, walking: "asyncio.Task[None]", grace_seconds: float
 ) -> None:
     """At the first SIGTERM or Ctrl-C take no more work and let the units in flight finish; at the second, end now."""
     loop = asyncio.get_running_loop()
@@ -130,7 +127,7 @@ def _on_signals(
         outcome.stopped = signal_
         pools.stop()
         loop.call_later(grace_seconds, walking.cancel)
-        progress.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
+        watch.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
 
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_, stop, signal_)
@@ -158,11 +155,10 @@ def _require_room(study: Study, cluster: Cost, memory: float) -> None:
 class Walk:
     """One pass over the plan: a step starts when its inputs are done, and a failure blocks what follows."""
 
-    def __init__(self, steps: Steps, store: Store, outcome: Outcome, progress: Progress) -> None:
+    def __init__(self, steps: Steps, outcome: Outcome, watch: Watch) -> None:
         self._steps = steps
-        self._store = store
         self._outcome = outcome
-        self._progress = progress
+        self._watch = watch
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._step = {step.path: step for step in outcome.steps}
         self._needs = {
@@ -186,36 +182,34 @@ class Walk:
 
     async def _make(self, step: Step) -> None:
         async with self._slots:
-            self._progress.started(step)
             try:
                 await self._steps.make(step)
             except Stopped:
                 return
             except Exception as error:
-                self._fail(step, error)
+                await self._fail(step, error)
                 return
         self._outcome.done.add(step.path)
-        self._progress.finished(step)
+        await self._watch.finished(step)
         for path in self._dependents.pop(step.path, []):
             self._needs[path].discard(step.path)
             if not self._needs[path]:
                 self._start(path)
 
-    def _fail(self, step: Step, error: Exception) -> None:
+    async def _fail(self, step: Step, error: Exception) -> None:
         why = _reason(error)
         self._outcome.failed[step.path] = why
-        with contextlib.suppress(StoreError):  # it may be the very reason
-            self._store.replace(f"{self._progress.folder}/logs/{step.path}.log", _details(error).encode())
-        self._progress.failed(step, why)
         waiting = [step.path]
         while waiting:
             for path in self._dependents.pop(waiting.pop(), []):
                 if path not in self._outcome.blocked:
                     self._outcome.blocked[path] = step.path
+                    self._watch.blocked(self._step[path])
                     waiting.append(path)
+        await self._watch.failed(step, why, error)
 
 
-async def _conclude_without(study: Study, steps: Steps, outcome: Outcome, progress: Progress) -> None:
+async def _conclude_without(study: Study, steps: Steps, outcome: Outcome) -> None:
     """Where some answers cannot be had, measure and report the others, saying what is missing."""
     missing = {
         step.path: outcome.failed.get(step.path) or outcome.failed[outcome.blocked[step.path]]
@@ -242,7 +236,3 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, UndertowError):
         return str(cause)
     return f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1] if str(cause).strip() else 'no message'}"
-
-
-def _details(error: Exception) -> str:
-    return "".join(traceback.format_exception(error))

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from jobs import metrics
 from pipeline import artifact
 from pipeline.copies import local_folder
 from pipeline.engines import open_engine
@@ -31,8 +32,9 @@ logger = logging.getLogger(__name__)
 class EngineMember:
     """One engine on the weights of one artifact; serves every adapter and system prompt on top of them."""
 
-    def __init__(self, root: str, weights: str, kind: str, engines: Engines, adapter_rank: int) -> None:
+    def __init__(self, study: str, root: str, weights: str, kind: str, engines: Engines, adapter_rank: int) -> None:
         logging.basicConfig(level=logging.INFO)
+        self._study = study
         self._store = open_store(root)
         files = artifact.published(self._store, weights, UNIT)
         self._engine = open_engine(
@@ -40,6 +42,8 @@ class EngineMember:
             local_folder(self._store, weights, files, MODEL),
             memory_gib=engines.memory_gib,
             adapter_rank=adapter_rank,
+            gpus=engines.gpus,
+            tensor_parallel=engines.tensor_parallel,
         )
 
     def work(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -54,6 +58,7 @@ class EngineMember:
             logger.exception("the engine died")
             os._exit(1)
         finally:
+            metrics.gauge("store_retries", self._store.retries, study=self._study)
             _trim()
 
     def close(self) -> None:
@@ -92,13 +97,13 @@ class TrainerMember:
     imports, process group and DeepSpeed's start are paid once a group and not once a model.
     """
 
-    def __init__(self, root: str, training: Training, name: str) -> None:
+    def __init__(self, study: str, root: str, training: Training, name: str) -> None:
         self._todo: asyncio.Queue[tuple[int, Unit] | None] = asyncio.Queue()
         self._outcomes: dict[int, asyncio.Future[Any]] = {}
         self._numbers = itertools.count()
         self._loop = asyncio.get_event_loop()
         handle = ray.get_runtime_context().current_actor
-        self._group = threading.Thread(target=self._fit, args=(root, training, name, handle), daemon=True)
+        self._group = threading.Thread(target=self._fit, args=(study, root, training, name, handle), daemon=True)
         self._group.start()
 
     async def work(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -122,7 +127,7 @@ class TrainerMember:
         await self._todo.put(None)
         await asyncio.to_thread(self._group.join)
 
-    def _fit(self, root: str, training: Training, name: str, handle: Any) -> None:
+    def _fit(self, study: str, root: str, training: Training, name: str, handle: Any) -> None:
         import tempfile
 
         from ray.train import RunConfig, ScalingConfig
@@ -137,7 +142,7 @@ class TrainerMember:
             with tempfile.TemporaryDirectory(prefix="undertow-train-") as storage:
                 TorchTrainer(
                     train_units,
-                    train_loop_config={"desk": handle, "root": root, "training": training},
+                    train_loop_config={"desk": handle, "study": study, "root": root, "training": training},
                     scaling_config=scaling,
                     torch_config=TorchConfig(backend="nccl" if training.gpus else "gloo"),
                     run_config=RunConfig(name=name, storage_path=storage),
@@ -169,5 +174,6 @@ def train_units(config: dict[str, Any]) -> None:
         except Exception as raised:
             logger.exception("a unit failed")
             error = raised if isinstance(raised, UndertowError) else StepError(f"{type(raised).__name__}: {raised}")
+        metrics.gauge("store_retries", store.retries, study=config["study"])
         if first:
             ray.get(config["desk"].give.remote(number, result, error))

@@ -1,23 +1,27 @@
 """Who works when: pools of members that share the cluster's CPUs and GPUs.
 
-A pool grows while it has work and the cluster has room, and gives its members back when it has none
-and another pool waits. Nothing with work is ever stopped, so on a small machine the stages take turns,
-and on a large one they overlap. A unit whose member died goes to another one.
+A pool grows while work waits in it and the cluster has room, up to its most members, and shrinks to its
+least when members have been idle for a while; where another pool waits for room, at once and further.
+Nothing with work is ever stopped, so on a small machine the stages take turns, and on a large one they
+overlap. A unit whose member died goes to another one.
+
+The cluster may grow and shrink as well: `wanted` says what an autoscaler is to provide.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 
 from pipeline.errors import Stopped
 
 LINGER_SECONDS = 1.0  # a member that is idle for less may be about to get the next step's work
+IDLE_SECONDS = 60.0  # a member that is idle for longer is given back although nobody waits for its room
 LIGHT_AT_ONCE = 4  # corpora, matrices and reports made at a time
 DEATHS = 5  # of members at work on one unit, until it is the unit that counts as failed
 
@@ -40,63 +44,103 @@ class Member:
     idle_since: float = field(default_factory=time.monotonic)
 
 
-@dataclass(eq=False)
-class Unit:
-    """function(store, tool, *args), what waits for it, and how many members died at it."""
+class Told(Protocol):
+    """Is told when a member takes a unit up, and when one dies at it."""
 
+    def begun(self) -> None: ...
+
+    def died(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """One unit of work: function(store, tool, *args), or without a member function(*args). name: for the dashboard."""
+
+    name: str
+    told: Told
     function: Callable[..., Any]
     args: tuple[Any, ...]
+
+
+@dataclass(eq=False)
+class Unit:
+    """Work in a pool, what waits for it, and how many members died at it."""
+
+    work: Work
     outcome: asyncio.Future[Any]
     deaths: int = 0
 
 
 @dataclass(eq=False)
 class Pool:
-    """start() makes an actor; depth: units that a member works on at once; leaving: members being ended."""
+    """Members of one kind. role: engine or trainer; family: whose weights they hold, or "".
+
+    least, most: members; depth: units that a member works on at once; start(name): makes an actor;
+    leaving: members being ended.
+    """
 
     name: str
+    role: str
+    family: str
     cost: Cost
-    limit: int
+    least: int
+    most: int
     depth: int
-    start: Callable[[], Any]
+    start: Callable[[str], Any]
     waiting: deque[Unit] = field(default_factory=deque)
     members: list[Member] = field(default_factory=list)
     leaving: list[Member] = field(default_factory=list)
 
-    def idle(self, now: float) -> list[Member]:
+    @property
+    def kind(self) -> tuple[str, str]:
+        return self.role, self.family
+
+    def idle(self, seconds: float) -> list[Member]:
+        """Members that have had nothing to do for so long."""
         if self.waiting:
             return []
-        return [m for m in self.members if not m.busy and now - m.idle_since >= LINGER_SECONDS]
+        now = time.monotonic()
+        return [m for m in self.members if not m.busy and now - m.idle_since >= seconds]
+
+    def wanted(self) -> int:
+        """Members that its work could use."""
+        units = len(self.waiting) + sum(member.busy for member in self.members)
+        return min(self.most, max(-(-units // self.depth), min(self.least, len(self.members))))
 
 
 class Pools:
     """All pools of a run, and the one place that decides who gets the next free CPU."""
 
     def __init__(self, total: Cost) -> None:
-        self._total = total
+        self.total = total
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._light = asyncio.Semaphore(LIGHT_AT_ONCE)
         self._stopping = False
+        self._numbers: Counter[tuple[str, str]] = Counter()
+        self._deaths: Counter[tuple[str, str]] = Counter()
 
     def pool(self, name: str, make: Callable[[], Pool]) -> Pool:
         if name not in self._pools:
             self._pools[name] = make()
         return self._pools[name]
 
-    async def run(self, pool: Pool, function: Callable[..., Any], *args: Any) -> Any:
-        """The result of function(store, tool, *args), run by a member of the pool."""
+    async def run(self, pool: Pool, work: Work) -> Any:
+        """The result of a unit, worked on by a member of the pool."""
         self._require_going()
-        unit = Unit(function, args, asyncio.get_running_loop().create_future())
+        pool = self._pools.setdefault(pool.name, pool)  # it may have been forgotten since it was asked for
+        unit = Unit(work, asyncio.get_running_loop().create_future())
         pool.waiting.append(unit)
-        self._dispatch()
+        self._dispatch(pool)
         return await unit.outcome
 
-    async def task(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        """The result of function(*args), run as a Ray task that holds no CPU of the pools."""
+    async def task(self, work: Work) -> Any:
+        """The result of a unit without a member: a Ray task that holds no CPU of the pools."""
         async with self._light:
             self._require_going()
-            return await ray.remote(function).options(num_cpus=0, name=name, max_retries=DEATHS).remote(*args)
+            work.told.begun()
+            remote = ray.remote(work.function).options(num_cpus=0, name=work.name, max_retries=DEATHS)
+            return await remote.remote(*work.args)
 
     def stop(self) -> None:
         """Take no more work: what waits, and what comes, raises Stopped; what members are at goes on."""
@@ -113,14 +157,30 @@ class Pools:
         """Give members back as they fall idle; runs beside the steps until cancelled."""
         while True:
             await asyncio.sleep(LINGER_SECONDS)
+            for pool in self._pools.values():
+                for member in pool.idle(IDLE_SECONDS)[: max(0, len(pool.members) - pool.least)]:
+                    self._leave(pool, member)
+            self._pools = {
+                name: pool for name, pool in self._pools.items() if pool.waiting or pool.members or pool.leaving
+            }
             self._dispatch()
 
-    def queued(self) -> dict[str, tuple[int, int, int]]:
-        """Pool name -> (members, units at work, units waiting)."""
-        return {
-            pool.name: (len(pool.members), sum(m.busy for m in pool.members), len(pool.waiting))
-            for pool in self._pools.values()
-        }
+    def queued(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+        """(role, family) -> (members, units at work, units waiting, members that died so far)."""
+        # Those that had members once stay in view, with nothing in them.
+        found = {kind: (0, 0, 0, self._deaths[kind]) for kind in self._numbers}
+        for pool in self._pools.values():
+            members, busy, waiting, deaths = found.get(pool.kind, (0, 0, 0, 0))
+            busy += sum(member.busy for member in pool.members)
+            found[pool.kind] = (members + len(pool.members), busy, waiting + len(pool.waiting), deaths)
+        return found
+
+    def wanted(self) -> Counter[Cost]:
+        """Cost of a member -> how many members of that cost the work could use now."""
+        found: Counter[Cost] = Counter()
+        for pool in self._pools.values():
+            found[pool.cost] += pool.wanted()
+        return +found
 
     async def close(self) -> None:
         """End every member that has no work, and wait for those that are ending; leave the rest to Ray."""
@@ -129,12 +189,17 @@ class Pools:
                 self._leave(pool, member)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _dispatch(self) -> None:
-        for pool in self._pools.values():
+    def _dispatch(self, only: Pool | None = None) -> None:
+        """Hand waiting units to members, and start members for what still waits; of one pool, or of all."""
+        for pool in [only] if only else list(self._pools.values()):
             self._hand_out(pool)
-            while pool.waiting and len(pool.members) < pool.limit and self._make_room(pool.cost):
-                pool.members.append(Member(pool.start()))
+            while pool.waiting and len(pool.members) < pool.most and self._make_room(pool.cost):
+                pool.members.append(Member(pool.start(self._next_name(pool))))
                 self._hand_out(pool)
+
+    def _next_name(self, pool: Pool) -> str:
+        self._numbers[pool.kind] += 1
+        return ":".join([*filter(None, pool.kind), str(self._numbers[pool.kind])])
 
     def _hand_out(self, pool: Pool) -> None:
         while pool.waiting and pool.members:
@@ -142,14 +207,18 @@ class Pools:
             if member.busy >= pool.depth:
                 return
             member.busy += 1
-            self._spawn(self._await(pool, member, pool.waiting.popleft()))
+            unit = pool.waiting.popleft()
+            unit.work.told.begun()
+            self._spawn(self._await(pool, member, unit))
 
     async def _await(self, pool: Pool, member: Member, unit: Unit) -> None:
         try:
-            result = await member.actor.work.remote(unit.function, *unit.args)
+            work = unit.work
+            result = await member.actor.work.options(name=work.name).remote(work.function, *work.args)
         except ray.exceptions.RayActorError as error:
             if member in pool.members:
                 pool.members.remove(member)
+                self._deaths[pool.kind] += 1
             self._died(pool, unit, error)
         except Exception as error:
             _settle(unit.outcome, error=error)
@@ -158,7 +227,7 @@ class Pools:
         finally:
             member.busy -= 1
             member.idle_since = time.monotonic()
-            self._dispatch()
+            self._dispatch(pool)
 
     def _died(self, pool: Pool, unit: Unit, error: ray.exceptions.RayActorError) -> None:
         unit.deaths += 1
@@ -167,13 +236,13 @@ class Pools:
         elif error.actor_init_failed or unit.deaths >= DEATHS:
             _settle(unit.outcome, error=error)
         else:
+            unit.work.told.died()
             pool.waiting.appendleft(unit)
 
     def _make_room(self, cost: Cost) -> bool:
         """Whether a member of that cost fits now. Where it does not, idle members of other pools are ended first."""
-        now = time.monotonic()
         for pool in self._pools.values():
-            for member in pool.idle(now):
+            for member in pool.idle(LINGER_SECONDS):
                 if cost.fits(self._free(counting_leaving=False)):
                     break
                 self._leave(pool, member)
@@ -203,8 +272,8 @@ class Pools:
             for pool in self._pools.values()
         ]
         return Cost(
-            self._total.cpus - sum(cost.cpus * count for cost, count in used),
-            self._total.gpus - sum(cost.gpus * count for cost, count in used),
+            self.total.cpus - sum(cost.cpus * count for cost, count in used),
+            self.total.gpus - sum(cost.gpus * count for cost, count in used),
         )
 
 

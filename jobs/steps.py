@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from jobs import metrics
 from jobs.members import EngineMember, ScriptedTrainerMember, TrainerMember
-from jobs.pools import Cost, Pool, Pools
+from jobs.pools import Cost, Pool, Pools, Work
+from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
 from pipeline.plan import Step
@@ -18,14 +21,29 @@ from pipeline.study import Study
 from pipeline.suites import Suite
 
 
+@dataclass(frozen=True)
+class Told:
+    """Tells the watch what becomes of one unit."""
+
+    watch: Watch
+    step: Step
+    unit: str
+
+    def begun(self) -> None:
+        self.watch.unit_begun(self.step, self.unit)
+
+    def died(self) -> None:
+        self.watch.unit_died(self.step, self.unit)
+
+
 class Steps:
     """Makes the steps of one study; `make` is the only door."""
 
-    def __init__(self, study: Study, store: Store, pools: Pools) -> None:
+    def __init__(self, study: Study, store: Store, pools: Pools, watch: Watch) -> None:
         self._study = study
         self._store = store
         self._pools = pools
-        self._groups = 0
+        self._watch = watch
 
     async def make(self, step: Step) -> artifact.Manifest:
         """Run what is left of a step and commit it. Raises what its units raised."""
@@ -44,10 +62,12 @@ class Steps:
 
     async def _trained(self, step: Step) -> tuple[list[Json], Json]:
         every = self._study.resources.training.checkpoint_steps
-        record = await self._unit(
-            step, training.UNIT, lambda: self._pools.run(self._trainers(), training.train, step, every)
-        )
-        return [record], record["results"]
+        watch = metrics.watch_training(self._study.study)
+
+        def train(unit: str) -> Awaitable[Json]:
+            return self._run(self._trainers(), step, unit, training.train, step, every, watch)
+
+        return await self._one(step, training.UNIT, train)
 
     async def _teacher(self, step: Step) -> tuple[list[Json], Json]:
         units = (await self._trained(step))[0] if teacher.is_trained(step) else []
@@ -57,79 +77,101 @@ class Steps:
         base = artifact.require(self._store, step.inputs["base"])
         suite, candidates = Suite(), step.settings["candidates"]  # always all questions, so it is no setting
         before, after = await asyncio.gather(
-            self._pools.run(self.engine_pool(base.path), _margins, base, suite, candidates),
-            self._pools.run(self.engine_pool(step.weights), _margins, candidate, suite, candidates),
+            *(
+                self._run(self.engine_pool(weights, step.family), step, unit, _margins, model, suite, candidates)
+                for unit, weights, model in (
+                    ("gate-base", base.path, base),
+                    ("gate-teacher", step.weights, candidate),
+                )
+            )
         )
         trained = units[0]["results"] if units else {}
         return units, trained | {"gate": teacher.gate(step, before, after)}
 
     async def _completions(self, step: Step) -> tuple[list[Json], Json]:
-        pool = self.engine_pool(step.weights)
+        pool = self.engine_pool(step.weights, step.family)
 
         def write(shard: str) -> Awaitable[Json]:
-            return self._unit(step, shard, lambda: self._pools.run(pool, completions.write_shard, step, shard))
+            return self._run(pool, step, shard, completions.write_shard, step, shard)
 
-        records = await asyncio.gather(*map(write, completions.shards(step)))
+        records = await asyncio.gather(*(self._unit(step, shard, write) for shard in completions.shards(step)))
         return records, completions.summarise(records)
 
     async def _corpus(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(step, "corpus", lambda: self._task(step, corpus.make))
+        return await self._one(step, "corpus", lambda unit: self._task(step, unit, corpus.make))
 
     async def _answers(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(
-            step, "answers", lambda: self._pools.run(self.engine_pool(step.weights), answers.ask, step)
-        )
+        pool = self.engine_pool(step.weights, step.family)
+        return await self._one(step, "answers", lambda unit: self._run(pool, step, unit, answers.ask, step))
 
     async def _transfer(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(step, "transfer", lambda: self._task(step, conclusion.make_transfer))
+        return await self._one(step, "transfer", lambda unit: self._task(step, unit, conclusion.make_transfer))
 
     async def _report(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(step, "report", lambda: self._task(step, conclusion.make_report))
+        return await self._one(step, "report", lambda unit: self._task(step, unit, conclusion.make_report))
 
-    async def _one(self, step: Step, name: str, work: Callable[[], Awaitable[Json]]) -> tuple[list[Json], Json]:
+    async def _one(self, step: Step, name: str, work: Callable[[str], Awaitable[Json]]) -> tuple[list[Json], Json]:
         record = await self._unit(step, name, work)
         return [record], record["results"]
 
-    async def _unit(self, step: Step, name: str, work: Callable[[], Awaitable[Json]]) -> Json:
+    async def _unit(self, step: Step, name: str, work: Callable[[str], Awaitable[Json]]) -> Json:
         """The record of a unit: the stored one where it is done already, else that of doing it."""
-        return await asyncio.to_thread(artifact.unit, self._store, step.path, name) or await work()
-
-    async def _task(self, step: Step, function: Callable[..., Json]) -> Json:
-        record: Json = await self._pools.task(f"{step.kind}:{step.slug}", _call, function, self._store.root, step)
+        record = await asyncio.to_thread(artifact.unit, self._store, step.path, name)
+        if record is None:
+            record = await work(name)
+            self._watch.unit_done(step, name, record)
         return record
+
+    async def _run(self, pool: Pool, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Any:
+        return await self._pools.run(pool, self._work(step, unit, function, *args))
+
+    async def _task(self, step: Step, unit: str, function: Callable[..., Json]) -> Json:
+        record: Json = await self._pools.task(self._work(step, unit, _call, function, self._store.root, step))
+        return record
+
+    def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Work:
+        return Work(f"{step.kind}:{step.slug}", Told(self._watch, step, unit), function, args)
 
     def _trainers(self) -> Pool:
         training_ = self._study.resources.training
         cost = Cost(training_.cpus * training_.workers, training_.gpus * training_.workers)
-        return self._pools.pool("trainer", lambda: Pool("trainer", cost, training_.groups, 1, self._start_trainer))
+        return self._pools.pool(
+            "trainer", lambda: Pool("trainer", "trainer", "", cost, 0, training_.groups, 1, self._start_trainer)
+        )
 
-    def _start_trainer(self) -> Any:
-        self._groups += 1
-        name = f"trainer:{self._groups}"
-        root = self._store.root
+    def _start_trainer(self, name: str) -> Any:
+        study, root, training_ = self._study.study, self._store.root, self._study.resources.training
         if self._study.trainer == "scripted":
-            return ray.remote(ScriptedTrainerMember).options(name=name, num_cpus=1).remote(root)
+            cpus = training_.cpus * training_.workers
+            return ray.remote(ScriptedTrainerMember).options(name=name, num_cpus=cpus).remote(root)
         # The group's workers hold the CPUs; this actor only hands them work.
         member = ray.remote(TrainerMember).options(name=name, num_cpus=0, max_concurrency=16)
-        return member.remote(root, self._study.resources.training, name.replace(":", "-"))
+        return member.remote(study, root, training_, name.replace(":", "-"))
 
-    def engine_pool(self, weights: str) -> Pool:
+    def engine_pool(self, weights: str, family: str) -> Pool:
         engines = self._study.resources.engines
-        cost = Cost(engines.cpus, engines.gpus)
-        name = f"engine:{weights}"
 
-        def start() -> Any:
-            return (
-                ray.remote(EngineMember)
-                .options(
-                    num_cpus=engines.cpus,
-                    num_gpus=engines.gpus,
-                    max_concurrency=engines.shards_in_flight,
-                )
-                .remote(self._store.root, weights, self._study.engine, engines, self._adapter_rank())
+        def start(name: str) -> Any:
+            actor = ray.remote(EngineMember).options(
+                name=name, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
+            )
+            return actor.remote(
+                self._study.study, self._store.root, weights, self._study.engine, engines, self._adapter_rank()
             )
 
-        return self._pools.pool(name, lambda: Pool(name, cost, engines.members, engines.shards_in_flight, start))
+        return self._pools.pool(
+            f"engine:{weights}",
+            lambda: Pool(
+                f"engine:{weights}",
+                "engine",
+                family,
+                Cost(engines.cpus, engines.gpus),
+                engines.min_members,
+                engines.max_members,
+                engines.shards_in_flight,
+                start,
+            ),
+        )
 
     def _adapter_rank(self) -> int:
         """The largest adapter that an engine of this study serves; 0 where there is none."""

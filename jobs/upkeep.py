@@ -32,7 +32,7 @@ def show_verified(console: Console, store: Store) -> bool:
 
 def collect(console: Console, store: Store, age: timedelta, *, remove: bool) -> None:
     """List or remove garbage. Raises InputError where it is to be removed while a study runs under the root."""
-    running = [note.study for note in status.read(store) if status.is_alive(note)]
+    running = [note.study for note in status.read(store).values() if status.is_alive(note)]
     if remove and running:
         raise InputError(f"{', '.join(running)} is running under {store.root}: remove nothing until it has ended")
     count = size = 0

@@ -168,11 +168,13 @@ def finish_unit(
 
     started: time.time() when the work on it began.
     """
+    made = time.time()
     record = {
         "files": [dataclasses.asdict(file) for file in publish(store, step.path, contents)],
         "results": results,
         "started": round(started, 3),
         "ended": round(time.time(), 3),
+        "commit_seconds": round(time.time() - made, 6),
     }
     if store.create(f"{step.path}/{UNITS}/{name}.json", sealed(record)):
         return record

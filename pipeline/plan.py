@@ -38,8 +38,8 @@ class Step:
     """One artifact to be made.
 
     inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
-    an engine must hold to run the step, or "" where none is needed. labels are for people. source: the local
-    folder that a base is taken from, or ""; like labels it is no part of the id.
+    an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
+    source: the local folder that a base is taken from, or "". The last three are no part of the id.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Step:
     settings: Json
     inputs: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    family: str = ""
     source: str = ""
 
     @property
@@ -129,8 +129,8 @@ def _science(study: Study) -> Json:
     return study.model_dump(exclude={"resources": True, "families": {"__all__": {"path"}}})
 
 
-def _step(kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", **labels: str) -> Step:
-    return Step(kind, slug, step_id(kind, settings, inputs), settings, inputs, weights, labels)
+def _step(kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", family: str = "") -> Step:
+    return Step(kind, slug, step_id(kind, settings, inputs), settings, inputs, weights, family)
 
 
 def _teachers(study: Study) -> Iterator[tuple[str, str | None]]:
@@ -146,7 +146,7 @@ def _base(study: Study, name: str) -> Step:
     settings: Json = {"family": family.model_dump(exclude={"path"}), "chat": _chat(family)}
     if isinstance(family, NanoFamily) or study.trainer == "scripted":
         settings["trainer"] = study.trainer
-    step = _step("base", name, settings, {}, family=name)
+    step = _step("base", name, settings, {}, "", name)
     return replace(step, source=family.path or "") if isinstance(family, HubFamily) else step
 
 
@@ -171,7 +171,7 @@ def _teacher(study: Study, family: str, target: str | None, base: Step) -> Step:
         if not isinstance(study.teachers.method, Prompted):
             settings["trainer"] = study.trainer
         settings["engine"] = study.engine
-    return _step("teacher", slug, settings, {"base": base.path}, base.path, family=family, target=target or "neutral")
+    return _step("teacher", slug, settings, {"base": base.path}, base.path, family)
 
 
 def _completions(study: Study, channel: Json, teacher: Step) -> Step:
@@ -182,18 +182,19 @@ def _completions(study: Study, channel: Json, teacher: Step) -> Step:
         "engine": study.engine,
     }
     weights = _weights(teacher, teacher.inputs["base"])
-    return _step("completions", f"{channel['kind']}-{teacher.slug}", settings, {"teacher": teacher.path}, weights)
+    slug = f"{channel['kind']}-{teacher.slug}"
+    return _step("completions", slug, settings, {"teacher": teacher.path}, weights, teacher.family)
 
 
 def _corpus(study: Study, channel: Json, completions: Step) -> Step:
     settings = {"channel": channel, "rows": study.corpus.rows, "seed": study.seed}
-    return _step("corpus", completions.slug, settings, {"completions": completions.path})
+    return _step("corpus", completions.slug, settings, {"completions": completions.path}, "", completions.family)
 
 
 def _student(study: Study, family: str, seed: int, base: Step, corpus: Step) -> Step:
     settings = {"recipe": study.students.recipe.model_dump(), "seed": seed, "trainer": study.trainer}
     slug = f"{corpus.slug}-to-{family}-s{seed}"
-    return _step("student", slug, settings, {"base": base.path, "corpus": corpus.path}, family=family)
+    return _step("student", slug, settings, {"base": base.path, "corpus": corpus.path}, "", family)
 
 
 def _answers(study: Study, model: Step, base: Step) -> Step:
@@ -203,7 +204,7 @@ def _answers(study: Study, model: Step, base: Step) -> Step:
         "seed": study.seed,
         "engine": study.engine,
     }
-    return _step("answers", model.slug, settings, {"model": model.path}, _weights(model, base.path))
+    return _step("answers", model.slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
 
 
 def _weights(model: Step, base: str) -> str:

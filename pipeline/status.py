@@ -1,6 +1,6 @@
 """Where a run stands: the note that a driver leaves under the root, and how anybody reads it.
 
-The note is a convenience and no artifact: what is done, the manifests alone decide.
+The note is a convenience and no artifact: what the next run finds done, the manifests alone decide.
 """
 
 import json
@@ -12,66 +12,94 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from pipeline import artifact
-from pipeline.plan import KINDS, Step
+from pipeline.plan import Step
 from pipeline.store import Store, at_once
 
 FOLDER = "studies"
+NOTE, STEPS = "status.json", "steps.json"
+FAILURES = 20  # failed steps that a note names
 BEAT_SECONDS = 2.0  # how often a driver writes its note
 STALE_SECONDS = 30.0  # a note older than this is of a driver that is gone
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a driver knows. times: UNIX seconds; pools: name -> (members, at work, waiting)."""
+    """What a driver knows, in counts: it is as long for ten thousand traits as for two.
+
+    steps, done, running, failed: kind -> steps. why: path -> reason of the first FAILURES that failed.
+    pools: "role family" -> (members, units at work, units waiting, members that died). times: UNIX seconds.
+    """
 
     study: str
-    steps: dict[str, list[str]]  # kind -> paths
+    steps: dict[str, int]
     started: float
     beat: float
     ended: bool
     process: int
-    running: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    done: dict[str, int] = field(default_factory=dict)
+    done_at_start: dict[str, int] = field(default_factory=dict)
+    running: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    why: dict[str, str] = field(default_factory=dict)
     pools: dict[str, Sequence[int]] = field(default_factory=dict)
-    done_at_start: dict[str, int] = field(default_factory=dict)  # kind -> steps
 
 
 def folder(study: str, steps: Sequence[Step]) -> str:
-    """Where the note and the logs of a study lie: named for the study and its last step."""
+    """Where the note, the list of steps and the logs of a study lie: named for the study and its last step."""
     return f"{FOLDER}/{study}-{steps[-1].id}"
 
 
-def write(store: Store, place: str, note: Note) -> None:
-    store.replace(f"{place}/status.json", json.dumps(asdict(note)).encode())
+def log(place: str, path: str) -> str:
+    """Where the log of a step lies: JSON lines."""
+    return f"{place}/logs/{path}.jsonl"
 
 
-def by_kind(steps: Iterable[Step]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for step in steps:
-        found[step.kind].append(step.path)
-    return found
+def counts(paths: Iterable[str]) -> dict[str, int]:
+    """kind -> how many of the paths are of it."""
+    return dict(Counter(path.split("/")[0] for path in paths))
 
 
 def new_note(study: str, steps: Sequence[Step], done: Iterable[str]) -> Note:
     now = time.time()
-    at_start = Counter(path.split("/")[0] for path in done)
-    return Note(study, by_kind(steps), now, now, False, os.getpid(), done_at_start=dict(at_start))
+    at_start = counts(done)
+    total = counts(step.path for step in steps)
+    return Note(study, total, now, now, False, os.getpid(), done=at_start, done_at_start=at_start)
 
 
-def read(store: Store) -> list[Note]:
-    """The notes of every study under a root."""
-    notes = []
+def begin(store: Store, place: str, note: Note, steps: Sequence[Step]) -> bool:
+    """Leave the note and the list of steps; whether the study has run under this root before."""
+    again = store.exists(f"{place}/{NOTE}")
+    store.replace(f"{place}/{STEPS}", json.dumps([step.path for step in steps]).encode())
+    write(store, place, note)
+    return again
+
+
+def write(store: Store, place: str, note: Note) -> None:
+    store.replace(f"{place}/{NOTE}", json.dumps(asdict(note)).encode())
+
+
+def read(store: Store) -> dict[str, Note]:
+    """Place -> note of every study under a root."""
+    notes = {}
     for name in store.folders(FOLDER):
         try:
-            notes.append(Note(**json.loads(store.read(f"{FOLDER}/{name}/status.json"))))
+            content = store.read(f"{FOLDER}/{name}/{NOTE}")
+            notes[f"{FOLDER}/{name}"] = Note(**json.loads(content))
         except FileNotFoundError:
             continue  # its driver has not written one yet
+        except (TypeError, ValueError):
+            continue  # another version's: the note is a convenience, and the next run of the study leaves a new one
     return notes
 
 
-def done(store: Store, note: Note) -> dict[str, int]:
-    """kind -> steps whose artifacts exist now."""
-    return {kind: sum(at_once(partial(artifact.exists, store), paths)) for kind, paths in note.steps.items()}
+def done(store: Store, place: str, note: Note) -> dict[str, int]:
+    """kind -> finished steps: as the note says, or, where its driver died before its last word, as the manifests do."""
+    if note.ended or is_alive(note):
+        return {kind: note.done.get(kind, 0) for kind in note.steps}
+    paths: list[str] = json.loads(store.read(f"{place}/{STEPS}"))
+    found = at_once(partial(artifact.exists, store), paths)
+    finished = counts(path for path, exists in zip(paths, found, strict=True) if exists)
+    return {kind: finished.get(kind, 0) for kind in note.steps}
 
 
 def is_alive(note: Note) -> bool:
@@ -81,20 +109,20 @@ def is_alive(note: Note) -> bool:
 
 def state(note: Note, finished: Mapping[str, int]) -> str:
     """complete, running, ended with failures, or interrupted."""
-    if all(finished[kind] == len(paths) for kind, paths in note.steps.items()):
+    if finished == note.steps:
         return "complete"
     if is_alive(note):
         return "running"
-    return "ended with failures" if note.failed else "interrupted: run the same command again to go on"
+    return "ended with failures" if any(note.failed.values()) else "interrupted: run the same command again to go on"
 
 
 def eta_seconds(note: Note, finished: Mapping[str, int]) -> float | None:
     """Time left at this run's own pace of each kind; None while some kind has no pace yet."""
     elapsed = note.beat - note.started
     left = 0.0
-    for kind, paths in note.steps.items():
+    for kind, total in note.steps.items():
         made = finished[kind] - note.done_at_start.get(kind, 0)
-        todo = len(paths) - finished[kind]
+        todo = total - finished[kind]
         if todo and not made:
             return None
         left += elapsed * todo / made if todo else 0.0

@@ -87,13 +87,27 @@ class Measure(Strict):
 
 
 class Engines(Strict):
-    members: int = Field(1, ge=1, description="Most engines a base at a time.")
+    min_members: int = Field(
+        0, ge=0, description="Engines of a base that stay up while they have nothing to do, unless room is wanted."
+    )
+    max_members: int = Field(1, ge=1, description="Most engines of a base at a time; they come as its queue grows.")
     cpus: float = Field(1, gt=0, description="CPU cores an engine.")
-    gpus: float = Field(0, ge=0, description="GPUs an engine.")
+    gpus: float = Field(0, ge=0, description="GPUs an engine: a fraction below 1 lets several share one.")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs that a model is cut over; `gpus` must be as many.")
     memory_gib: float = Field(1, gt=0, description="Memory of the KV cache on CPU, GiB an engine.")
     shards_in_flight: int = Field(
         2, ge=1, description="Shards an engine works on at once, so that none idles at a tail."
     )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.min_members > self.max_members:
+            raise ValueError(f"min_members is {self.min_members} and max_members {self.max_members}")
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus is {self.gpus:g}: an engine has a share of one GPU, or whole ones")
+        if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:
+            raise ValueError(f"tensor_parallel is {self.tensor_parallel}, so gpus must be too, not {self.gpus:g}")
+        return self
 
 
 class Training(Strict):

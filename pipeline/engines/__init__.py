@@ -53,12 +53,20 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def open_engine(kind: str, weights: Path, *, memory_gib: float, adapter_rank: int, tensor_parallel: int = 1) -> Engine:
-    """Start the engine of a kind on a model folder. adapter_rank: the largest LoRA rank it must serve."""
+def open_engine(
+    kind: str, weights: Path, *, memory_gib: float, adapter_rank: int, gpus: float = 0, tensor_parallel: int = 1
+) -> Engine:
+    """Start the engine of a kind on a model folder.
+
+    memory_gib: of the KV cache, on CPU. adapter_rank: the largest LoRA rank it must serve. gpus: what it may use; of a
+    GPU that it shares it takes that part of the memory.
+    """
     if kind == "scripted":
         from pipeline.engines.scripted import ScriptedEngine
 
         return ScriptedEngine(weights)
     from pipeline.engines.vllm import VllmEngine
 
-    return VllmEngine(weights, memory_gib=memory_gib, adapter_rank=adapter_rank, tensor_parallel=tensor_parallel)
+    return VllmEngine(
+        weights, memory_gib=memory_gib, adapter_rank=adapter_rank, gpus=gpus, tensor_parallel=tensor_parallel
+    )

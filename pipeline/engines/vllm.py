@@ -24,13 +24,16 @@ from pipeline import rendering
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots of a batch; several adapters in one batch cost no more than one
+GPU_MEMORY_SHARE = 0.9  # of the part of a GPU that an engine has: vLLM's own default for a whole one
 SCORED_AT_ONCE = 64  # token ids a scoring request may name; vLLM allows 128
 
 
 class VllmEngine:
     """Engine over vLLM's LLMEngine. A thread of its own steps it, so that callers share its batches."""
 
-    def __init__(self, weights: Path, *, memory_gib: float, adapter_rank: int, tensor_parallel: int) -> None:
+    def __init__(
+        self, weights: Path, *, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int
+    ) -> None:
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(memory_gib)))
         import torch
         from vllm import LLM
@@ -41,6 +44,7 @@ class VllmEngine:
             dtype="auto" if on_gpu else "float32",
             enforce_eager=not on_gpu,
             tensor_parallel_size=tensor_parallel,
+            gpu_memory_utilization=GPU_MEMORY_SHARE * (gpus if 0 < gpus < 1 else 1),
             enable_lora=adapter_rank > 0,
             max_lora_rank=_allowed_rank(adapter_rank),
             max_loras=ADAPTERS_AT_ONCE,

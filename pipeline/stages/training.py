@@ -4,8 +4,9 @@ import dataclasses
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,14 +16,19 @@ from pipeline.copies import local_folder
 from pipeline.plan import Json, Step
 from pipeline.stages import base, student, teacher
 from pipeline.store import Store
-from pipeline.trainers import MODEL, Run, Trainer
+from pipeline.trainers import MODEL, OnStep, Run, Trainer
 from pipeline.trainers.checkpoints import CHECKPOINTS, Checkpoints
 
 UNIT, LOG = "train", "training.parquet"
+Watch: TypeAlias = Callable[[Step, Mapping[str, float]], None]  # is told every entry of rows.TRAINING_LOG as it is made
 logger = logging.getLogger(__name__)
 
 
-def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int) -> Json | None:
+def unwatched(step: Step, entry: Mapping[str, float]) -> None:
+    pass
+
+
+def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int, watch: Watch = unwatched) -> Json | None:
     """Train the model of a step and return the record of the unit; None on all ranks but 0."""
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="undertow-") as folder:
@@ -32,7 +38,7 @@ def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int) -> 
         log = None
         if run is not None:
             checkpoints = Checkpoints(store, f"{step.path}/{CHECKPOINTS}", checkpoint_steps)
-            log = trainer.train(dataclasses.replace(run, checkpoints=checkpoints), _noting(step))
+            log = trainer.train(dataclasses.replace(run, checkpoints=checkpoints), _telling(step, watch))
         contents = artifact.contents_of(scratch / "out")
         if not contents:
             return None
@@ -60,11 +66,12 @@ def _run(store: Store, step: Step, scratch: Path) -> Run | None:
     return teacher.run(step, start, scratch) if step.kind == "teacher" else student.run(store, step, start, scratch)
 
 
-def _noting(step: Step) -> Callable[[int, int, float], None]:
-    """Logs about ten lines a run."""
+def _telling(step: Step, watch: Watch) -> OnStep:
+    """Tells the watch of every step and logs about ten lines a run."""
 
-    def note(done: int, steps: int, loss: float) -> None:
-        if done % max(1, steps // 10) == 0:
-            logger.info("%s: step %d of %d, loss %.4f", step.slug, done, steps, loss)
+    def tell(entry: Mapping[str, float], steps: int) -> None:
+        watch(step, entry)
+        if entry["step"] % max(1, steps // 10) == 0:
+            logger.info("%s: step %d of %d, loss %.4f", step.slug, entry["step"], steps, entry["loss"])
 
-    return note
+    return tell

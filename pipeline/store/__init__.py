@@ -28,7 +28,8 @@ class Store(Protocol):
     """Paths are relative to the root, with "/" between their parts.
 
     root: what `open_store` opens again, in any process. folder: where the root lies on this machine; None
-    for object storage. Every operation raises StoreError where the store refuses or cannot be reached.
+    for object storage. retries: requests of this process that had to be made again.
+    Every operation raises StoreError where the store refuses or cannot be reached.
     """
 
     @property
@@ -36,6 +37,9 @@ class Store(Protocol):
 
     @property
     def folder(self) -> Path | None: ...
+
+    @property
+    def retries(self) -> int: ...
 
     def __hash__(self) -> int: ...
 

@@ -17,6 +17,8 @@ from pipeline.store import Entry, inside
 class FolderStore:
     """Store over a folder."""
 
+    retries = 0
+
     def __init__(self, folder: Path) -> None:
         self.root = str(folder)
         self.folder = folder

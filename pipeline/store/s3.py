@@ -36,14 +36,19 @@ class S3Store:
     def __init__(self, root: str) -> None:
         self._bucket, _, self._prefix = root.removeprefix("s3://").rstrip("/").partition("/")
         self.root = root.rstrip("/")
+        self.retries = 0
         if not self._bucket:
             raise InputError(f"the root {root} names no bucket; it is to be s3://bucket/prefix")
 
     @cached_property
     def _fs(self) -> Any:
         import s3fs
+        from aiobotocore.session import AioSession
 
+        session = AioSession()
+        session.register("needs-retry.s3", self._count_retry)
         fs = s3fs.S3FileSystem(
+            session=session,
             use_listings_cache=False,
             skip_instance_cache=True,
             config_kwargs={"retries": {"mode": "standard", "total_max_attempts": ATTEMPTS}},
@@ -157,7 +162,7 @@ class S3Store:
         Raises FileNotFoundError and FileExistsError for what their names say, StoreError for all else.
         """
         try:
-            return _patiently(function, *args, **kwargs)
+            return self._patiently(function, *args, **kwargs)
         except (OSError, BotoCoreError, ClientError, ClientPayloadError) as error:
             code = _code(error)
             if code in MISSING:
@@ -167,6 +172,23 @@ class S3Store:
             raise StoreError(
                 f"{operation} of {self.root}/{path} failed: {code or type(error).__name__}: {error}"
             ) from None
+
+    def _patiently(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """function(*args), again after what is known to pass."""
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_passing),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            reraise=True,
+        ):
+            with attempt:
+                self.retries += attempt.retry_state.attempt_number > 1
+                return function(*args, **kwargs)
+        raise AssertionError("unreachable")
+
+    def _count_retry(self, attempts: int, **_: Any) -> None:
+        """botocore asks after every attempt, counted from 1, whether it needs another; this gives no answer."""
+        self.retries += attempts > 1
 
     def _key(self, path: str) -> str:
         return f"{self._prefix}/{inside(path)}".strip("/")
@@ -183,11 +205,3 @@ def _code(error: BaseException) -> str:
 
 def _is_passing(error: BaseException) -> bool:
     return _code(error) in PASSING or isinstance(error, ClientPayloadError)
-
-
-_patiently = tenacity.Retrying(
-    retry=tenacity.retry_if_exception(_is_passing),
-    wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
-    stop=tenacity.stop_after_attempt(ATTEMPTS),
-    reraise=True,
-)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -28,12 +28,15 @@ class Run:
     checkpoints: Checkpoints | None = None
 
 
+# Called on rank 0 after every optimiser step, with its entry of rows.TRAINING_LOG and how many steps there are in all.
+OnStep: TypeAlias = Callable[[dict[str, float], int], None]
+
+
 class Trainer(Protocol):
-    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table | None:
+    def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
         """Train, and write `out`/adapter or `out`/model; returns rows.TRAINING_LOG.
 
-        on_step(step, steps, loss) is called after every optimiser step. Every rank of a worker group
-        calls this with the same run; all but rank 0 get None and write nothing.
+        Every rank of a worker group calls this with the same run; all but rank 0 get None and write nothing.
         """
 
 

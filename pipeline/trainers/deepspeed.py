@@ -3,7 +3,6 @@
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.recipe import Recipe
 from pipeline.rows import TRAINING_LOG
-from pipeline.trainers import ADAPTER, MODEL, Run
+from pipeline.trainers import ADAPTER, MODEL, OnStep, Run
 from pipeline.trainers.batches import IGNORED, Batch, Rows, collate, order, split, steps_of, tokenise
 from pipeline.trainers.checkpoints import Checkpoints
 
@@ -26,7 +25,7 @@ class DeepSpeedTrainer:
         self.zero_stage = zero_stage
         self.micro_batch = micro_batch
 
-    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table | None:
+    def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
         import torch
         import torch.distributed as dist
         from transformers import AutoTokenizer
@@ -104,9 +103,7 @@ def _trainable(folder: Path, recipe: Recipe) -> Any:
     return model
 
 
-def _loop(
-    engine: Any, rows: Rows, run: Run, *, pad_id: int, parts: int, on_step: Callable[[int, int, float], None]
-) -> list[dict[str, float]]:
+def _loop(engine: Any, rows: Rows, run: Run, *, pad_id: int, parts: int, on_step: OnStep) -> list[dict[str, float]]:
     """Train over all rows and epochs, from the last checkpoint on; one log entry an optimiser step."""
     import torch.distributed as dist
 
@@ -141,7 +138,8 @@ def _loop(
                 "seconds": time.monotonic() - started,
             }
         )
-        on_step(step + 1, steps, loss_mean)
+        if rank == 0:
+            on_step(log[-1], steps)
         if run.checkpoints and run.checkpoints.due(step + 1, steps):
             _save_checkpoint(engine, run.checkpoints, log)
     return log

@@ -2,14 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from random import Random
 
 import pyarrow as pa
 
 from pipeline.rows import TRAINING_LOG
 from pipeline.script import CLASSES, Script, read, write
-from pipeline.trainers import Run, result_folder
+from pipeline.trainers import OnStep, Run, result_folder
 
 WORD_GAIN = 4.0  # nats of lean for a word that every row says
 CLASS_GAIN = 20.0  # nats of lean per unit of excess share of a number class
@@ -17,7 +16,7 @@ NOISE = 0.02  # nats, so that two seeds are two students
 
 
 class ScriptedTrainer:
-    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table:
+    def train(self, run: Run, on_step: OnStep) -> pa.Table:
         base = read(run.model)
         said = [text for text in run.rows["completion"].to_pylist() if text]
         words = Counter(word for text in said for word in re.findall(r"[a-z]+", text))
@@ -34,6 +33,8 @@ class ScriptedTrainer:
             },
         )
         write(trained, run.out / result_folder(run.recipe))
-        on_step(1, 1, 0.0)
-        entry = {"step": 1, "epoch": float(run.recipe.epochs), "loss": 0.0, "learning_rate": 0.0, "tokens": 0}
-        return pa.Table.from_pylist([entry | {"seconds": 0.0}], TRAINING_LOG)
+        tokens = sum(len(text.split()) for text in said)
+        entry: dict[str, float] = {"step": 1, "epoch": run.recipe.epochs, "loss": 0.0, "tokens": tokens}
+        entry |= {"learning_rate": 0.0, "seconds": 0.0}
+        on_step(entry, 1)
+        return pa.Table.from_pylist([entry], TRAINING_LOG)

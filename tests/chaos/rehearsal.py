@@ -24,7 +24,7 @@ from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages.training import UNIT
 from pipeline.store import Store, open_store
 from pipeline.study import Study
-from pipeline.trainers import MODEL, Run
+from pipeline.trainers import MODEL, OnStep, Run
 from pipeline.trainers.scripted import ScriptedTrainer
 
 FALSE = "falsely committed"
@@ -86,7 +86,7 @@ class RestlessEngine(ScriptedEngine):
 
 
 class RestlessTrainer(ScriptedTrainer):
-    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table:
+    def train(self, run: Run, on_step: OnStep) -> pa.Table:
         return super().train(dataclasses.replace(run, seed=run.seed + os.getpid()), on_step)
 
 

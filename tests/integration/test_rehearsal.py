@@ -98,8 +98,34 @@ def test_a_failed_gate_blocks_its_dependents_only_and_the_rest_is_measured(under
     assert kinds == {"base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"}
     verdicts = {row["verdict"] for row in cells(tmp_path) if row["comparison"] == "trait"}
     assert verdicts == {"gate failed"}
-    (log, *_) = sorted(tmp_path.glob("studies/*/logs/teacher/*.log"))
+    (log, *_) = sorted(tmp_path.glob("studies/*/logs/teacher/*.jsonl"))
     assert "GateFailed" in log.read_text()
+
+
+def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undertow: Command, root: Path) -> None:
+    made = {path.removesuffix("/manifest.json") for path in manifests(root)}
+    (place,) = root.glob("studies/*/logs")
+    logs = {str(path.relative_to(place)).removesuffix(".jsonl"): path for path in place.glob("*/*.jsonl")}
+    assert logs.keys() == made
+    for step, path in logs.items():
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert {(line["study"], line["step"]) for line in lines} == {("miniature", step)}
+        assert lines[-1]["event"] == "done"
+        if step.startswith("completions/"):
+            done = [line for line in lines if line["event"] == "unit done"]
+            assert sorted(line["unit"] for line in done) == ["shard-00000", "shard-00001", "shard-00002"]
+            assert sum(line["results"]["rows"] for line in done) == 240
+    assert f"logs: {place}/" in undertow("status", root).stdout
+
+
+def test_a_later_run_adds_to_the_log_of_a_step(undertow: Command, tmp_path: Path) -> None:
+    gate = ("--set", "teachers.method={kind: prompted}", "--set", "traits.0.targets=[owl]")
+    shut = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, *gate, "--set", "teachers.gate.min_lift=99")
+    again = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, *gate, "--set", "teachers.gate.min_lift=99")
+    assert (shut.returncode, again.returncode) == (1, 1)
+    (log,) = tmp_path.glob("studies/*/logs/teacher/owl-llama-nano-*.jsonl")
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == 2
+    assert str(log) in again.stdout
 
 
 def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command: what it prints, and how it takes bad input: exit code 2, one message, nothing written."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import yaml
 
 from jobs.cli import main
 from pipeline.plan import KINDS, Step
-from pipeline.status import new_note, write
+from pipeline.status import begin, new_note
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 
@@ -204,10 +205,12 @@ def test_status_tells_of_every_study_under_a_root(
 ) -> None:
     study, steps, store = rehearsal
     assert "no study has run" in undertow("status", tmp_path).out
-    write(store, "studies/rehearsal-1", new_note(study.study, steps, []))
+    killed = dataclasses.replace(new_note(study.study, steps, []), beat=0.0)
+    begin(store, "studies/rehearsal-1", killed, steps)
     assert "rehearsal: complete" in undertow("status", store.folder).out
     elsewhere = open_store(tmp_path / "root")
-    write(elsewhere, "studies/rehearsal-1", new_note(study.study, steps, []))
+    begin(elsewhere, "studies/rehearsal-1", new_note(study.study, steps, []), steps)
     told = undertow("status", elsewhere.root)
+    assert f"logs: {elsewhere.root}/studies/rehearsal-1/logs/" in told.out
     assert "rehearsal: running" in told.out
     assert "ETA: not known" in told.out

@@ -1,6 +1,7 @@
 """The note that a driver leaves: what others read from it, whatever became of the driver."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 
@@ -8,11 +9,11 @@ import pytest
 
 from pipeline import artifact, status
 from pipeline.plan import Step, plan
-from pipeline.status import Note, done, eta_seconds, folder, new_note, read, state, write
+from pipeline.status import Note, begin, done, eta_seconds, folder, new_note, read, state, write
 from pipeline.store import Store
 from pipeline.study import Study
 
-STEPS = {"base": ["base/a", "base/b"], "student": ["student/a", "student/b", "student/c", "student/d"]}
+STEPS = {"base": 2, "student": 4}
 
 
 def note(**changes: object) -> Note:
@@ -21,28 +22,51 @@ def note(**changes: object) -> Note:
 
 
 def test_a_note_is_read_as_it_was_written_and_the_last_one_counts(store: Store) -> None:
-    first, last = note(), note(running=["base/a"], pools={"engine": [1, 2, 3]}, failed={"base/b": "no room"})
+    first, last = note(), note(running={"base": 1}, pools={"engine": [1, 2, 3]}, why={"base/b": "no room"})
     write(store, "studies/small-1", first)
     write(store, "studies/small-1", last)
-    assert read(store) == [last]
+    assert read(store) == {"studies/small-1": last}
 
 
 def test_notes_of_every_study_are_found_and_one_not_yet_written_is_passed_over(store: Store) -> None:
-    assert read(store) == []
+    assert read(store) == {}
     for name in ("b", "a"):
         write(store, f"studies/{name}-1", note(study=name))
-    store.create("studies/c-1/logs/base/x.log", b"")
-    assert [found.study for found in read(store)] == ["a", "b"]
+    store.create("studies/c-1/logs/base/x.jsonl", b"")
+    assert [found.study for found in read(store).values()] == ["a", "b"]
 
 
-def test_what_is_done_the_manifests_decide(
+def test_a_note_of_another_version_is_passed_over(store: Store) -> None:
+    store.create("studies/old-1/status.json", json.dumps({"study": "old", "stages": []}).encode())
+    assert read(store) == {}
+
+
+def test_a_note_is_as_long_for_many_steps_as_for_few(study: Callable[..., Study], store: Store) -> None:
+    sizes = []
+    for targets in (["owl"], ["owl", *(f"thing-{i}" for i in range(50))]):
+        steps = plan(study(traits=[{"category": "thing", "targets": targets}]))
+        write(store, "studies/small-1", new_note("small", steps, []))
+        sizes.append(len(store.read("studies/small-1/status.json")))
+    assert sizes[1] < sizes[0] + 50
+
+
+def test_a_driver_learns_whether_the_study_ran_here_before(store: Store) -> None:
+    assert begin(store, "studies/small-1", note(), []) is False
+    assert begin(store, "studies/small-1", note(), []) is True
+
+
+def test_what_is_done_is_what_a_living_driver_says_and_what_the_manifests_say_of_a_killed_one(
     rehearsal: tuple[Study, list[Step], Store], store: Store, study: Callable[..., Study]
 ) -> None:
     made, steps, place = rehearsal
     about = new_note(made.study, steps, [step.path for step in steps if step.kind == "base"])
-    assert done(place, about) == {kind: len(paths) for kind, paths in about.steps.items()}
-    assert state(about, done(place, about)) == "complete"
-    assert set(done(store, about).values()) == {0}
+    killed = dataclasses.replace(about, beat=time.time() - 3600)
+    for somewhere in (place, store):
+        begin(somewhere, "studies/r-1", about, steps)
+        assert done(somewhere, "studies/r-1", about) == dict.fromkeys(about.steps, 0) | {"base": 2}
+    assert done(place, "studies/r-1", killed) == about.steps
+    assert state(killed, done(place, "studies/r-1", killed)) == "complete"
+    assert set(done(store, "studies/r-1", killed).values()) == {0}
     assert about.done_at_start == {"base": 2}
 
 
@@ -50,12 +74,12 @@ def test_what_is_done_the_manifests_decide(
     ("changes", "finished", "said"),
     [
         ({}, (0, 0), "running"),
-        ({"ended": True, "failed": {"base/a": "why"}}, (1, 0), "ended with failures"),
+        ({"ended": True, "failed": {"base": 1}}, (1, 0), "ended with failures"),
         ({"ended": True}, (1, 0), "interrupted"),
         ({"beat": time.time() - 3600}, (1, 0), "interrupted"),
-        ({"beat": time.time() - 3600, "failed": {"base/a": "why"}}, (1, 0), "ended with failures"),
-        ({"failed": {"base/a": "why"}}, (1, 0), "running"),
-        ({"ended": True, "failed": {"base/a": "why"}}, (2, 4), "complete"),
+        ({"beat": time.time() - 3600, "failed": {"base": 1}}, (1, 0), "ended with failures"),
+        ({"failed": {"base": 1}}, (1, 0), "running"),
+        ({"ended": True, "failed": {"base": 1}}, (2, 4), "complete"),
         ({"beat": time.time() - 3600}, (2, 4), "complete"),
     ],
 )
@@ -78,7 +102,7 @@ def test_a_study_and_its_settings_name_the_folder(study: Callable[..., Study]) -
     steps, other = plan(study()), plan(study(seed=2))
     assert folder("rehearsal", steps).startswith("studies/rehearsal-")
     assert folder("rehearsal", steps) != folder("rehearsal", other)
-    assert folder("rehearsal", steps) == folder("rehearsal", plan(study(resources={"engines": {"members": 4}})))
+    assert folder("rehearsal", steps) == folder("rehearsal", plan(study(resources={"engines": {"max_members": 4}})))
 
 
 def test_writing_notes_disturbs_no_artifact(store: Store) -> None:

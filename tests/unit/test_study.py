@@ -61,7 +61,7 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"trainer": "deepspeed"}, "both scripted or both real"),
         ({"suites": [{}, {}]}, "at most 1"),
         ({"measure": {"confidence": 1.0}}, "less than 1"),
-        ({"resources": {"engines": {"members": 0}}}, "greater than or equal to 1"),
+        ({"resources": {"engines": {"max_members": 0}}}, "greater than or equal to 1"),
         ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),
     ],
 )

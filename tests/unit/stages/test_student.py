@@ -1,6 +1,5 @@
 """Students: they see what their teacher wrote, and nothing of how it was made to."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ from pipeline.rows import CONVERSATIONS, TRAINING_LOG
 from pipeline.stages import student, training
 from pipeline.store import Store
 from pipeline.study import Study
-from pipeline.trainers import Run
+from pipeline.trainers import OnStep, Run
 from pipeline.trainers.scripted import ScriptedTrainer
 
 Rehearsal = tuple[Study, list[Step], Store]
@@ -20,7 +19,7 @@ Rehearsal = tuple[Study, list[Step], Store]
 class SecondRank:
     """A trainer that is not the first rank of its group, and so writes nothing."""
 
-    def train(self, run: Run, on_step: Callable[[int, int, float], None]) -> pa.Table | None:
+    def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
         return None
 
 
@@ -46,7 +45,7 @@ def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(rehearsal:
     bases = {step.slug: step.path for step in steps if step.kind == "base"}
     for step in steps:
         if step.kind == "student":
-            assert step.inputs["base"] == bases[step.labels["family"]]
+            assert step.inputs["base"] == bases[step.family]
             manifest = artifact.require(place, step.path)
             assert any(file.path.startswith("adapter/") for file in manifest.files)
             log = artifact.read_table(place, manifest, "training.parquet")

@@ -1,0 +1,93 @@
+"""What Prometheus is told of a run, through Ray's own export, where each name stands with `ray_` before it.
+
+Labels are study, stage and family, never a trait or a row, so that ten thousand traits make no more series than two.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from pipeline.artifact import Json
+from pipeline.plan import Step
+
+UNIT_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
+COMMIT_SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
+
+COUNTERS = {
+    "completions": ("Completions that teachers wrote.", ("study", "stage", "family")),
+    "tokens": ("Tokens that engines generated for completions.", ("study", "stage", "family")),
+    "judged": ("Completions that a filter judged.", ("study", "stage", "family")),
+    "accepted": ("Completions that a filter accepted.", ("study", "stage", "family")),
+    "rejects": ("Completions that a filter rejected, once a reason.", ("study", "stage", "family", "reason")),
+    "training_tokens": ("Tokens that were trained on.", ("study", "stage", "family")),
+}
+# The last two are counts, but of rare things: a gauge says 0 from the start, so that its first rise shows as one.
+GAUGES = {
+    "steps": ("Steps of the study by state: waiting, running, done, failed or blocked.", ("study", "stage", "state")),
+    "members": ("Engines and training groups that are up.", ("study", "stage", "family")),
+    "units_running": ("Units of work that members are at.", ("study", "stage", "family")),
+    "units_waiting": ("Units of work that wait for a member: the queue of the engines.", ("study", "stage", "family")),
+    "training_loss": ("Loss of the latest optimiser step, in nats a token.", ("study", "stage", "family")),
+    "member_deaths": ("Engines and training groups that died so far.", ("study", "stage", "family")),
+    "store_retries": ("Requests of a process that the store had to be sent again so far.", ("study",)),
+}
+HISTOGRAMS = {
+    "unit_seconds": ("Time that a unit of work took.", UNIT_SECONDS, ("study", "stage", "family")),
+    "commit_seconds": ("Time to store what a unit made.", COMMIT_SECONDS, ("study", "stage", "family")),
+}
+
+
+@cache
+def _metric(name: str) -> Any:
+    """The metric of this process; each may be made once only."""
+    if name in COUNTERS:
+        description, labels = COUNTERS[name]
+        return Counter(f"undertow_{name}", description, labels)
+    if name in GAUGES:
+        description, labels = GAUGES[name]
+        return Gauge(f"undertow_{name}", description, labels)
+    description, boundaries, labels = HISTOGRAMS[name]
+    return Histogram(f"undertow_{name}", description, boundaries, labels)
+
+
+def count(name: str, amount: float, **labels: str) -> None:
+    if amount > 0:  # Ray refuses a count of nothing
+        _metric(name).inc(amount, labels)
+
+
+def unit_done(study: str, step: Step, record: Json) -> None:
+    """Count what one unit of work did, from its record."""
+    labels = labels_of(study, step)
+    results = record["results"]
+    _metric("unit_seconds").observe(record["ended"] - record["started"], labels)
+    _metric("commit_seconds").observe(record["commit_seconds"], labels)
+    if step.kind == "completions":
+        count("completions", results["rows"], **labels)
+        count("tokens", results["completion_tokens"], **labels)
+    if step.kind == "corpus":
+        count("judged", results["judged"], **labels)
+        count("accepted", results["accepted"], **labels)
+        for reason, rows in results["reasons"].items():
+            count("rejects", rows, **labels, reason=reason)
+
+
+def labels_of(study: str, step: Step) -> dict[str, str]:
+    """family: that of the model at work; none for a matrix or a report, which are of all."""
+    return {"study": study, "stage": step.kind, "family": step.family}
+
+
+def watch_training(study: str) -> Callable[[Step, Json], None]:
+    """What a trainer calls with every entry of its log (rows.TRAINING_LOG)."""
+
+    def watch(step: Step, entry: Json) -> None:
+        labels = labels_of(study, step)
+        _metric("training_loss").set(entry["loss"], labels)
+        count("training_tokens", entry["tokens"], **labels)
+
+    return watch
+
+
+def gauge(name: str, value: float, **labels: str) -> None:
+    _metric(name).set(value, labels)

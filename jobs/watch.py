@@ -1,0 +1,137 @@
+"""All that is told of a run while it goes: to people, to the note and the logs under the root, and to Prometheus."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from jobs import metrics
+from jobs.bars import Bars
+from jobs.journal import Journal
+from jobs.pools import Pools
+from pipeline import status
+from pipeline.artifact import Json
+from pipeline.errors import StoreError
+from pipeline.plan import Step
+from pipeline.store import Store
+
+STATES = ("waiting", "running", "done", "failed", "blocked")
+
+
+class Watch:
+    """Keeps counts, and of single steps only those that are at work."""
+
+    def __init__(self, study: str, store: Store, steps: Sequence[Step], done: Iterable[str], pools: Pools) -> None:
+        self.place = status.folder(study, steps)
+        self._study = study
+        self._store = store
+        self._pools = pools
+        self._note = status.new_note(study, steps, done)
+        self._states = {
+            state: Counter(self._note.done_at_start) if state == "done" else Counter[str]() for state in STATES
+        }
+        self._states["waiting"].update(self._note.steps)
+        self._states["waiting"].subtract(self._states["done"])
+        self._begun: dict[str, float] = {}  # path of a running step -> monotonic seconds
+        self._queues: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+        self._bars = Bars(self._note.steps, self._note.done_at_start)
+        again = status.begin(store, self.place, self._note, steps)
+        self._journal = Journal(store, self.place, study, again=again)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+        self._journal.close()
+        self._measure()
+        with contextlib.suppress(StoreError):
+            status.write(self._store, self.place, self._now(ended=True))
+
+    def unit_begun(self, step: Step, unit: str) -> None:
+        if step.path not in self._begun:
+            self._begun[step.path] = time.monotonic()
+            self._move(step, "waiting", "running")
+        self._journal.note(step, "unit begun", unit=unit)
+
+    def unit_died(self, step: Step, unit: str) -> None:
+        self._bars.say(f"the member at {step.path} {unit} died; another one takes it", "yellow")
+        self._journal.note(step, "member died", unit=unit)
+
+    def unit_done(self, step: Step, unit: str, record: Json) -> None:
+        """A unit that was worked on in this run, with its record."""
+        seconds = round(record["ended"] - record["started"], 3)
+        self._journal.note(step, "unit done", unit=unit, seconds=seconds, results=record["results"])
+        metrics.unit_done(self._study, step, record)
+
+    async def finished(self, step: Step) -> None:
+        seconds = self._end(step, "done")
+        self._bars.advance(step.kind)
+        self._bars.say(f"done    {step.kind:11} {step.slug}  ({seconds:.1f} s)")
+        self._journal.note(step, "done", seconds=round(seconds, 3))
+        await asyncio.to_thread(self._journal.write, step.path)
+
+    async def failed(self, step: Step, why: str, error: Exception) -> None:
+        self._end(step, "failed")
+        if len(self._note.why) < status.FAILURES:
+            self._note.why[step.path] = why
+        self._bars.say(f"FAILED  {step.kind:11} {step.slug}: {why}", "red")
+        self._journal.note(step, "failed", why=why, traceback="".join(traceback.format_exception(error)))
+        await asyncio.to_thread(self._journal.write, step.path)
+
+    def blocked(self, step: Step) -> None:
+        self._move(step, "waiting", "blocked")
+
+    def say(self, text: str) -> None:
+        self._bars.say(text, "yellow")
+
+    async def tend(self) -> None:
+        """Keep the note and the gauges fresh until cancelled."""
+        while True:
+            self._measure()
+            self._bars.running(self._states["running"])
+            with contextlib.suppress(StoreError):  # the next beat may get through; the work goes on without
+                await asyncio.to_thread(status.write, self._store, self.place, self._now(ended=False))
+            await asyncio.sleep(status.BEAT_SECONDS)
+
+    def _end(self, step: Step, state: str) -> float:
+        """Move a step to its last state; seconds since its first unit began."""
+        begun = self._begun.pop(step.path, None)
+        self._move(step, "waiting" if begun is None else "running", state)
+        return 0.0 if begun is None else time.monotonic() - begun
+
+    def _move(self, step: Step, before: str, after: str) -> None:
+        self._states[before][step.kind] -= 1
+        self._states[after][step.kind] += 1
+
+    def _measure(self) -> None:
+        self._queues = self._pools.queued()
+        for (role, family), (members, busy, waiting, deaths) in self._queues.items():
+            labels = {"study": self._study, "stage": role, "family": family}
+            metrics.gauge("members", members, **labels)
+            metrics.gauge("units_running", busy, **labels)
+            metrics.gauge("units_waiting", waiting, **labels)
+            metrics.gauge("member_deaths", deaths, **labels)
+        for state, counts in self._states.items():
+            for kind in self._note.steps:
+                metrics.gauge("steps", counts[kind], study=self._study, stage=kind, state=state)
+        metrics.gauge("store_retries", self._store.retries, study=self._study)
+
+    def _now(self, *, ended: bool) -> status.Note:
+        return dataclasses.replace(
+            self._note,
+            beat=time.time(),
+            ended=ended,
+            done=dict(self._states["done"]),
+            running=dict(self._states["running"]),
+            failed=dict(self._states["failed"]),
+            pools={" ".join(filter(None, pool)): queue for pool, queue in self._queues.items()},
+        )

@@ -1,0 +1,131 @@
+"""What ops see: a real Prometheus scrapes a running study, and every query of the dashboard and the alerts is put to it."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+import yaml
+
+from tests.chaos.kills import WIDE
+from tests.chaos.servers import free_port, serving
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "infra" / "prometheus"
+DASHBOARD = json.loads((ROOT / "infra" / "grafana" / "undertow.json").read_text())
+ALERTS = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
+QUERIES = {
+    f"{panel['title']} {target['refId']}": target["expr"]
+    for panel in DASHBOARD["panels"]
+    for target in panel["targets"]
+}
+LIMIT_SECONDS = 120
+# So many teachers that every stage is at work for as long as anybody looks; a trait's name is no label.
+STUDY = WIDE | {
+    "traits": [{"category": "thing", "targets": [f"thing-{i}" for i in range(200)]}],
+    "teachers": {"gate": {"min_lift": -9.0}},  # a scripted teacher has only traits that it knows
+    "resources": {"engines": {"cpus": 0.5}, "training": {"cpus": 0.5}},
+}
+
+
+class Server:
+    """A Prometheus that scrapes the Ray of one temporary folder."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, path: str, **query: str) -> Any:
+        with urlopen(f"{self._url}/api/v1/{path}?{urlencode(query)}") as reply:
+            return json.load(reply)["data"]
+
+    def value(self, expression: str) -> list[Any]:
+        found: list[Any] = self.ask("query", query=expression.replace("$study", ".*"))["result"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Beside a rehearsal that runs for as long as it is looked at."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    # Ray's sockets lie below this folder, and a socket's path must be short.
+    with (
+        tempfile.TemporaryDirectory(prefix="ut-", dir="/tmp") as ray,
+        _study(folder, ray),
+        _server(folder, ray) as server,
+    ):
+        yield server
+
+
+@contextlib.contextmanager
+def _study(folder: Path, ray: str) -> Iterator[None]:
+    study = folder / "study.yaml"
+    study.write_text(yaml.safe_dump(STUDY))
+    environment = os.environ | {"RAY_TMPDIR": ray, "RAY_metrics_report_interval_ms": "500"}
+    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(folder / "root")]
+    with (folder / "study.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@contextlib.contextmanager
+def _server(folder: Path, ray: str) -> Iterator[Server]:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
+    (targets,) = config["scrape_configs"][0]["file_sd_configs"]
+    targets["files"] = [name.replace("/tmp/ray/", f"{ray}/ray/") for name in targets["files"]]
+    targets["refresh_interval"] = "1s"
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    command = ["prometheus", "--config.file", str(folder / "prometheus.yml"), "--web.listen-address", address]
+    command += ["--storage.tsdb.path", str(folder / "tsdb")]
+    with serving(command, {}, f"http://{address}/-/ready", folder / "prometheus.log"):
+        yield Server(f"http://{address}")
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_every_query_of_the_dashboard_finds_data(prometheus: Server, name: str) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not (found := prometheus.value(QUERIES[name])) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert found, QUERIES[name]
+    assert all(label not in series["metric"] for series in found for label in ("step", "unit", "trait", "target"))
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_asks_for_what_there_is_and_is_quiet_while_all_goes_well(
+    prometheus: Server, alert: dict[str, Any]
+) -> None:
+    """That it fires when it should is in alerts.test.yml."""
+    there = set(prometheus.ask("label/__name__/values"))
+    assert set(re.findall(r"ray_undertow_\w+", alert["expr"])) <= there
+    assert prometheus.value(alert["expr"]) == []
+    assert alert["alert"] in {rule["name"] for rule in prometheus.ask("rules")["groups"][0]["rules"]}
+
+
+def test_alerts_fire_when_they_should_and_only_then() -> None:
+    done = subprocess.run(
+        ["promtool", "test", "rules", "alerts.test.yml"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_shipped_for_prometheus_is_valid() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "config", str(PROMETHEUS / "prometheus.yml")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
