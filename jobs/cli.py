@@ -86,6 +86,9 @@ def submit(
     address: Annotated[
         str | None, typer.Option(help="The cluster's Jobs API [default: http://127.0.0.1:8265].")
     ] = None,
+    driver_cpus: Annotated[
+        float, typer.Option(min=0, help="CPUs kept for the driver, anywhere; with 0 it runs on the head.")
+    ] = 0.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
 ) -> None:
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
@@ -93,7 +96,7 @@ def submit(
     from pipeline import settings
 
     loaded = settings.load(study, set_)
-    done = submit_study(console, loaded.study, study, root, set_, address, wait=not no_wait)
+    done = submit_study(console, loaded.study, study, root, set_, address, driver_cpus=driver_cpus, wait=not no_wait)
     raise typer.Exit(0 if done else 1)
 
 

@@ -36,11 +36,12 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
         )
         table.add_row(kind, *(str(len(count)) for count in counts))
     console.print(table)
-    place = status.folder(outcome.name, outcome.steps)
     for path, why in outcome.failed.items():
         console.print(Text(f"{path} failed: {why}", "red"), soft_wrap=True)
         blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
-        console.print(f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(place, path)}", soft_wrap=True)
+        console.print(
+            f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.place, path)}", soft_wrap=True
+        )
     if not made and outcome.complete:
         console.print("Nothing to do: every step of this study is done.")
     for step in outcome.steps:

@@ -4,36 +4,34 @@ It holds ids and counts, never rows.
 """
 
 import asyncio
-import logging
-import os
 import signal
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import ray
+from rich.console import Console
 
-from jobs.pools import Cost, Pools
+from jobs.cluster import Cluster, join, require_memory
+from jobs.pools import Pools
 from jobs.steps import Steps
 from jobs.watch import Watch
-from pipeline import artifact
-from pipeline.errors import ResourceError, Stopped, UndertowError
+from pipeline import artifact, status
+from pipeline.errors import Stopped, UndertowError
 from pipeline.plan import Step, plan
 from pipeline.store import Store, at_once
 from pipeline.study import Study
 
 STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
-# Several processes share the cores; each is to use only those that Ray gave it.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 @dataclass
 class Outcome:
     """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
 
-    stopped: the signal that ended it early, or None.
+    place: of its note and logs. stopped: the signal that ended it early, or None.
     """
 
-    name: str
+    place: str
     steps: list[Step]
     done_before: set[str]
     done: set[str]
@@ -54,9 +52,9 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
     outcome = begin(study, store)
     if len(outcome.done) == len(outcome.steps):
         return outcome
-    _start_ray(address)
+    cluster = join(address)
     try:
-        asyncio.run(walk(study, store, outcome, _pools(study)))
+        asyncio.run(_on_cluster(study, store, outcome, cluster))
     finally:
         ray.shutdown()
     return outcome
@@ -68,36 +66,24 @@ def begin(study: Study, store: Store) -> Outcome:
     # Only the paths are kept: the manifests of a large study would not fit.
     found = at_once(lambda step: step.path if artifact.load(store, step.path) else None, steps)
     done = {path for path in found if path is not None}
-    return Outcome(study.study, steps, set(done), done)
+    return Outcome(status.folder(study.study, steps), steps, set(done), done)
 
 
-def _start_ray(address: str | None) -> None:
-    if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        ray.init(
-            address="local",
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
-        )
-        return
+async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Cluster) -> None:
+    await cluster.room(study, lambda text: Console(stderr=True).print(text, style="yellow", soft_wrap=True))
+    require_memory(study)
+    pools = Pools(cluster.total())
+    follower = asyncio.create_task(cluster.follow(pools))
     try:
-        ray.init(address=address or "auto", log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
-    except (ConnectionError, ValueError) as error:
-        raise ResourceError(f"cannot reach a Ray cluster at {address}: {error}") from None
-
-
-def _pools(study: Study) -> Pools:
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cluster = Cost(total.get("CPU", 0.0), total.get("GPU", 0.0))
-    _require_room(study, cluster, total.get("memory", 0.0))
-    return Pools(cluster)
+        await walk(study, store, outcome, pools)
+    finally:
+        follower.cancel()
+        cluster.leave()
 
 
 async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
     """Make the steps that are left, and keep the outcome up to date."""
-    with Watch(study.study, store, outcome.steps, outcome.done, pools) as watch:
+    with Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools) as watch:
         steps = Steps(study, store, pools, watch)
         beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
         walking = asyncio.create_task(Walk(steps, outcome, watch).all())
@@ -131,25 +117,6 @@ def _on_signals(
 
     for signal_ in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_, stop, signal_)
-
-
-def _require_room(study: Study, cluster: Cost, memory: float) -> None:
-    """Raise ResourceError where one engine or one training group can never fit."""
-    engines, training = study.resources.engines, study.resources.training
-    for name, cost in (
-        ("engines", Cost(engines.cpus, engines.gpus)),
-        ("training", Cost(training.cpus * training.workers, training.gpus * training.workers)),
-    ):
-        if not cost.fits(cluster):
-            raise ResourceError(
-                f"resources.{name} asks for {cost.cpus:g} CPUs and {cost.gpus:g} GPUs at once, and the cluster has "
-                f"{cluster.cpus:g} and {cluster.gpus:g}: ask for less, or start a larger cluster"
-            )
-    if study.engine == "vllm" and not engines.gpus and engines.memory_gib * 2**30 > memory:
-        raise ResourceError(
-            f"resources.engines.memory_gib is {engines.memory_gib:g} GiB and Ray sees {memory / 2**30:.1f} GiB of "
-            "memory for its workers: lower it, or use a larger machine"
-        )
 
 
 class Walk:

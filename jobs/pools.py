@@ -75,8 +75,8 @@ class Unit:
 class Pool:
     """Members of one kind. role: engine or trainer; family: whose weights they hold, or "".
 
-    least, most: members; depth: units that a member works on at once; start(name): makes an actor;
-    leaving: members being ended.
+    cost: of a member, in `parts` equal ones, each of which must fit a machine. least, most: members; depth: units that
+    a member works on at once; start(name): makes an actor; leaving: members being ended.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Pool:
     most: int
     depth: int
     start: Callable[[str], Any]
+    parts: int = 1
     waiting: deque[Unit] = field(default_factory=deque)
     members: list[Member] = field(default_factory=list)
     leaving: list[Member] = field(default_factory=list)
@@ -176,10 +177,11 @@ class Pools:
         return found
 
     def wanted(self) -> Counter[Cost]:
-        """Cost of a member -> how many members of that cost the work could use now."""
+        """Cost of a member, or of a part of one -> how many of them the work could use now."""
         found: Counter[Cost] = Counter()
         for pool in self._pools.values():
-            found[pool.cost] += pool.wanted()
+            part = Cost(pool.cost.cpus / pool.parts, pool.cost.gpus / pool.parts)
+            found[part] += pool.wanted() * pool.parts
         return +found
 
     async def close(self) -> None:

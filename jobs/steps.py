@@ -136,7 +136,10 @@ class Steps:
         training_ = self._study.resources.training
         cost = Cost(training_.cpus * training_.workers, training_.gpus * training_.workers)
         return self._pools.pool(
-            "trainer", lambda: Pool("trainer", "trainer", "", cost, 0, training_.groups, 1, self._start_trainer)
+            "trainer",
+            lambda: Pool(
+                "trainer", "trainer", "", cost, 0, training_.groups, 1, self._start_trainer, parts=training_.workers
+            ),
         )
 
     def _start_trainer(self, name: str) -> Any:

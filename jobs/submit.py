@@ -15,13 +15,22 @@ from rich.console import Console
 from pipeline.errors import InputError, ResourceError
 
 DASHBOARD = "http://127.0.0.1:8265"  # where `ray start` listens unless it is told otherwise
-DRIVER_CPUS = 0.1  # the driver waits nearly all the time; a GPU machine's cores are for those who work
 
 
 def submit(
-    console: Console, name: str, study: Path, root: str, overrides: Sequence[str], address: str | None, *, wait: bool
+    console: Console,
+    name: str,
+    study: Path,
+    root: str,
+    overrides: Sequence[str],
+    address: str | None,
+    *,
+    driver_cpus: float,
+    wait: bool,
 ) -> bool:
     """Submit a study; whether it succeeded, or, without waiting, whether it was taken.
+
+    driver_cpus: of 0 the driver goes to the head, which is not taken away as a spot machine is.
 
     Raises InputError where the study file is not below the working directory, which travels with the job, or where the
     root would be lost with it; ResourceError where there is no cluster.
@@ -37,7 +46,7 @@ def submit(
             submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}",
             metadata={"study": name, "root": root, "version": metadata.version("undertow")},
             runtime_env={"working_dir": "."},
-            entrypoint_num_cpus=DRIVER_CPUS,
+            entrypoint_num_cpus=driver_cpus,
         )
     except AuthenticationError:
         raise ResourceError(
@@ -60,11 +69,22 @@ def _show_token() -> None:
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> bool:
-    """Print what the driver says until the job has ended."""
-    async for text in client.tail_job_logs(job):
-        print(text, end="", flush=True)
-    while not (status := client.get_job_status(job)).is_terminal():
+    """Print what the driver says until the job has ended; whether it succeeded."""
+    said = 0
+    while True:
+        status = client.get_job_status(job)
+        # Ray ends a tail early when the driver is not up yet or not on the head, and begins anew the next time.
+        seen = 0
+        async for text in client.tail_job_logs(job):
+            seen += len(text)
+            if seen > said:
+                print(text[said - seen :], end="", flush=True)
+                said = seen
+        if status.is_terminal():
+            break
         await asyncio.sleep(0.5)
+    if status == JobStatus.FAILED and not said:
+        print(f"{job} failed: {client.get_job_info(job).message}", flush=True)
     return bool(status == JobStatus.SUCCEEDED)
 
 

@@ -26,8 +26,10 @@ STATES = ("waiting", "running", "done", "failed", "blocked")
 class Watch:
     """Keeps counts, and of single steps only those that are at work."""
 
-    def __init__(self, study: str, store: Store, steps: Sequence[Step], done: Iterable[str], pools: Pools) -> None:
-        self.place = status.folder(study, steps)
+    def __init__(
+        self, study: str, store: Store, place: str, steps: Sequence[Step], done: Iterable[str], pools: Pools
+    ) -> None:
+        self._place = place
         self._study = study
         self._store = store
         self._pools = pools
@@ -40,8 +42,8 @@ class Watch:
         self._begun: dict[str, float] = {}  # path of a running step -> monotonic seconds
         self._queues: dict[tuple[str, str], tuple[int, int, int, int]] = {}
         self._bars = Bars(self._note.steps, self._note.done_at_start)
-        again = status.begin(store, self.place, self._note, steps)
-        self._journal = Journal(store, self.place, study, again=again)
+        again = status.begin(store, self._place, self._note, steps)
+        self._journal = Journal(store, self._place, study, again=again)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -54,7 +56,7 @@ class Watch:
         self._journal.close()
         self._measure()
         with contextlib.suppress(StoreError):
-            status.write(self._store, self.place, self._now(ended=True))
+            status.write(self._store, self._place, self._now(ended=True))
 
     def unit_begun(self, step: Step, unit: str) -> None:
         if step.path not in self._begun:
@@ -99,7 +101,7 @@ class Watch:
             self._measure()
             self._bars.running(self._states["running"])
             with contextlib.suppress(StoreError):  # the next beat may get through; the work goes on without
-                await asyncio.to_thread(status.write, self._store, self.place, self._now(ended=False))
+                await asyncio.to_thread(status.write, self._store, self._place, self._now(ended=False))
             await asyncio.sleep(status.BEAT_SECONDS)
 
     def _end(self, step: Step, state: str) -> float:

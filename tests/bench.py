@@ -104,7 +104,7 @@ def generation() -> list[tuple[str, float, str, bool]]:
     """Tokens a second through a pool, shards committed, against a bare loop over the same engine and prompts."""
     import ray
 
-    from jobs.driver import ENVIRONMENT
+    from jobs.cluster import ENVIRONMENT
 
     with tempfile.TemporaryDirectory() as folder:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
@@ -118,8 +118,9 @@ def generation() -> list[tuple[str, float, str, bool]]:
 
 
 async def _generation(folder: Path) -> tuple[list[float], float]:
-    from jobs.pools import Cost, Pools
+    from jobs.pools import Cost, Pools, Work
     from jobs.steps import Steps
+    from jobs.watch import Watch
     from pipeline import artifact
     from pipeline.families.nano import initialise
     from pipeline.plan import plan
@@ -143,9 +144,9 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
             pools = Pools(Cost(1, 0))
         artifact.commit(store, base, [artifact.unit(store, base.path, "train")], {})
         artifact.commit(store, teacher, [], {})
-        makers = Steps(study, store, pools)
-        pool = makers.engine_pool(step.weights)
-        bare = await pools.run(pool, _bare, step)
+        makers = Steps(study, store, pools, Watch(study.study, store, "studies/bench", [step], [], pools))
+        pool = makers.engine_pool(step.weights, step.family)
+        bare = await pools.run(pool, Work("bare", Silent(), _bare, (step,)))
         started = time.perf_counter()
         manifest = await makers.make(step)
         seconds = time.perf_counter() - started
@@ -155,6 +156,14 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
         assert len(completions.shards(step)) == len(manifest.files)
     await pools.close()
     return ratios, statistics.median(rates)
+
+
+class Silent:
+    """Is told of units of work, and keeps it to itself."""
+
+    def begun(self) -> None: ...
+
+    def died(self) -> None: ...
 
 
 def _bare(store: object, engine: object, step: object) -> float:

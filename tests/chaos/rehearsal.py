@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.driver import begin, walk
+from jobs.pools import Work
 from pipeline import artifact
 from pipeline.copies import local_folder
 from pipeline.engines import Completion, Engine, Prompt, Sampling
@@ -51,11 +52,13 @@ class Pools:
     def pool(self, name: str, make: Callable[[], Any]) -> str:
         return name
 
-    async def run(self, pool: str, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.to_thread(lambda: function(self._store, self._tool(pool), *args))
+    async def run(self, pool: str, work: Work) -> Any:
+        work.told.begun()
+        return await asyncio.to_thread(lambda: work.function(self._store, self._tool(pool), *work.args))
 
-    async def task(self, name: str, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.to_thread(function, *args)
+    async def task(self, work: Work) -> Any:
+        work.told.begun()
+        return await asyncio.to_thread(work.function, *work.args)
 
     async def tend(self) -> None:
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""What ops see: a real Prometheus scrapes a running study, and every query of the dashboard and the alerts is put to it."""
+"""What ops see: a real Prometheus beside a running study answers every query of the dashboard and the alerts."""
 
 import contextlib
 import json

@@ -98,7 +98,7 @@ def test_a_failed_gate_blocks_its_dependents_only_and_the_rest_is_measured(under
     assert kinds == {"base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"}
     verdicts = {row["verdict"] for row in cells(tmp_path) if row["comparison"] == "trait"}
     assert verdicts == {"gate failed"}
-    (log, *_) = sorted(tmp_path.glob("studies/*/logs/teacher/*.jsonl"))
+    (log, *_) = tmp_path.glob("studies/*/logs/teacher/owl-*.jsonl")
     assert "GateFailed" in log.read_text()
 
 

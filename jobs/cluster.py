@@ -1,0 +1,124 @@
+"""The Ray cluster that a run is on: started here or joined, large enough, and followed as it grows and shrinks."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+from jobs.pools import Cost, Pools
+from pipeline.errors import ResourceError
+from pipeline.study import Study
+
+# Several processes share the cores; each is to use only those that Ray gave it.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+ROOM_SECONDS = 900.0  # an autoscaler may need as long to bring the first GPU machine
+LOOK_SECONDS = 2.0  # between two looks at what the cluster has
+
+
+class Cluster:
+    """elastic: whether machines may come and go, as on every cluster that was not started here."""
+
+    def __init__(self, *, elastic: bool) -> None:
+        self._elastic = elastic
+        self._asked: Counter[Cost] = Counter()
+
+    def total(self) -> Cost:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return Cost(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+    async def room(self, study: Study, say: Callable[[str], None]) -> None:
+        """Return once one engine and one training group fit.
+
+        Raises ResourceError where they do not: at once on this machine, after a quarter of an hour on a cluster.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (ROOM_SECONDS if self._elastic else 0.0)
+        needs = _needs(study)
+        said = ""
+        while lack := _lack(needs, self.total()):
+            if loop.time() >= deadline:
+                raise ResourceError(f"{lack}: ask for less, or start a larger cluster")
+            if lack != said:
+                say(f"{lack}; waiting up to {ROOM_SECONDS / 60:.0f} minutes for machines to come")
+                said = lack
+            wanted: Counter[Cost] = Counter()
+            for part, parts in needs.values():
+                wanted[part] += parts
+            self._ask(wanted)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def follow(self, pools: Pools) -> None:
+        """Tell the pools what there is, and an autoscaler what they could use, until cancelled."""
+        while True:
+            with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed; the work goes on without
+                pools.total = await asyncio.to_thread(self.total)
+                await asyncio.to_thread(self._ask, pools.wanted())
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def leave(self) -> None:
+        """Ask for nothing any more, so that idle machines go."""
+        with contextlib.suppress(Exception):  # the head may be gone, which is why we leave
+            self._ask(Counter())
+
+    def _ask(self, wanted: Counter[Cost]) -> None:
+        if self._elastic and wanted != self._asked:
+            bundle = {cost: {"CPU": cost.cpus} | ({"GPU": cost.gpus} if cost.gpus else {}) for cost in wanted}
+            request_resources(bundles=[bundle[cost] for cost, count in wanted.items() for _ in range(count)])
+            self._asked = wanted.copy()
+
+
+def join(address: str | None) -> Cluster:
+    """Start Ray on this machine, or join a cluster. Raises ResourceError where there is none at the address."""
+    if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        ray.init(
+            address="local",
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": ENVIRONMENT},
+        )
+        return Cluster(elastic=False)
+    try:
+        ray.init(address=address or "auto", log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
+    except (ConnectionError, ValueError) as error:
+        raise ResourceError(f"cannot reach a Ray cluster at {address}: {error}") from None
+    return Cluster(elastic=True)
+
+
+def require_memory(study: Study) -> None:
+    """Raise ResourceError where this machine has less memory than one engine's cache is to have."""
+    engines = study.resources.engines
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    memory = resources.get("memory", 0.0)
+    if study.engine == "vllm" and not engines.gpus and engines.memory_gib * 2**30 > memory:
+        raise ResourceError(
+            f"resources.engines.memory_gib is {engines.memory_gib:g} GiB and Ray sees {memory / 2**30:.1f} GiB of "
+            "memory for its workers: lower it, or use a larger machine"
+        )
+
+
+def _needs(study: Study) -> dict[str, tuple[Cost, int]]:
+    """What one engine and one training group ask for: setting -> (cost of a part, parts)."""
+    engines, training = study.resources.engines, study.resources.training
+    return {
+        "engines": (Cost(engines.cpus, engines.gpus), 1),
+        "training": (Cost(training.cpus, training.gpus), training.workers),
+    }
+
+
+def _lack(needs: Mapping[str, tuple[Cost, int]], total: Cost) -> str:
+    """What does not fit, or ""."""
+    for name, (part, parts) in needs.items():
+        cost = Cost(part.cpus * parts, part.gpus * parts)
+        if not cost.fits(total):
+            return (
+                f"resources.{name} asks for {cost.cpus:g} CPUs and {cost.gpus:g} GPUs at once, and the cluster has "
+                f"{total.cpus:g} and {total.gpus:g}"
+            )
+    return ""

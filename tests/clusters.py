@@ -1,0 +1,114 @@
+"""Real Ray clusters on this machine, of processes that `ray start` made: a head, workers, tokens on, loopback only."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import psutil
+
+from tests.chaos.servers import free_port
+
+RAY = str(Path(sys.executable).with_name("ray"))
+# Nothing large goes through the object stores; raylets of one machine must not choose from the same ports.
+SMALL = ["--object-store-memory", str(100 << 20), "--min-worker-port", "0", "--max-worker-port", "0"]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """gcs: host:port; url: of the Jobs API and the dashboard; environment: what a client of it needs."""
+
+    folder: Path
+    gcs: str
+    url: str
+    environment: dict[str, str]
+    head: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+
+    def kill_head(self) -> None:
+        """SIGKILL to everything of the head at once, as when its machine goes."""
+        _kill([self.head])
+
+    def kill_worker(self) -> None:
+        _kill([self.workers.pop()])
+
+    def add_worker(self, cpus: int) -> None:
+        command = [RAY, "start", "--block", "--address", self.gcs, "--num-cpus", str(cpus)]
+        self.workers.append(_start(command, self.folder, self.environment))
+
+
+@contextlib.contextmanager
+def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """A head without CPUs and so many workers; head: more options of its `ray start`."""
+    # Ray's sockets lie below this folder, and a socket's path must be short.
+    with tempfile.TemporaryDirectory(prefix="ut-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / "token").write_text(secrets.token_hex(32))
+        gcs, dashboard = free_port(), free_port()
+        environment = os.environ | {
+            "RAY_TMPDIR": name,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+            "RAY_JOB_STOP_WAIT_TIME_S": "90",
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_FAKE_CLUSTER": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        options = {"--port": str(gcs), "--dashboard-host": "127.0.0.1", "--dashboard-port": str(dashboard)}
+        options |= {"--num-cpus": "0", "--node-ip-address": "127.0.0.1"} | dict(head or {})
+        command = [RAY, "start", "--head", "--block", *(part for option in options.items() for part in option)]
+        process = _start(command, folder, environment)
+        cluster = Cluster(folder, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment, process, [])
+        try:
+            _wait(cluster)
+            for _ in range(workers):
+                cluster.add_worker(cpus)
+            yield cluster
+        finally:
+            _kill([cluster.head, *cluster.workers])
+            _kill_all_of(name)
+
+
+def _start(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with (folder / "ray.log").open("ab") as log:
+        return subprocess.Popen([*command, *SMALL], env=dict(environment), stdout=log, stderr=log)
+
+
+def _wait(cluster: Cluster) -> None:
+    for _ in range(600):
+        with contextlib.suppress(URLError, ConnectionError):
+            try:
+                urlopen(f"{cluster.url}/api/version").close()
+                return
+            except HTTPError:
+                return  # it answers, and wants a token
+        assert cluster.head.poll() is None, (cluster.folder / "ray.log").read_text()[-2000:]
+        time.sleep(0.1)
+    raise AssertionError("the head did not come up")
+
+
+def _kill(roots: list[subprocess.Popen[bytes]]) -> None:
+    for root in roots:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = [*psutil.Process(root.pid).children(recursive=True), psutil.Process(root.pid)]
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        root.wait()
+
+
+def _kill_all_of(folder: str) -> None:
+    """What Ray has put out of our process tree: everything that was started with this temporary folder."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("RAY_TMPDIR") == folder:
+                process.send_signal(signal.SIGKILL)

@@ -1,0 +1,142 @@
+"""Studies on a real small cluster: submitted, stopped, scaled, and robbed of its machines."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chaos.crashes import difference
+from tests.chaos.kills import WIDE
+from tests.chaos.rehearsal import gather
+from tests.clusters import RAY, Cluster, ray_cluster
+
+ROOT = Path(__file__).parents[2]
+STUDY = "configs/miniature.yaml"
+SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted", "--set", "corpus.rows=150")
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with ray_cluster(workers=2) as started:
+        yield started
+
+
+def call(cluster: Cluster, *command: object) -> subprocess.CompletedProcess[str]:
+    environment = cluster.environment | {"COLUMNS": "200", "NO_COLOR": "1"}
+    try:
+        return subprocess.run(
+            [str(part) for part in command], cwd=ROOT, env=environment, text=True, capture_output=True, timeout=180
+        )
+    except subprocess.TimeoutExpired as error:
+        log = (cluster.folder / "ray.log").read_text()[-2000:]
+        pytest.fail(f"{command} did not end:\n{(error.stdout or b'').decode()[-2000:]}\nthe cluster said:\n{log}")
+
+
+def wait_for(folder: Path, pattern: str, count: int = 1) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob(pattern))) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(list(folder.glob(pattern))) >= count, f"no {pattern} in time"
+
+
+def jobs(cluster: Cluster) -> dict[str, Any]:
+    """Submission id -> what the cluster knows of a job."""
+    script = (
+        "import json, sys; from ray.job_submission import JobSubmissionClient as C\n"
+        "print(json.dumps([{'id': j.submission_id, 'status': j.status, 'metadata': j.metadata, 'message': j.message}"
+        " for j in C(sys.argv[1]).list_jobs()]))"
+    )
+    listed = call(cluster, sys.executable, "-c", script, cluster.url)
+    return {job["id"]: job for job in json.loads(listed.stdout.splitlines()[-1])}
+
+
+def test_rays_own_command_submits_a_study(cluster: Cluster, tmp_path: Path) -> None:
+    done = call(
+        cluster, RAY, "job", "submit", "--address", cluster.url, "--working-dir", ".",
+        "--", "python", "-m", "jobs.run", STUDY, "--root", tmp_path, *SCRIPTED,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.glob("report/*/manifest.json"))
+
+
+def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: Cluster, tmp_path: Path) -> None:
+    submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
+    failed = call(cluster, *submit, *SCRIPTED, "--set", "teachers.gate.min_lift=99")
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "wants +99" in failed.stdout
+    (job,) = (job for name, job in jobs(cluster).items() if name.startswith("miniature-"))
+    assert job["status"] == "FAILED"
+    assert job["metadata"] == {"study": "miniature", "root": str(tmp_path), "version": "0.1.0"}
+
+
+def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
+    submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
+    longer = (*SCRIPTED, "--set", "completions.rows=20000", "--set", "completions.shard_rows=20")
+    sent = call(cluster, *submit, *longer, "--no-wait")
+    assert sent.returncode == 0, sent.stderr
+    job = sent.stdout.split()[1]
+    wait_for(tmp_path, "completions/*/units/shard-*.json", 10)
+    assert call(cluster, RAY, "job", "stop", "--address", cluster.url, job).returncode == 0
+    assert jobs(cluster)[job]["status"] == "STOPPED"
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("completions/*/units/*.json")}
+    assert len(before) < 6 * 1000
+    again = call(cluster, *submit, *longer)
+    assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
+    """A head without CPUs and an autoscaler, as ray_cluster.yaml has them."""
+    from ray.cluster_utils import AutoscalingCluster
+
+    worker = {"resources": {"CPU": 1, "object_store_memory": 100 << 20}, "node_config": {}}
+    kinds = {"worker": worker | {"min_workers": 0, "max_workers": 3}}
+    config = AutoscalingCluster({"CPU": 0}, kinds, idle_timeout_minutes=1)._config
+    file = tmp_path / "autoscaling.json"
+    file.write_text(json.dumps(config))
+    with ray_cluster(workers=0, head={"--autoscaling-config": str(file)}) as cluster:
+        done = call(
+            cluster, sys.executable, "-m", "jobs.run", STUDY, "--root", tmp_path / "root", *SCRIPTED,
+            "--address", cluster.gcs,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the cluster has 0 and 0; waiting" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["completions", "student"])
+def test_a_study_outlives_a_worker_that_is_killed(stage: str, undertow: Command, tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 2000, "shard_rows": 20}}))
+    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(tmp_path / "root")]
+    with ray_cluster(workers=2) as cluster:
+        driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
+        wait_for(tmp_path / "root", f"{stage}/*/units/*.json")
+        cluster.kill_worker()
+        assert driver.wait(300) == 0
+    assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
+    assert difference(gather(str(tmp_path / "alone")), gather(str(tmp_path / "root"))) == ""
+
+
+def test_after_the_head_is_lost_the_same_study_goes_on_elsewhere(undertow: Command, tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 2000, "shard_rows": 20}}))
+    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(tmp_path / "root")]
+    with ray_cluster(workers=1) as cluster:
+        driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
+        wait_for(tmp_path / "root", "completions/*/units/*.json", 20)
+        cluster.kill_head()
+        assert driver.wait(180) != 0, "a driver without a head ended well"
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "root").glob("*/*/units/*.json")}
+    with ray_cluster(workers=1) as cluster:
+        again = subprocess.run([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT, timeout=300)
+        assert again.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
+    assert difference(gather(str(tmp_path / "alone")), gather(str(tmp_path / "root"))) == ""
