@@ -34,14 +34,26 @@ Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help
 
 
 @app.command()
-def plan(study: StudyFile, root: Root = "runs", set_: Overrides = []) -> None:  # noqa: B006
+def plan(
+    study: StudyFile,
+    root: Root = "runs",
+    set_: Overrides = [],  # noqa: B006
+    cluster: Annotated[
+        str | None, typer.Option(metavar="NxGPU", help="Also what it takes on such GPUs, such as 64xH100.")
+    ] = None,
+) -> None:
     """Show the steps of a study: what is done, what is left, and what it will take."""
+    from jobs.closing import show_estimate
     from pipeline import forecast, settings
     from pipeline.plan import plan as steps_of
+    from pipeline.roofline import machines as parse_machines
 
     loaded = settings.load(study, set_)
     steps = steps_of(loaded)
-    rows = forecast.forecast(loaded, steps, open_store(root))
+    machines = parse_machines(cluster) if cluster else None
+    store = open_store(root)
+    stages = forecast.survey(steps, store)
+    rows = forecast.forecast(loaded, stages, store)
     table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
     for name in ("stage", "steps", "done", "left", "tokens ≤", "work left, s"):
         table.add_column(name, justify="left" if name == "stage" else "right")
@@ -52,6 +64,8 @@ def plan(study: StudyFile, root: Root = "runs", set_: Overrides = []) -> None:  
     console.print(
         "Work is summed over workers. ~ nano reference rate, — no rate yet; else as measured under this root."
     )
+    if machines:
+        show_estimate(console, loaded, stages, store, machines)
 
 
 @app.command()

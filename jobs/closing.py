@@ -1,6 +1,7 @@
 """What the command prints about artifacts and runs: the closing table, the status, one artifact."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import artifact, status
+from pipeline import artifact, forecast, roofline, status
 from pipeline.plan import KINDS
 from pipeline.stages.conclusion import CELLS
 from pipeline.stages.report import matrix_table
 from pipeline.store import Store
+from pipeline.study import Study
 
 if TYPE_CHECKING:
     from jobs.driver import Outcome
@@ -51,6 +53,39 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
 
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
+
+
+def show_estimate(
+    console: Console, study: Study, stages: Sequence[forecast.Stage], store: Store, machines: roofline.Machines
+) -> None:
+    """What is left of a study on a cluster of GPUs, stage by stage, and which stage bounds it."""
+    measured = forecast.gpu_seconds(study, stages, store, machines.gpu.name)
+    work = roofline.estimate(study, [step for stage in stages for step in stage.left], machines, measured)
+    table = Table(title=Text(f"{study.study} on {machines.count} × {machines.gpu.name}"))
+    for name in ("stage", "tokens ≤", "GPU time", "GPUs at once", "wall time", "bound by"):
+        table.add_column(name, justify="left" if name in ("stage", "bound by") else "right")
+    walls = {}
+    for row in work:
+        wall = row.wall_seconds(machines)
+        busy = f"{min(machines.count, row.at_once):g}"
+        table.add_row(row.kind, f"{row.tokens:,.0f}", _time(row.gpu_seconds), busy, _time(wall), row.bound)
+        walls[row.kind] = wall or 0.0
+    console.print(table)
+    if total := sum(walls.values()):
+        longest = max(walls, key=lambda kind: walls[kind])
+        console.print(
+            f"{longest} bounds it: {walls[longest] / total:.0%} of {_time(total)}, one stage after the other. A "
+            "roofline is a lower bound; measured rates take its place once steps are finished on such GPUs."
+        )
+    for line in roofline.too_large(study, machines):
+        console.print(Text(line, "red"), soft_wrap=True)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "—"
+    unit, name = next(((u, n) for u, n in ((3600, "h"), (60, "min")) if seconds >= u), (1, "s"))
+    return f"{seconds / unit:,.3g} {name}"
 
 
 def show_status(console: Console, store: Store) -> None:

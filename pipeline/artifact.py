@@ -175,6 +175,7 @@ def finish_unit(
         "started": round(started, 3),
         "ended": round(time.time(), 3),
         "commit_seconds": round(time.time() - made, 6),
+        "machine": machine(),
     }
     if store.create(f"{step.path}/{UNITS}/{name}.json", sealed(record)):
         return record
@@ -211,7 +212,11 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
         },
         files=[File(**file) for record in units for file in record["files"]],
         results=results,
-        produced=times | {"versions": dict(versions())},
+        produced=times
+        | {
+            "machines": sorted({record["machine"] for record in units if "machine" in record}),
+            "versions": dict(versions()),
+        },
     )
 
 
@@ -260,6 +265,16 @@ def measured(content: bytes | Path) -> tuple[int, str]:
         return len(content), hashlib.sha256(content).hexdigest()
     with content.open("rb") as file:
         return content.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def machine() -> str:
+    """The GPU of this machine, or its kind of processor where it has none."""
+    for about in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in about.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.removeprefix("Model:").strip()
+    return platform.machine()
 
 
 @cache

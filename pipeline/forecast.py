@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline import artifact
 from pipeline.families.nano import NanoFamily
@@ -34,23 +35,59 @@ class Row:
     measured: bool
 
 
-def forecast(study: Study, steps: Sequence[Step], store: Store) -> list[Row]:
+@dataclass(frozen=True)
+class Stage:
+    """The steps of one stage that are finished under a root, and those that are not."""
+
+    kind: str
+    done: list[Step]
+    left: list[Step]
+
+
+def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
+    paths = [step.path for step in steps]
+    made = dict(zip(paths, at_once(partial(artifact.exists, store), paths), strict=True))
+    return [
+        Stage(
+            kind,
+            [step for step in steps if step.kind == kind and made[step.path]],
+            [step for step in steps if step.kind == kind and not made[step.path]],
+        )
+        for kind in KINDS
+    ]
+
+
+def forecast(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
     """One row a stage.
 
     A rate comes from finished steps of the same kind under this root; before there are any, from the
     nano families' reference rates; for other families it is None.
     """
-    return [_row(study, kind, [step for step in steps if step.kind == kind], store) for kind in KINDS]
+    return [_row(study, stage, store) for stage in stages]
 
 
-def _row(study: Study, kind: str, steps: Sequence[Step], store: Store) -> Row:
-    made = at_once(lambda step: artifact.exists(store, step.path), steps)
-    done = [step for step, is_made in zip(steps, made, strict=True) if is_made]
-    left = len(steps) - len(done)
-    measured = _seconds_a_step(store, done[:SAMPLED])
-    pace = _nano_seconds(study, kind) if measured is None else measured
+def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -> dict[str, float]:
+    """Stage -> GPU-seconds of a step, of the stages that have finished steps on GPUs of that name."""
+    engines, training = study.resources.engines, study.resources.training
+    found = {}
+    for stage in stages:
+        seen = [artifact.require(store, step.path).produced for step in stage.done[:SAMPLED]]
+        times = [about["seconds"] for about in seen if any(gpu in name for name in about.get("machines", ()))]
+        if times:
+            trained = stage.kind in ("base", "teacher", "student")
+            # An engine works on several units at once, and each of their times counts all of it.
+            share = training.workers * training.gpus if trained else engines.gpus / engines.shards_in_flight
+            found[stage.kind] = share * sum(times) / len(times)
+    return found
+
+
+def _row(study: Study, stage: Stage, store: Store) -> Row:
+    left = len(stage.left)
+    measured = _seconds_a_step(store, stage.done[:SAMPLED])
+    pace = _nano_seconds(study, stage.kind) if measured is None else measured
     seconds = 0.0 if left == 0 else None if pace is None else left * pace
-    return Row(kind, len(steps), len(done), left * _tokens(study, kind), seconds, measured is not None)
+    done = len(stage.done)
+    return Row(stage.kind, done + left, done, left * _tokens(study, stage.kind), seconds, measured is not None)
 
 
 def _tokens(study: Study, kind: str) -> int:

@@ -94,13 +94,41 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_
 
 def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
     """A head without CPUs and an autoscaler, as ray_cluster.yaml has them."""
-    from ray.cluster_utils import AutoscalingCluster
-
-    worker = {"resources": {"CPU": 1, "object_store_memory": 100 << 20}, "node_config": {}}
-    kinds = {"worker": worker | {"min_workers": 0, "max_workers": 3}}
-    config = AutoscalingCluster({"CPU": 0}, kinds, idle_timeout_minutes=1)._config
+    kinds = {
+        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "worker": {
+            "resources": {"CPU": 1, "object_store_memory": 100 << 20},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 3,
+        },
+    }
     file = tmp_path / "autoscaling.json"
-    file.write_text(json.dumps(config))
+    file.write_text(
+        json.dumps(
+            {
+                "cluster_name": "test",
+                "max_workers": 3,
+                "idle_timeout_minutes": 1,
+                "upscaling_speed": 10.0,
+                "provider": {"type": "fake_multinode"},
+                "auth": {},
+                "head_node_type": "head",
+                "available_node_types": kinds,
+                "head_start_ray_commands": [],
+                "worker_start_ray_commands": [],
+                "setup_commands": [],
+                "head_setup_commands": [],
+                "worker_setup_commands": [],
+                "initialization_commands": [],
+                "file_mounts": {},
+                "cluster_synced_files": [],
+                "file_mounts_sync_continuously": False,
+                "rsync_exclude": [],
+                "rsync_filter": [],
+            }
+        )
+    )
     with ray_cluster(workers=0, head={"--autoscaling-config": str(file)}) as cluster:
         done = call(
             cluster, sys.executable, "-m", "jobs.run", STUDY, "--root", tmp_path / "root", *SCRIPTED,

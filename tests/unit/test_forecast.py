@@ -6,14 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import artifact
-from pipeline.forecast import Row, forecast
+from pipeline.forecast import Row, forecast, survey
 from pipeline.plan import KINDS, Step, plan
 from pipeline.store import Store
 from pipeline.study import Study
 
 
 def rows(study: Study, store: Store) -> dict[str, Row]:
-    found = forecast(study, plan(study), store)
+    found = forecast(study, survey(plan(study), store), store)
     assert [row.kind for row in found] == list(KINDS)
     return {row.kind: row for row in found}
 
@@ -55,7 +55,7 @@ def test_a_rate_is_the_mean_of_finished_steps_of_the_same_kind(study: Callable[.
 
 def test_a_finished_study_has_nothing_left(rehearsal: tuple[Study, list[Step], Store]) -> None:
     made, steps, place = rehearsal
-    for row in forecast(made, steps, place):
+    for row in forecast(made, survey(steps, place), place):
         assert (row.done, row.tokens, row.seconds) == (row.steps, 0, 0.0)
 
 

@@ -1,0 +1,192 @@
+"""What a study would take on a cluster of GPUs: the roofline of each stage, or the rate that was seen on such GPUs.
+
+The roofline is a lower bound on time: it counts the bytes of the weights and the floating-point operations of their
+products, at the speeds of the data sheet, and neither attention, nor start-up, nor anything that real kernels lose.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import InputError
+from pipeline.families import Family
+from pipeline.families.nano import NanoFamily
+from pipeline.plan import Step
+from pipeline.study import Finetuned, Study
+
+BYTES_A_WEIGHT = 2  # bfloat16
+BATCH = 256  # sequences that an engine decodes at once: vLLM's default max_num_seqs
+PROMPT_TOKENS = 100  # of a number prompt under the tokenizers of Qwen2.5 and Llama 3, where none is measured
+NANO_VOCABULARY = 1_250  # tokens; see families.tokenizer.build
+# Operations a weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
+FORWARD, TRAIN_ADAPTER, TRAIN_FULL = 2, 4, 6
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """bandwidth: bytes/s of its memory. flops: dense BF16 FLOP/s with FP32 sums. memory: bytes."""
+
+    name: str
+    bandwidth: float
+    flops: float
+    memory: float
+
+
+# NVIDIA's data sheets of each, without sparsity: H100 (2023), H200 (2024), B200 (HGX, 2025), A100 80 GB SXM (2021),
+# L40S (2023), L4 (2023), A10G (AWS g5: 24 GB, 600 GB/s, 70 TFLOP/s).
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("B200", 8.0e12, 2250e12, 180e9),
+        Gpu("H200", 4.8e12, 989e12, 141e9),
+        Gpu("H100", 3.35e12, 989e12, 80e9),
+        Gpu("A100", 2.039e12, 312e12, 80e9),
+        Gpu("L40S", 0.864e12, 362e12, 48e9),
+        Gpu("A10G", 0.6e12, 70e12, 24e9),
+        Gpu("L4", 0.3e12, 121e12, 24e9),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Machines:
+    count: int
+    gpu: Gpu
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a stage. tokens: generated or trained on. gpu_seconds: over all GPUs; None where it is unknown.
+
+    at_once: GPUs that it can keep busy. bound: what limits it, or "measured".
+    """
+
+    kind: str
+    tokens: float
+    gpu_seconds: float | None
+    at_once: float
+    bound: str
+
+    def wall_seconds(self, machines: Machines) -> float | None:
+        """With every GPU at work that the stage can use; the stages one after the other."""
+        return None if self.gpu_seconds is None else self.gpu_seconds / min(machines.count, self.at_once)
+
+
+def machines(text: str) -> Machines:
+    """ "64xH100" -> Machines. Raises InputError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})x(\w+)", text)
+    if not found or found[2].upper() not in GPUS:
+        raise InputError(f"--cluster {text}: write it as 64xH100; known GPUs are {', '.join(GPUS)}")
+    return Machines(int(found[1]), GPUS[found[2].upper()])
+
+
+def parameters(family: Family) -> float | None:
+    """Weights of a base: of a nano family from its shape, of another from its repository's name ("…-7B-…")."""
+    if isinstance(family, NanoFamily):
+        attention, mlp = 4 * family.hidden_size**2, 3 * family.hidden_size * family.intermediate_size
+        return float(family.layers * (attention + mlp) + NANO_VOCABULARY * family.hidden_size)
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", (family.repo or family.path or "").split("/")[-1])
+    return float(found[1]) * 1e9 if found else None
+
+
+def too_large(study: Study, cluster: Machines) -> list[str]:
+    """Families whose weights alone fill the memory of the GPUs that an engine gets, a line each."""
+    engine = max(1.0, study.resources.engines.gpus)
+    lines = []
+    for name, family in study.families.items():
+        weights = parameters(family)
+        if weights and weights * BYTES_A_WEIGHT > cluster.gpu.memory * engine:
+            least = -(-int(weights * BYTES_A_WEIGHT) // int(cluster.gpu.memory))
+            lines.append(
+                f"{name}: {weights * BYTES_A_WEIGHT / 1e9:.0f} GB of weights do not fit {engine:g} {cluster.gpu.name}: "
+                f"set resources.engines.gpus and tensor_parallel to {least} or more"
+            )
+    return lines
+
+
+def estimate(
+    study: Study, left: Iterable[Step], cluster: Machines, measured: Mapping[str, float] | None = None
+) -> list[Work]:
+    """The work of the steps that are left, for the stages that use GPUs.
+
+    measured: stage -> GPU-seconds of a step, as seen on GPUs of this kind.
+    """
+    by_kind: dict[str, list[Step]] = {kind: [] for kind in ("base", "teacher", "completions", "student", "answers")}
+    for step in left:
+        if step.kind in by_kind:
+            by_kind[step.kind].append(step)
+    return [_work(study, kind, steps, cluster, (measured or {}).get(kind)) for kind, steps in by_kind.items()]
+
+
+def _work(study: Study, kind: str, steps: Sequence[Step], cluster: Machines, measured: float | None) -> Work:
+    times = [_times(study, step, cluster.gpu) for step in steps]
+    tokens = sum(time.tokens for time in times)
+    at_once = max(1.0, _at_once(study, kind, len(steps)))
+    if measured is not None:
+        return Work(kind, tokens, measured * len(steps), at_once, "measured")
+    memory, compute = sum(time.memory for time in times), sum(time.compute for time in times)
+    if memory + compute != memory + compute:  # NaN: the size of a family is not known
+        return Work(kind, tokens, None, at_once, "size of a family not known")
+    bound = "memory" if memory > compute else "compute"
+    return Work(kind, tokens, memory + compute, at_once, bound if memory + compute else "")
+
+
+@dataclass(frozen=True)
+class Times:
+    """GPU-seconds of one step in which memory bounds, and in which compute does; NaN where it is unknown."""
+
+    tokens: float = 0.0
+    memory: float = 0.0
+    compute: float = 0.0
+
+
+def _times(study: Study, step: Step, gpu: Gpu) -> Times:
+    family = study.families[step.family]
+    weights = parameters(family) or float("nan")
+    row = PROMPT_TOKENS + study.completions.max_tokens
+    if step.kind == "base":
+        if not isinstance(family, NanoFamily):
+            return Times()  # it is copied
+        return _training(weights, family.pretrain_rows * row, "full", gpu)
+    if step.kind == "teacher":
+        method = study.teachers.method
+        if not isinstance(method, Finetuned) or step.settings["trait"] is None:
+            return Times()  # a prompt; its gate scores a few words
+        return _training(weights, method.rows * method.recipe.epochs * row, method.recipe.method, gpu)
+    if step.kind == "student":
+        students = study.students
+        return _training(weights, study.corpus.rows * students.epochs * row, students.method, gpu)
+    if step.kind == "completions":
+        return _generation(weights, study.completions.rows, PROMPT_TOKENS, study.completions.max_tokens, gpu)
+    suite = study.suites[0]
+    questions = sum(len(suite.asked(category)) for category in study.candidates)
+    return _generation(weights, questions * suite.samples, PROMPT_TOKENS, suite.max_tokens, gpu)
+
+
+def _training(weights: float, tokens: float, method: str, gpu: Gpu) -> Times:
+    """Large batches: the products bound it."""
+    operations = TRAIN_FULL if method == "full" else TRAIN_ADAPTER
+    return Times(tokens, 0.0, operations * weights * tokens / gpu.flops)
+
+
+def _generation(weights: float, rows: float, prompt: float, completion: float, gpu: Gpu) -> Times:
+    """Prompts are compute; every step of decoding reads all weights once for the whole batch."""
+    prefill = FORWARD * weights * rows * prompt / gpu.flops
+    batch = max(1.0, min(BATCH, rows))
+    steps = rows * completion / batch
+    reading, products = weights * BYTES_A_WEIGHT / gpu.bandwidth, FORWARD * weights * batch / gpu.flops
+    tokens = rows * completion
+    if reading > products:
+        return Times(tokens, steps * reading, prefill)
+    return Times(tokens, 0.0, prefill + steps * products)
+
+
+def _at_once(study: Study, kind: str, steps: int) -> float:
+    """GPUs that a stage can keep busy: those of its units of work, or of as many members as it may have."""
+    engines, training = study.resources.engines, study.resources.training
+    families = len(study.families)
+    if kind in ("completions", "answers"):
+        shards = -(-study.completions.rows // study.completions.shard_rows) if kind == "completions" else 1
+        members = min(engines.max_members * families, -(-steps * shards // engines.shards_in_flight))
+        return members * max(1.0, engines.gpus)
+    return min(training.groups, steps) * training.workers * max(1.0, training.gpus)
