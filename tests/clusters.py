@@ -53,7 +53,7 @@ def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None =
     with tempfile.TemporaryDirectory(prefix="ut-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "token").write_text(secrets.token_hex(32))
-        gcs, dashboard = free_port(), free_port()
+        dashboard = free_port()
         environment = os.environ | {
             "RAY_TMPDIR": name,
             "RAY_AUTH_MODE": "token",
@@ -63,11 +63,13 @@ def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None =
             "RAY_FAKE_CLUSTER": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
-        options = {"--port": str(gcs), "--dashboard-host": "127.0.0.1", "--dashboard-port": str(dashboard)}
+        options = {"--port": str(free_port()), "--dashboard-host": "127.0.0.1", "--dashboard-port": str(dashboard)}
         options |= {"--num-cpus": "0", "--node-ip-address": "127.0.0.1"} | dict(head or {})
         command = [RAY, "start", "--head", "--block", *(part for option in options.items() for part in option)]
         process = _start(command, folder, environment)
-        cluster = Cluster(folder, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment, process, [])
+        cluster = Cluster(
+            folder, f"127.0.0.1:{options['--port']}", f"http://127.0.0.1:{dashboard}", environment, process, []
+        )
         try:
             _wait(cluster)
             for _ in range(workers):

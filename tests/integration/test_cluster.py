@@ -19,6 +19,7 @@ from tests.clusters import RAY, Cluster, ray_cluster
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
 SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted", "--set", "corpus.rows=150")
+FAKE_PORT = "6379"  # the only one to which Ray's provider of machines for tests looks for a head
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -95,7 +96,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_
 def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
     """A head without CPUs and an autoscaler, as ray_cluster.yaml has them."""
     kinds = {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {
             "resources": {"CPU": 1, "object_store_memory": 100 << 20},
             "node_config": {},
@@ -113,7 +114,7 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
                 "upscaling_speed": 10.0,
                 "provider": {"type": "fake_multinode"},
                 "auth": {},
-                "head_node_type": "head",
+                "head_node_type": "ray.head.default",
                 "available_node_types": kinds,
                 "head_start_ray_commands": [],
                 "worker_start_ray_commands": [],
@@ -129,7 +130,7 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
             }
         )
     )
-    with ray_cluster(workers=0, head={"--autoscaling-config": str(file)}) as cluster:
+    with ray_cluster(workers=0, head={"--autoscaling-config": str(file), "--port": FAKE_PORT}) as cluster:
         done = call(
             cluster, sys.executable, "-m", "jobs.run", STUDY, "--root", tmp_path / "root", *SCRIPTED,
             "--address", cluster.gcs,
