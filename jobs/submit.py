@@ -1,6 +1,7 @@
 """`undertow submit`: a study as a Ray job, by the cluster's Jobs API."""
 
 import asyncio
+import logging
 import os
 import shlex
 import time
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+import tenacity
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
@@ -36,12 +38,14 @@ def submit(
     root would be lost with it; ResourceError where there is no cluster.
     """
     _show_token()
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     entrypoint = shlex.join(["python", "-m", "jobs.run", _below_here(study), "--root", _lasting(root)])
     entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
     try:
         client = JobSubmissionClient(url)
-        job = client.submit_job(
+        job = _patiently(
+            client.submit_job,
             entrypoint=entrypoint,
             submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}",
             metadata={"study": name, "root": root, "version": metadata.version("undertow")},
@@ -56,6 +60,15 @@ def submit(
         raise ResourceError(f"the Ray cluster at {url} did not take the job: {error}") from None
     console.print(f"submitted {job} to {url}\n  stop it: ray job stop {job}", soft_wrap=True, highlight=False)
     return asyncio.run(_follow(client, job)) if wait else True
+
+
+# A head that is just up has no agent yet to give the job to.
+_patiently = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_message(match=r"(?s).*No available agent"),
+    wait=tenacity.wait_random_exponential(max=10),
+    stop=tenacity.stop_after_delay(60),
+    reraise=True,
+)
 
 
 def _show_token() -> None:

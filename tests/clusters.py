@@ -59,6 +59,11 @@ def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None =
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_JOB_STOP_WAIT_TIME_S": "90",
+            "RAY_metrics_report_interval_ms": "500",
+            # A machine that is gone is missed sooner than it needs to be on a real network.
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_failure_threshold": "3",
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
             "RAY_FAKE_CLUSTER": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -1,0 +1,115 @@
+"""Credentials go to the object store and nowhere else: no log, manifest, report, metric or note of Ray's holds them."""
+
+import contextlib
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from pipeline.store import open_store
+from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
+from tests.clusters import Cluster, ray_cluster
+
+PROJECT = Path(__file__).parents[2]
+ROOT = "s3://secrets/study"
+CANARIES = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(40)}
+SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted", "--set", "corpus.rows=150")
+STATES = ("actors", "tasks", "jobs", "workers", "runtime_envs")
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where it ran, what the command said, and all metrics that were exported while it did."""
+
+    cluster: Cluster
+    said: str
+    metrics: set[str]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    """A submitted study that failed in part."""
+    folder = tmp_path_factory.mktemp("secrets")
+    with s3_server("moto", folder / "server.log") as server:
+        make_bucket(server, "secrets")
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (CREDENTIALS | CANARIES | {"AWS_ENDPOINT_URL": server}).items():
+                patch.setenv(name, value)
+            with ray_cluster(workers=1) as cluster:
+                command = [sys.executable, "-m", "jobs.cli", "submit", "configs/miniature.yaml", "--root", ROOT]
+                # One teacher fails, so that a traceback is logged as well.
+                gate = ("--set", "teachers.gate.min_lift=3.8", "--address", cluster.url)
+                with (folder / "said").open("w+") as said:
+                    driver = subprocess.Popen(
+                        [*command, *SCRIPTED, *gate], cwd=PROJECT, env=cluster.environment, stdout=said, stderr=said
+                    )
+                    pages: set[str] = set()
+                    while driver.poll() is None:
+                        pages |= set(metrics(cluster))
+                        time.sleep(0.5)
+                    said.seek(0)
+                    yield Study(cluster, said.read(), pages)
+
+
+def metrics(cluster: Cluster) -> list[str]:
+    """What every exporter of the cluster says now."""
+    discovery = cluster.folder / "ray" / "prom_metrics_service_discovery.json"
+    pages = []
+    for target in (target for group in json.loads(discovery.read_text()) for target in group["targets"]):
+        with contextlib.suppress(OSError), urlopen(f"http://{target}/metrics") as reply:
+            pages.append(reply.read().decode())
+    return pages
+
+
+def clean(text: str, where: str) -> None:
+    for name, value in CANARIES.items():
+        assert value not in text, f"{name} is in {where}"
+
+
+def test_what_the_command_says(study: Study) -> None:
+    assert "report: s3://" in study.said, study.said
+    clean(study.said, "the output")
+
+
+def test_everything_under_the_root(study: Study) -> None:
+    store = open_store(ROOT)
+    paths = [entry.path for entry in store.files("")]
+    kinds = {path.split("/")[0] for path in paths}
+    assert {"studies", "report", "completions"} <= kinds
+    assert any(path.endswith(".jsonl") for path in paths)
+    for path in paths:
+        clean(store.read(path).decode(errors="replace"), path)
+
+
+def test_the_logs_that_ray_keeps(study: Study) -> None:
+    logs = [
+        path for path in study.cluster.folder.rglob("*") if path.is_file() and path.suffix in (".log", ".out", ".err")
+    ]
+    assert any(path.name.startswith("job-driver") for path in logs)
+    for path in logs:
+        clean(path.read_text(errors="replace"), path.name)
+
+
+def test_metrics(study: Study) -> None:
+    assert any("ray_undertow_steps" in page for page in study.metrics)
+    for page in study.metrics:
+        clean(page, "the metrics")
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_what_ray_tells_of_itself(study: Study, kind: str) -> None:
+    token = (study.cluster.folder / "token").read_text()
+    request = Request(
+        f"{study.cluster.url}/api/v0/{kind}?detail=true&limit=10000", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urlopen(request) as reply:
+        found = reply.read().decode()
+    assert json.loads(found)["data"]["result"]["total"] > 0
+    clean(found, f"Ray's {kind}")
