@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-from jobs import metrics
+from jobs import memory, metrics
 from jobs.bars import Bars
 from jobs.journal import Journal
 from jobs.pools import Pools
@@ -102,6 +102,7 @@ class Watch:
             self._bars.running(self._states["running"])
             with contextlib.suppress(StoreError):  # the next beat may get through; the work goes on without
                 await asyncio.to_thread(status.write, self._store, self._place, self._now(ended=False))
+            await asyncio.to_thread(memory.trim)
             await asyncio.sleep(status.BEAT_SECONDS)
 
     def _end(self, step: Step, state: str) -> float:

@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 ROOT = "s3://secrets/study"
 CANARIES = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(40)}
 SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted", "--set", "corpus.rows=150")
-STATES = ("actors", "tasks", "jobs", "workers", "runtime_envs")
+STATES = ("actors", "tasks", "jobs", "workers")
 
 
 @dataclass(frozen=True)
