@@ -104,7 +104,9 @@ class TrainerMember:
         return await self._todo.get()
 
     async def give(self, number: int, result: Any, error: BaseException | None) -> None:
-        outcome = self._outcomes.pop(number)
+        outcome = self._outcomes.pop(number, None)
+        if outcome is None:
+            return  # another rank has told
         if error is None:
             outcome.set_result(result)
         else:
@@ -163,5 +165,8 @@ def train_units(config: dict[str, Any]) -> None:
             logger.exception("a unit failed")
             error = raised if isinstance(raised, UndertowError) else StepError(f"{type(raised).__name__}: {raised}")
         metrics.gauge("store_retries", store.retries, study=config["study"])
-        if first:
+        if first or error is not None:
             ray.get(config["desk"].give.remote(number, result, error))
+        if error is not None and dist.get_world_size() > 1:
+            # The other ranks may wait in a collective for ever: the group must end, and the pool makes another one.
+            os._exit(1)

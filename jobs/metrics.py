@@ -3,7 +3,7 @@
 Labels are study, stage and family, never a trait or a row, so that ten thousand traits make no more series than two.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -78,15 +78,11 @@ def labels_of(study: str, step: Step) -> dict[str, str]:
     return {"study": study, "stage": step.kind, "family": step.family}
 
 
-def watch_training(study: str) -> Callable[[Step, Json], None]:
-    """What a trainer calls with every entry of its log (rows.TRAINING_LOG)."""
-
-    def watch(step: Step, entry: Json) -> None:
-        labels = labels_of(study, step)
-        _metric("training_loss").set(entry["loss"], labels)
-        count("training_tokens", entry["tokens"], **labels)
-
-    return watch
+def trained(study: str, step: Step, entry: Mapping[str, float]) -> None:
+    """Tell of one optimiser step, from its entry of rows.TRAINING_LOG."""
+    labels = labels_of(study, step)
+    gauge("training_loss", entry["loss"], **labels)
+    count("training_tokens", entry["tokens"], **labels)
 
 
 def gauge(name: str, value: float, **labels: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -62,7 +63,7 @@ class Steps:
 
     async def _trained(self, step: Step) -> tuple[list[Json], Json]:
         every = self._study.resources.training.checkpoint_steps
-        watch = metrics.watch_training(self._study.study)
+        watch = partial(metrics.trained, self._study.study)  # it crosses ranks, which plain pickle has to carry
 
         def train(unit: str) -> Awaitable[Json]:
             return self._run(self._trainers(), step, unit, training.train, step, every, watch)

@@ -38,12 +38,12 @@ def submit(
     root would be lost with it; ResourceError where there is no cluster.
     """
     _show_token()
-    logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     entrypoint = shlex.join(["python", "-m", "jobs.run", _below_here(study), "--root", _lasting(root)])
     entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
     try:
         client = JobSubmissionClient(url)
+        logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel
         job = _patiently(
             client.submit_job,
             entrypoint=entrypoint,

@@ -206,10 +206,7 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
         path=step.path,
         schema=SCHEMA[step.kind],
         settings=step.settings,
-        inputs={
-            role: {"path": source.path, "manifest": source.digest}
-            for role, source in zip(step.inputs, at_once(partial(require, store), step.inputs.values()), strict=True)
-        },
+        inputs=dict(zip(step.inputs, at_once(partial(_reference, store), step.inputs.values()), strict=True)),
         files=[File(**file) for record in units for file in record["files"]],
         results=results,
         produced=times
@@ -218,6 +215,11 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
             "versions": dict(versions()),
         },
     )
+
+
+def _reference(store: Store, path: str) -> dict[str, str]:
+    """How a manifest names an input. Only this much is kept of each: a matrix has thousands."""
+    return {"path": path, "manifest": require(store, path).digest}
 
 
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:

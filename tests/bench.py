@@ -5,6 +5,8 @@ seen stand in docs/benchmarks.md.
 """
 
 import asyncio
+import contextlib
+import json
 import random
 import re
 import statistics
@@ -178,8 +180,112 @@ def _bare(store: object, engine: object, step: object) -> float:
     return sum(one.completion_tokens for one in said) / (time.perf_counter() - started)
 
 
+def orchestration() -> list[tuple[str, float, str, bool]]:
+    """Share of the wall time that members wait for the driver, with units of one second, each committed."""
+    import ray
+
+    from jobs.cluster import ENVIRONMENT
+
+    with tempfile.TemporaryDirectory() as folder:
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+                 runtime_env={"env_vars": ENVIRONMENT})  # fmt: skip
+        try:
+            shares = asyncio.run(_orchestration(Path(folder)))
+        finally:
+            ray.shutdown()
+    share = statistics.median(shares)
+    return [("orchestration of one-second units, % (≤ 1)", 100 * share, "of the wall time, 4 members", share <= 0.01)]
+
+
+async def _orchestration(folder: Path) -> list[float]:
+    from jobs import steps as steps_
+    from jobs.pools import Cost, Pools
+    from jobs.watch import Watch
+    from pipeline.plan import plan
+    from pipeline.store import open_store
+    from pipeline.study import Study
+
+    members, shards, shares = 4, 60, []
+    steps_.completions.write_shard = _one_second  # type: ignore[assignment]
+    store, pools = open_store(folder), Pools(Cost(1, 0))
+    for repeat in range(REPEATS + 1):  # the first starts the members and is not counted
+        settings = _wide_study(traits=1, families=1) | {
+            "seed": repeat,
+            "teachers": {"gate": {"min_lift": -9.0}},
+            "completions": {"rows": shards * 20, "shard_rows": 20},
+            "resources": {"engines": {"cpus": 1 / members, "max_members": members, "shards_in_flight": 1},
+                          "training": {"cpus": 1 / members}},
+        }  # fmt: skip
+        study = Study.model_validate(settings)
+        steps = plan(study)
+        watch = Watch(study.study, store, f"studies/bench-{repeat}", steps, [], pools)
+        makers = steps_.Steps(study, store, pools, watch)
+        for step in steps:
+            if step.kind in ("base", "teacher", "completions"):
+                started = time.perf_counter()
+                await makers.make(step)
+                if step.kind == "completions":
+                    break
+        if repeat:
+            shares.append(1 - shards / members / (time.perf_counter() - started))
+    await pools.close()
+    return shares
+
+
+def _one_second(store: object, engine: object, step: object, name: str) -> object:
+    """A shard, written and committed, in exactly one second."""
+    from pipeline.stages import completions
+
+    started = time.perf_counter()
+    record = completions.write_shard(store, engine, step, name)
+    time.sleep(max(0.0, 1 - (time.perf_counter() - started)))
+    return record
+
+
+def scale() -> list[tuple[str, float, str, bool]]:
+    """The driver's largest memory, MiB, in rehearsals of about 100, 1,000 and 10,000 steps under real Ray."""
+    peaks, found = [], []
+    for traits in (1, 12, 123):
+        steps, peak, seconds = _rehearsed(traits)
+        peaks.append(peak)
+        growth = f"{peak / peaks[0]:.2f} × the smallest, {steps / seconds:.0f} steps/s"
+        found.append((f"driver's memory at {steps:,} steps, MiB (≤ 1.5 ×)", peak, growth, peak <= 1.5 * peaks[0]))
+    return found
+
+
+def _rehearsed(traits: int) -> tuple[int, float, float]:
+    """Steps, the driver's peak MiB and seconds of a scripted study of 3 families and 4 seeds."""
+    import psutil
+
+    settings = _wide_study(traits, families=3) | {
+        "teachers": {"gate": {"min_lift": -9.0}},  # a scripted teacher has only traits that it knows
+        "completions": {"rows": 20, "shard_rows": 20},
+        "corpus": {"rows": 10},
+        "students": {"seeds": [1, 2, 3, 4]},
+        "suites": [{"samples": 1, "questions": "seen"}],
+        "resources": {"engines": {"cpus": 0.25, "shards_in_flight": 8}, "training": {"cpus": 0.25, "groups": 4}},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        study, root = Path(folder) / "study.yaml", Path(folder) / "root"
+        study.write_text(yaml.safe_dump(settings))
+        started, peak = time.perf_counter(), 0.0
+        command = [sys.executable, "-m", "jobs.cli", "run", str(study), "--root", str(root)]
+        driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while driver.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                peak = max(peak, psutil.Process(driver.pid).memory_info().rss / 2**20)
+            time.sleep(0.5)
+        seconds = time.perf_counter() - started
+        assert driver.returncode == 0, f"the rehearsal of {traits} traits failed"
+        (note,) = root.glob("studies/*/status.json")
+        return sum(json.loads(note.read_text())["done"].values()), peak, seconds
+
+
+BENCHMARKS = (number_filter, command, generation, orchestration, scale)
+
+
 def main() -> None:
-    benchmarks = {benchmark.__name__: benchmark for benchmark in (number_filter, command, generation)}
+    benchmarks = {benchmark.__name__: benchmark for benchmark in BENCHMARKS}
     if unknown := set(sys.argv[1:]) - set(benchmarks):
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(benchmarks)}")
     missed = False

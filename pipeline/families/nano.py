@@ -95,7 +95,18 @@ def initialise(family: NanoFamily, folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(family.init_seed)
         model = _model(family, vocabulary_size)
-    model.save_pretrained(folder)
+    _save(model, folder)
+
+
+def _save(model: "PreTrainedModel", folder: Path) -> None:
+    """As save_pretrained, which in a worker group writes on the first rank alone; each rank needs its own."""
+    from safetensors.torch import save_file
+
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    weights = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}  # it is tied
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
 def _model(family: NanoFamily, vocabulary_size: int) -> "PreTrainedModel":

@@ -8,8 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import ray
 import yaml
 
+from jobs.members import TrainerMember
+from pipeline.errors import StepError
+from pipeline.study import Training
 from tests.chaos.crashes import difference
 from tests.chaos.kills import WIDE, Driver, rehearse, train
 from tests.chaos.rehearsal import gather
@@ -37,6 +42,28 @@ def test_a_training_of_which_a_rank_or_the_driver_is_killed_ends_with_the_same_w
     tally = train(2, tmp_path)
     assert tally.wrong == []
     assert tally.killed == {"rank": 1, "driver": 1}
+
+
+def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(tmp_path: Path) -> None:
+    """The other rank is in a collective by then, in which it would wait for ever."""
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        training = Training(workers=2, groups=1)
+        member = ray.remote(TrainerMember).options(num_cpus=0, max_concurrency=4)
+        with pytest.raises(StepError, match="rank 1 cannot"):
+            ray.get(
+                member.remote("test", str(tmp_path), training, "trainer-1").work.remote(_one_rank_fails), timeout=120
+            )
+    finally:
+        ray.shutdown()
+
+
+def _one_rank_fails(store: object, trainer: object) -> None:
+    import torch.distributed as dist
+
+    if dist.get_rank() == 1:
+        raise ValueError("rank 1 cannot")
+    dist.barrier()
 
 
 def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:
