@@ -7,7 +7,7 @@ STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test prometheus chaos bench lock clean
+.PHONY: help setup demo check test prometheus chaos bench submit up down images kuberay rehearsal lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -50,6 +50,25 @@ prometheus:
 
 bench: setup ## benchmarks: ratios within one run
 	$(BIN)/python tests/bench.py
+
+submit: setup ## run STUDY as a job of the cluster at RAY_API_SERVER_ADDRESS; ROOT must be object storage
+	$(BIN)/undertow submit $(STUDY) --root $(ROOT)
+
+up: setup ## start the cluster of ray_cluster.yaml; `make down` ends it
+	$(BIN)/ray up --yes ray_cluster.yaml
+
+down: setup ## end the cluster of ray_cluster.yaml
+	$(BIN)/ray down --yes ray_cluster.yaml
+
+images: ## build both images
+	docker build --file infra/images/cpu.Dockerfile --tag undertow:0.1.0-cpu .
+	docker build --file infra/images/gpu.Dockerfile --tag undertow:0.1.0-gpu .
+
+kuberay: ## start the GPU cluster on Kubernetes
+	kubectl apply --filename infra/kuberay/cluster.yaml
+
+rehearsal: ## rehearse the quickstart on Kubernetes, on CPUs
+	kubectl apply --filename infra/kuberay/rehearsal.yaml
 
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
 
-STUDY, ROOT = "configs/quickstart.yaml", "s3://studies/quickstart"
+ROOT = "s3://studies/quickstart"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", default="configs/quickstart.yaml")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     started = time.monotonic()
@@ -28,7 +29,7 @@ def main() -> None:
             make_bucket(server, ROOT.removeprefix("s3://").split("/")[0])
             environment = os.environ | CREDENTIALS
             environment |= {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder / "cache")}
-            commands = (["run", STUDY, "--root", ROOT], ["verify", ROOT])
+            commands = (["run", arguments.study, "--root", ROOT], ["verify", ROOT])
             ended = [
                 subprocess.run(
                     [sys.executable, "-m", "jobs.cli", *command], env=environment, text=True, capture_output=True

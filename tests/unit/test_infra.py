@@ -70,6 +70,8 @@ def test_kubernetes_manifests_are_safe_and_name_our_versions(path: Path) -> None
         assert tag == PROJECT["version"]
         assert (ROOT / "infra" / "images" / f"{kind}.Dockerfile").is_file()
         assert container["resources"]["requests"].keys() == container["resources"]["limits"].keys() >= {"cpu", "memory"}
+        for probe in ("readinessProbe", "livenessProbe"):  # paths that Ray answers without a token
+            assert container[probe]["httpGet"]["path"] in ("/api/gcs_healthz", "/api/local_raylet_healthz")
         variables = {entry["name"]: entry for entry in container["env"]}
         assert variables["RAY_AUTH_MODE"]["value"] == "token"
         assert "secretKeyRef" in variables["RAY_AUTH_TOKEN"]["valueFrom"]
@@ -84,6 +86,13 @@ def test_images_install_their_lock_and_run_as_a_plain_user_with_tokens_on(path: 
     assert (ROOT / "requirements" / f"{kind}.lock").is_file()
     assert re.search(r"^USER ray$", text, re.MULTILINE)
     assert "RAY_AUTH_MODE=token" in text
+
+
+def test_every_image_cluster_and_job_has_a_target_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for path in (*DOCKERFILES, *KUBERAY, ROOT / "ray_cluster.yaml"):
+        assert str(path.relative_to(ROOT)) in makefile
+    assert set(re.findall(r"--tag undertow:(\S+?)-", makefile)) == {PROJECT["version"]}
 
 
 def test_manifests_of_jobs_run_studies_that_are_shipped() -> None:
