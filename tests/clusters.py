@@ -87,7 +87,8 @@ def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None =
 
 def _start(command: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with (folder / "ray.log").open("ab") as log:
-        return subprocess.Popen([*command, *SMALL], env=dict(environment), stdout=log, stderr=log)
+        agent = ["--dashboard-agent-listen-port", str(free_port())]  # through the head's agent jobs are submitted
+        return subprocess.Popen([*command, *SMALL, *agent], env=dict(environment), stdout=log, stderr=log)
 
 
 def _wait(cluster: Cluster) -> None:
