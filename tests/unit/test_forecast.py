@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import artifact
-from pipeline.forecast import Row, forecast, survey
+from pipeline.forecast import Row, forecast, gpu_seconds, survey
 from pipeline.plan import KINDS, Step, plan
 from pipeline.store import Store
 from pipeline.study import Study
@@ -18,9 +18,9 @@ def rows(study: Study, store: Store) -> dict[str, Row]:
     return {row.kind: row for row in found}
 
 
-def finish(store: Store, step: Step, seconds: float) -> None:
+def finish(store: Store, step: Step, seconds: float, machine: str = "x86_64") -> None:
     alone = dataclasses.replace(step, inputs={})
-    record = {"files": [], "results": {}, "started": 100.0, "ended": 100.0 + seconds}
+    record = {"files": [], "results": {}, "started": 100.0, "ended": 100.0 + seconds, "machine": machine}
     artifact.commit(store, alone, [record], {})
 
 
@@ -51,6 +51,21 @@ def test_a_rate_is_the_mean_of_finished_steps_of_the_same_kind(study: Callable[.
     assert (row.steps, row.done) == (24, 2)
     assert row.seconds == pytest.approx(22 * 15)
     assert rows(study(), store)["corpus"].seconds is None
+
+
+def test_gpu_seconds_come_from_steps_that_ran_on_such_gpus_only(study: Callable[..., Study], store: Store) -> None:
+    made = study(
+        resources={"engines": {"gpus": 1, "shards_in_flight": 4}, "training": {"gpus": 2, "workers": 3}},
+    )
+    steps = plan(made)
+    students, answers, corpora = ([s for s in steps if s.kind == kind] for kind in ("student", "answers", "corpus"))
+    finish(store, students[0], 10, "NVIDIA H100 80GB HBM3")
+    finish(store, students[1], 900)  # somewhere without a GPU
+    finish(store, answers[0], 8, "NVIDIA H100 80GB HBM3")
+    finish(store, corpora[0], 5)
+    found = gpu_seconds(made, survey(steps, store), store, "H100")
+    assert found == {"student": 10 * 2 * 3, "answers": 8 / 4}
+    assert gpu_seconds(made, survey(steps, store), store, "L4") == {}
 
 
 def test_a_finished_study_has_nothing_left(rehearsal: tuple[Study, list[Step], Store]) -> None:

@@ -1,0 +1,150 @@
+"""Pools under real Ray, with members that only wait: they grow with their queue and shrink when it is gone."""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+import ray
+
+from jobs import pools as pools_
+from jobs.pools import Cost, Pool, Pools, Work
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class Waiter:
+    """A member: does what it is told, with nothing."""
+
+    def work(self, function: Callable[..., object], *args: object) -> object:
+        return function(*args)
+
+    def close(self) -> None: ...
+
+
+class Told:
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def begun(self) -> None:
+        self.counts["begun"] += 1
+
+    def died(self) -> None:
+        self.counts["died"] += 1
+
+
+def pool(name: str, *, least: int = 0, most: int = 3, depth: int = 1, cpus: float = 1) -> Pool:
+    def start(actor: str) -> object:
+        return ray.remote(Waiter).options(name=actor, num_cpus=0, max_concurrency=depth).remote()
+
+    return Pool(name, "engine", name, Cost(cpus, 0), least, most, depth, start)
+
+
+def nap(seconds: float) -> str:
+    time.sleep(seconds)
+    return "rested"
+
+
+def run(scenario: Callable[[Pools], Awaitable[None]], cpus: float = 4) -> None:
+    async def beside() -> None:
+        pools = Pools(Cost(cpus, 0))
+        tending = asyncio.create_task(pools.tend())
+        try:
+            await scenario(pools)
+        finally:
+            tending.cancel()
+            await pools.close()
+
+    asyncio.run(beside())
+
+
+def works(pools: Pools, pool: Pool, count: int, seconds: float, told: Told) -> list[asyncio.Task[object]]:
+    return [
+        asyncio.create_task(pools.run(pool, Work("nap", told, nap, (seconds,))))  # type: ignore[arg-type]
+        for _ in range(count)
+    ]
+
+
+def test_a_pool_grows_with_its_queue_up_to_its_most_and_says_what_it_wants() -> None:
+    async def scenario(pools: Pools) -> None:
+        told, one = Told(), pool("a", most=3, depth=2)
+        naps = works(pools, one, 9, 0.3, told)
+        await asyncio.sleep(0)
+        assert pools.queued() == {("engine", "a"): (3, 6, 3, 0)}
+        assert pools.wanted() == {Cost(1, 0): 3}
+        assert await asyncio.gather(*naps) == ["rested"] * 9
+        assert told.counts == {"begun": 9}
+
+    run(scenario)
+
+
+def test_it_starts_no_more_than_the_cluster_holds_and_more_when_the_cluster_grows() -> None:
+    async def scenario(pools: Pools) -> None:
+        naps = works(pools, pool("b"), 3, 3.0, Told())
+        await asyncio.sleep(0)
+        assert pools.queued()["engine", "b"][0] == 1
+        assert pools.wanted() == {Cost(1, 0): 3}, "an autoscaler is to bring the others"
+        pools.total = Cost(2, 0)
+        await asyncio.sleep(1.5)
+        assert pools.queued()["engine", "b"][0] == 2
+        await asyncio.gather(*naps)
+
+    run(scenario, cpus=1)
+
+
+def test_idle_members_go_down_to_the_least_of_their_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools_, "IDLE_SECONDS", 1.0)
+
+    async def scenario(pools: Pools) -> None:
+        kept, gone = pool("kept", least=1, most=2), pool("gone", most=2)
+        await asyncio.gather(*works(pools, kept, 2, 0.1, Told()), *works(pools, gone, 2, 0.1, Told()))
+        await asyncio.sleep(4)
+        assert {family: queue[0] for (_, family), queue in pools.queued().items()} == {"kept": 1, "gone": 0}
+
+    run(scenario)
+
+
+def test_an_idle_member_makes_room_for_another_pool_even_below_the_least() -> None:
+    async def scenario(pools: Pools) -> None:
+        await asyncio.gather(*works(pools, pool("first", least=1), 1, 0.1, Told()))
+        assert await asyncio.wait_for(asyncio.gather(*works(pools, pool("second"), 1, 0.1, Told())), 20) == ["rested"]
+        assert pools.queued()["engine", "first"][0] == 0
+
+    run(scenario, cpus=1)
+
+
+def test_a_unit_whose_member_dies_goes_to_another_one_and_both_are_told(tmp_path: object) -> None:
+    mark = f"{tmp_path}/died"
+
+    def die_once() -> str:
+        if not os.path.exists(mark):
+            open(mark, "w").close()
+            os._exit(1)
+        return "rested"
+
+    async def scenario(pools: Pools) -> None:
+        told = Told()
+        assert await pools.run(pool("mortal"), Work("die", told, die_once, ())) == "rested"
+        assert told.counts == {"begun": 2, "died": 1}
+        assert pools.queued()["engine", "mortal"][3] == 1
+
+    run(scenario)
+
+
+def test_a_pool_that_was_forgotten_while_it_was_idle_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools_, "IDLE_SECONDS", 0.5)
+
+    async def scenario(pools: Pools) -> None:
+        one = pool("again")
+        for _ in range(2):
+            assert await asyncio.wait_for(asyncio.gather(*works(pools, one, 1, 0.1, Told())), 20) == ["rested"]
+            await asyncio.sleep(3)
+
+    run(scenario)
