@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pipeline import status
 from pipeline.errors import StoreError
 from pipeline.plan import Step
-from pipeline.store import Store
+from pipeline.store import Store, at_once
 
 
 class Journal:
@@ -39,8 +39,7 @@ class Journal:
 
     def close(self) -> None:
         """Store the logs of the steps that the run leaves unfinished."""
-        for path in list(self._lines):
-            self.write(path)
+        at_once(self.write, list(self._lines))
 
     def _before(self, place: str) -> bytes:
         try:
