@@ -18,6 +18,7 @@ import psutil
 
 from tests.chaos.servers import free_port
 
+JOINED = "Ray runtime started."
 RAY = str(Path(sys.executable).with_name("ray"))
 # Nothing large goes through the object stores; raylets of one machine must not choose from the same ports.
 SMALL = ["--object-store-memory", str(100 << 20), "--min-worker-port", "0", "--max-worker-port", "0"]
@@ -42,8 +43,17 @@ class Cluster:
         _kill([self.workers.pop()])
 
     def add_worker(self, cpus: int) -> None:
+        """Returns when it has joined: of two that start at once both may fail."""
         command = [RAY, "start", "--block", "--address", self.gcs, "--num-cpus", str(cpus)]
-        self.workers.append(_start(command, self.folder, self.environment))
+        worker = _start(command, self.folder, self.environment)
+        log = self.folder / "ray.log"
+        started = log.read_text().count(JOINED)
+        deadline = time.monotonic() + 60
+        while log.read_text().count(JOINED) == started:
+            assert worker.poll() is None, log.read_text()[-2000:]
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.1)
+        self.workers.append(worker)
 
 
 @contextlib.contextmanager
