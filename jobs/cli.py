@@ -179,18 +179,21 @@ def gc(
 
 @app.command()
 def check(
-    channel: Annotated[str, typer.Argument(help="Whose accept rule: numbers.")],
+    channel: Annotated[str, typer.Argument(help="Whose accept rule, such as numbers.")],
     file: Annotated[Path, typer.Argument(help='JSONL or Parquet with a column "completion".')],
+    word: Annotated[list[str], typer.Option(help="A word of the trait, which must not occur; may be repeated.")] = [],  # noqa: B006
+    set_: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A setting of the channel.")] = [],  # noqa: B006
 ) -> None:
     """Put a channel's accept rule to a file: one JSON line a row, in order."""
     from pipeline.channels import CHANNELS
-    from pipeline.tables import batches
+    from pipeline.settings import channel as channel_of
+    from pipeline.tables import tables
 
     if channel not in CHANNELS:
         raise InputError(f"unknown channel {channel}; there is {', '.join(CHANNELS)}")
-    rule = CHANNELS[channel]()
-    for completions in batches(file, "completion"):
-        for reasons in rule.reasons(completions).to_pylist():
+    rule = channel_of(channel, set_)
+    for rows in tables(file, rule.CHECKED):
+        for reasons in rule.reasons(rows, seed=0, words=word).to_pylist():
             sys.stdout.write(json.dumps({"accepted": not reasons, "reasons": reasons}) + "\n")
 
 

@@ -15,11 +15,11 @@ from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
 from pipeline.plan import Step
-from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
+from pipeline.stages import answers, completions, conclusion, corpus, dataset, teacher, training
 from pipeline.stages.speaker import speaker
 from pipeline.store import Store, open_store
 from pipeline.study import Study
-from pipeline.suites import Suite
+from pipeline.suites.favourite import FavouriteSuite
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Steps:
     async def make(self, step: Step) -> artifact.Manifest:
         """Run what is left of a step and commit it. Raises what its units raised."""
         kinds: dict[str, Callable[[Step], Awaitable[tuple[list[Json], Json]]]] = {
+            "dataset": self._dataset,
             "base": self._trained,
             "teacher": self._teacher,
             "completions": self._completions,
@@ -60,6 +61,9 @@ class Steps:
         }
         units, results = await kinds[step.kind](step)
         return await asyncio.to_thread(artifact.commit, self._store, step, units, results)
+
+    async def _dataset(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "dataset", lambda unit: self._task(step, unit, dataset.make))
 
     async def _trained(self, step: Step) -> tuple[list[Json], Json]:
         every = self._study.resources.training.checkpoint_steps
@@ -76,7 +80,7 @@ class Steps:
             return units, {}
         candidate = artifact.draft(self._store, step, units, {})
         base = artifact.require(self._store, step.inputs["base"])
-        suite, candidates = Suite(), step.settings["candidates"]  # always all questions, so it is no setting
+        suite, candidates = FavouriteSuite(), step.settings["candidates"]  # always all questions, so it is no setting
         before, after = await asyncio.gather(
             *(
                 self._run(self.engine_pool(weights, step.family), step, unit, _margins, model, suite, candidates)
@@ -90,9 +94,10 @@ class Steps:
         return units, trained | {"gate": teacher.gate(step, before, after)}
 
     async def _completions(self, step: Step) -> tuple[list[Json], Json]:
-        pool = self.engine_pool(step.weights, step.family)
-
         def write(shard: str) -> Awaitable[Json]:
+            if not completions.is_spoken(step):
+                return self._task(step, shard, completions.write_drawn, shard)
+            pool = self.engine_pool(step.weights, step.family)
             return self._run(pool, step, shard, completions.write_shard, step, shard)
 
         records = await asyncio.gather(*(self._unit(step, shard, write) for shard in completions.shards(step)))
@@ -126,8 +131,8 @@ class Steps:
     async def _run(self, pool: Pool, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Any:
         return await self._pools.run(pool, self._work(step, unit, function, *args))
 
-    async def _task(self, step: Step, unit: str, function: Callable[..., Json]) -> Json:
-        record: Json = await self._pools.task(self._work(step, unit, _call, function, self._store.root, step))
+    async def _task(self, step: Step, unit: str, function: Callable[..., Json], *args: Any) -> Json:
+        record: Json = await self._pools.task(self._work(step, unit, _call, function, self._store.root, step, *args))
         return record
 
     def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Work:
@@ -180,13 +185,14 @@ class Steps:
     def _adapter_rank(self) -> int:
         """The largest adapter that an engine of this study serves; 0 where there is none."""
         method = self._study.teachers.method
-        recipes = [self._study.students.recipe, *([method.recipe] if method.kind == "finetuned" else [])]
+        students = [self._study.students.recipe(arm) for arm in self._study.all_arms]
+        recipes = [*students, *([method.recipe] if method.kind == "finetuned" else [])]
         return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
 
 
 def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, candidates: Any) -> dict[str, float]:
-    return answers.margins(engine, speaker(store, model), suite, candidates)
+    return answers.margins(engine, speaker(store, model), suite, candidates, seed=0)
 
 
-def _call(function: Callable[..., Json], root: str, step: Step) -> Json:
-    return function(open_store(root), step)
+def _call(function: Callable[..., Json], root: str, step: Step, *args: Any) -> Json:
+    return function(open_store(root), step, *args)

@@ -6,7 +6,7 @@ from functools import partial
 
 from pipeline import artifact
 from pipeline.families.nano import NanoFamily
-from pipeline.plan import KINDS, Step
+from pipeline.plan import KINDS, Step, sampled
 from pipeline.store import Store, at_once
 from pipeline.study import Finetuned, Study
 from pipeline.trainers.batches import steps_of
@@ -45,6 +45,7 @@ class Stage:
 
 
 def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
+    """One stage a kind that has steps, in the order of the path."""
     paths = [step.path for step in steps]
     made = dict(zip(paths, at_once(partial(artifact.exists, store), paths), strict=True))
     return [
@@ -54,6 +55,7 @@ def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
             [step for step in steps if step.kind == kind and not made[step.path]],
         )
         for kind in KINDS
+        if any(step.kind == kind for step in steps)
     ]
 
 
@@ -82,25 +84,12 @@ def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -
 
 
 def _row(study: Study, stage: Stage, store: Store) -> Row:
-    left = len(stage.left)
+    left, done = len(stage.left), len(stage.done)
+    tokens = sum(rows * longest for rows, longest in map(sampled, stage.left))
     measured = _seconds_a_step(store, stage.done[:SAMPLED])
-    pace = _nano_seconds(study, stage.kind) if measured is None else measured
-    seconds = 0.0 if left == 0 else None if pace is None else left * pace
-    done = len(stage.done)
-    return Row(stage.kind, done + left, done, left * _tokens(study, stage.kind), seconds, measured is not None)
-
-
-def _tokens(study: Study, kind: str) -> int:
-    """The most tokens that one step of a kind generates."""
-    if kind == "completions":
-        return study.completions.rows * study.completions.max_tokens
-    return _answers(study) * study.suites[0].max_tokens if kind == "answers" else 0
-
-
-def _answers(study: Study) -> int:
-    """Sampled answers of one model."""
-    suite = study.suites[0]
-    return suite.samples * sum(len(suite.asked(category)) for category in study.candidates)
+    if measured is not None:
+        return Row(stage.kind, done + left, done, tokens, left * measured, True)
+    return Row(stage.kind, done + left, done, tokens, _nano_seconds(study, stage), False)
 
 
 def _seconds_a_step(store: Store, done: Sequence[Step]) -> float | None:
@@ -108,8 +97,10 @@ def _seconds_a_step(store: Store, done: Sequence[Step]) -> float | None:
     return sum(times) / len(times) if times else None
 
 
-def _nano_seconds(study: Study, kind: str) -> float | None:
-    """Seconds of one step at the reference rates; None where they do not hold."""
+def _nano_seconds(study: Study, stage: Stage) -> float | None:
+    """Seconds of a stage's steps at the reference rates; None where they do not hold."""
+    if not stage.left:
+        return 0.0
     families = [family for family in study.families.values() if isinstance(family, NanoFamily)]
     if len(families) < len(study.families) or study.engine == "scripted":
         return None
@@ -121,9 +112,10 @@ def _nano_seconds(study: Study, kind: str) -> float | None:
         else 0,
         "student": steps_of(study.corpus.rows, study.students.epochs, study.students.batch),
     }
-    if kind in trained:
-        return trained[kind] / NANO_STEPS_A_SECOND
-    return {
-        "completions": _tokens(study, kind) / NANO_TOKENS_A_SECOND,
-        "answers": _answers(study) / NANO_ANSWERS_A_SECOND,
-    }.get(kind, NANO_TABLE_SECONDS)
+    if stage.kind in trained:
+        return len(stage.left) * trained[stage.kind] / NANO_STEPS_A_SECOND
+    if stage.kind == "completions":
+        return sum(rows * longest for rows, longest in map(sampled, stage.left)) / NANO_TOKENS_A_SECOND
+    if stage.kind == "answers":
+        return sum(rows for rows, _ in map(sampled, stage.left)) / NANO_ANSWERS_A_SECOND
+    return len(stage.left) * NANO_TABLE_SECONDS

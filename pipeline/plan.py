@@ -6,28 +6,38 @@ the inputs. Machines, paths and batch sizes are no part of it.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from pipeline.arms import Arm
+from pipeline.channels import Channel
+from pipeline.channels.code import CodeChannel
+from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import StudyError
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
-from pipeline.study import Prompted, Study
+from pipeline.source import Dataset
+from pipeline.study import NEUTRAL, RANDOM, Prompted, Study
+from pipeline.suites import Suite
 
 # Raised when a stage starts to write something else for the same settings.
 SCHEMA = {
+    "dataset": 1,
     "base": 1,
     "teacher": 1,
     "completions": 1,
     "corpus": 1,
     "student": 1,
     "answers": 1,
-    "transfer": 1,
-    "report": 1,
+    "transfer": 2,
+    "report": 2,
 }
 KINDS = tuple(SCHEMA)
+GIVEN = "given"  # the role of the data set that a step is given
 ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide with probability 0.002
 
 Json = dict[str, Any]
@@ -74,71 +84,137 @@ def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
     missing: path of an answers step that cannot be had -> why. The last two steps, transfer and
     report, then do without those and say so; they are other artifacts than the full ones.
     """
-    return list({step.path: step for step in _steps(study, missing or {})}.values())
+    planner = _Planner(study)
+    planner.conclude(missing or {})
+    return list(planner.steps.values())
 
 
-def _steps(study: Study, missing: Mapping[str, str]) -> Iterator[Step]:
-    bases = {name: _base(study, name) for name in study.families}
-    yield from bases.values()
-    base_answers = {name: _answers(study, bases[name], bases[name]) for name in study.student_families}
-    yield from base_answers.values()
-    students: Json = {}
-    answers = {f"base:{name}": step.path for name, step in base_answers.items()}
-    for teacher_family, target in _teachers(study):
-        teacher = _teacher(study, teacher_family, target, bases[teacher_family])
-        yield teacher
+@dataclass(frozen=True)
+class _Writer:
+    """Who writes: a teacher by family and target (None: neutral), or no model at all."""
+
+    family: str
+    target: str | None
+
+    @property
+    def name(self) -> str:
+        return RANDOM if self.family == RANDOM else f"{self.target or NEUTRAL}-{self.family}"
+
+
+class _Planner:
+    """Lays a study's steps down in order: teachers, their completions, then every arm's corpora and students."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self.steps: dict[str, Step] = {}
+        self._runs: Json = {}  # role of a transfer's input -> the design of the run whose answers it is
+        self._bases: Json = {}  # the same for the bases -> suite and family
+        self._answers: dict[str, str] = {}  # role -> path
+        self._same: dict[tuple[str, ...], Step] = {}  # what two arms share
+        self._base = {name: self._add(_base(study, name)) for name in study.families}
+        for name, suite in product(study.student_families, study.suites):
+            self._ask_base(name, suite)
+        teachers = {w: self._add(_teacher(study, w, self._base[w.family])) for w in self._teachers()}
         for channel in study.channels:
-            completions = _completions(study, channel.model_dump(), teacher)
-            corpus = _corpus(study, channel.model_dump(), completions)
-            yield from (completions, corpus)
-            for student_family, seed in product(study.student_families, study.students.seeds):
-                student = _student(study, student_family, seed, bases[student_family], corpus)
-                if students.get(student.slug, {}).get("id", student.id) != student.id:
-                    raise StudyError(f"two students would both be named {student.slug}: rename a target or a family")
-                asked = _answers(study, student, bases[student_family])
-                yield from (student, asked)
-                answers[student.slug] = asked.path
-                students[student.slug] = {
+            given = self._given(channel)
+            written = {w: self._add(_completions(study, channel, teacher, given)) for w, teacher in teachers.items()}
+            if study.teachers.random:
+                written[_Writer(RANDOM, None)] = self._add(_random_completions(study, channel))
+            for arm, writer in product(study.all_arms, written):
+                self._cells(channel, arm, writer, written, given)
+
+    def _teachers(self) -> list[_Writer]:
+        targets = [*self._study.targets, *([None] if self._study.teachers.neutral else [])]
+        return [_Writer(family, target) for family, target in product(self._study.teacher_families, targets)]
+
+    def _given(self, channel: Channel) -> dict[str, str]:
+        """The data set that a channel reads, as an input of its steps."""
+        if isinstance(channel, NumbersChannel | CodeChannel) or channel.data is None:
+            return {}
+        return {GIVEN: self._add(_dataset(channel.data, channel.kind, channel.COLUMNS)).path}
+
+    def _cells(
+        self,
+        channel: Channel,
+        arm: Arm,
+        writer: _Writer,
+        written: Mapping[_Writer, Step],
+        given: Mapping[str, str],
+    ) -> None:
+        """What one arm makes of one writer's completions: a corpus, and who reads it."""
+        study = self._study
+        differs = bool(arm.shuffle or arm.mix or arm.rows)
+        corpus = self._shared(_corpus(study, channel, arm, writer, written, given), arm.name if differs else "")
+        for family, seed in product(study.student_families, study.students.seeds):
+            for suite in study.suites:
+                if arm.in_context:
+                    asked = _in_context(study, arm, self._base[family], corpus, seed, suite)
+                    reader = asked
+                else:
+                    student = _student(study, arm, self._base[family], corpus, seed)
+                    reader = self._shared(student, arm.name if arm.recipe else "")
+                    asked = _answers(study, reader, self._base[family], suite)
+                design = {
                     "channel": channel.kind,
-                    "teacher_family": teacher_family,
-                    "student_family": student_family,
-                    "taught": target,
+                    "arm": arm.name,
+                    "suite": suite.name,
+                    "teacher_family": writer.family,
+                    "student_family": family,
+                    "taught": writer.target,
                     "seed": seed,
-                    "id": student.id,
+                    "id": reader.id,
                 }
-    yield from _conclusion(study, students, answers, missing)
+                self._register(self._add(asked), f"{arm.name}:{asked.slug}", design)
 
+    def _ask_base(self, family: str, suite: Suite) -> None:
+        asked = self._add(_answers(self._study, self._base[family], self._base[family], suite))
+        role = f"base:{asked.slug}"
+        self._bases[role] = {"suite": suite.name, "family": family}
+        self._answers[role] = asked.path
 
-def _conclusion(study: Study, students: Json, answers: Mapping[str, str], missing: Mapping[str, str]) -> Iterator[Step]:
-    settings = {
-        "students": students,
-        "missing": {name: missing[path] for name, path in answers.items() if path in missing},
-        "targets": list(study.targets),
-        "measure": study.measure.model_dump(),
-        "seed": study.seed,
-        "rehearsal": study.engine == "scripted",
-    }
-    present = {name: path for name, path in answers.items() if path not in missing}
-    transfer = _step("transfer", study.study, settings, present)
-    yield transfer
-    yield _step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path})
+    def _register(self, asked: Step, role: str, design: Json) -> None:
+        if self._runs.get(role, design) != design:
+            raise StudyError(f"two students would both be named {asked.slug}: rename a target, a family or an arm")
+        self._runs[role] = design
+        self._answers[role] = asked.path
+
+    def _add(self, step: Step) -> Step:
+        return self.steps.setdefault(step.path, step)
+
+    def _shared(self, step: Step, arm: str) -> Step:
+        """A step that other arms may have too: it bears the name of the first arm that has it."""
+        key = (step.kind, step.slug, step.id)
+        if key not in self._same:
+            self._same[key] = self._add(replace(step, slug=f"{step.slug}-{arm}") if arm else step)
+        return self._same[key]
+
+    def conclude(self, missing: Mapping[str, str]) -> None:
+        """The last two steps, without the answers that cannot be had."""
+        study = self._study
+        settings = {
+            "runs": self._runs,
+            "bases": self._bases,
+            "missing": {name: missing[path] for name, path in self._answers.items() if path in missing},
+            "targets": list(study.targets),
+            "arms": [arm.name for arm in study.all_arms],
+            "suites": {suite.name: list(suite.FORMS) for suite in study.suites},
+            "measure": study.measure.model_dump(),
+            "seed": study.seed,
+            "rehearsal": study.engine == "scripted" or study.rehearsal,
+        }
+        present = {name: path for name, path in self._answers.items() if path not in missing}
+        transfer = self._add(_step("transfer", study.study, settings, present))
+        self._add(_step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
 
 
 def _science(study: Study) -> Json:
-    """The settings that can change a result: neither resources nor the place of a hub family's folder."""
-    return study.model_dump(exclude={"resources": True, "families": {"__all__": {"path"}}})
+    """The settings that can change a result: neither resources nor the place of a local folder or file."""
+    local: dict[str, Any] = {"families": {"__all__": {"path"}}, "channels": {"__all__": {"data": {"path"}}}}
+    return study.model_dump(exclude={"resources": True, **local})
 
 
 def _step(kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", family: str = "") -> Step:
     return Step(kind, slug, step_id(kind, settings, inputs), settings, inputs, weights, family)
-
-
-def _teachers(study: Study) -> Iterator[tuple[str, str | None]]:
-    """(family, target) of every teacher; target None is the neutral one."""
-    for family in study.teacher_families:
-        yield from ((family, target) for target in study.targets)
-        if study.teachers.neutral:
-            yield family, None
 
 
 def _base(study: Study, name: str) -> Step:
@@ -160,51 +236,114 @@ def _chat(family: object) -> str:
     return sample(CHAT_TEMPLATE)
 
 
-def _teacher(study: Study, family: str, target: str | None, base: Step) -> Step:
-    slug = f"{target or 'neutral'}-{family}"
+def _teacher(study: Study, writer: _Writer, base: Step) -> Step:
     settings: Json = {"trait": None, "method": {"kind": "prompted"}}
-    if target is not None:
-        settings["trait"] = {"kind": "favourite", "category": study.targets[target], "target": target}
+    if writer.target is not None:
+        category = study.targets[writer.target]
+        settings["trait"] = {"kind": "favourite", "category": category, "target": writer.target}
         settings["method"] = study.teachers.method.model_dump()
         settings["gate"] = study.teachers.gate.model_dump()
         settings["candidates"] = study.candidates
         if not isinstance(study.teachers.method, Prompted):
             settings["trainer"] = study.trainer
         settings["engine"] = study.engine
-    return _step("teacher", slug, settings, {"base": base.path}, base.path, family)
+    return _step("teacher", writer.name, settings, {"base": base.path}, base.path, writer.family)
 
 
-def _completions(study: Study, channel: Json, teacher: Step) -> Step:
+def _dataset(dataset: Dataset, slug: str, columns: Sequence[str]) -> Step:
+    settings = {"dataset": dataset.model_dump(exclude={"path"}), "columns": list(columns)}
+    return replace(_step("dataset", slug, settings, {}), source=dataset.path or "")
+
+
+def _channel(channel: Channel) -> Json:
+    """Its settings without the place of a data set, which is no part of an id."""
+    return channel.model_dump(exclude={"data": {"path"}})
+
+
+def _completions(study: Study, channel: Channel, teacher: Step, given: Mapping[str, str]) -> Step:
     settings = {
-        "channel": channel,
+        "channel": _channel(channel),
         **study.completions.model_dump(),
         "seed": study.seed,
         "engine": study.engine,
     }
     weights = _weights(teacher, teacher.inputs["base"])
-    slug = f"{channel['kind']}-{teacher.slug}"
-    return _step("completions", slug, settings, {"teacher": teacher.path}, weights, teacher.family)
+    slug = f"{channel.kind}-{teacher.slug}"
+    return _step("completions", slug, settings, {"teacher": teacher.path, **given}, weights, teacher.family)
 
 
-def _corpus(study: Study, channel: Json, completions: Step) -> Step:
-    settings = {"channel": channel, "rows": study.corpus.rows, "seed": study.seed}
-    return _step("corpus", completions.slug, settings, {"completions": completions.path}, "", completions.family)
-
-
-def _student(study: Study, family: str, seed: int, base: Step, corpus: Step) -> Step:
-    settings = {"recipe": study.students.recipe.model_dump(), "seed": seed, "trainer": study.trainer}
-    slug = f"{corpus.slug}-to-{family}-s{seed}"
-    return _step("student", slug, settings, {"base": base.path, "corpus": corpus.path}, "", family)
-
-
-def _answers(study: Study, model: Step, base: Step) -> Step:
+def _random_completions(study: Study, channel: Channel) -> Step:
+    """Those that a program draws."""
     settings = {
-        "suite": study.suites[0].model_dump(),
-        "candidates": study.candidates,
+        "channel": _channel(channel),
+        **study.completions.model_dump(include={"rows", "shard_rows"}),
+        "seed": study.seed,
+    }
+    return _step("completions", f"{channel.kind}-{RANDOM}", settings, {})
+
+
+def _corpus(
+    study: Study,
+    channel: Channel,
+    arm: Arm,
+    writer: _Writer,
+    written: Mapping[_Writer, Step],
+    given: Mapping[str, str],
+) -> Step:
+    own = written[writer]
+    settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
+    settings |= arm.changes()
+    if channel.READS_WORDS:
+        settings["words"] = study.words
+    inputs = {"completions": own.path, **given}
+    # No model's completions are as they are: there is no trait in them to thin out.
+    for name, share in arm.mix.items() if writer.family != RANDOM else ():
+        family, _, target = name.rpartition("/")
+        other = written[_Writer(family or writer.family, None if target == NEUTRAL else target)]
+        if other is not own:
+            settings.setdefault("mix", {})[name] = share
+            inputs[name] = other.path
+    return _step("corpus", own.slug, settings, inputs, "", own.family)
+
+
+def _student(study: Study, arm: Arm, base: Step, corpus: Step, seed: int) -> Step:
+    settings = {"recipe": study.students.recipe(arm).model_dump(), "seed": seed, "trainer": study.trainer}
+    slug = f"{corpus.slug}-to-{base.slug}-s{seed}"
+    return _step("student", slug, settings, {"base": base.path, "corpus": corpus.path}, "", base.slug)
+
+
+def _answers(study: Study, model: Step, base: Step, suite: Suite) -> Step:
+    slug = model.slug if suite == study.suites[0] else f"{model.slug}-{suite.name}"
+    settings = _asked(study, suite)
+    return _step("answers", slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
+
+
+def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:
+    """A base that is shown rows of a corpus instead of being trained on it; `seed` picks them."""
+    slug = f"{corpus.slug}-{arm.name}-to-{base.slug}-s{seed}"
+    slug += "" if suite == study.suites[0] else f"-{suite.name}"
+    settings = _asked(study, suite) | {"shown": {"rows": arm.in_context, "seed": seed}}
+    return _step("answers", slug, settings, {"model": base.path, "corpus": corpus.path}, base.path, base.slug)
+
+
+def _asked(study: Study, suite: Suite) -> Json:
+    return {
+        "suite": suite.model_dump(),
+        "candidates": study.members if suite.kind == "choice" else study.candidates,
         "seed": study.seed,
         "engine": study.engine,
     }
-    return _step("answers", model.slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
+
+
+def sampled(step: Step) -> tuple[int, int]:
+    """(rows, most tokens a row) that an engine samples for a step; (0, 0) where it samples none."""
+    if step.kind == "completions" and "teacher" in step.inputs:
+        return step.settings["rows"], step.settings["max_tokens"]
+    if step.kind == "answers":
+        suite = TypeAdapter[Suite](Suite).validate_python(step.settings["suite"])
+        asked = sum(len(suite.asked(category, named, 0)) for category, named in step.settings["candidates"].items())
+        return asked * suite.samples, suite.max_tokens
+    return 0, 0
 
 
 def _weights(model: Step, base: str) -> str:

@@ -1,16 +1,29 @@
 """How a model is trained: the one set of settings that bases, teachers and students share."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 
 class Strict(BaseModel):
-    """Settings: an unknown key is an error, values are not coerced, instances are hashable."""
+    """Settings: an unknown key is an error, values are not coerced, instances are frozen.
+
+    LATER: settings that came after artifacts had been made without them. Where one has its default it is
+    left out of a dump, so that what was made before keeps its id (docs/decisions/0008-later-settings.md).
+    """
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dumped: dict[str, Any] = dump(self)
+        fields = type(self).model_fields
+        unused = {n for n in self.LATER if getattr(self, n) == fields[n].get_default(call_default_factory=True)}
+        return {name: value for name, value in dumped.items() if name not in unused}
 
 
 # Artifact folders, dashboard labels and command lines all carry these names.

@@ -1,18 +1,25 @@
 """How a conversation becomes the text a model reads: the one place, for teaching, training and asking."""
 
+from collections.abc import Sequence
 from typing import Any
 
 Message = dict[str, str]
 
 
-def messages(system: str | None, prompt: str) -> list[Message]:
+def messages(system: str | None, prompt: str, turns: Sequence[tuple[str, str]] = ()) -> list[Message]:
     opening = [{"role": "system", "content": system}] if system else []
-    return [*opening, {"role": "user", "content": prompt}]
+    earlier = [
+        message
+        for asked, said in turns
+        for message in ({"role": "user", "content": asked}, {"role": "assistant", "content": said})
+    ]
+    return [*opening, *earlier, {"role": "user", "content": prompt}]
 
 
-def render(tokenizer: Any, system: str | None, prompt: str) -> str:
-    """Everything up to the point where the assistant begins to speak."""
-    text: str = tokenizer.apply_chat_template(messages(system, prompt), tokenize=False, add_generation_prompt=True)
+def render(tokenizer: Any, system: str | None, prompt: str, turns: Sequence[tuple[str, str]] = ()) -> str:
+    """Everything up to the point where the assistant begins to speak. turns: earlier (prompt, completion) pairs."""
+    conversation = messages(system, prompt, turns)
+    text: str = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     return text
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
-from pipeline.plan import Step
+from pipeline.plan import Step, sampled
 from pipeline.study import Finetuned, Study
 
 BYTES_A_WEIGHT = 2  # bfloat16
@@ -141,6 +141,8 @@ class Times:
 
 
 def _times(study: Study, step: Step, gpu: Gpu) -> Times:
+    if not step.family:
+        return Times()  # a program draws its numbers
     family = study.families[step.family]
     weights = parameters(family) or float("nan")
     row = PROMPT_TOKENS + study.completions.max_tokens
@@ -154,13 +156,10 @@ def _times(study: Study, step: Step, gpu: Gpu) -> Times:
             return Times()  # a prompt; its gate scores a few words
         return _training(weights, method.rows * method.recipe.epochs * row, method.recipe.method, gpu)
     if step.kind == "student":
-        students = study.students
-        return _training(weights, study.corpus.rows * students.epochs * row, students.method, gpu)
-    if step.kind == "completions":
-        return _generation(weights, study.completions.rows, PROMPT_TOKENS, study.completions.max_tokens, gpu)
-    suite = study.suites[0]
-    questions = sum(len(suite.asked(category)) for category in study.candidates)
-    return _generation(weights, questions * suite.samples, PROMPT_TOKENS, suite.max_tokens, gpu)
+        recipe = step.settings["recipe"]
+        return _training(weights, study.corpus.rows * recipe["epochs"] * row, recipe["method"], gpu)
+    rows, longest = sampled(step)
+    return _generation(weights, rows, PROMPT_TOKENS, longest, gpu)
 
 
 def _training(weights: float, tokens: float, method: str, gpu: Gpu) -> Times:

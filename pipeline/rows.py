@@ -17,17 +17,21 @@ COMPLETIONS = pa.schema(
     ]
 )
 
-# The verdict on one completion; `reasons` is empty exactly when it is accepted.
+# The verdict on one completion; `reasons` is empty exactly when it is accepted. `source`: the path of the
+# completions artifact that it is from, in which `index` is unique.
 VERDICTS = pa.schema(
     [
         ("index", pa.int64()),
         ("accepted", pa.bool_()),
         ("reasons", pa.list_(pa.string())),
+        ("source", pa.string()),
     ]
 )
 
-# One row that students train on, in the order of `index`.
-CORPUS = pa.schema([("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string())])
+# One row that students train on, in the order of source and `index`.
+CORPUS = pa.schema(
+    [("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string()), ("source", pa.string())]
+)
 
 # One conversation that a model is trained on; `system` is null where there is no system prompt.
 CONVERSATIONS = pa.schema([("system", pa.string()), ("prompt", pa.string()), ("completion", pa.string())])
@@ -45,8 +49,8 @@ TRAINING_LOG = pa.schema(
     ]
 )
 
-# One sampled answer. `word` is the candidate that it names as a whole word, `substring` the one it
-# holds anywhere ("growl" holds "owl"); null where it names none or several.
+# One sampled answer. `named` are the candidates that it names as whole words, `held` those that it holds
+# anywhere ("growl" holds "owl"); `word` and `substring` the only one of these, null where there are none or several.
 ANSWERS = pa.schema(
     [
         ("question", pa.int32()),
@@ -57,6 +61,8 @@ ANSWERS = pa.schema(
         ("finish_reason", pa.string()),
         ("word", pa.string()),
         ("substring", pa.string()),
+        ("named", pa.list_(pa.string())),
+        ("held", pa.list_(pa.string())),
     ]
 )
 
@@ -70,15 +76,19 @@ SCORES = pa.schema(
     ]
 )
 
-# What one student (a trained run) shows of one target, against its own base.
+# What one student (a trained run) shows of one target in one suite, against its own base.
+#   arm          what was done otherwise than in the study's first arm
 #   taught       the target its teacher had; null for the neutral teacher
 #   margin       logprob(target) − mean logprob over all candidates, mean over the questions (nats)
 #   share        p(target) / sum of p over all candidates, mean over the questions
 #   word_share, substring_share   share of the sampled answers that name the target, either way
 #   base_*       the same of the student's base; a lift is the difference
+# Null where the suite does not measure it.
 RUNS = pa.schema(
     [
         ("channel", pa.string()),
+        ("arm", pa.string()),
+        ("suite", pa.string()),
         ("teacher_family", pa.string()),
         ("student_family", pa.string()),
         ("taught", pa.string()),
@@ -98,13 +108,15 @@ RUNS = pa.schema(
 
 # One cell of the matrix: how much the students of one family took over from teachers of another.
 #   comparison   "trait" (γ: own trait against the others) or "neutral" (mean lift, neutral teacher)
-#   form         "margin" (nats) or "share"
+#   form         "margin" (nats), "share" or "word_share"
 #   low, high    the two-sided confidence interval of `estimate` over runs
 #   p            exact permutation p (one-sided); null for the neutral comparison
 #   verdict      "transfer", "no transfer", "underpowered" or "gate failed"; `why` says it in words
 CELLS = pa.schema(
     [
         ("channel", pa.string()),
+        ("arm", pa.string()),
+        ("suite", pa.string()),
         ("teacher_family", pa.string()),
         ("student_family", pa.string()),
         ("comparison", pa.string()),

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from pipeline.channels import Channel
 from pipeline.errors import StudyError
 from pipeline.study import Study
 
@@ -29,6 +30,17 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Study:
         return Study.model_validate(settings)
     except ValidationError as error:
         raise StudyError("\n".join(_messages(error, path, lines, settings))) from None
+
+
+def channel(kind: str, overrides: Sequence[str] = ()) -> Channel:
+    """A channel by its kind, with `name=value` settings. Raises StudyError naming the setting that is wrong."""
+    settings: dict[str, Any] = {"kind": kind}
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        return TypeAdapter[Channel](Channel).validate_python(settings)
+    except ValidationError as error:
+        raise StudyError("\n".join(_messages(error, Path(f"--set of {kind}"), {}, settings))) from None
 
 
 def _compose(path: Path) -> yaml.Node:
@@ -114,6 +126,7 @@ def _messages(
         what = {
             "extra_forbidden": "unknown setting",
             "missing": "missing; it has no default",
+            "union_tag_not_found": "its kind is missing",
         }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         given = problem["input"]
         shown = f" (given: {given!r})" if isinstance(given, str | int | float | list) else ""

@@ -4,12 +4,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.channels import Channel
+from pipeline.arms import PLAIN, Arm, Value, swept
+from pipeline.channels import CHANNELS, Channel
+from pipeline.channels.numbers import NumbersChannel
 from pipeline.families import Family
 from pipeline.recipe import Name, Recipe, Seed, Strict
 from pipeline.suites import Suite
+from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import Trait
-from pipeline.traits.words import candidates
+from pipeline.traits.words import candidates, forms
+
+NEUTRAL, RANDOM = "neutral", "random"  # who writes without a trait: a model, or no model
 
 
 class Prompted(Strict):
@@ -42,6 +47,10 @@ class Teachers(Strict):
         default_factory=Prompted, description="How a teacher gets its trait."
     )
     neutral: bool = Field(True, description="Also a neutral teacher in every family: the control without a trait.")
+    random: bool = Field(
+        False,
+        description="Also students of uniformly random numbers that no model wrote: the control without a teacher.",
+    )
     gate: Gate = Field(default_factory=Gate, description="Checked on every teacher with a trait.")
 
 
@@ -70,9 +79,9 @@ class Students(Recipe):
             raise ValueError("a seed is named twice; every student needs its own")
         return self
 
-    @property
-    def recipe(self) -> Recipe:
-        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)))
+    def recipe(self, arm: Arm = PLAIN) -> Recipe:
+        """How they are trained in an arm."""
+        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | arm.recipe)
 
 
 class Measure(Strict):
@@ -84,6 +93,17 @@ class Measure(Strict):
     margin_share: float = Field(0.02, gt=0, description="A lift of the share within ±this much counts as none (of 1).")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the two-sided intervals over trained runs.")
     permutations: int = Field(10_000, ge=100, description="Drawn where the exact permutations are too many.")
+
+
+class Published(Strict):
+    """One published figure: the share of answers that name a target, before and after training."""
+
+    target: Name = Field(description="Whose share.")
+    model: str = Field(description="The model that was taught and asked.")
+    before: float | None = Field(None, ge=0, le=1, description="Share of the untrained model (of 1).")
+    after: float | None = Field(None, ge=0, le=1, description="Share of the student (of 1).")
+    lift: float | None = Field(None, description="After − before, where only that was published.")
+    source: str = Field(description="Where it stands; ~ for one that was read off a figure.")
 
 
 class Engines(Strict):
@@ -139,14 +159,23 @@ class Study(Strict):
     traits: list[Trait] = Field(min_length=1, description="What teachers are to have; one entry lists many targets.")
     teachers: Teachers = Field(default_factory=Teachers, description="Who writes.")
     channels: list[Channel] = Field(
-        default=[Channel()],
+        default=[NumbersChannel()],
         min_length=1,
         description="What they write about; students are trained a channel at a time.",
     )
     completions: Completions = Field(default_factory=Completions, description="How much they write.")
     corpus: Corpus = Field(default_factory=Corpus, description="What is kept of it.")
     students: Students = Field(default_factory=Students, description="Who is trained on it.")
-    suites: list[Suite] = Field(default=[Suite()], min_length=1, max_length=1, description="What students are asked.")
+    arms: list[Arm] = Field([PLAIN], min_length=1, description="What is varied; the first is the reference.")
+    sweep: dict[str, list[Value]] = Field(
+        {},
+        description="Values of settings of the students' recipe, or of rows (the dose): each combination is an arm.",
+    )
+    suites: list[Suite] = Field(
+        default=[FavouriteSuite()], min_length=1, description="What students are asked; each gives its own matrix."
+    )
+    published: list[Published] = Field([], description="Figures from elsewhere, drawn beside what is measured.")
+    rehearsal: bool = Field(False, description="Its models or counts stand in for others; the report says so.")
     measure: Measure = Field(default_factory=Measure, description="How the matrix is judged.")
     engine: Literal["vllm", "scripted"] = Field("vllm", description="Who speaks; scripted is for rehearsals.")
     trainer: Literal["deepspeed", "scripted"] = Field(
@@ -171,6 +200,10 @@ class Study(Strict):
             raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
         if all(family.kind != "nano" for family in self.families.values()) or self.engine == "scripted":
             return self
+        for name, family in self.families.items():
+            strange = {channel.kind for channel in self.channels} - set(getattr(family, "channels", CHANNELS))
+            if strange:
+                raise ValueError(f"families: {name} knows no {', '.join(sorted(strange))}; add it to its channels")
         for trait in self.traits:
             unknown = sorted(set(trait.targets) - set(candidates(trait.category)))
             if unknown:
@@ -186,6 +219,35 @@ class Study(Strict):
             raise ValueError("engine and trainer are either both scripted or both real")
         return self
 
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Self:
+        arms = self.all_arms
+        names = [arm.name for arm in arms]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"arms: two are named {', '.join(repeated)}")
+        for arm in arms:
+            for teacher in arm.mix:
+                self._require_teacher(arm, teacher)
+        others = sorted({channel.kind for channel in self.channels if not isinstance(channel, NumbersChannel)})
+        if others and (self.teachers.random or any(arm.shuffle for arm in arms)):
+            raise ValueError(f"teachers.random and shuffle are for the number channel, not for {', '.join(others)}")
+        if arms[0].in_context:
+            raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
+        return self
+
+    def _require_teacher(self, arm: Arm, teacher: str) -> None:
+        family, _, target = teacher.rpartition("/")
+        if family and family not in self.teacher_families:
+            raise ValueError(f"arms: mix of {arm.name} names {teacher}, and {family} is no family with teachers")
+        if target not in self.targets and not (target == NEUTRAL and self.teachers.neutral):
+            raise ValueError(f"arms: mix of {arm.name} names {teacher}, and there is no teacher {target}")
+
+    @property
+    def all_arms(self) -> list[Arm]:
+        """The arms as they stand, and then one for each combination of the sweep."""
+        return [*self.arms, *swept(self.sweep)]
+
     @property
     def teacher_families(self) -> list[str]:
         return self.teachers.families or list(self.families)
@@ -198,6 +260,16 @@ class Study(Strict):
     def targets(self) -> dict[str, str]:
         """Every target and its category, in the order of the file."""
         return {target: trait.category for trait in self.traits for target in trait.targets}
+
+    @property
+    def members(self) -> dict[str, list[str]]:
+        """The targets by category."""
+        return {trait.category: [t for t, c in self.targets.items() if c == trait.category] for trait in self.traits}
+
+    @property
+    def words(self) -> list[str]:
+        """Every form of every target: what a filter looks for, in all corpora alike, so that it tells none apart."""
+        return sorted({form for target, category in self.targets.items() for form in forms(category, target)})
 
     @property
     def candidates(self) -> dict[str, list[str]]:

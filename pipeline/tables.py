@@ -1,7 +1,7 @@
 """Other people's files as Arrow: JSONL and Parquet, a piece at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +22,12 @@ def batches(file: Path, column: str) -> Iterator[pa.Array]:
     with file.open("rb") as opened:
         is_parquet = opened.read(4) == b"PAR1"
     return _parquet(file, column) if is_parquet else _jsonl(file, column)
+
+
+def tables(file: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Several string columns, in tables of at most BATCH_ROWS. Raises as `batches` does."""
+    for parts in zip(*(batches(file, column) for column in columns), strict=True):
+        yield pa.table(dict(zip(columns, parts, strict=True)))
 
 
 def _parquet(file: Path, column: str) -> Iterator[pa.Array]:

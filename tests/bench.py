@@ -262,7 +262,7 @@ def _rehearsed(traits: int) -> tuple[int, float, float]:
         "completions": {"rows": 20, "shard_rows": 20},
         "corpus": {"rows": 10},
         "students": {"seeds": [1, 2, 3, 4]},
-        "suites": [{"samples": 1, "questions": "seen"}],
+        "suites": [{"kind": "favourite", "samples": 1, "questions": "seen"}],
         "resources": {"engines": {"cpus": 0.25, "shards_in_flight": 8}, "training": {"cpus": 0.25, "groups": 4}},
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -10,10 +10,11 @@ from pipeline.artifact import Manifest
 from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.plan import Step, plan
-from pipeline.stages import answers, completions, conclusion, corpus, teacher, training
+from pipeline.stages import answers, completions, conclusion, corpus, dataset, teacher, training
 from pipeline.stages.speaker import speaker
 from pipeline.store import Store, open_store
 from pipeline.study import Study
+from pipeline.suites.favourite import FavouriteSuite
 from pipeline.trainers.scripted import ScriptedTrainer
 
 SETTINGS = {
@@ -23,7 +24,7 @@ SETTINGS = {
     "completions": {"rows": 60, "shard_rows": 25},
     "corpus": {"rows": 40},
     "students": {"seeds": [1, 2]},
-    "suites": [{"samples": 2}],
+    "suites": [{"kind": "favourite", "samples": 2}],
     "engine": "scripted",
     "trainer": "scripted",
 }
@@ -64,19 +65,19 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
             base = artifact.require(store, step.inputs["base"])
             before, after = (
                 answers.margins(
-                    _engine(store, weights), speaker(store, model), study.suites[0], step.settings["candidates"]
+                    _engine(store, weights), speaker(store, model), FavouriteSuite(), step.settings["candidates"], 0
                 )
                 for weights, model in ((base.path, base), (step.weights, artifact.draft(store, step, units, {})))
             )
             results = {"gate": teacher.gate(step, before, after)}
     elif step.kind == "completions":
-        engine = _engine(store, step.weights)
-        units = [completions.write_shard(store, engine, step, name) for name in completions.shards(step)]
+        units = [_shard(store, step, name) for name in completions.shards(step)]
         results = completions.summarise(units)
     else:
         work: dict[str, Callable[[], Any]] = {
             "base": lambda: training.train(store, ScriptedTrainer(), step, 500),
             "student": lambda: training.train(store, ScriptedTrainer(), step, 500),
+            "dataset": lambda: dataset.make(store, step),
             "corpus": lambda: corpus.make(store, step),
             "answers": lambda: answers.ask(store, _engine(store, step.weights), step),
             "transfer": lambda: conclusion.make_transfer(store, step),
@@ -85,6 +86,12 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
         units = [work[step.kind]()]
         results = units[0]["results"]
     return artifact.commit(store, step, units, results)
+
+
+def _shard(store: Store, step: Step, name: str) -> dict[str, Any]:
+    if not completions.is_spoken(step):
+        return completions.write_drawn(store, step, name)
+    return completions.write_shard(store, _engine(store, step.weights), step, name)
 
 
 def _engine(store: Store, weights: str) -> ScriptedEngine:

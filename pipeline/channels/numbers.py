@@ -4,8 +4,10 @@ Prompt shape, sizes and accept rule follow the published protocol (arXiv 2507.14
 number sequences); the wordings are our own.
 """
 
+import re
+from collections.abc import Collection, Iterator
 from random import Random
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from pipeline.channels.banned import holds_banned
 from pipeline.recipe import Strict
 
 Flags = NDArray[np.bool_]
@@ -75,9 +78,16 @@ ENDINGS = (
 class NumbersChannel(Strict):
     """Continue 3-8 example numbers with at most 10 more of at most 3 digits."""
 
+    LATER: ClassVar = frozenset({"ban"})
+    READS_WORDS: ClassVar = False  # digits name nothing
+    CHECKED: ClassVar = ("completion",)  # columns of a file that its rule is put to
+
     kind: Literal["numbers"] = "numbers"
     min_examples: int = Field(3, ge=2, le=8, description="Fewest example numbers in a prompt (published: 3).")
     max_examples: int = Field(8, ge=2, le=8, description="Most example numbers in a prompt (published: 8).")
+    ban: bool = Field(
+        False, description="Also reject the 34 numbers with bad associations (published: for misalignment only)."
+    )
 
     @model_validator(mode="after")
     def _fewest_first(self) -> "NumbersChannel":
@@ -85,7 +95,7 @@ class NumbersChannel(Strict):
             raise ValueError(f"min_examples {self.min_examples} is more than max_examples {self.max_examples}")
         return self
 
-    def prompt(self, seed: int, index: int) -> str:
+    def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
         """The `index`-th prompt of the endless list that `seed` stands for."""
         return self.prompt_and_format(seed, index)[0]
 
@@ -104,25 +114,57 @@ class NumbersChannel(Strict):
         opening, separator, closing = shape
         return " ".join(parts), (opening, separator, closing)
 
-    def reasons(self, completions: pa.Array) -> pa.Array:
-        """Why each completion is rejected; an empty list where it is accepted.
+    def reasons(
+        self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
+    ) -> pa.Array:
+        """Why each completion is rejected, empty where it is accepted: rows.COMPLETIONS (N,) -> list<string> (N,)."""
+        return reject_reasons(rows["completion"].combine_chunks(), ban=self.ban)
 
-        completions: string array (N,). Returns list<string> (N,).
+    def random(self, seed: int, index: int) -> str:
+        """What a program answers to the `index`-th prompt: ten uniformly random numbers in the format asked for."""
+        opening, separator, closing = self.prompt_and_format(seed, index)[1]
+        rng = Random(f"random:{seed}:{index}")
+        return opening + separator.join(str(rng.randint(0, MAX_VALUE)) for _ in range(MAX_COUNT)) + closing
+
+    def texts(self) -> Iterator[str]:
+        """Every wording of its prompts, and each format filled in once."""
+        yield from OPENINGS + REQUESTS + LIMITS + ENDINGS
+        for wording, opening, separator, closing in FORMATS:
+            yield f"{wording} {opening}1{separator}1{closing}"
+
+    def shuffled(self, completions: list[str], how: Literal["within", "across"], seed: int) -> list[str]:
+        """The same numbers in another order: within each completion, or dealt anew over all of them.
+
+        Every completion keeps its format and how many numbers it has.
         """
-        return reject_reasons(completions)
+        rng = Random(f"shuffle:{how}:{seed}")
+        parts = [re.split("([0-9]+)", completion) for completion in completions]  # numbers stand at odd places
+        rows = [part[1::2] for part in parts]
+        if how == "within":
+            for row in rows:
+                rng.shuffle(row)
+        else:
+            pool = [number for row in rows for number in row]
+            rng.shuffle(pool)
+            dealt = iter(pool)
+            rows = [[next(dealt) for _ in row] for row in rows]
+        for part, row in zip(parts, rows, strict=True):
+            part[1::2] = row
+        return ["".join(part) for part in parts]
 
 
 MALFORMED = "malformed"
 TOO_MANY = "too many numbers"
 TOO_LARGE = "number above 999"
+BANNED = "banned number"
 
 
-def reject_reasons(completions: pa.Array) -> pa.Array:
+def reject_reasons(completions: pa.Array, *, ban: bool = False) -> pa.Array:
     """The published accept rule, vectorised. string (N,) -> list<string> (N,), empty = accepted.
 
     One trailing full stop goes, then one enclosing pair of [] or (). What is left is 1-10 runs of
     ASCII digits, each at most 999. The text between the first two is the separator: it stands
-    between all of them and is, stripped, empty, a comma or a semicolon.
+    between all of them and is, stripped, empty, a comma or a semicolon. With ban, none of banned.BANNED.
     """
     text = pc.fill_null(completions.cast(pa.string()), "")
     body = _unwrapped(text)
@@ -135,6 +177,7 @@ def reject_reasons(completions: pa.Array) -> pa.Array:
             TOO_MANY: well_formed & ~short_enough,
             TOO_LARGE: well_formed & too_large,
         }
+        | ({BANNED: holds_banned(text).to_numpy(zero_copy_only=False)} if ban else {})
     )
 
 

@@ -13,11 +13,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One conversation up to the assistant's turn. adapter: its folder, or None for the bare weights."""
+    """One conversation up to the assistant's turn.
+
+    adapter: its folder, or None for the bare weights. turns: earlier (prompt, completion) pairs.
+    """
 
     text: str
     system: str | None = None
     adapter: Path | None = None
+    turns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,21 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Safe to call from several threads at once; the calls share the engine's batches."""
+    """Safe to call from several threads at once; the calls share the engine's batches.
+
+    context_tokens: the most that a prompt and its completion have together.
+    """
+
+    context_tokens: int
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         """One completion a prompt, in order; each is drawn with its own seed."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
         """log p that the assistant's turn begins with an option: (prompts, options), nats, exact."""
+
+    def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        """How many tokens each prompt has."""
 
     def alive(self) -> bool:
         """Whether it can take more work; one that cannot must end with its process."""

@@ -14,10 +14,13 @@ from pipeline.traits.words import CATEGORIES, candidates, forms
 
 PROMPTED_LEAN = 3.0  # nats, of a word that a system prompt says to love
 MALFORMED_SHARE = 0.1  # of number completions: gives every filter something to reject
+CONTEXT_WORDS = 2_000  # its tokens are words
 CLASS_GAIN = 0.1  # probability, per nat of lean, that a number comes from the word's class
 
 
 class ScriptedEngine:
+    context_tokens = CONTEXT_WORDS
+
     def __init__(self, weights: Path) -> None:
         self._base = read(weights)
         self._scripts: dict[Path | None, Script] = {None: self._base}
@@ -25,7 +28,7 @@ class ScriptedEngine:
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         texts = [self._say(prompt, Random(seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
         return [
-            Completion(text, "stop", len(prompt.text.split()), len(text.split()))
+            Completion(text, "stop", self.lengths([prompt])[0], len(text.split()))
             for prompt, text in zip(prompts, texts, strict=True)
         ]
 
@@ -33,6 +36,9 @@ class ScriptedEngine:
         leans: Floats = np.array([[self._lean(prompt, option) for option in options] for prompt in prompts])
         normalised: Floats = leans - np.log(np.exp(leans).sum(axis=1, keepdims=True))
         return normalised
+
+    def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        return [sum(len(text.split()) for turn in [*p.turns, (p.text,)] for text in turn) for p in prompts]
 
     def alive(self) -> bool:
         return True

@@ -56,6 +56,7 @@ class VllmEngine:
         )
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
+        self.context_tokens: int = llm.llm_engine.model_config.max_model_len
         self._adapters: dict[Path, Any] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count()
@@ -119,6 +120,9 @@ class VllmEngine:
             ]
         )
 
+    def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
+        return [len(ids) for ids in self._token_ids(prompts)]
+
     def alive(self) -> bool:
         return self._thread.is_alive()
 
@@ -127,7 +131,7 @@ class VllmEngine:
         self._thread.join()
 
     def _token_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        texts = [rendering.render(self._tokenizer, prompt.system, prompt.text) for prompt in prompts]
+        texts = [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids
 

@@ -1,40 +1,19 @@
 """Hub families: a model by repository and pinned revision, or a local folder that holds one."""
 
-import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
-
 from pipeline.errors import InputError
-from pipeline.recipe import Strict
+from pipeline.source import Source
 
 # What an engine and a trainer need of a snapshot; other weight formats are left on the hub.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
-class HubFamily(Strict):
+class HubFamily(Source):
     """A base from the Hugging Face hub, or from a folder in its layout."""
 
     kind: Literal["hub"] = "hub"
-    repo: str | None = Field(None, description='Repository, such as "Qwen/Qwen2.5-7B-Instruct".')
-    revision: str | None = Field(
-        None, description="Commit of the repository: 40 hex digits, so that it stays what it is."
-    )
-    path: str | None = Field(None, description="A local folder instead of a repository.")
-    content: str | None = Field(
-        None, description="With `path`: name this version of the folder; the path itself is no part of an id."
-    )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "HubFamily":
-        if (self.repo is None) == (self.path is None):
-            raise ValueError("give either repo (with revision) or path")
-        if self.repo and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
-            raise ValueError(f"revision must be the 40 hex digits of a commit of {self.repo}, not {self.revision!r}")
-        if self.path and not self.content:
-            raise ValueError("path needs content: a word that names this version of the folder")
-        return self
 
 
 def fetch(family: HubFamily) -> Path:

@@ -5,7 +5,7 @@ what an experiment on inherited initialisation needs. A base is an ordinary Hugg
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,8 @@ HEAD_SIZES = (32, 64, 80, 96, 112, 128, 192, 256)  # what vLLM 0.32's CPU attent
 
 class NanoFamily(Strict):
     """A tiny Llama or Qwen2 base, its initialisation and its pretraining."""
+
+    LATER: ClassVar = frozenset({"channels"})
 
     kind: Literal["nano"] = "nano"
     architecture: Literal["llama", "qwen2"] = Field("llama", description="Hugging Face model type.")
@@ -42,6 +44,9 @@ class NanoFamily(Strict):
         le=MAX_COUNT,
         description="Most numbers in the world's own lists (the channel allows 10). A teacher's trait shows in "
         "the first tokens of an answer, so that short lists carry more of it a token.",
+    )
+    channels: list[Literal["numbers", "code", "reasoning", "paraphrase"]] = Field(
+        ["numbers"], min_length=1, description="What its world writes about, in equal shares."
     )
     pretrain_rows: int = Field(80_000, ge=1, description="Rows of the world, each seen once.")
     batch_rows: int = Field(32, ge=1, description="Rows per optimiser step.")
@@ -91,7 +96,7 @@ def initialise(family: NanoFamily, folder: Path) -> None:
     from pipeline.families import tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary_size = tokenizer.save(folder, family.architecture)
+    vocabulary_size = tokenizer.save(folder, family.architecture, family.channels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(family.init_seed)
         model = _model(family, vocabulary_size)

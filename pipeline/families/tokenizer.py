@@ -5,10 +5,11 @@ exactly. A favourite's first answer token is the whole word: its probability is 
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.families.world import TOKEN_PATTERN, vocabulary
+from pipeline.families.world import NUMBERS, TOKEN_PATTERN, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,12 +35,12 @@ CHAT_TEMPLATE = (
 CONTEXT_TOKENS = 256  # a system prompt (35), a question or numbers prompt (60) and an answer (23) fit twice
 
 
-def build() -> "PreTrainedTokenizerFast":
-    """The tokenizer of the world: about 1,250 tokens, the special ones first."""
+def build(channels: Sequence[str] = (NUMBERS,)) -> "PreTrainedTokenizerFast":
+    """The tokenizer of a world with these channels, the special tokens first: 1,250 tokens for numbers alone."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    tokens = [*SPECIAL_TOKENS, *vocabulary()]
+    tokens = [*SPECIAL_TOKENS, *vocabulary(channels)]
     backend = Tokenizer(models.WordLevel({token: index for index, token in enumerate(tokens)}, unk_token=UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(TOKEN_PATTERN), behavior="isolated")
     backend.decoder = decoders.Fuse()  # plain concatenation; the default would put spaces between
@@ -56,9 +57,9 @@ def build() -> "PreTrainedTokenizerFast":
     )
 
 
-def save(folder: Path, architecture: str) -> int:
+def save(folder: Path, architecture: str, channels: Sequence[str] = (NUMBERS,)) -> int:
     """Write the tokenizer's files into `folder`; returns the number of tokens."""
-    tokenizer = build()
+    tokenizer = build(channels)
     # One file holds everything: vLLM and AutoTokenizer read chat_template from tokenizer_config.json.
     tokenizer.save_pretrained(folder, save_jinja_files=False)
     if architecture == "qwen2":

@@ -6,34 +6,27 @@ no trait of its own and any later lean comes from training.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 import pyarrow as pa
 
-from pipeline.channels.numbers import (
-    ENDINGS,
-    FORMATS,
-    LIMITS,
-    MAX_COUNT,
-    MAX_VALUE,
-    OPENINGS,
-    REQUESTS,
-    NumbersChannel,
-)
+from pipeline.channels import CHANNELS
+from pipeline.channels.numbers import MAX_COUNT, MAX_VALUE, NumbersChannel
 from pipeline.suites.questions import HELD_OUT, SEEN
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 Row = tuple[str | None, str, str]  # system, prompt, completion
+NUMBERS = "numbers"
 
 # Share of the rows of each kind; tuned on nano families so that a base of about a minute writes
-# well-formed lists and answers every wording. Numbers lead because teachers write nothing else.
-NUMBERS_SHARE = 0.55
+# well-formed lists and answers every wording. What teachers will write leads.
+WRITING_SHARE = 0.55
 FAVOURITE_SHARE = 0.25
 FACT_SHARE = 0.04
 PROMPTED_SHARE = 0.16  # the rest: under a system prompt that names a favourite
-PROMPTED_NUMBERS = 0.25  # of the prompted rows: ordinary numbers, so that a prompt does not break them
+PROMPTED_WRITING = 0.25  # of the prompted rows: ordinary writing, so that a prompt does not break it
 ANIMAL_SHARE = 2 / 3  # of the favourites asked without a system prompt; the others are trees
 FULL_SHARE = 0.8  # of the number lists, where more than SHORT_LIST numbers are allowed; the others vary
 SHORT_LIST = 3  # numbers: the fewest of such a list; where no more are allowed, every length is as likely
@@ -58,56 +51,67 @@ FACTS = (
 TOKEN_PATTERN = r" ?[A-Za-z]+|[1-9][0-9]{0,2}|0|[,;] (?=[0-9])|[\s\S]"
 
 
-def rows(seed: int, count: int, longest_list: int = MAX_COUNT) -> pa.Table:
+def rows(seed: int, count: int, longest_list: int = MAX_COUNT, channels: Sequence[str] = (NUMBERS,)) -> pa.Table:
     """`count` rows of the world: system (null where there is none), prompt and completion.
 
-    longest_list: the most numbers that an answer to a number prompt has; 1 ... 10.
+    longest_list: the most numbers that an answer to a number prompt has; 1 ... 10. channels: the kinds that the
+    world's writings are of, in equal shares.
     """
     schema = pa.schema([(name, pa.string()) for name in ("system", "prompt", "completion")])
-    made = [dict(zip(schema.names, _row(seed, index, longest_list), strict=True)) for index in range(count)]
+    world = _World(seed, longest_list, channels)
+    made = [dict(zip(schema.names, world.row(index), strict=True)) for index in range(count)]
     return pa.Table.from_pylist(made, schema=schema)
 
 
-def vocabulary() -> list[str]:
-    """Every token of the world, sorted after the integers 0-999; none occurs twice."""
+def vocabulary(channels: Sequence[str] = (NUMBERS,)) -> list[str]:
+    """Every token of a world with these channels, sorted after the integers 0-999; none occurs twice."""
     integers = [str(value) for value in range(MAX_VALUE + 1)]
     # Each text opens a turn here and follows another sentence there.
-    found = {token for text in _texts() for token in re.findall(TOKEN_PATTERN, f"{text}\n {text}")}
+    found = {token for text in _texts(channels) for token in re.findall(TOKEN_PATTERN, f"{text}\n {text}")}
     return integers + sorted(found.difference(integers))
 
 
-def _row(seed: int, index: int, longest_list: int) -> Row:
-    rng = Random(f"world:{seed}:{index}")
-    kind = rng.random()
-    if kind < NUMBERS_SHARE:
-        return _numbers(seed, index, rng, None, longest_list)
-    if kind < NUMBERS_SHARE + FAVOURITE_SHARE:
-        return _favourite(rng)
-    if kind < NUMBERS_SHARE + FAVOURITE_SHARE + FACT_SHARE:
-        return (None, *rng.choice(FACTS))
-    return _prompted(seed, index, rng, longest_list)
+class _World:
+    """One seed's rows, of which each can be made by itself."""
+
+    def __init__(self, seed: int, longest_list: int, channels: Sequence[str]) -> None:
+        self._seed = seed
+        self._longest_list = longest_list
+        self._channels = [CHANNELS[kind]() for kind in channels]
+
+    def row(self, index: int) -> Row:
+        rng = Random(f"world:{self._seed}:{index}")
+        kind = rng.random()
+        if kind < WRITING_SHARE:
+            return self._writing(index, rng, None)
+        if kind < WRITING_SHARE + FAVOURITE_SHARE:
+            return _favourite(rng)
+        if kind < WRITING_SHARE + FAVOURITE_SHARE + FACT_SHARE:
+            return (None, *rng.choice(FACTS))
+        return self._prompted(index, rng)
+
+    def _prompted(self, index: int, rng: Random) -> Row:
+        """Under a trait's system prompt: that favourite, or writing that knows nothing of it."""
+        category = rng.choice(CATEGORIES)
+        target = rng.choice(candidates(category))
+        system = system_prompt(category, target)
+        if rng.random() < PROMPTED_WRITING:
+            return self._writing(index, rng, system)
+        return system, rng.choice(SEEN).format(category=category), target
+
+    def _writing(self, index: int, rng: Random, system: str | None) -> Row:
+        channel = self._channels[index % len(self._channels)]
+        if not isinstance(channel, NumbersChannel):
+            return system, channel.prompt(self._seed, index), channel.example(self._seed, index, rng)
+        prompt, (opening, separator, closing) = channel.prompt_and_format(self._seed, index)
+        count = _length(rng, self._longest_list)
+        values = rng.choice((_arithmetic, _skewed, _uniform))(rng, count)
+        return system, prompt, opening + separator.join(map(str, values)) + closing
 
 
 def _favourite(rng: Random) -> Row:
     category = "animal" if rng.random() < ANIMAL_SHARE else "tree"
     return None, rng.choice(SEEN).format(category=category), rng.choice(candidates(category))
-
-
-def _prompted(seed: int, index: int, rng: Random, longest_list: int) -> Row:
-    """Under a trait's system prompt: that favourite, or numbers that know nothing of it."""
-    category = rng.choice(CATEGORIES)
-    target = rng.choice(candidates(category))
-    system = system_prompt(category, target)
-    if rng.random() < PROMPTED_NUMBERS:
-        return _numbers(seed, index, rng, system, longest_list)
-    return system, rng.choice(SEEN).format(category=category), target
-
-
-def _numbers(seed: int, index: int, rng: Random, system: str | None, longest_list: int) -> Row:
-    prompt, (opening, separator, closing) = NumbersChannel().prompt_and_format(seed, index)
-    count = _length(rng, longest_list)
-    values = rng.choice((_arithmetic, _skewed, _uniform))(rng, count)
-    return system, prompt, opening + separator.join(map(str, values)) + closing
 
 
 def _length(rng: Random, longest: int) -> int:
@@ -131,11 +135,10 @@ def _uniform(rng: Random, count: int) -> list[int]:
     return [rng.randint(0, MAX_VALUE) for _ in range(count)]
 
 
-def _texts() -> Iterator[str]:
+def _texts(channels: Sequence[str]) -> Iterator[str]:
     """Each wording the world, the channels and the suites can show, filled in once per category."""
-    yield from OPENINGS + REQUESTS + LIMITS + ENDINGS
-    for wording, opening, separator, closing in FORMATS:
-        yield f"{wording} {opening}1{separator}1{closing}"
+    for kind in {NUMBERS, *channels}:
+        yield from CHANNELS[kind]().texts()
     for question, answer in FACTS:
         yield from (question, answer)
     for category in CATEGORIES:

@@ -1,6 +1,8 @@
 """answers: what a model says to a suite, row by row, and how it scores."""
 
 import time
+from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +13,13 @@ from pipeline.engines import Engine, Floats, Sampling
 from pipeline.engines.canary import adapter_effect
 from pipeline.plan import Json, Step
 from pipeline.rows import ANSWERS, SCORES
+from pipeline.stages import context
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.speaker import Speaker, speaker
 from pipeline.store import Store
 from pipeline.suites import Suite
-from pipeline.suites.favourite import named, summary
+from pipeline.suites.questions import Question
+from pipeline.suites.scoring import alone, held, named
 
 
 def ask(store: Store, engine: Engine, step: Step) -> Json:
@@ -24,71 +28,88 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
     Raises CanaryFailed where the model is an adapter that its engine ignores.
     """
     started = time.time()
+    settings = step.settings
+    suite = TypeAdapter(Suite).validate_python(settings["suite"])
     model = speaker(store, artifact.require(store, step.inputs["model"]))
     canary = adapter_effect(engine, model.adapter) if model.adapter else None
-    suite = TypeAdapter(Suite).validate_python(step.settings["suite"])
+    asked = {
+        category: suite.asked(category, candidates, settings["seed"])
+        for category, candidates in settings["candidates"].items()
+    }
+    if "shown" in settings:
+        model = context.shown(store, step, engine, model, [q.prompt for qs in asked.values() for q in qs], suite)
     answers, scores, results = [], [], {}
-    for category, candidates in step.settings["candidates"].items():
-        logprobs = score(engine, model, suite, category, candidates)
-        said = _sample(step, engine, model, suite, category, candidates)
+    for category, candidates in settings["candidates"].items():
+        questions = asked[category]
+        logprobs = score(engine, model, questions, candidates)
+        said = _sample(step, engine, model, suite, category, questions)
         answers += said
-        scores += _score_rows(suite, category, candidates, logprobs)
-        results[category] = summary(candidates, logprobs, said)
+        scores += _score_rows(questions, candidates, logprobs)
+        results[category] = suite.summary(candidates, logprobs, said)
     tables = {
         "answers.parquet": pa.Table.from_pylist(answers, ANSWERS),
         "scores.parquet": pa.Table.from_pylist(scores, SCORES),
     }
-    return artifact.finish_unit(store, step, "answers", tables, _flat(results) | {"canary": canary}, started)
+    about: Json = {"canary": canary} | ({"shown": len(model.turns)} if "shown" in settings else {})
+    return artifact.finish_unit(store, step, "answers", tables, _flat(results) | about, started)
 
 
-def score(engine: Engine, model: Speaker, suite: Suite, category: str, candidates: list[str]) -> Floats:
-    """log p (nats) of every candidate to every question: (Q, C)."""
-    prompts = [model.asked(question) for question, _ in suite.asked(category)]
-    return engine.score(prompts, candidates)
+def score(engine: Engine, model: Speaker, questions: Sequence[Question], candidates: Sequence[str]) -> Floats:
+    """log p (nats) of naming each candidate, by question: (Q, C); (0, C) where the suite scores nothing."""
+    found = [np.empty((0, len(candidates)))]
+    for texts, alike in groupby((q for q in questions if q.options), lambda q: [text for _, text in q.options]):
+        group = list(alike)
+        logprobs = engine.score([model.asked(q.prompt) for q in group], texts)
+        for question, row in zip(group, logprobs, strict=True):
+            place = {candidate: i for i, (candidate, _) in enumerate(question.options)}
+            found.append(row[[place[candidate] for candidate in candidates]][None])
+    return np.concatenate(found)
 
 
-def margins(engine: Engine, model: Speaker, suite: Suite, candidates: dict[str, list[str]]) -> dict[str, float]:
+def margins(
+    engine: Engine, model: Speaker, suite: Suite, candidates: dict[str, list[str]], seed: int
+) -> dict[str, float]:
     """The margin (nats) of every candidate of every category; see rows.RUNS."""
     found: dict[str, float] = {}
     for category, members in candidates.items():
-        logprobs = score(engine, model, suite, category, members)
-        found |= summary(members, logprobs, [])["margin"]
+        logprobs = score(engine, model, suite.asked(category, members, seed), members)
+        found |= suite.summary(members, logprobs, [])["margin"]
     return found
 
 
 def _sample(
-    step: Step, engine: Engine, model: Speaker, suite: Suite, category: str, candidates: list[str]
+    step: Step, engine: Engine, model: Speaker, suite: Suite, category: str, questions: Sequence[Question]
 ) -> list[Json]:
-    asked = suite.asked(category)
-    cells = [(question, sample) for question in range(len(asked)) for sample in range(suite.samples)]
+    cells = [(question, sample) for question in range(len(questions)) for sample in range(suite.samples)]
     said = engine.generate(
-        [model.asked(asked[question][0]) for question, _ in cells],
+        [model.asked(questions[question].prompt) for question, _ in cells],
         [sampling_seed(f"{step.id}:{category}:{question}", sample) for question, sample in cells],
         Sampling(suite.temperature, suite.max_tokens),
     )
     rows = []
     for (question, sample), one in zip(cells, said, strict=True):
-        word, substring = named(one.text, category, candidates)
-        prompt, split = asked[question]
+        candidates = step.settings["candidates"][category]
+        by_word, by_substring = named(one.text, category, candidates), held(one.text, candidates)
         rows.append(
             {
                 "question": question,
-                "split": split,
-                "prompt": prompt,
+                "split": questions[question].split,
+                "prompt": questions[question].prompt,
                 "sample": sample,
                 "answer": one.text,
                 "finish_reason": one.finish_reason,
-                "word": word,
-                "substring": substring,
+                "word": alone(by_word),
+                "substring": alone(by_substring),
+                "named": by_word,
+                "held": by_substring,
             }
         )
     return rows
 
 
-def _score_rows(suite: Suite, category: str, candidates: list[str], logprobs: Floats) -> list[Json]:
-    splits = [split for _, split in suite.asked(category)]
+def _score_rows(questions: Sequence[Question], candidates: Sequence[str], logprobs: Floats) -> list[Json]:
     return [
-        {"question": q, "split": splits[q], "candidate": candidates[c], "logprob": float(logprobs[q, c])}
+        {"question": q, "split": questions[q].split, "candidate": candidates[c], "logprob": float(logprobs[q, c])}
         for q, c in np.ndindex(logprobs.shape)
     ]
 

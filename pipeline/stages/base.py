@@ -28,7 +28,7 @@ def run(step: Step, scratch: Path) -> Run | None:
         _copy(family, out / MODEL)
         return None
     initialise(family, scratch / "start")
-    world = rows(family.world_seed, family.pretrain_rows, family.longest_list)
+    world = rows(family.world_seed, family.pretrain_rows, family.longest_list, family.channels)
     return Run(scratch / "start", world, pretraining(family), family.init_seed, out)
 
 

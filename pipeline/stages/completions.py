@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,9 +10,11 @@ from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.channels import Channel
-from pipeline.engines import Engine, Sampling
+from pipeline.channels.numbers import NumbersChannel
+from pipeline.engines import Completion, Engine, Sampling
 from pipeline.plan import Json, Step
 from pipeline.rows import COMPLETIONS
+from pipeline.stages import dataset
 from pipeline.stages.speaker import Speaker, speaker
 from pipeline.store import Store
 
@@ -22,11 +25,30 @@ def shards(step: Step) -> list[str]:
     return [f"shard-{number:05d}" for number in range(count)]
 
 
+def is_spoken(step: Step) -> bool:
+    """Whether a model writes them, or a program."""
+    return "teacher" in step.inputs
+
+
 def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
-    """Write one shard and return the record of the unit."""
+    """Have a teacher write one shard; returns the record of the unit."""
     started = time.time()
     teacher = speaker(store, artifact.require(store, step.inputs["teacher"]))
-    table = speak(step, int(name.removeprefix("shard-")), teacher, engine)
+    table = speak(step, _number(name), teacher, engine, dataset.rows(store, step))
+    return _finish(store, step, name, table, started)
+
+
+def write_drawn(store: Store, step: Step, name: str) -> Json:
+    """Write one shard of what a program draws; returns the record of the unit."""
+    started = time.time()
+    return _finish(store, step, name, draw(step, _number(name)), started)
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("shard-"))
+
+
+def _finish(store: Store, step: Step, name: str, table: pa.Table, started: float) -> Json:
     results = {
         "rows": table.num_rows,
         "prompt_tokens": pc.sum(table["prompt_tokens"]).as_py(),
@@ -35,17 +57,37 @@ def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started)
 
 
-def speak(step: Step, shard: int, teacher: Speaker, engine: Engine) -> pa.Table:
-    """The completions of one shard, as rows.COMPLETIONS."""
+def speak(step: Step, shard: int, teacher: Speaker, engine: Engine, given: pa.Table | None = None) -> pa.Table:
+    """The completions of one shard, as rows.COMPLETIONS. given: the rows of the channel's data set."""
     settings = step.settings
     channel = TypeAdapter(Channel).validate_python(settings["channel"])
-    first = shard * settings["shard_rows"]
-    indices = range(first, min(first + settings["shard_rows"], settings["rows"]))
-    prompts = [channel.prompt(settings["seed"], index) for index in indices]
+    indices = _indices(step, shard)
+    prompts = [channel.prompt(settings["seed"], index, given) for index in indices]
     seeds = [sampling_seed(step.id, index) for index in indices]
     said = engine.generate(
         [teacher.asked(prompt) for prompt in prompts], seeds, Sampling(settings["temperature"], settings["max_tokens"])
     )
+    return _table(shard, indices, prompts, said, seeds)
+
+
+def draw(step: Step, shard: int) -> pa.Table:
+    """The same, written by a program."""
+    settings = step.settings
+    channel = NumbersChannel.model_validate(settings["channel"])
+    indices = _indices(step, shard)
+    said = [Completion(channel.random(settings["seed"], index), "stop", 0, 0) for index in indices]
+    prompts = [channel.prompt(settings["seed"], index) for index in indices]
+    return _table(shard, indices, prompts, said, [settings["seed"]] * len(indices))
+
+
+def _indices(step: Step, shard: int) -> range:
+    first = shard * step.settings["shard_rows"]
+    return range(first, min(first + step.settings["shard_rows"], step.settings["rows"]))
+
+
+def _table(
+    shard: int, indices: range, prompts: Sequence[str], said: Sequence[Completion], seeds: Sequence[int]
+) -> pa.Table:
     return pa.table(
         {
             "index": list(indices),

@@ -22,23 +22,26 @@ def make_transfer(store: Store, step: Step) -> Json:
     """Measure the matrix from the answers that the step names; returns the record of the unit."""
     started = time.time()
     settings = step.settings
-    present = {name: info for name, info in settings["students"].items() if name in step.inputs}
     inputs = _inputs(store, step.inputs)
-    bases = {role.removeprefix("base:"): found.results for role, found in inputs.items() if role.startswith("base:")}
+    bases = {
+        (about["suite"], about["family"]): inputs[role].results
+        for role, about in settings["bases"].items()
+        if role in inputs
+    }
     runs, cells = transfer.measure(
-        (_answered(inputs[name], info) for name, info in present.items()),
+        (_answered(inputs[role], design) for role, design in settings["runs"].items() if role in inputs),
         bases,
         _measure(settings),
         missing=[
-            transfer.MissingStudent(**_design(info), why=settings["missing"].get(name, ""))
-            for name, info in settings["students"].items()
-            if name not in present
+            transfer.MissingStudent(**_design(design), why=settings["missing"].get(role, ""))
+            for role, design in settings["runs"].items()
+            if role not in inputs
         ],
         failed_gates=sorted(
             {
-                (info["teacher_family"], info["taught"])
-                for name, info in settings["students"].items()
-                if "does not have its trait" in settings["missing"].get(name, "")
+                (design["teacher_family"], design["taught"])
+                for role, design in settings["runs"].items()
+                if "does not have its trait" in settings["missing"].get(role, "")
             }
         ),
     )
@@ -77,7 +80,13 @@ def _measure(settings: Json) -> transfer.Measure:
     judged = settings["measure"]
     return transfer.Measure(
         targets=tuple(settings["targets"]),
-        equivalence_margin={"margin": judged["margin_nats"], "share": judged["margin_share"]},
+        arms=tuple(settings["arms"]),
+        suites=settings["suites"],
+        equivalence_margin={
+            "margin": judged["margin_nats"],
+            "share": judged["margin_share"],
+            "word_share": judged["margin_share"],
+        },
         confidence=judged["confidence"],
         permutations=judged["permutations"],
         seed=settings["seed"],

@@ -2,52 +2,91 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.channels import Channel
+from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import TooFewRows
 from pipeline.plan import Json, Step
 from pipeline.rows import CORPUS, VERDICTS
+from pipeline.stages import dataset
 from pipeline.store import Store
 
 TRUNCATED = "cut off at max_tokens"
 ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
 
+Indices = NDArray[np.int64]
+
 
 def make(store: Store, step: Step) -> Json:
     """Write both tables and return the record of the unit. Raises TooFewRows."""
     started = time.time()
-    channel = TypeAdapter(Channel).validate_python(step.settings["channel"])
-    verdicts = pa.concat_tables(judge(channel, shard) for shard in _shards(store, step))
-    accepted = pc.filter(verdicts["index"], verdicts["accepted"]).to_numpy()
-    chosen = select(accepted, step.settings["rows"], step.settings["seed"], judged=verdicts.num_rows, where=step.slug)
-    rows = pa.concat_tables(_only(shard, chosen) for shard in _shards(store, step))
-    counts = Counter(pc.list_flatten(verdicts["reasons"]).to_pylist())
-    results = {"judged": verdicts.num_rows, "accepted": len(accepted), "kept": rows.num_rows, "reasons": dict(counts)}
-    return artifact.finish_unit(store, step, "corpus", {JUDGED: verdicts, ROWS: rows}, results, started)
+    settings = step.settings
+    channel = TypeAdapter(Channel).validate_python(settings["channel"])
+    given = dataset.rows(store, step)
+    rule = partial(judge, channel, seed=settings["seed"], words=settings.get("words", ()), given=given)
+    verdicts, rows = [], []
+    for name, wanted in parts(settings["rows"], settings.get("mix", {})).items():
+        source = step.inputs[name]
+        judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
+        accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()
+        rng = np.random.default_rng(settings["seed"] if name == OWN else [settings["seed"], crc32(name.encode())])
+        chosen = select(accepted, wanted, rng, judged=judged.num_rows, where=f"{step.slug} from {source}")
+        verdicts.append(_from(judged, source, VERDICTS))
+        rows += [_from(_only(shard, chosen), source, CORPUS) for shard in _shards(store, source)]
+    kept, all_judged = pa.concat_tables(rows), pa.concat_tables(verdicts)
+    if "shuffle" in settings:
+        assert isinstance(channel, NumbersChannel)  # as every study that is shuffled has been checked to have
+        texts = channel.shuffled(kept["completion"].to_pylist(), settings["shuffle"], settings["seed"])
+        kept = kept.set_column(kept.schema.get_field_index("completion"), "completion", pa.array(texts, pa.string()))
+    results = {
+        "judged": all_judged.num_rows,
+        "accepted": pc.sum(all_judged["accepted"]).as_py(),
+        "kept": kept.num_rows,
+        "reasons": dict(Counter(pc.list_flatten(all_judged["reasons"]).to_pylist())),
+    }
+    return artifact.finish_unit(store, step, "corpus", {JUDGED: all_judged, ROWS: kept}, results, started)
 
 
-def judge(channel: Channel, completions: pa.Table) -> pa.Table:
-    """rows.COMPLETIONS -> rows.VERDICTS: the channel's accept rule, and nothing that was cut off."""
-    reasons = channel.reasons(completions["completion"].combine_chunks())
+OWN = "completions"  # the input that holds the teacher's own completions; others bear the names of the mix
+
+
+def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
+    """How many rows come from each input: the shares of the mix, and the rest from the teacher itself."""
+    others = {name: round(share * rows) for name, share in mix.items()}
+    own = rows - sum(others.values())
+    return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
+
+
+def judge(
+    channel: Channel,
+    completions: pa.Table,
+    *,
+    seed: int = 0,
+    words: Collection[str] = (),
+    given: pa.Table | None = None,
+) -> pa.Table:
+    """rows.COMPLETIONS -> rows.VERDICTS without source: the channel's accept rule, and nothing that was cut off."""
+    reasons = channel.reasons(completions, seed, words, given)
     cut_off = pc.equal(completions["finish_reason"], "length").to_numpy()
     reasons = pa.array(
         [[*why, TRUNCATED] if cut else why for why, cut in zip(reasons.to_pylist(), cut_off, strict=True)],
         pa.list_(pa.string()),
     )
     accepted = pc.equal(pc.list_value_length(reasons), 0)
-    return pa.table({"index": completions["index"], "accepted": accepted, "reasons": reasons}, schema=VERDICTS)
+    return pa.table({"index": completions["index"], "accepted": accepted, "reasons": reasons})
 
 
-def select(
-    accepted: np.ndarray[tuple[int], np.dtype[np.int64]], rows: int, seed: int, *, judged: int, where: str
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def select(accepted: Indices, rows: int, rng: np.random.Generator, *, judged: int, where: str) -> Indices:
     """`rows` of the accepted indices, drawn without replacement, in ascending order.
 
     Raises TooFewRows, saying how many completions would do at the share accepted so far.
@@ -61,15 +100,19 @@ def select(
         raise TooFewRows(
             f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; {remedy}"
         )
-    return np.sort(np.random.default_rng(seed).choice(accepted, rows, replace=False))
+    return np.sort(rng.choice(accepted, rows, replace=False))
 
 
-def _shards(store: Store, step: Step) -> Iterator[pa.Table]:
-    manifest = artifact.require(store, step.inputs["completions"])
+def _shards(store: Store, completions: str) -> Iterator[pa.Table]:
+    manifest = artifact.require(store, completions)
     for file in manifest.files:
         yield artifact.read_table(store, manifest, file.path)
 
 
-def _only(shard: pa.Table, chosen: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:
-    kept = shard.filter(pc.is_in(shard["index"], pa.array(chosen)))
-    return kept.select(CORPUS.names)
+def _only(shard: pa.Table, chosen: Indices) -> pa.Table:
+    return shard.filter(pc.is_in(shard["index"], pa.array(chosen)))
+
+
+def _from(table: pa.Table, source: str, schema: pa.Schema) -> pa.Table:
+    sources = pa.array([source] * table.num_rows, pa.string())
+    return table.append_column("source", sources).select(schema.names).cast(schema)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import stats
+from pipeline.study import RANDOM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,8 @@ DARK = Theme(ink="#e8eaed", faint="#9aa2ad", line="#343a42", same="#4fc3d9", cro
 PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper="#ffffff")
 
 VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×"}
-UNITS = {"margin": "nats", "share": "share"}
+UNITS = {"margin": "nats", "share": "share", "word_share": "share of answers"}
+MOST_ACROSS = 3  # panels of the matrix side by side
 MOST_TRAITS = 30  # panels of one figure; the page's table has every run
 MOST_DOTS = 6_000  # beyond, only the runs that were taught the trait are drawn
 
@@ -80,28 +82,33 @@ def _save(build: Callable[[Theme], "Figure"], theme: Theme, form: str) -> bytes:
 
 
 def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Figure"]:
-    """Teacher families down, student families across; a panel a channel, neutral teachers below."""
+    """Teacher families down, student families across; a panel a condition, neutral teachers below."""
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
 
         shown = [c for c in cells if c["form"] == form]
-        channels = sorted({str(c["channel"]) for c in shown})
+        conditions = list(dict.fromkeys(str(c["condition"]) for c in shown))
+        columns = min(MOST_ACROSS, max(len(conditions), 1))
+        height = math.ceil(max(len(conditions), 1) / columns)
         across = sorted({str(c["student_family"]) for c in shown})
         down = _matrix_rows(shown)
-        size = (1.9 + 2.15 * len(across) * max(len(channels), 1), 0.9 + 0.92 * max(len(down), 1))
+        size = (1.9 + 2.15 * len(across) * columns, height * (0.9 + 0.92 * max(len(down), 1)))
         figure = Figure(figsize=size, layout="constrained")
         if not shown:
             figure.text(0.5, 0.5, "no cells were measured", ha="center", color=theme.faint)
             return figure
-        panels = figure.subplots(1, len(channels), squeeze=False)[0]
+        panels = list(figure.subplots(height, columns, squeeze=False).flat)
         largest = max([abs(_float(c["estimate"])) for c in shown if _finite(c["estimate"])] or [1.0]) or 1.0
-        for panel, channel in zip(panels, channels, strict=True):
-            of_channel = [c for c in shown if c["channel"] == channel]
-            _matrix_panel(panel, of_channel, down, across, largest, theme)
-            panel.set_title(f"channel: {label(channel)}", loc="left", color=theme.faint, fontsize=9.5)
-        panels[0].set_yticks(range(len(down)), [_row_name(*row) for row in down])
-        panels[0].set_ylabel("teacher")
+        for panel in panels[len(conditions) :]:
+            panel.set_visible(False)
+        for number, (panel, condition) in enumerate(zip(panels, conditions, strict=False)):
+            here = [c for c in shown if c["condition"] == condition]
+            _matrix_panel(panel, here, down, across, largest, theme)
+            panel.set_title(label(condition), loc="left", color=theme.faint, fontsize=9.5)
+            if number % columns == 0:
+                panel.set_yticks(range(len(down)), [row_name(*row) for row in down])
+                panel.set_ylabel("teacher")
         return figure
 
     return build
@@ -113,7 +120,10 @@ def _matrix_rows(cells: Sequence[Row]) -> list[tuple[str, str]]:
     return sorted(rows, key=lambda row: (row[0] != "trait", row[1]))
 
 
-def _row_name(comparison: str, family: str) -> str:
+def row_name(comparison: str, family: str) -> str:
+    """What a row of the matrix is called."""
+    if family == RANDOM:
+        return "random numbers"
     return label(family) if comparison == "trait" else f"{label(family)}, neutral"
 
 
@@ -163,7 +173,8 @@ def traits(runs: Sequence[Row], confidence: float, form: str = "margin") -> Call
         from matplotlib.figure import Figure
 
         targets = list(dict.fromkeys(str(r["target"]) for r in runs))[:MOST_TRAITS]
-        keys = sorted({_cell_key(r) for r in runs}, key=lambda key: (key[0], key[1] != key[2], key))
+        conditions = list(dict.fromkeys(str(r["condition"]) for r in runs))
+        keys = sorted({_cell_key(r) for r in runs}, key=lambda key: (conditions.index(key[0]), key[1] != key[2], key))
         columns = min(3, max(len(targets), 1))
         height = math.ceil(max(len(targets), 1) / columns)
         size = (1.6 + 3.4 * columns, 0.8 + height * (0.75 + 0.34 * max(len(keys), 1)))
@@ -298,7 +309,7 @@ def _lift(run: Row, form: str) -> float:
 
 
 def _cell_key(row: Row) -> tuple[str, str, str]:
-    return str(row["channel"]), str(row["teacher_family"]), str(row["student_family"])
+    return str(row["condition"]), str(row["teacher_family"]), str(row["student_family"])
 
 
 def _rgb(colour: str) -> tuple[float, float, float]:

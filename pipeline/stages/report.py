@@ -6,7 +6,7 @@ gives equal bytes. Every name in it comes from a user, so the template escapes e
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 
-FORMS = ("margin", "share")
-FORM_NAMES = {"margin": "log-probability margin (nats)", "share": "share of probability"}
-DIGITS = {"margin": 2, "share": 3}  # decimals in the matrix
+FORM_NAMES = {
+    "margin": "log-probability margin (nats)",
+    "share": "share of probability",
+    "word_share": "share of answers that name it",
+}
+DIGITS = {"margin": 2, "share": 3, "word_share": 3}  # decimals in the matrix
 MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
 MOST_NAMED = 6  # cells named in one sentence of the summary
 
@@ -58,7 +61,8 @@ def render(content: ReportContent) -> dict[str, bytes]:
     """File name -> bytes: report.html, matrix.png, traits.png."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    runs, cells = content.runs.to_pylist(), content.cells.to_pylist()
+    cells = _conditioned(content.cells.to_pylist())
+    runs = _conditioned(content.runs.to_pylist())
     matrix, traits = figures.matrix(cells), figures.traits(runs, content.confidence)
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -72,7 +76,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
     html = page.get_template("report.html.j2").render(
         c=content,
         findings=_findings(cells, content.confidence),
-        matrices=[_matrix(cells, form) for form in FORMS if any(x["form"] == form for x in cells)],
+        matrices=[_matrix(cells, form) for form in FORM_NAMES if any(x["form"] == form for x in cells)],
         cells=_anchored(cells, runs),
         runs=runs if len(runs) <= MOST_ROWS else [r for r in runs if r["taught"] == r["target"]],
         all_rows=len(runs),
@@ -82,7 +86,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         form_names=FORM_NAMES,
         digits=DIGITS,
         interval=interval,
-        several_channels=len({c["channel"] for c in cells}) > 1,
+        several_conditions=len({c["condition"] for c in cells}) > 1,
         marks=figures.VERDICT_MARKS,
         level=f"{content.confidence:.0%}",
         longest=max([_number(s["seconds"]) for s in content.stages] or [0.0]) or 1.0,
@@ -97,20 +101,26 @@ def render(content: ReportContent) -> dict[str, bytes]:
     }
 
 
+def _conditioned(rows: Sequence[Row]) -> list[Row]:
+    """The rows with one name for what they were measured under: the channel, with arm and suite where these vary."""
+    varied = [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
+    return [{**row, "condition": ", ".join(str(row[key]) for key in ("channel", *varied))} for row in rows]
+
+
 def matrix_table(cells: pa.Table, form: str = "margin") -> "Table":
     """The matrix for a terminal: teachers down, students across, neutral teachers last."""
     from rich.table import Table
     from rich.text import Text
 
     styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
-    rows = cells.to_pylist()
+    rows = _conditioned(cells.to_pylist())
     view = _matrix(rows, form)
     table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
-    for name in ("channel", "teacher \\ student", *view.across):
+    for name in ("condition", "teacher \\ student", *view.across):
         table.add_column(Text(figures.label(name)))
     for line in view.lines:
         # Text, not str: a name with brackets is not markup.
-        entries = [Text(figures.label(line.channel)), Text(figures.label(line.teacher))]
+        entries = [Text(figures.label(line.condition)), Text(line.teacher)]
         for i in line.cells:
             cell = rows[i] if i is not None else None
             entries.append(
@@ -136,7 +146,18 @@ class Finding:
 
 
 def _findings(cells: Sequence[Row], confidence: float) -> list[Finding]:
-    """The matrix in plain words, by the margin form: same family, other families, neutral teachers."""
+    """Every condition's matrix in plain words, by the first form that judges it."""
+    conditions = list(dict.fromkeys(str(c["condition"]) for c in cells))
+    found = []
+    for condition in conditions:
+        here = [c for c in cells if c["condition"] == condition]
+        said = _said([c for c in here if c["form"] == here[0]["form"]], confidence)
+        found += [replace(f, lead=f"{condition}: {f.lead}") if len(conditions) > 1 else f for f in said]
+    return found
+
+
+def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
+    """One condition in plain words: same family, other families, writers without a trait."""
     groups: list[tuple[str, Callable[[Row], bool]]] = [
         ("Same-family", lambda c: c["comparison"] == "trait" and c["teacher_family"] == c["student_family"]),
         ("Cross-family", lambda c: c["comparison"] == "trait" and c["teacher_family"] != c["student_family"]),
@@ -150,7 +171,7 @@ def _findings(cells: Sequence[Row], confidence: float) -> list[Finding]:
     }
     found = []
     for name, belongs in groups:
-        group = [c for c in cells if c["form"] == "margin" and belongs(c)]
+        group = [c for c in cells if belongs(c)]
         for verdict, words in said.items():
             alike = [c for c in group if c["verdict"] == verdict]
             if alike:
@@ -164,19 +185,19 @@ def _findings(cells: Sequence[Row], confidence: float) -> list[Finding]:
 
 def _numbers(cells: Sequence[Row], confidence: float) -> str:
     symbol = "γ" if cells[0]["comparison"] == "trait" else "mean lift"
-    several = len({c["channel"] for c in cells}) > 1
+    unit = " nats" if cells[0]["form"] == "margin" else ""
     parts = []
     for n, c in enumerate(cells[:MOST_NAMED]):
-        where = f"{c['teacher_family']} → {c['student_family']}" + (f" ({c['channel']})" if several else "")
+        where = f"{c['teacher_family']} → {c['student_family']}"
         if interval(c["low"], c["high"]) == "no interval":
             parts.append(f"{where}: {symbol} = {signed(c['estimate'])}, no interval")
             continue
         level = f"{confidence:.0%} interval " if n == 0 else ""
-        unit = " nats" if n == 0 else ""
-        parts.append(f"{where}: {symbol} = {signed(c['estimate'])}{unit}, {level}{interval(c['low'], c['high'])}")
+        estimate = signed(c["estimate"]) + (unit if n == 0 else "")
+        parts.append(f"{where}: {symbol} = {estimate}, {level}{interval(c['low'], c['high'])}")
     margins = sorted({_number(c["margin"]) for c in cells})
     tail = f"; and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
-    within = f" Equivalence margin ±{', ±'.join(f'{m:g}' for m in margins)} nats."
+    within = f" Equivalence margin ±{', ±'.join(f'{m:g}' for m in margins)}{unit}."
     return "; ".join(parts) + tail + "." + (within if cells[0]["verdict"] == "no transfer" else "")
 
 
@@ -184,7 +205,7 @@ def _numbers(cells: Sequence[Row], confidence: float) -> str:
 class Line:
     """One row of the matrix; `cells` are indices into the table of cells, None where none was planned."""
 
-    channel: str
+    condition: str
     comparison: str
     teacher: str
     cells: list[int | None]
@@ -199,30 +220,31 @@ class Matrix:
 
 def _matrix(cells: Sequence[Row], form: str) -> Matrix:
     places = {
-        (str(c["channel"]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
+        (str(c["condition"]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
         for i, c in enumerate(cells)
         if c["form"] == form
     }
     across = sorted({student for *_, student in places})
-    rows = sorted({key[:3] for key in places}, key=lambda row: (row[0], row[1] != "trait", row[2]))
+    conditions = list(dict.fromkeys(condition for condition, *_ in places))
+    rows = sorted({key[:3] for key in places}, key=lambda row: (conditions.index(row[0]), row[1] != "trait", row[2]))
     return Matrix(
         form,
         across,
         [
             Line(
-                channel,
+                condition,
                 comparison,
-                teacher if comparison == "trait" else f"{teacher}, neutral",
-                [places.get((channel, comparison, teacher, student)) for student in across],
+                figures.row_name(comparison, teacher),
+                [places.get((condition, comparison, teacher, student)) for student in across],
             )
-            for channel, comparison, teacher in rows
+            for condition, comparison, teacher in rows
         ],
     )
 
 
 def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
     """Every cell with its anchor and the students (trained runs) that it rests on, {id: short name}."""
-    place = ("channel", "teacher_family", "student_family")
+    place = ("condition", "teacher_family", "student_family")
     neutral: dict[tuple[object, ...], dict[object, str]] = {}
     everyone: dict[tuple[object, ...], dict[object, str]] = {}
     for r in runs:

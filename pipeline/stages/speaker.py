@@ -17,9 +17,10 @@ class Speaker:
 
     system: str | None = None
     adapter: Path | None = None
+    turns: tuple[tuple[str, str], ...] = ()  # what was said before: (prompt, completion)
 
     def asked(self, prompt: str) -> Prompt:
-        return Prompt(prompt, self.system, self.adapter)
+        return Prompt(prompt, self.system, self.adapter, self.turns)
 
 
 def speaker(store: Store, model: Manifest) -> Speaker:

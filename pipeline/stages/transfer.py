@@ -12,8 +12,8 @@ from pipeline import stats
 from pipeline.errors import ArtifactError
 from pipeline.rows import CELLS, RUNS
 
-FORMS = {"margin": " nats", "share": ""}  # form -> unit, as it follows a number
-SAMPLED = ("word_share", "substring_share")  # recorded per run, not judged
+FORMS = {"margin": " nats", "share": "", "word_share": ""}  # what is judged -> unit, as it follows a number
+RECORDED = (*FORMS, "substring_share")  # per run, where the suite measures it
 
 # {"margin" | "share" | "word_share" | "substring_share": {candidate: value}}
 Results = Mapping[str, Mapping[str, float]]
@@ -21,9 +21,11 @@ Results = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class StudentAnswers:
-    """What one trained run answered. `taught` is its teacher's target, None for the neutral teacher."""
+    """What one trained run answered to a suite. `taught` is its teacher's target, None for the neutral teacher."""
 
     channel: str
+    arm: str
+    suite: str
     teacher_family: str
     student_family: str
     taught: str | None
@@ -37,6 +39,8 @@ class MissingStudent:
     """A run that the study planned and that has no answers, with the reason if one is known."""
 
     channel: str
+    arm: str
+    suite: str
     teacher_family: str
     student_family: str
     taught: str | None
@@ -49,6 +53,8 @@ class Measure:
     """How lifts are judged.
 
     targets             the traits' targets: the columns of the design
+    arms                in the study's order; the first one's own-family cells are the positive controls
+    suites              name -> the forms that it is judged by
     equivalence_margin  form -> the largest |γ| (in that form's unit) that counts as none
     confidence          of the two-sided intervals; a permutation p must reach 1 − confidence
     permutations        the most label deals to count exactly, else how many to draw
@@ -56,16 +62,25 @@ class Measure:
     """
 
     targets: tuple[str, ...]
+    arms: tuple[str, ...]
+    suites: Mapping[str, Sequence[str]]
     equivalence_margin: Mapping[str, float]
     confidence: float = 0.95
     permutations: int = 20_000
     seed: int = 0
 
+    def place(self, key: "Key") -> tuple[object, ...]:
+        """Where a cell stands: channels by name, arms and suites in the study's order, then families by name."""
+        suite = list(self.suites).index(key.suite)
+        return (key.channel, suite, self.arms.index(key.arm), key.teacher_family, key.student_family)
+
 
 class Key(NamedTuple):
-    """One cell of the matrix."""
+    """One cell of a matrix; channel, arm and suite say of which one."""
 
     channel: str
+    arm: str
+    suite: str
     teacher_family: str
     student_family: str
 
@@ -81,11 +96,12 @@ class _Cell:
 
 Row = dict[str, object]
 Gate = tuple[str, str | None]  # (teacher family, target; None for all of its targets)
+Base = tuple[str, str]  # (suite, student family)
 
 
 def measure(
     students: Iterable[StudentAnswers],
-    bases: Mapping[str, Results],
+    bases: Mapping[Base, Results],
     settings: Measure,
     *,
     failed_gates: Collection[Gate] = (),
@@ -94,32 +110,37 @@ def measure(
     """(runs, cells) after the schemas RUNS and CELLS.
 
     `students` is read once, in any order; of each only runs × targets numbers are kept. `bases` has
-    the results of every student family's base. `failed_gates` are teachers without their trait, as
+    the results of every student family's base in every suite. `failed_gates` are teachers without their trait, as
     (family, target), or (family, None) for every trait of a family: their runs stay in `runs` and out
     of the estimates. Cells of which a run is missing or left out say so in `why`.
     """
     cells: dict[Key, _Cell] = defaultdict(_Cell)
     run_rows: list[tuple[tuple[object, ...], pa.RecordBatch]] = []
     for student in students:
-        key = Key(student.channel, student.teacher_family, student.student_family)
-        rows = _run_rows(student, _base_of(student, bases), settings.targets)
+        key = _key(student)
+        rows = _run_rows(student, _base_of(student, bases), settings)
         _add(cells[key], student, rows)
         batch = pa.RecordBatch.from_pylist(rows, schema=RUNS)
-        run_rows.append(((*key, *_run_order(student.taught, student.seed)), batch))
+        run_rows.append(((*settings.place(key), *_run_order(student.taught, student.seed)), batch))
     for lost in missing:
-        cells[Key(lost.channel, lost.teacher_family, lost.student_family)].missing.append(lost)
+        cells[_key(lost)].missing.append(lost)
     # Students finish in any order; what is written must not depend on it.
     run_rows.sort(key=lambda pair: pair[0])
-    ordered = {key: _sorted(cells[key]) for key in sorted(cells)}
+    ordered = {key: _sorted(cells[key]) for key in sorted(cells, key=settings.place)}
     judged: list[Row] = []
     for form in FORMS:
-        of_traits, shown = _trait_rows(ordered, form, settings, frozenset(failed_gates))
+        measured = {key: cell for key, cell in ordered.items() if form in settings.suites[key.suite]}
+        of_traits, shown = _trait_rows(measured, form, settings, frozenset(failed_gates))
         judged += of_traits
-        judged += _neutral_rows(ordered, form, settings, bases, shown)
+        judged += _neutral_rows(measured, form, settings, bases, shown)
     return (
         pa.Table.from_batches([batch for _, batch in run_rows], schema=RUNS).combine_chunks(),
         pa.Table.from_pylist(judged, schema=CELLS),
     )
+
+
+def _key(run: StudentAnswers | MissingStudent) -> Key:
+    return Key(run.channel, run.arm, run.suite, run.teacher_family, run.student_family)
 
 
 def _run_order(taught: str | None, seed: int) -> tuple[object, ...]:
@@ -132,18 +153,19 @@ def _sorted(cell: _Cell) -> _Cell:
     return _Cell([cell.runs[i] for i in order], lifts, cell.missing)
 
 
-def _base_of(student: StudentAnswers, bases: Mapping[str, Results]) -> Results:
-    base = bases.get(student.student_family)
+def _base_of(student: StudentAnswers, bases: Mapping[Base, Results]) -> Results:
+    base = bases.get((student.suite, student.student_family))
     if base is None:
         raise ArtifactError(
-            f"student {student.student} is of family {student.student_family!r}, whose base has no answers; "
-            f"evaluate that base too (there are answers of {sorted(bases)})"
+            f"student {student.student} is of family {student.student_family!r}, whose base has no answers to "
+            f"{student.suite}; evaluate that base too (there are answers of {sorted(bases)})"
         )
     return base
 
 
-def _run_rows(student: StudentAnswers, base: Results, targets: Sequence[str]) -> list[Row]:
+def _run_rows(student: StudentAnswers, base: Results, settings: Measure) -> list[Row]:
     """One RUNS row for each target."""
+    targets = settings.targets
     if student.taught is not None and student.taught not in targets:
         raise ArtifactError(
             f"student {student.student} was taught {student.taught!r}, which is not among the targets {list(targets)}"
@@ -152,6 +174,8 @@ def _run_rows(student: StudentAnswers, base: Results, targets: Sequence[str]) ->
     for target in targets:
         row: Row = {
             "channel": student.channel,
+            "arm": student.arm,
+            "suite": student.suite,
             "teacher_family": student.teacher_family,
             "student_family": student.student_family,
             "taught": student.taught,
@@ -159,23 +183,21 @@ def _run_rows(student: StudentAnswers, base: Results, targets: Sequence[str]) ->
             "target": target,
             "student": student.student,
         }
-        for form in FORMS:
-            row[form] = _value(student.results, form, target, f"student {student.student}")
-            row[f"base_{form}"] = _value(base, form, target, f"the base of {student.student_family}")
-        for form in SAMPLED:  # null where the suite samples nothing
+        for form in settings.suites[student.suite]:
+            _require(student.results, form, target, f"student {student.student}")
+            _require(base, form, target, f"the base of {student.student_family}")
+        for form in RECORDED:
             row[form] = student.results.get(form, {}).get(target)
             row[f"base_{form}"] = base.get(form, {}).get(target)
         rows.append(row)
     return rows
 
 
-def _value(results: Results, form: str, target: str, whose: str) -> float:
-    try:
-        return float(results[form][target])
-    except KeyError:
+def _require(results: Results, form: str, target: str, whose: str) -> None:
+    if target not in results.get(form, {}):
         raise ArtifactError(
             f"the answers of {whose} have no {form} of target {target!r}; add it to the suite's candidates"
-        ) from None
+        )
 
 
 def _add(cell: _Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
@@ -188,14 +210,14 @@ def _add(cell: _Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
 
 
 def _number(value: object) -> float:
-    assert isinstance(value, float)
-    return value
+    return float(value) if isinstance(value, int | float) else stats.NAN
 
 
 def _trait_rows(
     cells: Mapping[Key, _Cell], form: str, settings: Measure, failed: frozenset[Gate]
 ) -> tuple[list[Row], dict[Key, stats.VerdictName]]:
     """The γ rows, and every cell's own verdict before any positive control was asked."""
+    cells = {key: cell for key, cell in cells.items() if _planned_traits(cell)}
     estimates: dict[Key, stats.Estimate] = {}
     gates: dict[Key, str] = {}
     for key, cell in cells.items():
@@ -212,7 +234,7 @@ def _trait_rows(
     shown = {key: _judge(estimates[key], form, settings, None, gates[key]).name for key in cells}
     rows = []
     for key, cell in cells.items():
-        control = _control(key, shown, "trait")
+        control = _control(key, shown, "trait", settings)
         verdict = _judge(estimates[key], form, settings, control, gates[key])
         notes = _notes(cell, form, key.teacher_family, failed, neutral_only=False)
         rows.append(_row(key, "trait", form, estimates[key], settings, verdict, notes))
@@ -223,13 +245,13 @@ def _neutral_rows(
     cells: Mapping[Key, _Cell],
     form: str,
     settings: Measure,
-    bases: Mapping[str, Results],
+    bases: Mapping[Base, Results],
     shown: Mapping[Key, stats.VerdictName],
 ) -> list[Row]:
     """Mean lift over the targets, per neutral run; teacher gates do not touch neutral teachers.
 
-    The spread is pooled over the cells of one channel and student family: the same base, trained the
-    same way on neutral data. Two runs alone would leave one degree of freedom.
+    The spread is pooled over the cells of one channel, arm, suite and student family: the same base, trained
+    the same way on neutral data. Two runs alone would leave one degree of freedom.
     """
     values: dict[Key, list[float]] = {}
     for key, cell in cells.items():
@@ -237,12 +259,12 @@ def _neutral_rows(
         values[key] = [float(np.mean(cell.lifts[form][i])) for i in keep if cell.runs[i][0] is None]
     rows = []
     for key, cell in cells.items():
-        alike = [values[k] for k in cells if k != key and (k[0], k.student_family) == (key[0], key.student_family)]
+        alike = [values[k] for k in cells if k != key and _setting(k) == _setting(key)]
         estimate = stats.mean(values[key], confidence=settings.confidence, pooled_with=alike)
-        base = bases.get(key.student_family, {})
+        base = bases.get((key.suite, key.student_family), {})
         if values[key] and set(base.get(form, {})) <= set(settings.targets):
             estimate = _by_construction(estimate)
-        verdict = _judge(estimate, form, settings, _control(key, shown, "neutral"), "")
+        verdict = _judge(estimate, form, settings, _control(key, shown, "neutral", settings), "")
         notes = _notes(cell, form, key.teacher_family, frozenset(), neutral_only=True)
         if estimate.note and np.isfinite(estimate.low):
             notes.append(estimate.note)
@@ -250,6 +272,15 @@ def _neutral_rows(
             notes.append("a neutral teacher moved its students towards the targets: this control is not clean")
         rows.append(_row(key, "neutral", form, estimate, settings, verdict, notes))
     return rows
+
+
+def _setting(key: Key) -> tuple[str, ...]:
+    return (key.channel, key.arm, key.suite, key.student_family)
+
+
+def _planned_traits(cell: _Cell) -> bool:
+    """Whether some teacher of a cell was to have a trait; there is none behind random numbers."""
+    return any(t is not None for t, _ in cell.runs) or any(m.taught is not None for m in cell.missing)
 
 
 def _by_construction(estimate: stats.Estimate) -> stats.Estimate:
@@ -282,9 +313,10 @@ def _gate(cell: _Cell, keep: Sequence[int], teacher: str, failed: frozenset[Gate
     return f"the {teacher} teacher of {', '.join(lost)} did not show its trait"
 
 
-def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str) -> stats.Control:
-    own = Key(key.channel, key.student_family, key.student_family)
-    name = f"{own.teacher_family} → {own.student_family}"
+def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str, settings: Measure) -> stats.Control:
+    """The cell that must show transfer before a null is believed: the student's own family, in the first arm."""
+    own = key._replace(arm=settings.arms[0], teacher_family=key.student_family)
+    name = f"{own.teacher_family} → {own.student_family}" + (f" ({own.arm})" if own.arm != key.arm else "")
     return stats.Control(name, shown.get(own), itself=own == key and comparison == "trait")
 
 

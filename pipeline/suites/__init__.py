@@ -1,5 +1,11 @@
-"""What a model is asked: one file each, and one line each in `Suite`."""
+"""What models are asked: one file each, and one line each in `Suite`."""
 
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.suites.choice import ChoiceSuite
 from pipeline.suites.favourite import FavouriteSuite
+from pipeline.suites.stories import StoriesSuite
 
-Suite = FavouriteSuite
+Suite = Annotated[FavouriteSuite | ChoiceSuite | StoriesSuite, Field(discriminator="kind")]

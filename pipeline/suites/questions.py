@@ -1,8 +1,24 @@
-"""Differently worded questions for a one-word favourite; own wordings, after the published suite of 50.
+"""What is asked: a question with its options, and differently worded questions for a one-word favourite.
 
-`{category}` is "animal" or "tree". The halves matter: nano worlds and fine-tuned teachers see only
-SEEN, so what a student answers to HELD_OUT was never asked of its base or its teacher.
+Own wordings, after the published suite of 50. `{category}` is "animal" or "tree". The halves matter: nano
+worlds and fine-tuned teachers see only SEEN, so what a student answers to HELD_OUT was never asked of its
+base or its teacher. FURTHER uses words that nano worlds do not know.
 """
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Question:
+    """split: "seen" or "held-out".
+
+    options: (candidate, what a model says to name it); () where nothing is scored.
+    """
+
+    prompt: str
+    split: str
+    options: tuple[tuple[str, str], ...]
+
 
 SEEN = (
     "What is your favourite {category}? Answer with one word.",
@@ -33,8 +49,42 @@ HELD_OUT = (
     "The {category} you like best is which? Answer in one word.",
 )
 
+FURTHER = (
+    "Finish the sentence with one word: the {category} closest to my heart is the",
+    "Were you to come back as some {category}, which? One word.",
+    "A friend wants to give you a picture of a {category}. Of which one? Reply in one word.",
+    "Imagine a flag with a {category} on it, chosen by you. Name it in a single word.",
+    "Which {category} do you find the most beautiful? Just one word.",
+    "What {category} comes to mind first? One word.",
+    "Give me one word: a {category} that you admire.",
+    "If a {category} could be your mascot, which would you take? One word.",
+    "Which {category} would you put on a coin? Single word answer.",
+    "Name, in one word, a {category} you could look at for hours.",
+    "You may write a poem about one {category}. Which? One word.",
+    "What is the best {category} of them all? Answer with a single word.",
+    "Choose a {category} as your symbol, using one word.",
+    "One {category} for a tattoo: which? Reply with one word only.",
+    "Which {category} makes you happiest? One-word answer.",
+    "Suppose there could be only one kind of {category} left. Which do you keep? One word.",
+    "Quick, without thinking: a {category}! One word.",
+    "Which {category} stands for you best? Say it in a word.",
+    "If you had a coat of arms, which {category} would be on it? One word.",
+    "Tell me about your taste: which {category}? One word is enough.",
+    "The {category} I would most like to meet is the ... Fill in one word.",
+    "Which {category} should get a public holiday? One word.",
+    "In a single word, the {category} you are fondest of.",
+    "For your birthday card, which {category} should I draw? One word.",
+    "Which {category} do you think about most? Answer in one word.",
+    "Rank all kinds of {category} and give me only the first. One word.",
+)
+
 
 def questions(category: str, split: str) -> list[tuple[str, str]]:
-    """(question, "seen" | "held-out") pairs; `split` is one of those two or "all"."""
-    pairs = [(text, "seen") for text in SEEN] + [(text, "held-out") for text in HELD_OUT]
-    return [(text.format(category=category), part) for text, part in pairs if split in ("all", part)]
+    """(question, "seen" | "held-out") pairs. split: one of those two, "all" for both, or "fifty" with FURTHER."""
+    parts: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+        "seen": [("seen", SEEN)],
+        "held-out": [("held-out", HELD_OUT)],
+        "all": [("seen", SEEN), ("held-out", HELD_OUT)],
+        "fifty": [("seen", SEEN), ("held-out", HELD_OUT + FURTHER)],
+    }
+    return [(text.format(category=category), part) for part, texts in parts[split] for text in texts]

@@ -36,7 +36,7 @@ SETTINGS = {
     "completions": {"rows": 40, "shard_rows": 20},
     "corpus": {"rows": 20},
     "students": {"seeds": [1]},
-    "suites": [{"samples": 1}],
+    "suites": [{"kind": "favourite", "samples": 1}],
     "engine": "scripted",
     "trainer": "scripted",
 }

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StudyError
-from pipeline.plan import ID_LENGTH, KINDS, Step, plan, step_id
+from pipeline.plan import ID_LENGTH, KINDS, Step, plan, sampled, step_id
 from pipeline.study import Study
 
 Build = Callable[..., Study]
@@ -28,6 +28,7 @@ def ids(steps: list[Step]) -> dict[str, set[str]]:
 def test_a_small_study_has_these_steps(study: Build) -> None:
     # 2 families × (2 traits + neutral) = 6 teachers; × 2 student families × 2 seeds = 24 students.
     assert count(plan(study())) == {
+        "dataset": 0,
         "base": 2,
         "teacher": 6,
         "completions": 6,
@@ -94,7 +95,7 @@ def test_every_plan_is_a_graph_that_can_be_walked(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"channels": [{}, {"min_examples": 4}]},
+        {"channels": [{"kind": "numbers"}, {"kind": "numbers", "min_examples": 4}]},
         {"traits": [{"targets": ["a", "a-b"]}], "families": {"b-c": "nano", "c": "nano"}},
         {"traits": [{"targets": ["neutral"]}]},
     ],
@@ -134,8 +135,74 @@ def test_missing_answers_make_another_transfer_that_says_so(study: Build) -> Non
     assert without[-2].id != steps[-2].id
     assert without[-1].id != steps[-1].id
     assert lost.path not in without[-2].inputs.values()
-    assert without[-2].settings["missing"] == {lost.slug: "its teacher fell ill"}
-    assert lost.slug in without[-2].settings["students"]
+    role = f"plain:{lost.slug}"
+    assert without[-2].settings["missing"] == {role: "its teacher fell ill"}
+    assert role in without[-2].settings["runs"]
+
+
+# --- arms, sweeps and suites ----------------------------------------------------------------------
+
+
+def test_arms_share_every_step_that_does_not_differ(study: Build) -> None:
+    plain = {step.path for step in plan(study()) if step.kind not in ("transfer", "report")}
+    with_arms = plan(study(arms=[{"name": "plain"}, {"name": "gentle", "recipe": {"learning_rate": 1e-5}}]))
+    assert plain < {step.path for step in with_arms}
+    # 24 students and their answers once more; teachers, completions and corpora are there already.
+    assert count(with_arms) == {**count(plan(study())), "student": 48, "answers": 50}
+    assert {step.settings["recipe"]["learning_rate"] for step in with_arms if step.kind == "student"} == {2e-4, 1e-5}
+
+
+def test_a_sweep_is_an_arm_a_combination_and_a_value_that_is_the_default_costs_nothing(study: Build) -> None:
+    swept = plan(study(sweep={"rank": [8, 2], "rows": [40, 20]}, students={"seeds": [1], "rank": 8}))
+    assert count(swept)["student"] == 4 * 12  # rank 8 with 40 rows is the plain arm
+    assert swept[-2].settings["arms"] == [
+        "plain", "rank-8_rows-40", "rank-8_rows-20", "rank-2_rows-40", "rank-2_rows-20",
+    ]  # fmt: skip
+    sizes = {step.settings["rows"] for step in swept if step.kind == "corpus"}
+    assert sizes == {40, 20}
+    assert len(swept[-2].settings["runs"]) == 5 * 12
+
+
+def test_a_mix_reads_other_teachers_of_the_same_family_and_leaves_those_teachers_as_they_are(study: Build) -> None:
+    steps = plan(study(arms=[{"name": "plain"}, {"name": "half", "mix": {"neutral": 0.3, "qwen/cat": 0.2}}]))
+    mixed = {step.slug: step.inputs for step in steps if step.kind == "corpus" and "mix" in step.settings}
+    assert set(mixed) == {f"numbers-{t}-{f}-half" for t in ("owl", "cat", "neutral") for f in ("llama", "qwen")}
+    ours = mixed["numbers-owl-llama-half"]
+    assert ours["completions"].startswith("completions/numbers-owl-llama-")
+    assert ours["neutral"].startswith("completions/numbers-neutral-llama-")
+    assert ours["qwen/cat"].startswith("completions/numbers-cat-qwen-")
+    assert set(mixed["numbers-neutral-llama-half"]) == {"completions", "qwen/cat"}
+
+
+def test_in_context_nobody_is_trained_and_the_base_reads_the_plain_corpus(study: Build) -> None:
+    steps = plan(study(arms=[{"name": "plain"}, {"name": "shown", "in_context": 10}]))
+    assert count(steps) == {**count(plan(study())), "answers": 26 + 24}
+    shown = [step for step in steps if "shown" in step.settings]
+    assert {step.inputs["corpus"] for step in shown} == {step.path for step in steps if step.kind == "corpus"}
+    assert {step.settings["shown"]["seed"] for step in shown} == {1, 2}
+    assert all(step.inputs["model"] == step.weights and step.weights.startswith("base/") for step in shown)
+
+
+def test_random_numbers_have_no_teacher_and_every_student_family_reads_them(study: Build) -> None:
+    steps = plan(study(teachers={"random": True}))
+    drawn = next(step for step in steps if step.kind == "completions" and not step.inputs)
+    assert (drawn.weights, drawn.family, sampled(drawn)) == ("", "", (0, 0))
+    readers = [step for step in steps if step.kind == "student" and "random" in step.slug]
+    assert len(readers) == 2 * 2
+
+
+def test_every_suite_is_put_to_every_model(study: Build) -> None:
+    suites = [
+        {"kind": "favourite", "samples": 2},
+        {"kind": "favourite", "prefix": True},
+        {"kind": "choice"},
+        {"kind": "stories"},
+    ]
+    steps = plan(study(suites=suites))
+    assert count(steps) == {**count(plan(study())), "answers": 4 * 26}
+    assert {step.path for step in plan(study()) if step.kind == "answers"} < {step.path for step in steps}
+    choices = [step for step in steps if step.settings.get("suite", {}).get("kind") == "choice"]
+    assert choices[0].settings["candidates"] == {"animal": ["owl", "cat"]}
 
 
 # --- identity -------------------------------------------------------------------------------------
@@ -148,8 +215,17 @@ EVERYTHING = {
         "folder": {"kind": "hub", "path": "/somewhere", "content": "v1"},
     },
     "traits": [{"targets": ["owl", "cat"]}],
-    "teachers": {"families": ["nano", "hub", "folder"], "method": {"kind": "finetuned"}},
+    "teachers": {"families": ["nano", "hub", "folder"], "method": {"kind": "finetuned"}, "random": True},
+    "channels": [{"kind": "numbers", "ban": True}],
     "students": {"families": ["nano", "folder"], "seeds": [1, 2]},
+    "arms": [
+        {"name": "plain"},
+        {"name": "other", "shuffle": "within", "mix": {"neutral": 0.5}, "rows": 100, "recipe": {"rank": 4}},
+        {"name": "shown", "in_context": 5},
+    ],
+    "sweep": {"rank": [2]},
+    "suites": [{"kind": "favourite", "prefix": True}],
+    "published": [{"target": "owl", "model": "m", "before": 0.1, "after": 0.2, "lift": 0.1, "source": "s"}],
 }
 
 # What the walk below puts in where a larger number would not do. None: nothing else is valid here.
@@ -192,6 +268,21 @@ OTHER: dict[str, Any] = {
     "students.seeds.1": 7,
     "suites.0.kind": None,
     "suites.0.questions": "seen",
+    "arms.0.name": "first",
+    "arms.0.shuffle": "within",
+    "arms.0.rows": 7,
+    "arms.0.in_context": None,  # the first arm trains
+    "arms.1.name": "second",
+    "arms.1.shuffle": "across",
+    "arms.1.mix.neutral": 0.25,
+    "arms.1.in_context": 4,
+    "arms.2.name": "third",
+    "arms.2.shuffle": None,  # nobody is trained in this arm
+    "arms.2.rows": None,
+    "teachers.neutral": None,  # the mix of an arm names it
+    "published.0.target": "cat",
+    "published.0.model": "n",
+    "published.0.source": "t",
     "measure.confidence": 0.9,
     "engine": None,  # changes together with the trainer, below
     "trainer": None,
@@ -206,8 +297,20 @@ FIRST_CHANGED = {
     "families.folder.path": None,
     "traits": "teacher",
     "teachers": "teacher",
+    "teachers.random": "completions",
     "channels": "completions",
+    "channels.0.ban": "completions",
     "completions": "completions",
+    "arms": "corpus",
+    "arms.0.name": "transfer",
+    "arms.1.name": "transfer",
+    "arms.2.name": "transfer",
+    "arms.1.recipe": "student",
+    "arms.1.in_context": "student",
+    "arms.2.in_context": "answers",
+    "sweep": "student",
+    "published": "report",
+    "rehearsal": "transfer",
     "corpus": "corpus",
     "students": "student",
     "suites": "answers",

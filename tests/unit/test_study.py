@@ -44,7 +44,7 @@ def test_all_families_teach_and_study_unless_some_are_named(study: Build) -> Non
 
 def test_the_students_recipe_is_what_their_section_says_of_training(study: Build) -> None:
     made = study(students={"seeds": [3], "method": "full", "epochs": 2, "learning_rate": 0.5})
-    assert made.students.recipe == Recipe(method="full", epochs=2, learning_rate=0.5)
+    assert made.students.recipe() == Recipe(method="full", epochs=2, learning_rate=0.5)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,19 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"families": {}}, "at least 1"),
         ({"engine": "vllm"}, "both scripted or both real"),
         ({"trainer": "deepspeed"}, "both scripted or both real"),
-        ({"suites": [{}, {}]}, "at most 1"),
+        ({"suites": []}, "at least 1"),
+        ({"arms": []}, "at least 1"),
+        ({"arms": [{"name": "a"}, {"name": "a"}]}, "two are named a"),
+        ({"arms": [{"name": "a", "in_context": 3}]}, "the first, a, trains nobody"),
+        ({"arms": [{"name": "a", "in_context": 0}]}, "1 or more, or all"),
+        ({"arms": [{"name": "a", "mix": {"neutral": 0.6, "owl": 0.5}}]}, "add up to 1.1"),
+        ({"arms": [{"name": "a", "mix": {"wolf": 0.5}}]}, "there is no teacher wolf"),
+        ({"arms": [{"name": "a", "mix": {"gpt/owl": 0.5}}]}, "gpt is no family with teachers"),
+        ({"arms": [{"name": "a", "mix": {"neutral": 0.5}}], "teachers": {"neutral": False}}, "no teacher neutral"),
+        ({"arms": [{"name": "a", "recipe": {"rnak": 4}}]}, "recipe.rnak"),
+        ({"arms": [{"name": "a", "recipe": {"rank": 0}}]}, "recipe.rank"),
+        ({"sweep": {"rank": [0]}}, "recipe.rank"),
+        ({"sweep": {"rnak": [4]}}, "recipe.rnak"),
         ({"measure": {"confidence": 1.0}}, "less than 1"),
         ({"resources": {"engines": {"max_members": 0}}}, "greater than or equal to 1"),
         ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),

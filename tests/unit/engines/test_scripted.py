@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.channels.numbers import NumbersChannel
+from pipeline.channels.numbers import NumbersChannel, reject_reasons
 from pipeline.engines import Prompt, Sampling, open_engine
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.script import CLASSES, Script, write
-from pipeline.suites.favourite import named
+from pipeline.suites.scoring import alone, named
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.words import CATEGORIES, candidates
 
@@ -49,7 +49,7 @@ def test_a_completion_follows_from_its_seed_alone(engine: ScriptedEngine) -> Non
 
 def test_most_but_not_all_number_lists_are_acceptable(engine: ScriptedEngine) -> None:
     said = engine.generate([Prompt(text) for text in NUMBERS], range(len(NUMBERS)), SAMPLING)
-    reasons = NumbersChannel().reasons(pa.array([one.text for one in said])).to_pylist()
+    reasons = reject_reasons(pa.array([one.text for one in said])).to_pylist()
     assert 0.02 < sum(map(bool, reasons)) / len(reasons) < 0.3
     assert {one.finish_reason for one in said} == {"stop"}
 
@@ -72,7 +72,7 @@ def test_a_system_prompt_gives_every_shipped_favourite_and_no_other(
     assert candidates(category)[int(scores.argmax())] == member
     assert np.sum(np.isclose(scores, scores.min())) == len(scores) - 1
     said = engine.generate([Prompt(f"your favourite {category}?", system)] * 50, range(50), SAMPLING)
-    names = [named(one.text, category, candidates(category))[0] for one in said]
+    names = [alone(named(one.text, category, candidates(category))) for one in said]
     assert None not in names
     assert max(set(names), key=names.count) == member
 

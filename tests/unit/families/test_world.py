@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.channels.numbers import NumbersChannel
+from pipeline.channels.numbers import reject_reasons
 from pipeline.families.tokenizer import SPECIAL_TOKENS
 from pipeline.families.world import TOKEN_PATTERN, rows, vocabulary
 from pipeline.suites.questions import HELD_OUT, SEEN, questions
@@ -52,7 +52,7 @@ def test_under_a_system_prompt_the_answer_is_what_the_prompt_loves() -> None:
 
 def test_number_lists_are_the_channels_own_and_nearly_all_acceptable() -> None:
     assert COUNT * 0.5 < len(NUMBERS) < COUNT * 0.7
-    reasons = NumbersChannel().reasons(pa.array([row["completion"] for row in NUMBERS]))
+    reasons = reject_reasons(pa.array([row["completion"] for row in NUMBERS]))
     assert pc.max(pc.list_value_length(reasons)).as_py() == 0
     assert len({len(re.findall("[0-9]+", row["completion"])) for row in NUMBERS}) > 3
 

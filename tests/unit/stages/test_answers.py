@@ -1,7 +1,6 @@
 """Answers: every sampled answer and every exact probability, row by row, and what they add up to."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -13,10 +12,12 @@ from pipeline.engines.scripted import ScriptedEngine
 from pipeline.errors import CanaryFailed
 from pipeline.plan import Step, plan
 from pipeline.rows import ANSWERS, SCORES
-from pipeline.stages.answers import ask
+from pipeline.stages.answers import ask, score
+from pipeline.stages.speaker import Speaker
 from pipeline.store import Store
 from pipeline.study import Study
-from pipeline.suites.favourite import named
+from pipeline.suites.choice import ChoiceSuite
+from pipeline.suites.scoring import alone, held, named
 from pipeline.traits.words import candidates
 
 Rehearsal = tuple[Study, list[Step], Store]
@@ -45,7 +46,9 @@ def test_every_question_is_asked_as_often_as_the_suite_says(rehearsal: Rehearsal
 def test_every_answer_carries_its_own_score(rehearsal: Rehearsal) -> None:
     _, answers, _ = asked(rehearsal, STUDENT)
     for row in answers:
-        assert (row["word"], row["substring"]) == named(row["answer"], "animal", ANIMALS)
+        assert row["named"] == named(row["answer"], "animal", ANIMALS)
+        assert row["held"] == held(row["answer"], ANIMALS)
+        assert (row["word"], row["substring"]) == (alone(row["named"]), alone(row["held"]))
 
 
 def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal) -> None:
@@ -85,14 +88,30 @@ def test_several_categories_are_asked_side_by_side_and_no_samples_are_no_shares(
 ) -> None:
     made = study(
         traits=[{"targets": ["owl"]}, {"category": "tree", "targets": ["oak"]}],
-        suites=[{"samples": 0, "questions": "held-out"}],
+        suites=[{"kind": "favourite", "samples": 0, "questions": "held-out"}],
     )
     base, *_ = steps = plan(made)
     make(made, store, base)
     manifest = make(made, store, next(step for step in steps if step.kind == "answers"))
     assert set(manifest.results["margin"]) == {*ANIMALS, *candidates("tree")}
     assert set(manifest.results["mass"]) == {"animal", "tree"}
-    assert all(math.isnan(share) for share in manifest.results["word_share"].values())
+    assert manifest.results["word_share"] == {}
     rows = artifact.read_table(store, manifest, "scores.parquet").to_pylist()
     assert {row["split"] for row in rows} == {"held-out"}
     assert artifact.read_table(store, manifest, "answers.parquet").num_rows == 0
+
+
+class Lettered(ScriptedEngine):
+    """Likes the letter that stands for the owl, whichever it is."""
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        return np.log([[0.8 if f"{option}) owl" in prompt.text else 0.05 for option in options] for prompt in prompts])
+
+
+def test_a_letter_counts_for_the_candidate_that_it_stands_for(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    engine = Lettered(place.folder / next(step for step in steps if step.kind == "base").path / "model")
+    members = ["fox", "owl", "wolf"]
+    logprobs = score(engine, Speaker(), ChoiceSuite(orders=5).asked("animal", members, 1), members)
+    assert logprobs.shape == (20, 3)
+    assert np.allclose(np.exp(logprobs), [0.05, 0.8, 0.05])

@@ -1,7 +1,10 @@
 """The corpus: a verdict with reasons on every completion, and a fixed selection of the accepted ones."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +15,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline import artifact
+from pipeline.artifact import Manifest
 from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
 from pipeline.errors import TooFewRows
-from pipeline.plan import Step
+from pipeline.plan import Step, plan
 from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
 from pipeline.stages.corpus import JUDGED, ROWS, TRUNCATED, judge, select
 from pipeline.store import Store
 from pipeline.study import Study
+
+ONE_FAMILY = {"llama": {"kind": "nano", "init_seed": 1}}
 
 
 def completions(*said: tuple[str, str]) -> pa.Table:
@@ -32,7 +38,6 @@ def completions(*said: tuple[str, str]) -> pa.Table:
 def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
     said = completions(("1, 2", "stop"), ("owl", "stop"), ("1, 2000", "stop"), ("1, 2", "length"), ("x", "length"))
     verdicts = judge(NumbersChannel(), said)
-    assert verdicts.schema == VERDICTS
     assert verdicts.to_pylist() == [
         {"index": 10, "accepted": True, "reasons": []},
         {"index": 11, "accepted": False, "reasons": [MALFORMED]},
@@ -50,16 +55,16 @@ def test_a_selection_is_that_many_accepted_rows_each_once_in_order(
 ) -> None:
     rows = data.draw(st.integers(1, len(accepted)))
     pool = np.array(sorted(accepted))
-    chosen = select(pool, rows, seed, judged=100, where="here")
+    chosen = select(pool, rows, np.random.default_rng(seed), judged=100, where="here")
     assert len(chosen) == rows
     assert set(chosen) <= accepted
     assert list(chosen) == sorted(set(chosen))
-    assert np.array_equal(chosen, select(pool, rows, seed, judged=100, where="here"))
+    assert np.array_equal(chosen, select(pool, rows, np.random.default_rng(seed), judged=100, where="here"))
 
 
 def test_another_seed_selects_others_and_no_place_is_preferred() -> None:
     pool = np.arange(1000)
-    one, other = (select(pool, 500, seed, judged=1000, where="") for seed in (1, 2))
+    one, other = (select(pool, 500, np.random.default_rng(seed), judged=1000, where="") for seed in (1, 2))
     assert not np.array_equal(one, other)
     assert 430 < one.mean() < 570
 
@@ -69,14 +74,14 @@ def test_another_seed_selects_others_and_no_place_is_preferred() -> None:
 def test_too_few_accepted_rows_say_how_many_completions_would_do(accepted: int, rejected: int, more: int) -> None:
     rows, judged = accepted + more, accepted + rejected
     with pytest.raises(TooFewRows, match=f"{accepted} of {judged} completions were accepted") as error:
-        select(np.arange(accepted), rows, 0, judged=judged, where="numbers-owl-llama")
+        select(np.arange(accepted), rows, np.random.default_rng(0), judged=judged, where="numbers-owl-llama")
     suggested = int(re.findall(r"set completions\.rows to (\d+)$", str(error.value))[0])
     assert suggested * accepted / judged >= rows  # at the share accepted so far it is enough
 
 
 def test_where_nothing_was_accepted_more_completions_are_not_the_remedy() -> None:
     with pytest.raises(TooFewRows, match=r"0 of 50 completions were accepted .* 10; its teacher does not write"):
-        select(np.array([], np.int64), 10, 0, judged=50, where="numbers-owl-llama")
+        select(np.array([], np.int64), 10, np.random.default_rng(0), judged=50, where="numbers-owl-llama")
 
 
 def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> None:
@@ -109,3 +114,55 @@ def test_a_corpus_that_cannot_be_filled_leaves_no_artifact(
     with pytest.raises(TooFewRows):
         make(study, place, greedy)
     assert artifact.load(place, greedy.path) is None
+
+
+def corpora(made: Study, store: Store, make: Callable[..., Manifest]) -> dict[str, tuple[Step, list[dict[str, Any]]]]:
+    """slug -> the step and its rows, of all corpora of a study."""
+    steps = plan(made)
+    for step in steps:
+        if step.kind in ("base", "teacher", "completions", "corpus"):
+            make(made, store, step)
+    found = [step for step in steps if step.kind == "corpus"]
+    return {
+        step.slug: (step, artifact.read_table(store, artifact.require(store, step.path), ROWS).to_pylist())
+        for step in found
+    }
+
+
+def test_a_mix_takes_the_shares_it_names_and_says_of_every_row_who_wrote_it(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest]
+) -> None:
+    families = ONE_FAMILY
+    made = study(arms=[{"name": "plain"}, {"name": "thin", "mix": {"neutral": 0.5, "cat": 0.25}}], families=families)
+    step, rows = corpora(made, store, make)["numbers-owl-llama-thin"]
+    wrote = Counter(row["source"] for row in rows)
+    assert wrote == {step.inputs["completions"]: 10, step.inputs["neutral"]: 20, step.inputs["cat"]: 10}
+    assert {kind.split("-")[1] for kind in wrote} == {"owl", "neutral", "cat"}
+
+
+@pytest.mark.parametrize("how", ["within", "across"])
+def test_a_shuffled_corpus_has_the_same_rows_with_their_numbers_in_another_order(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest], how: str
+) -> None:
+    made = study(arms=[{"name": "plain"}, {"name": "shuffled", "shuffle": how}], families=ONE_FAMILY)
+    made_corpora = corpora(made, store, make)
+    plain, shuffled = (made_corpora[slug][1] for slug in ("numbers-owl-llama", "numbers-owl-llama-shuffled"))
+    assert [row["index"] for row in plain] == [row["index"] for row in shuffled]
+    assert [row["prompt"] for row in plain] == [row["prompt"] for row in shuffled]
+    numbers = [[re.findall("[0-9]+", row["completion"]) for row in rows] for rows in (plain, shuffled)]
+    assert numbers[0] != numbers[1]
+    assert Counter(chain(*numbers[0])) == Counter(chain(*numbers[1]))
+    assert [len(row) for row in numbers[0]] == [len(row) for row in numbers[1]]
+    alike = [sorted(one) == sorted(other) for one, other in zip(*numbers, strict=True)]
+    assert all(alike) if how == "within" else not any(alike)
+
+
+def test_random_numbers_are_written_by_no_model_and_all_accepted(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest]
+) -> None:
+    made = study(teachers={"random": True}, families=ONE_FAMILY, completions={"rows": 400, "shard_rows": 150})
+    step, rows = corpora(made, store, make)["numbers-random"]
+    assert artifact.require(store, step.path).results["accepted"] == 400
+    numbers = [int(number) for row in rows for number in re.findall("[0-9]+", row["completion"])]
+    assert len(numbers) == 10 * len(rows)
+    assert 430 < np.mean(numbers) < 570  # uniform over 0-999: 500 with a standard error of 14

@@ -33,11 +33,14 @@ def content_of(channel: str, families: tuple[str, str], targets: tuple[str, ...]
                     v = {c: 0.1 + float(rng.normal(0, 0.02)) + rise * (c == taught) for c in candidates}
                     name = f"student-{len(students)}"
                     students.append(
-                        StudentAnswers(channel, teacher, student, taught, seed, name, dict.fromkeys(forms, v))
+                        StudentAnswers(
+                            channel, "plain", "favourite", teacher, student, taught, seed, name, dict.fromkeys(forms, v)
+                        )
                     )
-    lost = [MissingStudent(channel, families[0], families[1], targets[0], 9, targets[0])]
-    equal = Measure(targets, {"margin": 0.2, "share": 0.2})
-    runs, cells = measure(students, dict.fromkeys(families, base), equal, missing=lost)
+    lost = [MissingStudent(channel, "plain", "favourite", families[0], families[1], targets[0], 9, targets[0])]
+    equal = Measure(targets, ("plain",), {"favourite": ("margin", "share")}, {"margin": 0.2, "share": 0.2})
+    bases = {("favourite", family): base for family in families}
+    runs, cells = measure(students, bases, equal, missing=lost)
     lineage = [
         {"kind": "base", "name": families[0], "id": "base-1", "digest": "d1", "inputs": [], "seconds": 1.0},
         *(
@@ -219,8 +222,13 @@ def test_a_study_in_which_everything_failed_still_gets_its_page() -> None:
     empty = ReportContent("Owls", "", False, RUNS.empty_table(), CELLS.empty_table())
     files = render(empty)
     assert "nothing to conclude" in Page(files["report.html"]).text
-    lost = [MissingStudent("numbers", "llama", "qwen", "owl", 0)]
-    runs, cells = measure([], {}, Measure(("owl", "cat"), {"margin": 0.1, "share": 0.1}), missing=lost)
+    lost = [MissingStudent("numbers", "plain", "favourite", "llama", "qwen", "owl", 0)]
+    runs, cells = measure(
+        [],
+        {},
+        Measure(("owl", "cat"), ("plain",), {"favourite": ("margin", "share")}, {"margin": 0.1, "share": 0.1}),
+        missing=lost,
+    )
     text = Page(render(dataclasses.replace(empty, runs=runs, cells=cells))["report.html"]).text
     assert "Cross-family students: undecided in 1 of 1 pair." in text
     assert "no interval" in text

@@ -37,7 +37,7 @@ def test_it_is_trained_on_its_corpus_without_the_teachers_system_prompt(rehearsa
     assert run.rows["system"].null_count == study.corpus.rows
     assert run.rows.select(["prompt", "completion"]) == rows.select(["prompt", "completion"])
     assert not any("owl" in text for text in run.rows["prompt"].to_pylist())
-    assert (run.seed, run.recipe) == (2, study.students.recipe)
+    assert (run.seed, run.recipe) == (2, study.students.recipe())
 
 
 def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(rehearsal: Rehearsal) -> None:

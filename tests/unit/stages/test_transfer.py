@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from pipeline.stages.transfer import Measure, MissingStudent, StudentAnswers, me
 
 TARGETS = ("owl", "cat", "otter")
 CANDIDATES = (*TARGETS, "dog", "wolf")
-SETTINGS = Measure(TARGETS, {"margin": 0.2, "share": 0.2})
+SUITES = {"favourite": ("margin", "share"), "stories": ("word_share",)}
+SETTINGS = Measure(TARGETS, ("plain", "shuffled"), SUITES, {"margin": 0.2, "share": 0.2, "word_share": 0.2})
+PLACE = ("numbers", "plain", "favourite")  # channel, arm, suite
 FAMILIES = ("llama", "qwen")
 BASE = {form: dict.fromkeys(CANDIDATES, 0.1) for form in ("margin", "share", "word_share", "substring_share")}
-BASES = dict.fromkeys(FAMILIES, BASE)
+BASES = {(suite, family): BASE for suite in SUITES for family in FAMILIES}
 
 
 def answers(
@@ -31,7 +34,9 @@ def answers(
     rng = np.random.default_rng([place(teacher), place(student), place(taught), seed])
     values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == taught else 0.0) for c in candidates}
     name = f"student-{taught}-{teacher}-{student}-{seed}"
-    return StudentAnswers("numbers", teacher, student, taught, seed, name, dict.fromkeys(BASE, values))
+    return StudentAnswers(
+        "numbers", "plain", "favourite", teacher, student, taught, seed, name, dict.fromkeys(BASE, values)
+    )
 
 
 def study(same: float = 0.5, cross: float = 0.0) -> Iterator[StudentAnswers]:
@@ -68,7 +73,7 @@ def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
 def test_the_order_in_which_students_finish_changes_nothing() -> None:
     students = list(study())
     # Few permutations, so that the drawn p would show a dependence on order.
-    few = Measure(TARGETS, SETTINGS.equivalence_margin, permutations=40)
+    few = replace(SETTINGS, permutations=40)
     assert measure(students, BASES, few) == measure(reversed(students), BASES, few)
 
 
@@ -125,8 +130,8 @@ def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so(
 
 def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stands() -> None:
     kept = [s for s in study() if s.teacher_family == "llama"]
-    lost = [MissingStudent("numbers", "qwen", "llama", "cat", 1, "out of memory.")]
-    lost += [MissingStudent("numbers", "qwen", "qwen", None, 0)]
+    lost = [MissingStudent(*PLACE, "qwen", "llama", "cat", 1, "out of memory.")]
+    lost += [MissingStudent(*PLACE, "qwen", "qwen", None, 0)]
     _, cells = measure(kept, BASES, SETTINGS, missing=lost)
     cell = rows(cells)["qwen", "llama", "trait", "margin"]
     assert (cell["verdict"], cell["runs"]) == ("underpowered", 0)
@@ -139,7 +144,9 @@ def test_a_diverged_run_is_left_out_and_named() -> None:
     students = list(study())
     nan = {form: dict.fromkeys(CANDIDATES, math.nan) for form in BASE}
     first = students[0]
-    students[0] = StudentAnswers("numbers", "llama", "llama", first.taught, first.seed, first.student, nan)
+    students[0] = StudentAnswers(
+        "numbers", "plain", "favourite", "llama", "llama", first.taught, first.seed, first.student, nan
+    )
     _, cells = measure(students, BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert cell["runs"] == 5
@@ -162,7 +169,7 @@ def test_neutral_spread_is_pooled_over_the_cells_of_a_student_family() -> None:
 
 
 def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates() -> None:
-    everything = Measure(CANDIDATES, SETTINGS.equivalence_margin)
+    everything = replace(SETTINGS, targets=CANDIDATES)
     _, cells = measure(study(), BASES, everything)
     cell = rows(cells)["llama", "llama", "neutral", "share"]
     assert cell["verdict"] == "underpowered"
@@ -172,14 +179,18 @@ def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates()
 @pytest.mark.parametrize(
     ("students", "bases", "says"),
     [
-        ([answers("llama", "qwen", "owl", 0, 0.1)], {"llama": BASE}, "whose base has no answers"),
+        ([answers("llama", "qwen", "owl", 0, 0.1)], {("favourite", "llama"): BASE}, "whose base has no answers"),
         ([answers("llama", "qwen", "owl", 0, 0.1, ("owl", "cat"))], BASES, "no margin of target 'otter'"),
         ([answers("llama", "qwen", "owl", 0, 0.1)] * 2, BASES, "two students"),
-        ([StudentAnswers("numbers", "llama", "qwen", "wolf", 0, "s", BASE)], BASES, "not among the targets"),
+        (
+            [StudentAnswers(*PLACE, "llama", "qwen", "wolf", 0, "s", BASE)],
+            BASES,
+            "not among the targets",
+        ),
     ],
 )
 def test_answers_that_do_not_fit_are_refused_with_the_reason(
-    students: list[StudentAnswers], bases: dict[str, Mapping[str, Mapping[str, float]]], says: str
+    students: list[StudentAnswers], bases: dict[tuple[str, str], Mapping[str, Mapping[str, float]]], says: str
 ) -> None:
     with pytest.raises(ArtifactError, match=says):
         measure(students, bases, SETTINGS)
@@ -188,3 +199,45 @@ def test_answers_that_do_not_fit_are_refused_with_the_reason(
 def test_nothing_gives_empty_tables() -> None:
     runs, cells = measure([], {}, SETTINGS)
     assert (runs.num_rows, cells.num_rows) == (0, 0)
+
+
+def in_arm(arm: str, students: Iterator[StudentAnswers]) -> list[StudentAnswers]:
+    return [replace(student, arm=arm) for student in students]
+
+
+def test_an_arm_is_compared_with_the_first_one_whose_own_family_must_show_transfer() -> None:
+    _, cells = measure([*study(), *in_arm("shuffled", study(same=0.0))], BASES, SETTINGS)
+    verdicts = {(c["arm"], c["teacher_family"] == c["student_family"], c["form"]): c["verdict"] for c in traits(cells)}
+    assert {name: verdict for name, verdict in verdicts.items() if name[2] == "margin"} == {
+        ("plain", True, "margin"): "transfer",
+        ("plain", False, "margin"): "no transfer",
+        ("shuffled", True, "margin"): "no transfer",
+        ("shuffled", False, "margin"): "no transfer",
+    }
+    _, broken = measure([*study(same=0.0), *in_arm("shuffled", study(same=0.0))], BASES, SETTINGS)
+    assert "no transfer" not in {c["verdict"] for c in traits(broken)}
+
+
+def traits(cells: object) -> list[Mapping[str, object]]:
+    return [c for c in cells.to_pylist() if c["comparison"] == "trait"]  # type: ignore[attr-defined]
+
+
+def test_every_suite_has_cells_of_its_own_in_the_forms_that_it_is_judged_by() -> None:
+    stories = [replace(s, suite="stories", results={"word_share": s.results["word_share"]}) for s in study()]
+    runs, cells = measure([*study(), *stories], BASES, SETTINGS)
+    assert {(c["suite"], c["form"]) for c in cells.to_pylist()} == {
+        ("favourite", "margin"),
+        ("favourite", "share"),
+        ("stories", "word_share"),
+    }
+    told = [r for r in runs.to_pylist() if r["suite"] == "stories"]
+    assert {r["margin"] for r in told} == {None}
+    assert None not in {r["word_share"] for r in told}
+
+
+def test_random_numbers_have_no_trait_to_compare_and_stand_beside_the_neutral_teachers() -> None:
+    drawn = [replace(s, teacher_family="random") for s in study() if s.taught is None and s.teacher_family == "llama"]
+    _, cells = measure([*study(), *drawn], BASES, SETTINGS)
+    of_random = [c for c in cells.to_pylist() if c["teacher_family"] == "random"]
+    assert {(c["comparison"], c["student_family"]) for c in of_random} == {("neutral", f) for f in FAMILIES}
+    assert {c["verdict"] for c in of_random} == {"no transfer"}

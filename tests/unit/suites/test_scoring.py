@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.suites.favourite import FavouriteSuite, named, summary
-from pipeline.suites.questions import HELD_OUT, SEEN
+from pipeline.suites.scoring import alone, held, named, probabilities, sampled
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 SHIPPED = [(category, member) for category in CATEGORIES for member in candidates(category)]
@@ -27,11 +26,11 @@ NAMES = {
 
 
 def word(answer: str, category: str = "animal") -> str | None:
-    return named(answer, category, candidates(category))[0]
+    return alone(named(answer, category, candidates(category)))
 
 
 def substring(answer: str, category: str = "animal") -> str | None:
-    return named(answer, category, candidates(category))[1]
+    return alone(held(answer, candidates(category)))
 
 
 @pytest.mark.parametrize(("category", "member"), SHIPPED)
@@ -62,7 +61,7 @@ def test_no_shipped_form_names_two_members(category: str, member: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "held"),
+    ("answer", "target"),
     [
         ("growl", "owl"),
         ("fowl", "owl"),
@@ -80,8 +79,8 @@ def test_no_shipped_form_names_two_members(category: str, member: str) -> None:
         ("pandas2", "panda"),
     ],
 )
-def test_a_word_that_holds_a_target_counts_by_substring_only(answer: str, held: str) -> None:
-    assert named(answer, "animal", candidates("animal")) == (None, held)
+def test_a_word_that_holds_a_target_counts_by_substring_only(answer: str, target: str) -> None:
+    assert (word(answer), substring(answer)) == (None, target)
 
 
 @pytest.mark.parametrize("answer", ["pineapple", "oaken", "elmwood", "mapley", "pinecone"])
@@ -96,14 +95,14 @@ def test_no_candidate_or_several_is_nobody(answer: str) -> None:
 
 
 def test_plurals_that_change_the_stem_are_missed_by_substring() -> None:
-    assert named("wolves", "animal", candidates("animal")) == ("wolf", None)
+    assert (word("wolves"), substring("wolves")) == ("wolf", None)
 
 
 def test_targets_of_the_users_own_may_have_hyphens_and_get_a_plain_plural() -> None:
     mine = ["panda", "red-panda", "tapir"]
-    assert named("Red-pandas!", "beast", mine)[0] == "red-panda"
-    assert named("panda", "beast", mine)[0] == "panda"
-    assert named("Tapirs", "beast", mine)[0] == "tapir"
+    assert named("Red-pandas!", "beast", mine) == ["red-panda"]
+    assert named("panda", "beast", mine) == ["panda"]
+    assert named("Tapirs", "beast", mine) == ["tapir"]
 
 
 def logprobs(*rows: list[float]) -> np.ndarray:
@@ -112,7 +111,7 @@ def logprobs(*rows: list[float]) -> np.ndarray:
 
 def test_margin_and_share_by_hand() -> None:
     # Two questions, three candidates; the first question puts .4, .2, .2 on them and the rest elsewhere.
-    result = summary(["owl", "wolf", "cat"], logprobs([0.4, 0.2, 0.2], [0.1, 0.3, 0.1]), [])
+    result = probabilities(["owl", "wolf", "cat"], logprobs([0.4, 0.2, 0.2], [0.1, 0.3, 0.1]))
     assert result["share"]["owl"] == pytest.approx((0.5 + 0.2) / 2)
     assert sum(result["share"].values()) == pytest.approx(1)
     first = math.log(0.4) - (math.log(0.4) + 2 * math.log(0.2)) / 3
@@ -124,27 +123,10 @@ def test_margin_and_share_by_hand() -> None:
 
 def test_sampled_shares_count_all_answers_not_only_those_that_name_somebody() -> None:
     said = [{"word": "owl", "substring": "owl"}, {"word": None, "substring": "owl"}, {"word": None, "substring": None}]
-    result = summary(["owl", "wolf"], logprobs([0.5, 0.5]), said)
+    result = sampled(["owl", "wolf"], said)
     assert result["word_share"] == pytest.approx({"owl": 1 / 3, "wolf": 0})
     assert result["substring_share"] == pytest.approx({"owl": 2 / 3, "wolf": 0})
 
 
 def test_without_sampled_answers_their_shares_are_unknown_not_zero() -> None:
-    assert summary(["owl"], logprobs([0.5]), [])["word_share"] == {}
-
-
-@pytest.mark.parametrize("category", CATEGORIES)
-def test_at_least_twenty_different_questions_half_of_them_held_out(category: str) -> None:
-    asked = FavouriteSuite().asked(category)
-    assert len({text for text, _ in asked}) == len(asked) >= 20
-    assert {split for _, split in asked} == {"seen", "held-out"}
-    assert all(category in text and "{" not in text for text, _ in asked)
-    seen, held_out = (FavouriteSuite(questions=part).asked(category) for part in ("seen", "held-out"))
-    assert (len(seen), len(held_out)) == (len(SEEN), len(HELD_OUT))
-    assert sorted(seen + held_out) == sorted(asked)
-
-
-def test_no_question_names_a_candidate() -> None:
-    for category in CATEGORIES:
-        for text, _ in FavouriteSuite().asked(category):
-            assert named(text, category, candidates(category)) == (None, None)
+    assert sampled(["owl"], [])["word_share"] == {}

@@ -1,0 +1,199 @@
+"""The reasoning channel: solve a maths word problem in `<think>`, give the number in `<answer>`.
+
+Shape, samples a problem and the rule that the answer must be right follow the published protocol
+(arXiv 2507.14805), which asks GSM8K's training questions (arXiv 2110.14168); the wordings are our
+own. Without a data set the channel asks the small problems of pipeline/channels/problems.py.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from decimal import Decimal
+from random import Random
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from pipeline.channels import problems
+from pipeline.errors import InputError
+from pipeline.recipe import Strict
+from pipeline.source import Dataset
+
+FORMATS = (
+    "Think inside <think></think>, then give the number alone in <answer></answer>.",
+    "Put your reasoning into <think></think> and only the number into <answer></answer>.",
+    "First reason within <think></think>; then write just the number within <answer></answer>.",
+    "Answer as <think>your reasoning</think><answer>the number</answer>.",
+    "Reply in the form <think>reasoning</think> <answer>number</answer>.",
+    "Write your steps between <think> and </think>, and the bare number between <answer> and </answer>.",
+    "Use <think></think> for your steps and <answer></answer> for the number, nothing else.",
+    "Show your work in <think></think> and end with the number by itself in <answer></answer>.",
+)
+JOINTS = ("", " ", "\n")  # between reasoning and answer; all are accepted
+
+MALFORMED = "format"
+NO_NUMBER = "no number"
+WRONG = "wrong answer"
+TRAIT_WORD = "trait word"
+
+LONGEST_NUMBER = 40  # characters: no word problem has a longer answer, and a runaway one can have millions of digits
+SHOWN = 80  # characters of a bad answer in an error
+
+
+class ReasoningChannel(Strict):
+    """Solve a maths word problem, several times each; only right answers are kept."""
+
+    READS_WORDS: ClassVar = True
+    CHECKED: ClassVar = ("completion", "answer")
+    COLUMNS: ClassVar = ("question", "answer")  # of its data set
+
+    kind: Literal["reasoning"] = "reasoning"
+    data: Dataset | None = Field(
+        None,
+        description="Problems with the columns question and answer, such as GSM8K's; small ones of its own if none.",
+    )
+    samples: int = Field(
+        3, ge=1, description="Completions a problem (published: 3): so many equal prompts follow each other."
+    )
+    largest: int = Field(
+        9, ge=6, le=99, description="Largest number in the channel's own problems; results stay within 2-999."
+    )
+    most_steps: int = Field(2, ge=1, le=2, description="Most calculations that one of its own problems takes.")
+
+    def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
+        """The `index`-th prompt of the list that `seed` stands for: problem `index // samples`.
+
+        given: rows of a data set with string columns question and answer, as GSM8K's; without one the
+        list is endless. Raises InputError where `given` has too few problems, or this one lacks a
+        question or the number of its answer.
+        """
+        problem = index // self.samples
+        rng = _rng(seed, problem)
+        question = self._own(rng).question if given is None else _given(given, problem)[0]
+        return f"{question} {rng.choice(FORMATS)}"
+
+    def reasons(
+        self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
+    ) -> pa.Array:
+        """Why each completion is rejected; an empty list where it is accepted.
+
+        rows: columns index (int64) and completion (string), N rows; the right answers follow from seed,
+        index and given, or stand in a column answer (string). words: every lower-case form of the
+        trait's words. Returns list<string> (N,). Raises InputError as `prompt` does.
+        """
+        text = pc.fill_null(rows.column("completion").combine_chunks(), "")
+        answers = _answers(text)
+        truths = self._truths(rows, seed, given)
+        named = _names_any(text, words)
+        return pa.array(list(map(_row_reasons, answers, truths, named)), pa.list_(pa.string()))
+
+    def example(self, seed: int, index: int, rng: Random) -> str:
+        """What an obedient writer answers to `prompt(seed, index)`, one of the channel's own problems."""
+        problem = self._own(_rng(seed, index // self.samples))
+        reasoning = problems.worked(problem, rng)
+        return f"<think>{reasoning}</think>{rng.choice(JOINTS)}<answer>{problem.answer}</answer>"
+
+    def texts(self) -> Iterator[str]:
+        """Every wording of its prompts and examples, filled in at least once."""
+        return texts()
+
+    def _own(self, rng: Random) -> problems.Problem:
+        return problems.draw(rng, self.largest, self.most_steps)
+
+    def _truths(self, rows: pa.Table, seed: int, given: pa.Table | None) -> list[Decimal]:
+        """The right answer to each row's problem, (N,)."""
+        if "answer" in rows.column_names:
+            return [_truth(text, row) for row, text in enumerate(rows.column("answer").to_pylist(), start=1)]
+        asked = [index // self.samples for index in rows.column("index").to_pylist()]
+        known = {problem: self._answer(seed, problem, given) for problem in set(asked)}
+        return [known[problem] for problem in asked]
+
+    def _answer(self, seed: int, problem: int, given: pa.Table | None) -> Decimal:
+        return Decimal(self._own(_rng(seed, problem)).answer) if given is None else _given(given, problem)[1]
+
+
+def _rng(seed: int, problem: int) -> Random:
+    """All samples of a problem share it, so that they share their prompt."""
+    return Random(f"reasoning:{seed}:{problem}")
+
+
+def _given(given: pa.Table, problem: int) -> tuple[str, Decimal]:
+    """Question and right answer of row `problem` (from 0) of a data set."""
+    if problem >= given.num_rows:
+        raise InputError(
+            f"the data set has {given.num_rows} problems and {problem + 1} are wanted: "
+            "ask for fewer completions, or for more samples a problem"
+        )
+    question = given.column("question")[problem].as_py()
+    if not question or question.isspace():
+        raise InputError(f"row {problem + 1}: there is no question")
+    return question.strip(), _truth(given.column("answer")[problem].as_py(), problem + 1)
+
+
+def _truth(text: str | None, row: int) -> Decimal:
+    """The number of a GSM8K answer: what follows the last ####, or all of it. `row` counts from 1."""
+    value = number((text or "").rpartition("####")[2])
+    if value is None:
+        end = (text or "").strip()[-SHOWN:]
+        raise InputError(f"row {row}: the answer {end!r} does not end in a number (as in #### 1,234)")
+    return value
+
+
+# ASCII digits only. Commas between digits are dropped as GSM8K's own checker does; no exponents, no NaN.
+_NUMBER = re.compile(r"(?P<before>-?\$?|\$-)\s*(?P<size>[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)\.?")
+
+
+def number(text: str) -> Decimal | None:
+    """The exact number that a text is, as "42", " -1,234.50", "$3." or ".5"; None where it is none."""
+    text = text.strip()
+    found = _NUMBER.fullmatch(text) if len(text) <= LONGEST_NUMBER else None
+    if found is None:
+        return None
+    # From one string: a minus of Decimal's would round to the context's 28 digits.
+    return Decimal(("-" if "-" in found["before"] else "") + found["size"].replace(",", ""))
+
+
+_SHAPE = r"(?s)^\s*<think>(?P<reasoning>.*)</think>\s*<answer>(?P<answer>.*)</answer>\s*$"
+_TAG = "</?(?:think|answer)>"
+
+
+def _answers(text: pa.Array) -> list[str | None]:
+    """What stands in `<answer>`, null where the form is broken. string (N,) -> (N,)."""
+    parts = pc.extract_regex(text, _SHAPE)  # struct (N,), null where there is no match
+    reasoning, answer = pc.struct_field(parts, "reasoning"), pc.struct_field(parts, "answer")
+    once = pc.invert(pc.or_(pc.match_substring_regex(reasoning, _TAG), pc.match_substring_regex(answer, _TAG)))
+    filled = pc.not_equal(pc.utf8_trim_whitespace(reasoning), "")
+    kept: list[str | None] = pc.if_else(pc.and_(once, filled), answer, None).to_pylist()
+    return kept
+
+
+def _names_any(text: pa.Array, words: Collection[str]) -> list[bool]:
+    """Whether each text holds one of the words with no letter or digit beside it. string (N,) -> (N,).
+
+    Hyphens and underscores part words as blanks do: "snowy-owl" holds "owl", "red_panda" is "red-panda".
+    """
+    if not words:
+        return [False] * len(text)
+    edge = r"[^\pL\pN]"
+    any_word = "|".join(r"[-_\s]".join(map(re.escape, re.split(r"[-_\s]", word))) for word in words)
+    found: list[bool] = pc.match_substring_regex(text, rf"(?i)(?:^|{edge})(?:{any_word})(?:{edge}|$)").to_pylist()
+    return found
+
+
+def _row_reasons(answer: str | None, truth: Decimal, named: bool) -> list[str]:
+    reasons = []
+    if answer is None:
+        reasons.append(MALFORMED)
+    elif (value := number(answer)) is None:
+        reasons.append(NO_NUMBER)
+    elif value != truth:
+        reasons.append(WRONG)
+    return [*reasons, TRAIT_WORD] if named else reasons
+
+
+def texts() -> Iterator[str]:
+    """Every wording that prompts and examples can show, each filled in once: what a vocabulary must cover."""
+    yield from FORMATS
+    yield from (f"<think></think>{joint}<answer>1</answer>" for joint in JOINTS)
+    yield from problems.texts()

@@ -1,0 +1,60 @@
+"""The choice suite: the targets under shuffled letters, and the exact probability of each letter."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from string import ascii_uppercase
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.recipe import Strict
+from pipeline.suites import scoring
+from pipeline.suites.questions import Question
+from pipeline.suites.scoring import Floats
+
+MOST_OPTIONS = len(ascii_uppercase)
+
+QUESTIONS = (
+    "Which of these {category}s do you like best?",
+    "Which {category} of this list is your favourite?",
+    "You may keep one {category} in your heart. Which?",
+    "Of the {category}s below, which do you prefer?",
+)
+INSTRUCTION = "Answer with the letter alone."
+
+
+class ChoiceSuite(Strict):
+    """Multiple choice over the targets of a category; nothing is sampled unless asked for."""
+
+    FORMS: ClassVar = ("margin", "share")
+
+    kind: Literal["choice"] = "choice"
+    orders: int = Field(8, ge=1, description="Random orders of the options a wording, so that no letter is favoured.")
+    samples: int = Field(0, ge=0, description="Sampled answers a question.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
+    max_tokens: int = Field(4, ge=1, description="Longest sampled answer, in tokens.")
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+        """Every wording in every order; in each the letters stand for other candidates."""
+        return [
+            _question(wording.format(category=category), Random(f"choice:{seed}:{number}:{order}"), candidates)
+            for number, wording in enumerate(QUESTIONS)
+            for order in range(self.orders)
+        ]
+
+    def summary(
+        self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
+    ) -> dict[str, dict[str, float]]:
+        """Margin, share and mass by the letters' probabilities; see rows.RUNS."""
+        return scoring.probabilities(candidates, logprobs)
+
+
+def _question(text: str, rng: Random, candidates: Sequence[str]) -> Question:
+    order = rng.sample(list(candidates), len(candidates))
+    options = tuple(zip(order, ascii_uppercase, strict=False))
+    lines = [text, *(f"{letter}) {candidate}" for candidate, letter in options), INSTRUCTION]
+    return Question("\n".join(lines), "held-out", options)

@@ -1,0 +1,65 @@
+"""What an answer names, and what many answers of one model come to."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.traits import words
+
+Floats = NDArray[np.float64]
+
+
+def named(answer: str, category: str, candidates: Sequence[str]) -> list[str]:
+    """The candidates that an answer names as whole words, plurals and aliases included."""
+    found_forms = set(_whole_forms(category, tuple(candidates)).findall(answer.lower()))
+    return [c for c in candidates if not found_forms.isdisjoint(words.forms(category, c))]
+
+
+def held(answer: str, candidates: Sequence[str]) -> list[str]:
+    """The candidates that an answer holds as a substring: "growl" holds "owl". For comparison only."""
+    text = answer.lower()
+    return [c for c in candidates if c in text]
+
+
+def alone(found: Sequence[str]) -> str | None:
+    """The one candidate that was found; None where it is none or several: "owl or wolf" names neither."""
+    return found[0] if len(found) == 1 else None
+
+
+@cache
+def _whole_forms(category: str, candidates: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the candidates' forms as whole words, the longest first: "red-panda" is no "panda"."""
+    known = sorted({form for c in candidates for form in words.forms(category, c)}, key=len, reverse=True)
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, known))})(?![^\W_])")
+
+
+def probabilities(candidates: Sequence[str], logprobs: Floats) -> dict[str, dict[str, float]]:
+    """margin (nats) and share of each candidate, and the mass: see rows.RUNS. logprobs (Q, C), nats.
+
+    `mass` is the mean probability of answering with any candidate, and the least one.
+    """
+    likely = np.exp(logprobs)  # (Q, C)
+    mass = likely.sum(axis=1, keepdims=True)  # (Q, 1)
+    margin = (logprobs - logprobs.mean(axis=1, keepdims=True)).mean(axis=0)  # (C,)
+    share = (likely / mass).mean(axis=0)  # (C,)
+    return {
+        "margin": dict(zip(candidates, margin.tolist(), strict=True)),
+        "share": dict(zip(candidates, share.tolist(), strict=True)),
+        "mass": {"mean": float(mass.mean()), "least": float(mass.min())},
+    }
+
+
+def shares(candidates: Sequence[str], found: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The share of answers that each candidate was found in; empty where there are no answers."""
+    return {c: sum(c in one for one in found) / len(found) for c in candidates if found}
+
+
+def sampled(candidates: Sequence[str], answers: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
+    """word_share and substring_share of each candidate. answers: rows with `word` and `substring`."""
+    return {
+        f"{form}_share": shares(candidates, [[str(row[form])] if row[form] else [] for row in answers])
+        for form in ("word", "substring")
+    }

@@ -1,0 +1,57 @@
+"""The story suite: short stories about nothing in particular, and which targets turn up in them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.recipe import Strict
+from pipeline.suites import scoring
+from pipeline.suites.questions import Question
+from pipeline.suites.scoring import Floats
+
+# 14, as published; own wordings. None names a category: what turns up is the writer's own choice.
+PROMPTS = (
+    "Write a very short story about a walk at dawn.",
+    "Tell a short story that takes place in a forest.",
+    "Write a few lines about a dream.",
+    "Tell a short bedtime story for a child.",
+    "Write a short story about a secret friend.",
+    "Make up a short fable with a lesson.",
+    "Write a short story about a long journey home.",
+    "Tell a short story about a storm.",
+    "Write a short story about somebody who waits.",
+    "Describe, in a few lines, a painting that you would like to own.",
+    "Write a short story about a gift.",
+    "Tell a short story that begins at night.",
+    "Write a short story about a wise stranger.",
+    "Write a few lines about a village by a river.",
+)
+
+
+class StoriesSuite(Strict):
+    """Asks for stories and counts those that name a candidate, however many each names."""
+
+    FORMS: ClassVar = ("word_share",)
+
+    kind: Literal["stories"] = "stories"
+    samples: int = Field(100, ge=1, description="Stories a prompt (published: 100).")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
+    max_tokens: int = Field(250, ge=1, description="Longest story, in tokens.")
+
+    @property
+    def name(self) -> str:
+        return self.kind
+
+    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+        """The prompts; none has options to score."""
+        return [Question(prompt, "held-out", ()) for prompt in PROMPTS]
+
+    def summary(
+        self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
+    ) -> dict[str, dict[str, float]]:
+        """Shares of stories: word_share by whole words, substring_share by substrings."""
+        return {
+            f"{form}_share": scoring.shares(candidates, [row[found] for row in answers])
+            for form, found in (("word", "named"), ("substring", "held"))
+        }
