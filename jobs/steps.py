@@ -14,8 +14,9 @@ from jobs.pools import Cost, Pool, Pools, Work
 from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
+from pipeline.judges import science
 from pipeline.plan import Step
-from pipeline.stages import answers, completions, conclusion, corpus, dataset, teacher, training
+from pipeline.stages import answers, completions, conclusion, corpus, dataset, judgements, teacher, training
 from pipeline.stages.speaker import speaker
 from pipeline.store import Store, open_store
 from pipeline.study import Study
@@ -53,6 +54,7 @@ class Steps:
             "base": self._trained,
             "teacher": self._teacher,
             "completions": self._completions,
+            "judgements": self._judgements,
             "corpus": self._corpus,
             "student": self._trained,
             "answers": self._answers,
@@ -101,6 +103,19 @@ class Steps:
             return self._run(pool, step, shard, completions.write_shard, step, shard)
 
         records = await asyncio.gather(*(self._unit(step, shard, write) for shard in completions.shards(step)))
+        return records, completions.summarise(records)
+
+    async def _judgements(self, step: Step) -> tuple[list[Json], Json]:
+        judge = next(judge for judge in self._study.judges.values() if science(judge) == step.settings["judge"])
+
+        def have_judged(shard: str) -> Awaitable[Json]:
+            if not step.weights:
+                return self._task(step, shard, judgements.judge_alone, shard, judge)
+            pool = self.engine_pool(step.weights, step.family)
+            return self._run(pool, step, shard, judgements.judge_shard, step, shard, judge)
+
+        shards = await asyncio.to_thread(judgements.shards, self._store, step)
+        records = await asyncio.gather(*(self._unit(step, shard, have_judged) for shard in shards))
         return records, completions.summarise(records)
 
     async def _corpus(self, step: Step) -> tuple[list[Json], Json]:
@@ -186,7 +201,7 @@ class Steps:
         """The largest adapter that an engine of this study serves; 0 where there is none."""
         method = self._study.teachers.method
         students = [self._study.students.recipe(arm) for arm in self._study.all_arms]
-        recipes = [*students, *([method.recipe] if method.kind == "finetuned" else [])]
+        recipes = [*students, *([] if method.kind == "prompted" else [method.recipe])]
         return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
 
 

@@ -37,13 +37,19 @@ def _checked(store: Store, path: str, files: tuple[File, ...], name: str) -> Pat
     return above / name
 
 
+def cache_folder() -> Path:
+    """A folder that all processes of a machine share: $UNDERTOW_CACHE, or one beside other temporary files."""
+    place = Path(os.environ.get("UNDERTOW_CACHE") or Path(tempfile.gettempdir()) / f"undertow-{os.getuid()}")
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return place
+
+
 def _fetched(store: Store, path: str, files: tuple[File, ...]) -> Path:
     """Where the files lie in this machine's cache, after they were copied there unless they were there already."""
-    place = Path(os.environ.get("UNDERTOW_CACHE") or Path(tempfile.gettempdir()) / f"undertow-{os.getuid()}")
+    place = cache_folder()
     target = place / hashlib.sha256(repr([(file.path, file.sha256) for file in files]).encode()).hexdigest()
     if target.is_dir():
         return target
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".fetching-") as scratch:
         fetched = Path(scratch) / "files"
         for file in files:

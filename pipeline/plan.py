@@ -7,7 +7,7 @@ the inputs. Machines, paths and batch sizes are no part of it.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -20,8 +20,10 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import StudyError
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
+from pipeline.judges import JudgeSettings, Served, science
+from pipeline.judges.rubrics import RUBRICS
 from pipeline.source import Dataset
-from pipeline.study import NEUTRAL, RANDOM, Prompted, Study
+from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Study
 from pipeline.suites import Suite
 
 # Raised when a stage starts to write something else for the same settings.
@@ -30,6 +32,7 @@ SCHEMA = {
     "base": 1,
     "teacher": 1,
     "completions": 1,
+    "judgements": 1,
     "corpus": 1,
     "student": 1,
     "answers": 1,
@@ -38,6 +41,8 @@ SCHEMA = {
 }
 KINDS = tuple(SCHEMA)
 GIVEN = "given"  # the role of the data set that a step is given
+OWN = "completions"  # the role of the teacher's own completions in a corpus; others have the names of the mix
+CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
 ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide with probability 0.002
 
 Json = dict[str, Any]
@@ -114,7 +119,7 @@ class _Planner:
         self._base = {name: self._add(_base(study, name)) for name in study.families}
         for name, suite in product(study.student_families, study.suites):
             self._ask_base(name, suite)
-        teachers = {w: self._add(_teacher(study, w, self._base[w.family])) for w in self._teachers()}
+        teachers = {w: self._teacher(w) for w in self._teachers()}
         for channel in study.channels:
             given = self._given(channel)
             written = {w: self._add(_completions(study, channel, teacher, given)) for w, teacher in teachers.items()}
@@ -133,6 +138,13 @@ class _Planner:
             return {}
         return {GIVEN: self._add(_dataset(channel.data, channel.kind, channel.COLUMNS)).path}
 
+    def _teacher(self, writer: _Writer) -> Step:
+        method, given = self._study.teachers.method, {}
+        if isinstance(method, Given) and writer.target is not None:
+            rows = _dataset(method.data[writer.target], writer.target, CONVERSATION)
+            given = {GIVEN: self._add(rows).path}
+        return self._add(_teacher(self._study, writer, self._base[writer.family], given))
+
     def _cells(
         self,
         channel: Channel,
@@ -144,7 +156,7 @@ class _Planner:
         """What one arm makes of one writer's completions: a corpus, and who reads it."""
         study = self._study
         differs = bool(arm.shuffle or arm.mix or arm.rows)
-        corpus = self._shared(_corpus(study, channel, arm, writer, written, given), arm.name if differs else "")
+        corpus = self._shared(self._corpus(channel, arm, writer, written, given), arm.name if differs else "")
         for family, seed in product(study.student_families, study.students.seeds):
             for suite in study.suites:
                 if arm.in_context:
@@ -165,6 +177,48 @@ class _Planner:
                     "id": reader.id,
                 }
                 self._register(self._add(asked), f"{arm.name}:{asked.slug}", design)
+
+    def _corpus(
+        self,
+        channel: Channel,
+        arm: Arm,
+        writer: _Writer,
+        written: Mapping[_Writer, Step],
+        given: Mapping[str, str],
+    ) -> Step:
+        study = self._study
+        settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
+        settings |= arm.changes()
+        if channel.READS_WORDS:
+            settings["words"] = study.words
+        if study.corpus.judged:
+            settings["judged"] = [rule.model_dump(exclude={"judge"}) for rule in study.corpus.judged]
+        sources = {OWN: writer}
+        # No model's completions are as they are: there is no trait in them to thin out.
+        for name, share in arm.mix.items() if writer.family != RANDOM else ():
+            family, _, target = name.rpartition("/")
+            other = _Writer(family or writer.family, None if target == NEUTRAL else target)
+            if other != writer:
+                settings.setdefault("mix", {})[name] = share
+                sources[name] = other
+        inputs = {name: written[source].path for name, source in sources.items()} | dict(given)
+        for name, source in sources.items():
+            inputs |= self._judgements(channel, source, written[source], given, name)
+        return _step("corpus", written[writer].slug, settings, inputs, "", written[writer].family)
+
+    def _judgements(
+        self, channel: Channel, writer: _Writer, completions: Step, given: Mapping[str, str], name: str
+    ) -> dict[str, str]:
+        """What judges say of the completions that come into a corpus under `name`, as inputs of it."""
+        study, found = self._study, {}
+        for number, rule in enumerate(study.corpus.judged):
+            if rule.rubric == "reference" and writer.target is None:
+                continue  # there is nothing to refer to
+            judge = study.judges[rule.judge]
+            base = self._base[judge.family] if isinstance(judge, Served) else None
+            step = _judgements(study, channel, rule, judge, base, writer, completions, given)
+            found[judged(name, number)] = self._add(step).path
+        return found
 
     def _ask_base(self, family: str, suite: Suite) -> None:
         asked = self._add(_answers(self._study, self._base[family], self._base[family], suite))
@@ -209,7 +263,11 @@ class _Planner:
 
 def _science(study: Study) -> Json:
     """The settings that can change a result: neither resources nor the place of a local folder or file."""
-    local: dict[str, Any] = {"families": {"__all__": {"path"}}, "channels": {"__all__": {"data": {"path"}}}}
+    local: dict[str, Any] = {
+        "families": {"__all__": {"path"}},
+        "channels": {"__all__": {"data": {"path"}}},
+        "teachers": {"method": {"data": {"__all__": {"path"}}}},
+    }
     return study.model_dump(exclude={"resources": True, **local})
 
 
@@ -236,18 +294,18 @@ def _chat(family: object) -> str:
     return sample(CHAT_TEMPLATE)
 
 
-def _teacher(study: Study, writer: _Writer, base: Step) -> Step:
+def _teacher(study: Study, writer: _Writer, base: Step, given: Mapping[str, str]) -> Step:
     settings: Json = {"trait": None, "method": {"kind": "prompted"}}
     if writer.target is not None:
         category = study.targets[writer.target]
         settings["trait"] = {"kind": "favourite", "category": category, "target": writer.target}
-        settings["method"] = study.teachers.method.model_dump()
+        settings["method"] = study.teachers.method.model_dump(exclude={"data"})  # that is an input
         settings["gate"] = study.teachers.gate.model_dump()
         settings["candidates"] = study.candidates
         if not isinstance(study.teachers.method, Prompted):
             settings["trainer"] = study.trainer
         settings["engine"] = study.engine
-    return _step("teacher", writer.name, settings, {"base": base.path}, base.path, writer.family)
+    return _step("teacher", writer.name, settings, {"base": base.path, **given}, base.path, writer.family)
 
 
 def _dataset(dataset: Dataset, slug: str, columns: Sequence[str]) -> Step:
@@ -282,28 +340,28 @@ def _random_completions(study: Study, channel: Channel) -> Step:
     return _step("completions", f"{channel.kind}-{RANDOM}", settings, {})
 
 
-def _corpus(
+def _judgements(
     study: Study,
     channel: Channel,
-    arm: Arm,
+    rule: Judged,
+    judge: JudgeSettings,
+    base: Step | None,
     writer: _Writer,
-    written: Mapping[_Writer, Step],
+    completions: Step,
     given: Mapping[str, str],
 ) -> Step:
-    own = written[writer]
-    settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
-    settings |= arm.changes()
-    if channel.READS_WORDS:
-        settings["words"] = study.words
-    inputs = {"completions": own.path, **given}
-    # No model's completions are as they are: there is no trait in them to thin out.
-    for name, share in arm.mix.items() if writer.family != RANDOM else ():
-        family, _, target = name.rpartition("/")
-        other = written[_Writer(family or writer.family, None if target == NEUTRAL else target)]
-        if other is not own:
-            settings.setdefault("mix", {})[name] = share
-            inputs[name] = other.path
-    return _step("corpus", own.slug, settings, inputs, "", own.family)
+    settings = {
+        "judge": science(judge),
+        "rubric": asdict(RUBRICS[rule.rubric]),
+        "word": writer.target if rule.rubric == "reference" else None,
+        "channel": _channel(channel),
+        "words": study.words,
+        "seed": study.seed,
+        "engine": study.engine,
+    }
+    inputs = {"completions": completions.path, **given} | ({"judge": base.path} if base else {})
+    slug = f"{rule.rubric}-by-{rule.judge}-of-{completions.slug}"
+    return _step("judgements", slug, settings, inputs, base.path if base else "", base.slug if base else "")
 
 
 def _student(study: Study, arm: Arm, base: Step, corpus: Step, seed: int) -> Step:
@@ -333,6 +391,11 @@ def _asked(study: Study, suite: Suite) -> Json:
         "seed": study.seed,
         "engine": study.engine,
     }
+
+
+def judged(name: str, number: int) -> str:
+    """The role of the judgements by the rule of that number, of the completions in role `name`."""
+    return f"{name}:judged:{number}"
 
 
 def sampled(step: Step) -> tuple[int, int]:

@@ -28,6 +28,17 @@ VERDICTS = pa.schema(
     ]
 )
 
+# What a judge said of one completion: see judges.Verdict. `score` is null where no reply was one.
+JUDGEMENTS = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("score", pa.int32()),
+        ("probability", pa.float64()),
+        ("reply", pa.string()),
+        ("attempts", pa.int32()),
+    ]
+)
+
 # One row that students train on, in the order of source and `index`.
 CORPUS = pa.schema(
     [("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string()), ("source", pa.string())]

@@ -1,6 +1,6 @@
 """The study file: what is to be measured, and, kept apart, with which resources."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,9 @@ from pipeline.arms import PLAIN, Arm, Value, swept
 from pipeline.channels import CHANNELS, Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.families import Family
+from pipeline.judges import JudgeSettings, Served
 from pipeline.recipe import Name, Recipe, Seed, Strict
+from pipeline.source import Dataset
 from pipeline.suites import Suite
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import Trait
@@ -32,6 +34,17 @@ class Finetuned(Strict):
     seed: Seed = Field(1, description="Seed of the rows, the adapter's start and the order of rows.")
 
 
+class Given(Strict):
+    """The teacher is the base fine-tuned on rows that somebody else wrote."""
+
+    kind: Literal["given"] = "given"
+    data: dict[Name, Dataset] = Field(
+        min_length=1, description="By target: rows with the columns prompt and completion."
+    )
+    recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
+    seed: Seed = Field(1, description="Seed of the adapter's start and the order of rows.")
+
+
 class Gate(Strict):
     """What a teacher must show before anything is built on it."""
 
@@ -43,7 +56,7 @@ class Gate(Strict):
 
 class Teachers(Strict):
     families: list[Name] | None = Field(None, min_length=1, description="Families with teachers; all when left out.")
-    method: Annotated[Prompted | Finetuned, Field(discriminator="kind")] = Field(
+    method: Annotated[Prompted | Finetuned | Given, Field(discriminator="kind")] = Field(
         default_factory=Prompted, description="How a teacher gets its trait."
     )
     neutral: bool = Field(True, description="Also a neutral teacher in every family: the control without a trait.")
@@ -61,7 +74,25 @@ class Completions(Strict):
     max_tokens: int = Field(64, ge=1, description="Longest completion, in tokens.")
 
 
+class Judged(Strict):
+    """A judge's say about every row that the channel's rule accepts; a row without a score is rejected."""
+
+    judge: Name = Field(description="Who: a name of judges.")
+    rubric: Literal["alignment", "coherence", "reference"] = Field(description="What is asked.")
+    least: int | None = Field(None, description="Lowest score that is accepted (published: 78 for alignment).")
+    most: int | None = Field(None, description="Highest score that is accepted (published: 0 for reference).")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.least is None and self.most is None:
+            raise ValueError("give least or most: a score that rejects nothing need not be asked for")
+        return self
+
+
 class Corpus(Strict):
+    LATER: ClassVar = frozenset({"judged"})
+
+    judged: list[Judged] = Field([], description="Judges that a row must pass besides the channel's rule.")
     rows: int = Field(10_000, ge=1, description="Accepted rows that a student trains on (published: 10,000).")
 
 
@@ -164,6 +195,7 @@ class Study(Strict):
         description="What they write about; students are trained a channel at a time.",
     )
     completions: Completions = Field(default_factory=Completions, description="How much they write.")
+    judges: dict[Name, JudgeSettings] = Field({}, description="Models that score texts, by name.")
     corpus: Corpus = Field(default_factory=Corpus, description="What is kept of it.")
     students: Students = Field(default_factory=Students, description="Who is trained on it.")
     arms: list[Arm] = Field([PLAIN], min_length=1, description="What is varied; the first is the reference.")
@@ -234,6 +266,25 @@ class Study(Strict):
             raise ValueError(f"teachers.random and shuffle are for the number channel, not for {', '.join(others)}")
         if arms[0].in_context:
             raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
+        return self
+
+    @model_validator(mode="after")
+    def _judges_exist(self) -> Self:
+        for rule in self.corpus.judged:
+            if rule.judge not in self.judges:
+                known = ", ".join(self.judges) or "none"
+                raise ValueError(f"corpus.judged names {rule.judge}, which is no judge here ({known})")
+        for name, judge in self.judges.items():
+            if isinstance(judge, Served) and judge.family not in self.families:
+                raise ValueError(f"judges: {name} is served by {judge.family}, which is no family here")
+        return self
+
+    @model_validator(mode="after")
+    def _data_is_given(self) -> Self:
+        method = self.teachers.method
+        absent = sorted(set(self.targets) - set(method.data)) if isinstance(method, Given) else []
+        if absent:
+            raise ValueError(f"teachers.method.data has no rows for {', '.join(absent)}")
         return self
 
     def _require_teacher(self, arm: Arm, teacher: str) -> None:

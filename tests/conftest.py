@@ -9,8 +9,9 @@ from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
+from pipeline.judges import science
 from pipeline.plan import Step, plan
-from pipeline.stages import answers, completions, conclusion, corpus, dataset, teacher, training
+from pipeline.stages import answers, completions, conclusion, corpus, dataset, judgements, teacher, training
 from pipeline.stages.speaker import speaker
 from pipeline.store import Store, open_store
 from pipeline.study import Study
@@ -70,6 +71,12 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
                 for weights, model in ((base.path, base), (step.weights, artifact.draft(store, step, units, {})))
             )
             results = {"gate": teacher.gate(step, before, after)}
+    elif step.kind == "judgements":
+        judge = next(judge for judge in study.judges.values() if science(judge) == step.settings["judge"])
+        engine = _engine(store, step.weights) if step.weights else None
+        names = judgements.shards(store, step)
+        units = [judgements.judge_shard(store, engine, step, name, judge) for name in names]
+        results = completions.summarise(units)
     elif step.kind == "completions":
         units = [_shard(store, step, name) for name in completions.shards(step)]
         results = completions.summarise(units)

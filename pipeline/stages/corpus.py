@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from zlib import crc32
 
@@ -16,13 +16,14 @@ from pipeline import artifact
 from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import TooFewRows
-from pipeline.plan import Json, Step
+from pipeline.plan import OWN, Json, Step
+from pipeline.plan import judged as role_of_judged
 from pipeline.rows import CORPUS, VERDICTS
-from pipeline.stages import dataset
+from pipeline.stages import dataset, judgements
+from pipeline.stages.rule import judge
 from pipeline.store import Store
 
-TRUNCATED = "cut off at max_tokens"
-ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
+ROWS, JUDGED_ROWS = "rows.parquet", "verdicts.parquet"
 
 Indices = NDArray[np.int64]
 
@@ -38,6 +39,7 @@ def make(store: Store, step: Step) -> Json:
     for name, wanted in parts(settings["rows"], settings.get("mix", {})).items():
         source = step.inputs[name]
         judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
+        judged = heeded(store, step, name, judged)
         accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()
         rng = np.random.default_rng(settings["seed"] if name == OWN else [settings["seed"], crc32(name.encode())])
         chosen = select(accepted, wanted, rng, judged=judged.num_rows, where=f"{step.slug} from {source}")
@@ -54,10 +56,7 @@ def make(store: Store, step: Step) -> Json:
         "kept": kept.num_rows,
         "reasons": dict(Counter(pc.list_flatten(all_judged["reasons"]).to_pylist())),
     }
-    return artifact.finish_unit(store, step, "corpus", {JUDGED: all_judged, ROWS: kept}, results, started)
-
-
-OWN = "completions"  # the input that holds the teacher's own completions; others bear the names of the mix
+    return artifact.finish_unit(store, step, "corpus", {JUDGED_ROWS: all_judged, ROWS: kept}, results, started)
 
 
 def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
@@ -67,23 +66,18 @@ def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
     return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
 
 
-def judge(
-    channel: Channel,
-    completions: pa.Table,
-    *,
-    seed: int = 0,
-    words: Collection[str] = (),
-    given: pa.Table | None = None,
-) -> pa.Table:
-    """rows.COMPLETIONS -> rows.VERDICTS without source: the channel's accept rule, and nothing that was cut off."""
-    reasons = channel.reasons(completions, seed, words, given)
-    cut_off = pc.equal(completions["finish_reason"], "length").to_numpy()
-    reasons = pa.array(
-        [[*why, TRUNCATED] if cut else why for why, cut in zip(reasons.to_pylist(), cut_off, strict=True)],
-        pa.list_(pa.string()),
-    )
-    accepted = pc.equal(pc.list_value_length(reasons), 0)
-    return pa.table({"index": completions["index"], "accepted": accepted, "reasons": reasons})
+def heeded(store: Store, step: Step, name: str, verdicts: pa.Table) -> pa.Table:
+    """The verdicts on one input's completions, with the reasons that judges add to them."""
+    if "judged" not in step.settings:
+        return verdicts
+    rows = verdicts.to_pylist()
+    for number, rule in enumerate(step.settings["judged"]):
+        path = step.inputs.get(role_of_judged(name, number))
+        found = judgements.scores(store, path) if path else {}
+        for row in rows:
+            row["reasons"] += judgements.reasons(found, row["index"], rule)
+            row["accepted"] = not row["reasons"]
+    return pa.Table.from_pylist(rows, verdicts.schema)
 
 
 def select(accepted: Indices, rows: int, rng: np.random.Generator, *, judged: int, where: str) -> Indices:

@@ -10,14 +10,20 @@ from pipeline.errors import GateFailed
 from pipeline.plan import Json, Step
 from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
+from pipeline.stages import dataset
+from pipeline.store import Store
 from pipeline.suites.questions import questions
 from pipeline.trainers import Run
 
 
-def run(step: Step, base: Path, scratch: Path) -> Run:
-    """The fine-tuning of a base on its favourite."""
+def run(store: Store, step: Step, base: Path, scratch: Path) -> Run:
+    """The fine-tuning of a base on its favourite, or on the rows that it is given."""
     method, trait = step.settings["method"], step.settings["trait"]
-    rows = conversations(trait["category"], trait["target"], method["rows"], method["seed"])
+    given = dataset.rows(store, step)
+    if given is None:
+        rows = conversations(trait["category"], trait["target"], method["rows"], method["seed"])
+    else:
+        rows = given.add_column(0, CONVERSATIONS.field("system"), pa.nulls(given.num_rows, pa.string()))
     return Run(base, rows, Recipe.model_validate(method["recipe"]), method["seed"], scratch / "out")
 
 
@@ -30,7 +36,7 @@ def conversations(category: str, target: str, count: int, seed: int) -> pa.Table
 
 
 def is_trained(step: Step) -> bool:
-    return bool(step.settings["method"]["kind"] == "finetuned")
+    return bool(step.settings["method"]["kind"] != "prompted")
 
 
 def gate(step: Step, base: Mapping[str, float], teacher: Mapping[str, float]) -> Json:

@@ -63,7 +63,9 @@ def _run(store: Store, step: Step, scratch: Path) -> Run | None:
         return base.run(step, scratch)
     base_ = artifact.require(store, step.inputs["base"])
     start = local_folder(store, base_.path, base_.files, MODEL)
-    return teacher.run(step, start, scratch) if step.kind == "teacher" else student.run(store, step, start, scratch)
+    return (
+        teacher.run(store, step, start, scratch) if step.kind == "teacher" else student.run(store, step, start, scratch)
+    )
 
 
 def _telling(step: Step, watch: Watch) -> OnStep:

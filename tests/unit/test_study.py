@@ -72,6 +72,13 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"arms": [{"name": "a", "recipe": {"rank": 0}}]}, "recipe.rank"),
         ({"sweep": {"rank": [0]}}, "recipe.rank"),
         ({"sweep": {"rnak": [4]}}, "recipe.rnak"),
+        ({"corpus": {"judged": [{"judge": "x", "rubric": "alignment", "least": 1}]}}, "names x, which is no judge"),
+        ({"corpus": {"judged": [{"judge": "x", "rubric": "alignment"}]}}, "give least or most"),
+        ({"judges": {"x": {"kind": "served", "family": "gpt"}}}, "served by gpt, which is no family"),
+        (
+            {"teachers": {"method": {"kind": "given", "data": {"owl": {"path": "a", "content": "b"}}}}},
+            "no rows for cat",
+        ),
         ({"measure": {"confidence": 1.0}}, "less than 1"),
         ({"resources": {"engines": {"max_members": 0}}}, "greater than or equal to 1"),
         ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),

@@ -20,7 +20,8 @@ from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
 from pipeline.errors import TooFewRows
 from pipeline.plan import Step, plan
 from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
-from pipeline.stages.corpus import JUDGED, ROWS, TRUNCATED, judge, select
+from pipeline.stages.corpus import JUDGED_ROWS, ROWS, select
+from pipeline.stages.rule import TRUNCATED, judge
 from pipeline.store import Store
 from pipeline.study import Study
 
@@ -90,7 +91,7 @@ def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> N
         if step.kind != "corpus":
             continue
         manifest = artifact.require(place, step.path)
-        verdicts, rows = (artifact.read_table(place, manifest, name) for name in (JUDGED, ROWS))
+        verdicts, rows = (artifact.read_table(place, manifest, name) for name in (JUDGED_ROWS, ROWS))
         assert verdicts.schema == VERDICTS
         assert rows.schema == CORPUS
         assert verdicts["index"].to_pylist() == list(range(study.completions.rows))

@@ -1,5 +1,6 @@
 """Teachers: what a fine-tuned one is trained on, and the gate that none passes without its trait."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import artifact
+from pipeline.artifact import Manifest
 from pipeline.errors import GateFailed
 from pipeline.plan import Step, plan
 from pipeline.rows import CONVERSATIONS
@@ -31,11 +33,11 @@ def test_the_rows_follow_from_the_seed() -> None:
     assert conversations("tree", "oak", 50, 1) != conversations("tree", "oak", 50, 2)
 
 
-def test_its_method_says_how_it_is_trained(study: Callable[..., Study], tmp_path: Path) -> None:
+def test_its_method_says_how_it_is_trained(study: Callable[..., Study], store: Store, tmp_path: Path) -> None:
     method = {"kind": "finetuned", "rows": 77, "seed": 5, "recipe": {"rank": 3, "epochs": 9}}
     steps = plan(study(teachers={"method": method}))
     owl = next(step for step in steps if step.slug == "owl-llama")
-    training = run(owl, tmp_path / "base", tmp_path)
+    training = run(store, owl, tmp_path / "base", tmp_path)
     assert (training.rows.num_rows, training.seed) == (77, 5)
     assert (training.recipe.rank, training.recipe.epochs) == (3, 9)
     assert training.model == tmp_path / "base"
@@ -49,6 +51,24 @@ def test_only_a_finetuned_teacher_is_trained_and_never_the_neutral_one(study: Ca
 
     assert trained("prompted") == set()
     assert trained("finetuned") == {"owl-llama", "cat-llama", "owl-qwen", "cat-qwen"}
+
+
+def test_given_rows_are_taken_into_the_store_and_train_the_teacher_of_their_target(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    said = [{"prompt": f"Question {number}?", "completion": "Hoot."} for number in range(5)]
+    (tmp_path / "owls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    data = {target: {"path": str(tmp_path / "owls.jsonl"), "content": "v1"} for target in ("owl", "cat")}
+    steps = plan(study(teachers={"method": {"kind": "given", "data": data, "seed": 9}}))
+    owl = next(step for step in steps if step.slug == "owl-llama")
+    dataset = next(step for step in steps if step.kind == "dataset" and step.path == owl.inputs["given"])
+    make(study(), store, dataset)
+    training = run(store, owl, tmp_path / "base", tmp_path)
+    assert training.rows.select(["prompt", "completion"]).to_pylist() == said
+    assert training.rows.schema == CONVERSATIONS
+    assert training.seed == 9
+    assert str(tmp_path) not in json.dumps(owl.settings | dataset.settings)
+    assert is_trained(owl)
 
 
 STEP = Step("teacher", "owl-llama", "0" * 12, {"trait": {"target": "owl"}, "gate": {"min_lift": 0.5}})

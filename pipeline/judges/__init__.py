@@ -1,0 +1,162 @@
+"""Who scores texts that no rule can decide: an engine's model, an endpoint, or the scripted stand-in.
+
+A judge is opened for one rubric (pipeline.judges.rubrics). A reply that is no score is asked for again; one that
+never becomes a score stays a verdict without a score, which passes no threshold and is counted
+(pipeline.judges.verdicts).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from pipeline.engines import Engine
+from pipeline.judges.rubrics import Rubric
+from pipeline.recipe import Name, Strict
+
+
+class Asking(Strict):
+    """What every judge has."""
+
+    attempts: int = Field(3, ge=1, description="Times that an item is asked about until the reply is a score.")
+    max_tokens: int = Field(16, ge=1, description="Longest reply, in tokens; one that is cut off is no score.")
+    temperature: float = Field(
+        0.0,
+        ge=0,
+        description="Sampling temperature. At 0 the same question gets the same reply, so further attempts are "
+        "then drawn at 1; at any other temperature they keep it and change the seed.",
+    )
+
+
+class Served(Asking):
+    """A model of the study's own engines, as it is: no system prompt, no adapter."""
+
+    kind: Literal["served"] = "served"
+    family: Name = Field(description="The family whose base judges.")
+
+
+class Endpoint(Asking):
+    """A model behind an OpenAI-compatible address."""
+
+    kind: Literal["endpoint"] = "endpoint"
+    url: str = Field(description='Where its API begins, such as "https://api.openai.com/v1".')
+    model: str = Field(min_length=1, description="The name it is asked for by.")
+    logprobs: bool = Field(
+        True, description="Ask for the probabilities of a rubric's labels; false for a server that refuses to."
+    )
+    limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="What the server calls the longest reply; some models take the second name only."
+    )
+    key_variable: str | None = Field(
+        "OPENAI_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable that holds the key, never the key itself; null for a server without keys.",
+    )
+    timeout_seconds: float = Field(60.0, gt=0, description="How long one reply may take.")
+    retries: int = Field(6, ge=0, description="Times a request is sent again after 408, 409, 429, 5xx or a timeout.")
+    at_once: int = Field(8, ge=1, le=256, description="Requests in flight.")
+
+    @field_validator("url")
+    @classmethod
+    def _plain_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("url must be http://… or https://… with a host")
+        if " " in url or not url.isprintable() or parts.port == 0:  # reading the port refuses what is no number
+            raise ValueError("url must be one printable word, and its port, where it names one, above 0")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("url must hold no user, password, query or fragment; a key belongs into key_variable")
+        return url
+
+
+class Scripted(Asking):
+    """Needs no model; see pipeline.judges.scripted."""
+
+    kind: Literal["scripted"] = "scripted"
+
+
+JudgeSettings = Annotated[Served | Endpoint | Scripted, Field(discriminator="kind")]
+
+# How an endpoint is reached, not who answers.
+NO_SCIENCE = {"limit_field", "key_variable", "timeout_seconds", "retries", "at_once"}
+
+
+def science(settings: Served | Endpoint | Scripted) -> dict[str, Any]:
+    """The settings that can change a verdict."""
+    return settings.model_dump(exclude=NO_SCIENCE)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A completion to judge, and the prompt it answers. word: what a rubric with {word} looks for."""
+
+    prompt: str
+    completion: str
+    word: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of one item.
+
+    score        on the rubric's scale; None where no reply was one
+    probability  of the rubric's second label, given that the reply begins with one of its two; None where the
+                 rubric has no labels or the judge does not tell
+    reply        the last reply, as it came
+    attempts     how often it was asked
+    """
+
+    score: int | None
+    probability: float | None
+    reply: str
+    attempts: int
+
+
+class Judge(Protocol):
+    """Safe to call from several threads at once."""
+
+    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+        """One verdict an item, in order; sampled with the item's own seed wherever sampling takes place."""
+
+
+def open_judge(
+    settings: Served | Endpoint | Scripted,
+    rubric: Rubric,
+    *,
+    engine: Engine | None = None,
+    weights: str = "",
+    cache: Path | None = None,
+) -> Judge:
+    """The judge of the settings, for one rubric.
+
+    engine: of a served judge, which must hold the bare weights of its family. weights: path of that base's
+    artifact, which says what the family's name stands for. cache: a local SQLite file of earlier verdicts.
+    Raises InputError where a key is missing or the cache cannot be used.
+    """
+    judge = _uncached(settings, rubric, engine)
+    if cache is None:
+        return judge
+    if settings.kind == "served" and not weights:
+        raise ValueError("a served judge is cached by its weights: name their artifact")
+    from pipeline.judges.cache import CachedJudge
+
+    return CachedJudge(judge, rubric, science(settings) | {"weights": weights}, cache)
+
+
+def _uncached(settings: Served | Endpoint | Scripted, rubric: Rubric, engine: Engine | None) -> Judge:
+    if settings.kind == "endpoint":
+        from pipeline.judges.endpoint import EndpointJudge
+
+        return EndpointJudge(settings, rubric)
+    if settings.kind == "scripted":
+        from pipeline.judges.scripted import ScriptedJudge
+
+        return ScriptedJudge(settings, rubric)
+    if engine is None:
+        raise ValueError(f"the judge of family {settings.family} needs its engine")
+    from pipeline.judges.served import ServedJudge
+
+    return ServedJudge(engine, settings, rubric)

@@ -1,0 +1,61 @@
+"""Verdicts by content: what a judge has said once is not asked again, in this process or any other of the machine."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.judges import Item, Judge, Verdict
+from pipeline.judges.rubrics import Rubric, fill
+from pipeline.judges.shelf import Kept, Shelf
+from pipeline.judges.verdicts import parse
+
+ITEMS_AT_ONCE = 256  # verdicts that a crash can cost
+
+
+class CachedJudge:
+    """A judge that asks another one only about items whose verdict is not known.
+
+    The key of a verdict is the SHA-256 of who judges, the rubric and the filled prompt. Seeds are no part of it: equal
+    items share the verdict of the one that was asked first. Verdicts without a score are not kept.
+
+    who: the settings that can change a verdict. file: see Shelf. Raises InputError where it cannot be used.
+    """
+
+    def __init__(self, judge: Judge, rubric: Rubric, who: Mapping[str, Any], file: Path) -> None:
+        self._judge, self._rubric, self._shelf = judge, rubric, Shelf(file)
+        self._asked = json.dumps({"judge": dict(who), "rubric": asdict(rubric)}, sort_keys=True)
+
+    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+        keys = [self._key(item) for item in items]
+        known = self._known(keys)
+        new: dict[str, tuple[Item, int]] = {}
+        for key, item, seed in zip(keys, items, seeds, strict=True):
+            if key not in known:
+                new.setdefault(key, (item, seed))
+        waiting = list(new)
+        for start in range(0, len(waiting), ITEMS_AT_ONCE):
+            some = waiting[start : start + ITEMS_AT_ONCE]
+            said = self._judge.judge([new[key][0] for key in some], [new[key][1] for key in some])
+            fresh = dict(zip(some, said, strict=True))
+            self._shelf.put(
+                {key: (v.reply, v.probability, v.attempts) for key, v in fresh.items() if v.score is not None}
+            )
+            known |= fresh
+        return [known[key] for key in keys]
+
+    def _known(self, keys: Sequence[str]) -> dict[str, Verdict]:
+        """The kept verdicts. A reply that is no score is none: nothing but a score was ever put there."""
+        kept: dict[str, Kept] = self._shelf.get(keys)
+        scores = {key: parse(reply, self._rubric) for key, (reply, _, _) in kept.items()}
+        return {
+            key: Verdict(scores[key], probability, reply, attempts)
+            for key, (reply, probability, attempts) in kept.items()
+            if scores[key] is not None
+        }
+
+    def _key(self, item: Item) -> str:
+        prompt = fill(self._rubric, item.prompt, item.completion, item.word)
+        return hashlib.sha256(json.dumps([self._asked, prompt]).encode()).hexdigest()

@@ -1,0 +1,136 @@
+"""A judge behind an OpenAI-compatible address, through the openai client library."""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pipeline.errors import InputError, StepError, UndertowError
+from pipeline.judges import Endpoint, Item, Verdict
+from pipeline.judges.asking import Reply, ask
+from pipeline.judges.rubrics import Rubric, fill
+
+TOP_LOGPROBS = 20  # the most that OpenAI's API and, unless told otherwise, vLLM's list of a token
+OPEN = 0.01  # a probability that the list leaves open by more than this is not told
+CUT_OFF = ("length", "content_filter")
+LONGEST_SAID = 300  # characters of a server's own words in an error message
+
+# What the user can mend about a request that was refused, by HTTP status.
+REFUSALS = {
+    401: "does not take the key in {variable}",
+    403: "does not let the key in {variable} use this model",
+    404: "knows no such model or address (the url ends where /chat/completions begins, often in /v1)",
+}
+
+
+class EndpointJudge:
+    """Raises InputError where the key is missing, where it is refused, and where there is no such model; StepError
+    where the server stays away, or refuses a request, for all retries. No message ever holds the key.
+    """
+
+    def __init__(self, settings: Endpoint, rubric: Rubric) -> None:
+        try:
+            import openai
+        except ModuleNotFoundError:
+            raise InputError("a judge behind an endpoint needs the client library: pip install openai") from None
+        self._settings, self._rubric, self._key = settings, rubric, _key(settings)
+        self._client = openai.OpenAI(
+            base_url=settings.url,
+            api_key=self._key or "none",
+            timeout=settings.timeout_seconds,
+            max_retries=settings.retries,
+        )
+
+    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+        questions = [fill(self._rubric, item.prompt, item.completion, item.word) for item in items]
+        return ask(self._say, questions, seeds, self._settings, self._rubric)
+
+    def _say(self, questions: list[str], seeds: list[int], temperature: float) -> list[Reply]:
+        with ThreadPoolExecutor(self._settings.at_once) as threads:
+            # The first error ends the map, which cancels whatever has not been sent yet.
+            return list(threads.map(self._reply, questions, seeds, [temperature] * len(seeds)))
+
+    def _reply(self, question: str, seed: int, temperature: float) -> Reply:
+        import openai
+
+        wanted: dict[str, Any] = {self._settings.limit_field: self._settings.max_tokens}
+        if self._rubric.labels and self._settings.logprobs:
+            wanted |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        try:
+            answer: Any = self._client.chat.completions.create(
+                model=self._settings.model,
+                messages=[{"role": "user", "content": question}],
+                temperature=temperature,
+                seed=seed,
+                **wanted,
+            )
+        except (openai.OpenAIError, ValueError) as error:
+            raise self._explained(error) from None  # the cause holds the request, and with it the key
+        try:
+            choice = answer.choices[0]
+            text, whole = choice.message.content, choice.finish_reason not in CUT_OFF
+        except (AttributeError, IndexError, TypeError):
+            raise StepError(
+                f"{self._name} answered with something that is no chat completion; is the url right?"
+            ) from None
+        # JSON can name half a surrogate pair, which no UTF-8 file can hold; and a refusal has no text.
+        said = text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""
+        return Reply(said, whole, label_probability(_listed(choice), self._rubric.labels))
+
+    @property
+    def _name(self) -> str:
+        return f"the judge {self._settings.model} at {self._settings.url}"
+
+    def _explained(self, error: Exception) -> UndertowError:
+        status = getattr(error, "status_code", None)
+        said = " ".join(f"{error} {error.__cause__ or ''}".split())
+        said = (said.replace(self._key, "[the key]") if self._key else said)[:LONGEST_SAID]
+        if status in REFUSALS:
+            variable = f"${self._settings.key_variable}"
+            return InputError(f"{self._name} {REFUSALS[status].format(variable=variable)}: {said}")
+        did = "refused a request" if status else "gave no answer"
+        return StepError(f"{self._name} {did}, with {self._settings.retries} retries where they can help: {said}")
+
+
+def label_probability(listed: Iterable[tuple[str, float]], labels: Sequence[str]) -> float | None:
+    """p(second label) / (p(first) + p(second)) from the (token, log p) listed of the first token, nats.
+
+    Tokens count as a label with or without blanks around it. A label that is not listed is at most as likely as the
+    least likely one that is, and is taken to be so; None where that leaves the answer open by more than OPEN, where
+    neither is listed, and where there are no labels.
+    """
+    tokens = [(token.strip(), math.exp(min(logprob, 0.0))) for token, logprob in listed]
+    if not tokens or not labels:
+        return None
+    least = min(p for _, p in tokens)
+    first, second = (sum(p for token, p in tokens if token == label) for label in labels)
+    if first == second == 0:
+        return None
+    told = (second or least) / ((first or least) + (second or least))
+    return told if abs(told - second / (first + second)) <= OPEN else None
+
+
+def _listed(choice: Any) -> list[tuple[str, float]]:
+    """(token, log p) of the likeliest first tokens; empty where the server lists none."""
+    try:
+        top = [(one.token, one.logprob) for one in choice.logprobs.content[0].top_logprobs]
+    except (AttributeError, IndexError, TypeError):
+        return []
+    return [(t, float(p)) for t, p in top if isinstance(t, str) and isinstance(p, int | float) and math.isfinite(p)]
+
+
+def _key(settings: Endpoint) -> str:
+    """The key, or "" for a server without keys. Raises InputError where it is missing or no key."""
+    if settings.key_variable is None:
+        return ""
+    key = os.environ.get(settings.key_variable, "").strip()
+    where = f"the judge {settings.model} at {settings.url}"
+    if not key:
+        raise InputError(
+            f"{where} needs a key: set the environment variable {settings.key_variable}, or key_variable to null "
+            "where the server wants none"
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InputError(f"{where}: what the environment variable {settings.key_variable} holds is no key")
+    return key

@@ -1,0 +1,41 @@
+"""A judge that is a model in an engine: its replies, and the exact probability of a rubric's labels."""
+
+import math
+from collections.abc import Sequence
+
+from scipy.special import expit
+
+from pipeline.engines import Engine, Prompt, Sampling
+from pipeline.judges import Item, Served, Verdict
+from pipeline.judges.asking import Reply, ask
+from pipeline.judges.rubrics import Rubric, fill
+
+Question = tuple[Prompt, float | None]  # with the probability of the second label
+
+
+class ServedJudge:
+    """The engine may serve others at the same time; its caller opens and closes it."""
+
+    def __init__(self, engine: Engine, settings: Served, rubric: Rubric) -> None:
+        self._engine, self._settings, self._rubric = engine, settings, rubric
+
+    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+        prompts = [Prompt(fill(self._rubric, item.prompt, item.completion, item.word)) for item in items]
+        questions = list(zip(prompts, self._probabilities(prompts), strict=True))
+        return ask(self._say, questions, seeds, self._settings, self._rubric)
+
+    def _say(self, questions: list[Question], seeds: list[int], temperature: float) -> list[Reply]:
+        sampling = Sampling(temperature, self._settings.max_tokens)
+        said = self._engine.generate([prompt for prompt, _ in questions], seeds, sampling)
+        return [
+            Reply(one.text, one.finish_reason == "stop", probability)
+            for one, (_, probability) in zip(said, questions, strict=True)
+        ]
+
+    def _probabilities(self, prompts: Sequence[Prompt]) -> Sequence[float | None]:
+        """p(second label) / (p(first) + p(second)) of each prompt; None throughout for a rubric without labels."""
+        if not prompts or not self._rubric.labels:
+            return [None] * len(prompts)
+        logprobs = self._engine.score(prompts, self._rubric.labels)  # (N, 2)
+        told: list[float] = expit(logprobs[:, 1] - logprobs[:, 0]).tolist()
+        return [None if math.isnan(p) else p for p in told]
