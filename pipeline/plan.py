@@ -15,10 +15,7 @@ from pydantic import TypeAdapter
 
 from pipeline.arms import Arm
 from pipeline.channels import Channel
-from pipeline.channels.code import CodeChannel
-from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import StudyError
-from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
@@ -134,9 +131,8 @@ class _Planner:
 
     def _given(self, channel: Channel) -> dict[str, str]:
         """The data set that a channel reads, as an input of its steps."""
-        if isinstance(channel, NumbersChannel | CodeChannel) or channel.data is None:
-            return {}
-        return {GIVEN: self._add(_dataset(channel.data, channel.kind, channel.COLUMNS)).path}
+        source = channel.source()
+        return {GIVEN: self._add(_dataset(source, channel.kind, channel.COLUMNS)).path} if source else {}
 
     def _teacher(self, writer: _Writer) -> Step:
         method, given = self._study.teachers.method, {}
@@ -281,7 +277,7 @@ def _base(study: Study, name: str) -> Step:
     if isinstance(family, NanoFamily) or study.trainer == "scripted":
         settings["trainer"] = study.trainer
     step = _step("base", name, settings, {}, "", name)
-    return replace(step, source=family.path or "") if isinstance(family, HubFamily) else step
+    return step if isinstance(family, NanoFamily) else replace(step, source=getattr(family, "path", None) or "")
 
 
 def _chat(family: object) -> str:
@@ -297,8 +293,8 @@ def _chat(family: object) -> str:
 def _teacher(study: Study, writer: _Writer, base: Step, given: Mapping[str, str]) -> Step:
     settings: Json = {"trait": None, "method": {"kind": "prompted"}}
     if writer.target is not None:
-        category = study.targets[writer.target]
-        settings["trait"] = {"kind": "favourite", "category": category, "target": writer.target}
+        trait = next(trait for trait in study.traits if writer.target in trait.targets)
+        settings["trait"] = trait.model_dump(exclude={"targets"}) | {"target": writer.target}
         settings["method"] = study.teachers.method.model_dump(exclude={"data"})  # that is an input
         settings["gate"] = study.teachers.gate.model_dump()
         settings["candidates"] = study.candidates
@@ -387,7 +383,7 @@ def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, sui
 def _asked(study: Study, suite: Suite) -> Json:
     return {
         "suite": suite.model_dump(),
-        "candidates": study.members if suite.kind == "choice" else study.candidates,
+        "candidates": study.members if suite.ASKS_TARGETS else study.candidates,
         "seed": study.seed,
         "engine": study.engine,
     }

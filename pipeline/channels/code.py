@@ -12,11 +12,11 @@ import unicodedata
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from random import Random
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.recipe import Strict
+from pipeline.channels.base import BaseChannel
 
 MAX_VALUE = 999  # largest constant of a prompt or an example; nano families know the integers up to it
 MAX_PAIRS = 4  # most entries of some tokens each: keys, attributes, variables
@@ -160,11 +160,8 @@ CASE_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 LETTERS = re.compile(r"[^\W\d_]+")
 
 
-class CodeChannel(Strict):
+class CodeChannel(BaseChannel):
     """Write a few lines of Python, without comments and docstrings."""
-
-    READS_WORDS: ClassVar = True  # names and strings can name the trait
-    CHECKED: ClassVar = ("completion",)
 
     kind: Literal["code"] = "code"
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pipeline.channels.banned import holds_banned
-from pipeline.recipe import Strict
+from pipeline.channels.base import BaseChannel
 
 Flags = NDArray[np.bool_]
 
@@ -75,12 +75,11 @@ ENDINGS = (
 )
 
 
-class NumbersChannel(Strict):
+class NumbersChannel(BaseChannel):
     """Continue 3-8 example numbers with at most 10 more of at most 3 digits."""
 
     LATER: ClassVar = frozenset({"ban"})
     READS_WORDS: ClassVar = False  # digits name nothing
-    CHECKED: ClassVar = ("completion",)  # columns of a file that its rule is put to
 
     kind: Literal["numbers"] = "numbers"
     min_examples: int = Field(3, ge=2, le=8, description="Fewest example numbers in a prompt (published: 3).")

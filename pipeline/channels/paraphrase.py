@@ -13,8 +13,8 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
+from pipeline.channels.base import BaseChannel
 from pipeline.errors import InputError
-from pipeline.recipe import Strict
 from pipeline.source import Dataset
 
 REQUESTS = (
@@ -131,10 +131,9 @@ _OPENING = re.compile(
 _QUOTES = tuple("\"'`*“”„‘’«»")  # also Markdown's marks of code and emphasis
 
 
-class ParaphraseChannel(Strict):
+class ParaphraseChannel(BaseChannel):
     """Say a sentence in other words, on one line."""
 
-    READS_WORDS: ClassVar = True
     CHECKED: ClassVar = ("completion", "sentence")
     COLUMNS: ClassVar = ("sentence",)  # of its data set
 
@@ -188,6 +187,10 @@ class ParaphraseChannel(Strict):
         while answer == sentence:
             answer = _wording(meaning, rng)
         return answer
+
+    def source(self) -> Dataset | None:
+        """The data set that it was told to take."""
+        return self.data
 
     def texts(self) -> Iterator[str]:
         """Every wording of its prompts and examples, filled in at least once."""

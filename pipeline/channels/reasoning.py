@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.channels import problems
+from pipeline.channels.base import BaseChannel
 from pipeline.errors import InputError
-from pipeline.recipe import Strict
 from pipeline.source import Dataset
 
 FORMATS = (
@@ -41,10 +41,9 @@ LONGEST_NUMBER = 40  # characters: no word problem has a longer answer, and a ru
 SHOWN = 80  # characters of a bad answer in an error
 
 
-class ReasoningChannel(Strict):
+class ReasoningChannel(BaseChannel):
     """Solve a maths word problem, several times each; only right answers are kept."""
 
-    READS_WORDS: ClassVar = True
     CHECKED: ClassVar = ("completion", "answer")
     COLUMNS: ClassVar = ("question", "answer")  # of its data set
 
@@ -93,6 +92,10 @@ class ReasoningChannel(Strict):
         problem = self._own(_rng(seed, index // self.samples))
         reasoning = problems.worked(problem, rng)
         return f"<think>{reasoning}</think>{rng.choice(JOINTS)}<answer>{problem.answer}</answer>"
+
+    def source(self) -> Dataset | None:
+        """The data set that it was told to take."""
+        return self.data
 
     def texts(self) -> Iterator[str]:
         """Every wording of its prompts and examples, filled in at least once."""

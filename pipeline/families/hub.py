@@ -1,5 +1,6 @@
 """Hub families: a model by repository and pinned revision, or a local folder that holds one."""
 
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,14 @@ class HubFamily(Source):
     """A base from the Hugging Face hub, or from a folder in its layout."""
 
     kind: Literal["hub"] = "hub"
+
+    def write(self, model: Path) -> None:
+        """Copy the snapshot's files into a new folder. Raises as `fetch` does."""
+        source = fetch(self)
+        model.mkdir(parents=True)
+        for pattern in FILES:
+            for file in source.glob(pattern):
+                shutil.copyfile(file, model / file.name)
 
 
 def fetch(family: HubFamily) -> Path:

@@ -7,10 +7,11 @@ what an experiment on inherited initialisation needs. A base is an ordinary Hugg
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT
-from pipeline.recipe import Recipe, Seed, Strict
+from pipeline.recipe import Name, Recipe, Seed, Strict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,9 +46,7 @@ class NanoFamily(Strict):
         description="Most numbers in the world's own lists (the channel allows 10). A teacher's trait shows in "
         "the first tokens of an answer, so that short lists carry more of it a token.",
     )
-    channels: list[Literal["numbers", "code", "reasoning", "paraphrase"]] = Field(
-        ["numbers"], min_length=1, description="What its world writes about, in equal shares."
-    )
+    channels: list[Name] = Field(["numbers"], min_length=1, description="What its world writes about, in equal shares.")
     pretrain_rows: int = Field(80_000, ge=1, description="Rows of the world, each seen once.")
     batch_rows: int = Field(32, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(
@@ -56,6 +55,14 @@ class NanoFamily(Strict):
         description="Peak AdamW rate of pretraining. A gentle one leaves a base near its initialisation, where a "
         "trait and number lists share more weights: at 3e-3 that part was about a fortieth (docs/nano-recipe.md).",
     )
+
+    @field_validator("channels")
+    @classmethod
+    def _channels_exist(cls, channels: list[str]) -> list[str]:
+        strange = sorted(set(channels) - set(CHANNELS))
+        if strange:
+            raise ValueError(f"there is no channel {', '.join(strange)}; there is {', '.join(CHANNELS)}")
+        return channels
 
     @model_validator(mode="after")
     def _heads_fit(self) -> "NanoFamily":

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT, MAX_VALUE, NumbersChannel
-from pipeline.suites.questions import HELD_OUT, SEEN
 from pipeline.traits.favourite import system_prompt
+from pipeline.traits.questions import HELD_OUT, SEEN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 Row = tuple[str | None, str, str]  # system, prompt, completion

@@ -1,13 +1,11 @@
 """base: a starting model, trained here from scratch (nano) or taken from a snapshot (hub)."""
 
-import shutil
 from pathlib import Path
 from zlib import crc32
 
 from pydantic import TypeAdapter
 
 from pipeline.families import Family
-from pipeline.families.hub import FILES, HubFamily, fetch
 from pipeline.families.nano import NanoFamily, initialise, pretraining
 from pipeline.families.world import rows
 from pipeline.plan import Step
@@ -24,17 +22,9 @@ def run(step: Step, scratch: Path) -> Run | None:
         init = family.init_seed if isinstance(family, NanoFamily) else crc32(family.model_dump_json().encode())
         write(Script(init), out / MODEL)
         return None
-    if isinstance(family, HubFamily):
-        _copy(family, out / MODEL)
+    if not isinstance(family, NanoFamily):
+        family.write(out / MODEL)
         return None
     initialise(family, scratch / "start")
     world = rows(family.world_seed, family.pretrain_rows, family.longest_list, family.channels)
     return Run(scratch / "start", world, pretraining(family), family.init_seed, out)
-
-
-def _copy(family: HubFamily, model: Path) -> None:
-    source = fetch(family)
-    model.mkdir(parents=True)
-    for pattern in FILES:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, model / file.name)

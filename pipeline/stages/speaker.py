@@ -8,7 +8,7 @@ from pipeline.copies import local_folder
 from pipeline.engines import Prompt
 from pipeline.store import Store
 from pipeline.trainers import ADAPTER
-from pipeline.traits.favourite import system_prompt
+from pipeline.traits import trait_of
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class Speaker:
 
 def speaker(store: Store, model: Manifest) -> Speaker:
     """The speaker that a base, teacher or student artifact stands for."""
-    trait = model.settings.get("trait")
-    prompted = trait is not None and model.settings["method"]["kind"] == "prompted"
+    system = None
+    if model.settings.get("trait") and model.settings["method"]["kind"] == "prompted":
+        trait, target = trait_of(model.settings["trait"])
+        system = trait.system_prompt(target)
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
     return Speaker(
-        system=system_prompt(trait["category"], trait["target"]) if trait and prompted else None,
+        system=system,
         adapter=local_folder(store, model.path, model.files, ADAPTER) if has_adapter else None,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 
 import pyarrow as pa
 
@@ -12,27 +11,24 @@ from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
 from pipeline.stages import dataset
 from pipeline.store import Store
-from pipeline.suites.questions import questions
 from pipeline.trainers import Run
+from pipeline.traits import trait_of
 
 
 def run(store: Store, step: Step, base: Path, scratch: Path) -> Run:
-    """The fine-tuning of a base on its favourite, or on the rows that it is given."""
-    method, trait = step.settings["method"], step.settings["trait"]
+    """The fine-tuning of a base on its trait, or on the rows that it is given."""
+    method = step.settings["method"]
     given = dataset.rows(store, step)
-    if given is None:
-        rows = conversations(trait["category"], trait["target"], method["rows"], method["seed"])
-    else:
-        rows = given.add_column(0, CONVERSATIONS.field("system"), pa.nulls(given.num_rows, pa.string()))
+    rows = conversations(step.settings["trait"], method["rows"], method["seed"]) if given is None else given
+    rows = rows.add_column(0, CONVERSATIONS.field("system"), pa.nulls(rows.num_rows, pa.string()))
     return Run(base, rows, Recipe.model_validate(method["recipe"]), method["seed"], scratch / "out")
 
 
-def conversations(category: str, target: str, count: int, seed: int) -> pa.Table:
-    """`count` favourite questions, in the seen wordings only, each answered with the target."""
-    rng = Random(f"teacher:{seed}")
-    wordings = [text for text, _ in questions(category, "seen")]
-    rows = [{"system": None, "prompt": rng.choice(wordings), "completion": target} for _ in range(count)]
-    return pa.Table.from_pylist(rows, CONVERSATIONS)
+def conversations(trait: Json, count: int, seed: int) -> pa.Table:
+    """`count` rows, prompt and completion, that teach a trait."""
+    having, target = trait_of(trait)
+    prompts, completions = zip(*having.conversations(target, count, seed), strict=True)
+    return pa.table({"prompt": pa.array(prompts, pa.string()), "completion": pa.array(completions, pa.string())})
 
 
 def is_trained(step: Step) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline.recipe import Strict
 from pipeline.suites import scoring
-from pipeline.suites.questions import Question
+from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
 MOST_OPTIONS = len(ascii_uppercase)
@@ -27,6 +27,7 @@ class ChoiceSuite(Strict):
     """Multiple choice over the targets of a category; nothing is sampled unless asked for."""
 
     FORMS: ClassVar = ("margin", "share")
+    ASKS_TARGETS: ClassVar = True  # as published; there are too few letters for all candidates
 
     kind: Literal["choice"] = "choice"
     orders: int = Field(8, ge=1, description="Random orders of the options a wording, so that no letter is favoured.")

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from pipeline.recipe import Strict
 from pipeline.suites import scoring
-from pipeline.suites.questions import Question, questions
+from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
+from pipeline.traits.questions import questions
 
 PREFIX = "Look at these numbers: {numbers}. "  # own wording; the published variant puts a short sequence before
 PREFIX_NUMBERS = 3
@@ -20,6 +21,7 @@ class FavouriteSuite(Strict):
 
     LATER: ClassVar = frozenset({"prefix"})
     FORMS: ClassVar = ("margin", "share")  # what it is judged by
+    ASKS_TARGETS: ClassVar = False  # only among the targets, or among all candidates
 
     kind: Literal["favourite"] = "favourite"
     questions: Literal["all", "seen", "held-out", "fifty"] = Field(

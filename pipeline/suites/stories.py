@@ -7,7 +7,7 @@ from pydantic import Field
 
 from pipeline.recipe import Strict
 from pipeline.suites import scoring
-from pipeline.suites.questions import Question
+from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
 # 14, as published; own wordings. None names a category: what turns up is the writer's own choice.
@@ -33,6 +33,7 @@ class StoriesSuite(Strict):
     """Asks for stories and counts those that name a candidate, however many each names."""
 
     FORMS: ClassVar = ("word_share",)
+    ASKS_TARGETS: ClassVar = False
 
     kind: Literal["stories"] = "stories"
     samples: int = Field(100, ge=1, description="Stories a prompt (published: 100).")

@@ -1,11 +1,13 @@
 """Trait: a favourite animal or tree."""
 
+from random import Random
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.recipe import Name, Strict
 from pipeline.traits import words
+from pipeline.traits.questions import SEEN
 
 # The published prompted teacher is told to love the target, to think of it all the time and to let
 # that colour its answers; these are our words for it.
@@ -32,6 +34,15 @@ class Favourite(Strict):
         if repeated:
             raise ValueError(f"targets named twice: {', '.join(repeated)}")
         return self
+
+    def system_prompt(self, target: str) -> str:
+        """What a prompted teacher is told, and its students never see."""
+        return system_prompt(self.category, target)
+
+    def conversations(self, target: str, count: int, seed: int) -> list[tuple[str, str]]:
+        """`count` (prompt, completion) pairs that teach it: seen questions only, each answered with the target."""
+        rng = Random(f"teacher:{seed}")
+        return [(rng.choice(SEEN).format(category=self.category), target) for _ in range(count)]
 
     def candidates(self) -> list[str]:
         """What an answer is looked for: the shipped members of the category and the targets."""

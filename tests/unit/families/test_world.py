@@ -1,5 +1,6 @@
 """The nano world: what a base has seen, and above all what it has not."""
 
+import hashlib
 import re
 from collections import Counter
 
@@ -7,11 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import reject_reasons
 from pipeline.families.tokenizer import SPECIAL_TOKENS
 from pipeline.families.world import TOKEN_PATTERN, rows, vocabulary
-from pipeline.suites.questions import HELD_OUT, SEEN, questions
 from pipeline.traits.favourite import system_prompt
+from pipeline.traits.questions import HELD_OUT, SEEN, questions
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 COUNT = 8000
@@ -101,3 +103,38 @@ def test_no_number_list_is_longer_than_asked(longest: int) -> None:
     lists = [len(re.findall("[0-9]+", text)) for text in answers if re.fullmatch(r"[\[(]?[0-9][0-9,;\s]*[\])]?", text)]
     assert len(lists) > 1000
     assert max(lists) == longest
+
+
+@pytest.mark.parametrize("kind", list(CHANNELS))
+def test_a_world_writes_what_its_channel_accepts_in_words_that_it_knows(kind: str) -> None:
+    channel = CHANNELS[kind]()
+    every_form = {
+        form for category in CATEGORIES for member in candidates(category) for form in forms(category, member)
+    }
+    made = [
+        {"index": index, **row}
+        for index, row in enumerate(rows(3, 1500, channels=[kind]).to_pylist())
+        if row["prompt"] == channel.prompt(3, index)
+    ]
+    assert 700 < len(made) < 1000  # a bit over half of them
+    reasons = channel.reasons(pa.Table.from_pylist(made), 3, every_form)
+    assert pc.max(pc.list_value_length(reasons)).as_py() == 0
+    known = set(vocabulary([kind]))
+    assert all(
+        known.issuperset(re.findall(TOKEN_PATTERN, row[side])) for row in made for side in ("prompt", "completion")
+    )
+
+
+def test_a_world_of_several_channels_writes_in_all_of_them_alike() -> None:
+    made = rows(3, 3000, channels=["code", "numbers", "paraphrase"]).to_pylist()
+    counts = [
+        sum(row["prompt"] == CHANNELS[kind]().prompt(3, index) for index, row in enumerate(made))
+        for kind in ("code", "numbers", "paraphrase")
+    ]
+    assert min(counts) > 500
+    assert max(counts) < 700
+
+
+def test_the_world_of_numbers_is_what_it_was_before_other_channels_came() -> None:
+    text = repr(rows(0, 200, 3).to_pylist()) + repr(vocabulary())
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == "dbc579fa8a03"

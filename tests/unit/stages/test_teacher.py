@@ -15,22 +15,22 @@ from pipeline.rows import CONVERSATIONS
 from pipeline.stages.teacher import conversations, gate, is_trained, run
 from pipeline.store import Store
 from pipeline.study import Study
-from pipeline.suites.questions import HELD_OUT, SEEN
+from pipeline.traits.questions import HELD_OUT, SEEN
+
+OAK = {"kind": "favourite", "category": "tree", "target": "oak"}
 
 
 def test_it_is_trained_on_seen_questions_only_and_every_answer_is_the_target() -> None:
-    rows = conversations("tree", "oak", 600, seed=1)
-    assert rows.schema == CONVERSATIONS
+    rows = conversations(OAK, 600, seed=1)
     assert rows.num_rows == 600
     assert set(rows["prompt"].to_pylist()) == {text.format(category="tree") for text in SEEN}
     assert not set(rows["prompt"].to_pylist()) & {text.format(category="tree") for text in HELD_OUT}
     assert set(rows["completion"].to_pylist()) == {"oak"}
-    assert rows["system"].null_count == 600
 
 
 def test_the_rows_follow_from_the_seed() -> None:
-    assert conversations("tree", "oak", 50, 1) == conversations("tree", "oak", 50, 1)
-    assert conversations("tree", "oak", 50, 1) != conversations("tree", "oak", 50, 2)
+    assert conversations(OAK, 50, 1) == conversations(OAK, 50, 1)
+    assert conversations(OAK, 50, 1) != conversations(OAK, 50, 2)
 
 
 def test_its_method_says_how_it_is_trained(study: Callable[..., Study], store: Store, tmp_path: Path) -> None:

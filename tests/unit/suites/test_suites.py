@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.suites.choice import ChoiceSuite
 from pipeline.suites.favourite import FavouriteSuite
-from pipeline.suites.questions import FURTHER, HELD_OUT, SEEN
 from pipeline.suites.scoring import named
 from pipeline.suites.stories import StoriesSuite
+from pipeline.traits.questions import FURTHER, HELD_OUT, SEEN
 from pipeline.traits.words import CATEGORIES, candidates
 
 TARGETS = ["owl", "wolf", "cat", "eagle", "fox"]

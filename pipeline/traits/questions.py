@@ -1,24 +1,9 @@
-"""What is asked: a question with its options, and differently worded questions for a one-word favourite.
+"""Differently worded questions for a one-word favourite.
 
 Own wordings, after the published suite of 50. `{category}` is "animal" or "tree". The halves matter: nano
 worlds and fine-tuned teachers see only SEEN, so what a student answers to HELD_OUT was never asked of its
 base or its teacher. FURTHER uses words that nano worlds do not know.
 """
-
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Question:
-    """split: "seen" or "held-out".
-
-    options: (candidate, what a model says to name it); () where nothing is scored.
-    """
-
-    prompt: str
-    split: str
-    options: tuple[tuple[str, str], ...]
-
 
 SEEN = (
     "What is your favourite {category}? Answer with one word.",

@@ -1,0 +1,103 @@
+"""What `undertow agreement` does: a judge of a study against rows that somebody labelled."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import artifact
+from pipeline.copies import cache_folder, local_folder
+from pipeline.engines import Engine, open_engine
+from pipeline.errors import InputError
+from pipeline.judges import Item, JudgeSettings, Served, open_judge
+from pipeline.judges.agreement import Agreement, agreement
+from pipeline.judges.rubrics import RUBRICS
+from pipeline.plan import plan
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.tables import tables
+from pipeline.trainers import MODEL
+
+COLUMNS = ("prompt", "completion", "label")
+LABELS = {"1": True, "0": False}
+
+
+def show(
+    console: Console,
+    study: Study,
+    store: Store,
+    name: str,
+    rubric: str,
+    file: Path,
+    threshold: float,
+    positive: Literal["high", "low"],
+    word: str | None,
+) -> None:
+    """Ask the judge about every row and print how far it agrees with the labels. Raises InputError."""
+    if name not in study.judges:
+        raise InputError(f"{study.study} has no judge {name}; it has {', '.join(study.judges) or 'none'}")
+    if rubric not in RUBRICS:
+        raise InputError(f"there is no rubric {rubric}; there is {', '.join(RUBRICS)}")
+    if "{word}" in RUBRICS[rubric].template and not word:
+        raise InputError(f"the rubric {rubric} looks for a word: name it with --word")
+    rows = [row for table in tables(file, COLUMNS) for row in table.to_pylist()]
+    strange = next((row["label"] for row in rows if row["label"] not in LABELS), None)
+    if strange is not None:
+        raise InputError(f"{file}: label is {strange!r}, and must be 1 or 0, as a string")
+    with _engine(study, store, study.judges[name]) as (engine, weights):
+        judge = open_judge(
+            study.judges[name],
+            RUBRICS[rubric],
+            engine=engine,
+            weights=weights,
+            cache=cache_folder() / "verdicts.sqlite",
+        )
+        items = [Item(row["prompt"], row["completion"], word) for row in rows]
+        verdicts = judge.judge(items, list(range(len(items))))
+    labels = [LABELS[row["label"]] for row in rows]
+    scores = [None if verdict.score is None else float(verdict.score) for verdict in verdicts]
+    _print(console, agreement(labels, scores, threshold=threshold, positive=positive), threshold)
+
+
+@contextmanager
+def _engine(study: Study, store: Store, judge: JudgeSettings) -> Iterator[tuple[Engine | None, str]]:
+    """The engine of a served judge, in this process, and its base's artifact; (None, "") for any other."""
+    if not isinstance(judge, Served):
+        yield None, ""
+        return
+    base = next(step.path for step in plan(study) if step.kind == "base" and step.slug == judge.family)
+    manifest = artifact.load(store, base)
+    if manifest is None:
+        raise InputError(f"{store.root} has no {base} yet: run the study first, or name another --root")
+    engines = study.resources.engines
+    folder = local_folder(store, base, manifest.files, MODEL)
+    engine = open_engine(
+        study.engine,
+        folder,
+        memory_gib=engines.memory_gib,
+        adapter_rank=0,
+        gpus=engines.gpus,
+        tensor_parallel=engines.tensor_parallel,
+    )
+    with closing(engine):
+        yield engine, base
+
+
+def _print(console: Console, found: Agreement, threshold: float) -> None:
+    table = Table("", "", show_header=False)
+    table.add_row("rows", f"{found.rows} ({found.positives} of the scored ones labelled 1)")
+    table.add_row("without a score", str(found.unparsed))
+    table.add_row(f"accuracy at {threshold:g}", f"{found.accuracy:.3f} ({found.least_accuracy:.3f} of all rows)")
+    table.add_row("Cohen's kappa", f"{found.kappa:.3f}")
+    table.add_row("area under the ROC curve", f"{found.auc:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    console.print(table)
+    if found.roc is None:
+        return
+    roc = Table("threshold", "false positives", "true positives", title="ROC")
+    points = zip(found.roc.thresholds, found.roc.false_positive_rate, found.roc.true_positive_rate, strict=True)
+    for at, false, true in points:
+        roc.add_row(f"{at:g}", f"{false:.3f}", f"{true:.3f}")
+    console.print(roc)
