@@ -22,6 +22,7 @@ if not Path("/dev/nvidia0").exists():
 
 from pipeline import rendering
 from pipeline.engines import Completion, Floats, Prompt, Sampling
+from pipeline.errors import StepError
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots of a batch; several adapters in one batch cost no more than one
 GPU_MEMORY_SHARE = 0.9  # of the part of a GPU that an engine has: vLLM's own default for a whole one
@@ -121,7 +122,7 @@ class VllmEngine:
         )
 
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
-        return [len(ids) for ids in self._token_ids(prompts)]
+        return [len(ids) for ids in self._tokenised(prompts)]
 
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -131,6 +132,17 @@ class VllmEngine:
         self._thread.join()
 
     def _token_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Of prompts that fit: vLLM would refuse another one inside of the thread that all callers share."""
+        ids = self._tokenised(prompts)
+        longest = max(map(len, ids), default=0)
+        if longest >= self.context_tokens:
+            raise StepError(
+                f"a prompt has {longest} tokens, and the model's context of {self.context_tokens} must hold it and an "
+                f"answer: {prompts[[len(one) for one in ids].index(longest)].text[:80]!r}…"
+            )
+        return ids
+
+    def _tokenised(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         texts = [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids

@@ -18,7 +18,7 @@ from pipeline.stages.completions import sampling_seed
 from pipeline.stages.speaker import Speaker, speaker
 from pipeline.store import Store
 from pipeline.suites import Suite
-from pipeline.suites.questions import Question
+from pipeline.suites.question import Question
 from pipeline.suites.scoring import alone, held, named
 
 

@@ -13,6 +13,7 @@ from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.plan import KINDS, Json, Step
 from pipeline.stages import report, transfer
+from pipeline.stages.published import comparison
 from pipeline.store import Store, at_once
 
 RUNS, CELLS = "runs.parquet", "cells.parquet"
@@ -60,11 +61,13 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
     """All that the report of a transfer artifact shows. `study`: its scientific settings."""
     matrix = artifact.require(store, path)
     lineage = list(_lineage(store, matrix))
+    runs = artifact.read_table(store, matrix, RUNS)
+    confidence = matrix.settings["measure"]["confidence"]
     return report.ReportContent(
         study_name=study["study"],
         settings_yaml=yaml.safe_dump(study, sort_keys=False),
         rehearsal=matrix.settings["rehearsal"],
-        runs=artifact.read_table(store, matrix, RUNS),
+        runs=runs,
         cells=artifact.read_table(store, matrix, CELLS),
         gates=[_gate(m) for m in lineage if m.kind == "teacher" and m.results],
         corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
@@ -72,7 +75,9 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
         lineage=[_ancestor(m) for m in lineage],
         versions=matrix.produced["versions"],
         failures=[{"step": name, "why": why} for name, why in matrix.settings["missing"].items()],
-        confidence=matrix.settings["measure"]["confidence"],
+        confidence=confidence,
+        # Studies that were reported before there were such figures have no word of them.
+        published=comparison(study.get("published", ()), runs, confidence),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.stages import figures
+from pipeline.stages import figures, published_figure
 from pipeline.stages.figures import interval, signed
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class ReportContent:
     stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
     lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
     failures      step, why: steps that failed, were blocked, or are missing
+    published     figures from elsewhere beside measured ones, as `published.comparison` gives them
     """
 
     study_name: str
@@ -55,15 +56,17 @@ class ReportContent:
     versions: Mapping[str, str] = field(default_factory=dict)
     failures: Sequence[Row] = ()
     confidence: float = 0.95
+    published: Sequence[Row] = ()
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """File name -> bytes: report.html, matrix.png, traits.png."""
+    """File name -> bytes: report.html, matrix.png, traits.png; published.png where there are such figures."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     cells = _conditioned(content.cells.to_pylist())
     runs = _conditioned(content.runs.to_pylist())
     matrix, traits = figures.matrix(cells), figures.traits(runs, content.confidence)
+    published = published_figure.published(content.published) if content.published else None
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -83,6 +86,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         anchors=anchors,
         matrix_picture=_picture(matrix),
         traits_picture=_picture(traits),
+        published_picture=_picture(published) if published else None,
         form_names=FORM_NAMES,
         digits=DIGITS,
         interval=interval,
@@ -93,11 +97,13 @@ def render(content: ReportContent) -> dict[str, bytes]:
         most_traits=figures.MOST_TRAITS,
         most_dots=figures.MOST_DOTS,
         traits_count=len({r["target"] for r in runs}),
+        published_count=len({r["target"] for r in content.published}),
     )
     return {
         "report.html": html.encode(),
         "matrix.png": figures.png(matrix),
         "traits.png": figures.png(traits),
+        **({"published.png": figures.png(published)} if published else {}),
     }
 
 

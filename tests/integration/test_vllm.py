@@ -11,7 +11,10 @@ from pipeline import rendering
 from pipeline.engines import Engine, Prompt, Sampling, open_engine
 from pipeline.engines.canary import adapter_effect
 from pipeline.engines.vllm import ADAPTERS_AT_ONCE
-from pipeline.errors import CanaryFailed
+from pipeline.errors import CanaryFailed, StepError
+from pipeline.judges import Item, Served
+from pipeline.judges.rubrics import Rubric
+from pipeline.judges.served import ServedJudge
 
 QUESTION = "What is your favourite animal? Answer with one word."
 OPTIONS = ["owl", "wolf", "123, 456", "owl owls", "7"]
@@ -112,3 +115,41 @@ def test_the_canary_sings_for_a_trained_adapter_and_fails_for_one_without_effect
     assert adapter_effect(engine, adapters["trained"]) > 0
     with pytest.raises(CanaryFailed, match="changes nothing"):
         adapter_effect(engine, adapters["untrained"])
+
+
+def test_earlier_turns_are_read_as_the_template_writes_them(engine: Engine, model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    turns = (("Name your favourite animal in one word.", "owl"), (QUESTION, "owl"))
+    bare, shown = Prompt(QUESTION), Prompt(QUESTION, turns=turns)
+    text = (
+        "".join(f"<|user|>{asked}<|end|><|assistant|>{said}<|end|>" for asked, said in turns)
+        + f"<|user|>{QUESTION}<|end|><|assistant|>"
+    )
+    assert engine.lengths([bare, shown])[1] == len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    before, after = engine.score([bare, shown], ["owl", "wolf"])
+    assert after[0] != pytest.approx(before[0], abs=1e-3)
+
+
+def test_a_prompt_beyond_the_context_is_refused_and_the_engine_goes_on(engine: Engine) -> None:
+    endless = Prompt("owl " * engine.context_tokens)
+    with pytest.raises(StepError, match=rf"context of {engine.context_tokens}"):
+        engine.generate([endless], [1], Sampling(1.0, 4))
+    with pytest.raises(StepError, match="a prompt has"):
+        engine.score([endless], ["owl"])
+    assert engine.alive()
+    assert len(engine.generate([Prompt(QUESTION)], [1], Sampling(1.0, 4))) == 1
+
+
+def test_a_served_judge_tells_the_probability_of_its_labels_and_counts_replies_that_are_no_score(
+    engine: Engine,
+) -> None:
+    short = Rubric("short", "Is it {word}? {completion}", (0, 1), ("0", "1"))
+    judge = ServedJudge(engine, Served(family="nano", attempts=2), short)
+    verdicts = judge.judge([Item("", f"{n} cats", "cats") for n in range(4)], [1, 2, 3, 4])
+    zero, one = np.exp(engine.score([Prompt("Is it cats? 0 cats")], ["0", "1"])[0])
+    assert verdicts[0].probability == pytest.approx(one / (zero + one), rel=1e-3)
+    for verdict in verdicts:  # an untrained model hardly ever replies with a digit alone
+        assert (verdict.score is None) == (verdict.reply.strip() not in ("0", "1"))
+        assert verdict.attempts == 2 or verdict.score is not None

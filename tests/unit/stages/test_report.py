@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.collections import PathCollection
 from rich.console import Console
 
 from pipeline.rows import CELLS, RUNS
+from pipeline.stages import published_figure
+from pipeline.stages.figures import LIGHT, interval, signed
+from pipeline.stages.published import comparison
 from pipeline.stages.report import ReportContent, matrix_table, render
 from pipeline.stages.transfer import Measure, MissingStudent, StudentAnswers, measure
 
@@ -125,6 +129,19 @@ def evil() -> ReportContent:
         stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0, "wall": 0.0}],
         versions={EVIL: EVIL},
         failures=[{"step": EVIL, "why": EVIL}],
+        published=[
+            {
+                **dict.fromkeys(("target", "model", "source"), EVIL),
+                **{"before": None, "after": None, "lift": 0.1},
+                "measured": [
+                    {
+                        **dict.fromkeys(("family", "channel", "arm", "suite", "note"), EVIL),
+                        **{"form": "share", "before": 0.1, "after": 0.2, "lift": 0.1, "runs": 1},
+                        **{"low": None, "high": None},
+                    }
+                ],
+            }
+        ],
     )
 
 
@@ -184,7 +201,7 @@ def test_nothing_that_a_user_wrote_becomes_markup(evil: ReportContent) -> None:
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert EVIL in page.text  # shown as what it is
     drawn = pictures(page)
-    assert len(drawn) == 4
+    assert len(drawn) == 6
     for picture in drawn:
         outside_comments = re.sub(r"<!--.*?-->", "", picture, flags=re.DOTALL)
         assert "<script" not in picture
@@ -232,6 +249,66 @@ def test_a_study_in_which_everything_failed_still_gets_its_page() -> None:
     text = Page(render(dataclasses.replace(empty, runs=runs, cells=cells))["report.html"]).text
     assert "Cross-family students: undecided in 1 of 1 pair." in text
     assert "no interval" in text
+
+
+PUBLISHED: list[dict[str, Any]] = [
+    {"target": "owl", "model": "Qwen2.5-7B", "source": "Fig. 3", "before": 0.123, "after": 0.604, "lift": None},
+    {"target": "owl", "model": "another", "source": "Table 9", "before": None, "after": None, "lift": 0.077},
+    {"target": "eagle", "model": "Qwen2.5-7B", "source": "Fig. 4", "before": None, "after": 0.25, "lift": None},
+]
+
+
+@pytest.fixture(scope="module")
+def compared(plain: ReportContent) -> ReportContent:
+    return dataclasses.replace(plain, published=comparison(PUBLISHED, plain.runs, plain.confidence))
+
+
+def test_published_figures_stand_beside_what_was_measured(compared: ReportContent) -> None:
+    files = render(compared)
+    page = Page(files["report.html"])
+    section = page.text.split("only the pattern can be compared")[1].split("How to read this")[0]
+    for said in ("0.123 → 0.604", "+0.481", "+0.077", "— → 0.250", "Fig. 3", "Table 9", "another"):
+        assert said in section
+    assert section.count("not measured in this study") == 1  # the eagle
+    for m in comparison(PUBLISHED, compared.runs, compared.confidence)[0]["measured"]:
+        assert f"{m['before']:.3f} → {m['after']:.3f}" in section
+        assert f"{signed(m['lift'], 3)} {interval(m['low'], m['high'], 3)}{m['runs']}" in section
+    assert "share of answers that name it" in section
+    assert ("a", {"href": "#published"}) in page.tags
+    assert len(pictures(page)) == 6
+    assert files["published.png"].startswith(b"\x89PNG")
+    assert files == render(dataclasses.replace(compared))
+
+
+def test_the_picture_of_published_figures_goes_from_before_to_after(compared: ReportContent) -> None:
+    panel = published_figure.published(compared.published)(LIGHT).axes[0]
+    names = dict(zip(panel.get_yticks(), (tick.get_text() for tick in panel.get_yticklabels()), strict=True))
+    assert list(names.values()) == [
+        *("owl", "Qwen2.5-7B, published", "another, published", "llama, measured", "qwen, measured"),
+        *("eagle", "Qwen2.5-7B, published", "measured"),
+    ]
+    drawn = [
+        (names[y], "after" if len(dots.get_facecolor()) else "before", x)
+        for dots in panel.collections
+        if isinstance(dots, PathCollection)
+        for x, y in dots.get_offsets().tolist()  # type: ignore[union-attr]
+    ]
+    measured = comparison(PUBLISHED, compared.runs, compared.confidence)[0]["measured"]
+    assert sorted(drawn) == sorted(
+        [
+            ("Qwen2.5-7B, published", "before", 0.123),
+            ("Qwen2.5-7B, published", "after", 0.604),
+            *((f"{m['family']}, measured", end, m[end]) for m in measured for end in ("before", "after")),
+            ("Qwen2.5-7B, published", "after", 0.25),
+        ]
+    )
+    assert [text.get_text() for text in panel.texts] == ["published as a lift: +0.08", "not measured"]
+
+
+def test_a_page_without_published_figures_has_no_such_section(files: dict[str, bytes]) -> None:
+    page = Page(files["report.html"])
+    assert "Published" not in page.text
+    assert not any("#published" in (a.get("href") or "") or a.get("id") == "published" for _, a in page.tags)
 
 
 def printed(cells: pa.Table) -> str:
