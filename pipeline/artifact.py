@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ArtifactError
-from pipeline.plan import SCHEMA, Step
+from pipeline.step import SCHEMA, Step
 from pipeline.store import Store, at_once
 
 MANIFEST = "manifest.json"

@@ -6,7 +6,7 @@ from functools import partial
 
 from pipeline import artifact
 from pipeline.families.nano import NanoFamily
-from pipeline.plan import KINDS, Step, sampled
+from pipeline.step import KINDS, Step, sampled
 from pipeline.store import Store, at_once
 from pipeline.study import Finetuned, Study
 from pipeline.trainers.batches import steps_of

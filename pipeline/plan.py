@@ -1,17 +1,9 @@
-"""What a study consists of: steps, their ids and what each reads. Pure; nothing here looks at a store.
+"""What a study consists of: every step, and what each reads. Pure; nothing here looks at a store."""
 
-An id is a hash of what decides the content: kind, schema version, scientific settings and the ids of
-the inputs. Machines, paths and batch sizes are no part of it.
-"""
-
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from pipeline.arms import Arm
 from pipeline.channels import Channel
@@ -20,64 +12,9 @@ from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.source import Dataset
+from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judged, step_id
 from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Study
 from pipeline.suites import Suite
-
-# Raised when a stage starts to write something else for the same settings.
-SCHEMA = {
-    "dataset": 1,
-    "base": 1,
-    "teacher": 1,
-    "completions": 1,
-    "judgements": 1,
-    "corpus": 1,
-    "student": 1,
-    "answers": 1,
-    "transfer": 2,
-    "report": 2,
-}
-KINDS = tuple(SCHEMA)
-GIVEN = "given"  # the role of the data set that a step is given
-OWN = "completions"  # the role of the teacher's own completions in a corpus; others have the names of the mix
-CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
-ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide with probability 0.002
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One artifact to be made.
-
-    inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
-    an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
-    source: the local folder that a base is taken from, or "". The last three are no part of the id.
-    """
-
-    kind: str
-    slug: str
-    id: str
-    settings: Json
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    weights: str = ""
-    family: str = ""
-    source: str = ""
-
-    @property
-    def path(self) -> str:
-        return f"{self.kind}/{self.slug}-{self.id}"
-
-
-def step_id(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
-    """12 hex digits that stand for the content. inputs: role -> path, of which only the id counts."""
-    content = {
-        "kind": kind,
-        "schema": SCHEMA[kind],
-        "settings": settings,
-        "inputs": {role: path[-ID_LENGTH:] for role, path in inputs.items()},
-    }
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
 def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
@@ -103,6 +40,15 @@ class _Writer:
         return RANDOM if self.family == RANDOM else f"{self.target or NEUTRAL}-{self.family}"
 
 
+@dataclass(frozen=True)
+class _Written:
+    """All completions in one channel. given: the data set that it reads, as an input of its steps."""
+
+    channel: Channel
+    given: Mapping[str, str]
+    by: Mapping[_Writer, Step]
+
+
 class _Planner:
     """Lays a study's steps down in order: teachers, their completions, then every arm's corpora and students."""
 
@@ -119,11 +65,11 @@ class _Planner:
         teachers = {w: self._teacher(w) for w in self._teachers()}
         for channel in study.channels:
             given = self._given(channel)
-            written = {w: self._add(_completions(study, channel, teacher, given)) for w, teacher in teachers.items()}
+            by = {w: self._add(_completions(study, channel, teacher, given)) for w, teacher in teachers.items()}
             if study.teachers.random:
-                written[_Writer(RANDOM, None)] = self._add(_random_completions(study, channel))
-            for arm, writer in product(study.all_arms, written):
-                self._cells(channel, arm, writer, written, given)
+                by[_Writer(RANDOM, None)] = self._add(_random_completions(study, channel))
+            for arm, writer in product(study.all_arms, by):
+                self._cells(_Written(channel, given, by), arm, writer)
 
     def _teachers(self) -> list[_Writer]:
         targets = [*self._study.targets, *([None] if self._study.teachers.neutral else [])]
@@ -141,18 +87,11 @@ class _Planner:
             given = {GIVEN: self._add(rows).path}
         return self._add(_teacher(self._study, writer, self._base[writer.family], given))
 
-    def _cells(
-        self,
-        channel: Channel,
-        arm: Arm,
-        writer: _Writer,
-        written: Mapping[_Writer, Step],
-        given: Mapping[str, str],
-    ) -> None:
+    def _cells(self, written: _Written, arm: Arm, writer: _Writer) -> None:
         """What one arm makes of one writer's completions: a corpus, and who reads it."""
         study = self._study
         differs = bool(arm.shuffle or arm.mix or arm.rows)
-        corpus = self._shared(self._corpus(channel, arm, writer, written, given), arm.name if differs else "")
+        corpus = self._shared(self._corpus(written, arm, writer), arm.name if differs else "")
         for family, seed in product(study.student_families, study.students.seeds):
             for suite in study.suites:
                 if arm.in_context:
@@ -163,7 +102,7 @@ class _Planner:
                     reader = self._shared(student, arm.name if arm.recipe else "")
                     asked = _answers(study, reader, self._base[family], suite)
                 design = {
-                    "channel": channel.kind,
+                    "channel": written.channel.kind,
                     "arm": arm.name,
                     "suite": suite.name,
                     "teacher_family": writer.family,
@@ -174,15 +113,8 @@ class _Planner:
                 }
                 self._register(self._add(asked), f"{arm.name}:{asked.slug}", design)
 
-    def _corpus(
-        self,
-        channel: Channel,
-        arm: Arm,
-        writer: _Writer,
-        written: Mapping[_Writer, Step],
-        given: Mapping[str, str],
-    ) -> Step:
-        study = self._study
+    def _corpus(self, written: _Written, arm: Arm, writer: _Writer) -> Step:
+        study, channel = self._study, written.channel
         settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
         settings |= arm.changes()
         if channel.READS_WORDS:
@@ -197,14 +129,13 @@ class _Planner:
             if other != writer:
                 settings.setdefault("mix", {})[name] = share
                 sources[name] = other
-        inputs = {name: written[source].path for name, source in sources.items()} | dict(given)
+        inputs = {name: written.by[source].path for name, source in sources.items()} | dict(written.given)
         for name, source in sources.items():
-            inputs |= self._judgements(channel, source, written[source], given, name)
-        return _step("corpus", written[writer].slug, settings, inputs, "", written[writer].family)
+            inputs |= self._judgements(written, source, name)
+        own = written.by[writer]
+        return _step("corpus", own.slug, settings, inputs, "", own.family)
 
-    def _judgements(
-        self, channel: Channel, writer: _Writer, completions: Step, given: Mapping[str, str], name: str
-    ) -> dict[str, str]:
+    def _judgements(self, written: _Written, writer: _Writer, name: str) -> dict[str, str]:
         """What judges say of the completions that come into a corpus under `name`, as inputs of it."""
         study, found = self._study, {}
         for number, rule in enumerate(study.corpus.judged):
@@ -212,7 +143,7 @@ class _Planner:
                 continue  # there is nothing to refer to
             judge = study.judges[rule.judge]
             base = self._base[judge.family] if isinstance(judge, Served) else None
-            step = _judgements(study, channel, rule, judge, base, writer, completions, given)
+            step = _judgements(study, written, rule, judge, base, writer)
             found[judged(name, number)] = self._add(step).path
         return found
 
@@ -337,25 +268,19 @@ def _random_completions(study: Study, channel: Channel) -> Step:
 
 
 def _judgements(
-    study: Study,
-    channel: Channel,
-    rule: Judged,
-    judge: JudgeSettings,
-    base: Step | None,
-    writer: _Writer,
-    completions: Step,
-    given: Mapping[str, str],
+    study: Study, written: _Written, rule: Judged, judge: JudgeSettings, base: Step | None, writer: _Writer
 ) -> Step:
+    completions = written.by[writer]
     settings = {
         "judge": science(judge),
         "rubric": asdict(RUBRICS[rule.rubric]),
         "word": writer.target if rule.rubric == "reference" else None,
-        "channel": _channel(channel),
+        "channel": _channel(written.channel),
         "words": study.words,
         "seed": study.seed,
         "engine": study.engine,
     }
-    inputs = {"completions": completions.path, **given} | ({"judge": base.path} if base else {})
+    inputs = {"completions": completions.path, **written.given} | ({"judge": base.path} if base else {})
     slug = f"{rule.rubric}-by-{rule.judge}-of-{completions.slug}"
     return _step("judgements", slug, settings, inputs, base.path if base else "", base.slug if base else "")
 
@@ -387,22 +312,6 @@ def _asked(study: Study, suite: Suite) -> Json:
         "seed": study.seed,
         "engine": study.engine,
     }
-
-
-def judged(name: str, number: int) -> str:
-    """The role of the judgements by the rule of that number, of the completions in role `name`."""
-    return f"{name}:judged:{number}"
-
-
-def sampled(step: Step) -> tuple[int, int]:
-    """(rows, most tokens a row) that an engine samples for a step; (0, 0) where it samples none."""
-    if step.kind == "completions" and "teacher" in step.inputs:
-        return step.settings["rows"], step.settings["max_tokens"]
-    if step.kind == "answers":
-        suite = TypeAdapter[Suite](Suite).validate_python(step.settings["suite"])
-        asked = sum(len(suite.asked(category, named, 0)) for category, named in step.settings["candidates"].items())
-        return asked * suite.samples, suite.max_tokens
-    return 0, 0
 
 
 def _weights(model: Step, base: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
-from pipeline.plan import Step, sampled
+from pipeline.step import Step, sampled
 from pipeline.study import Finetuned, Study
 
 BYTES_A_WEIGHT = 2  # bfloat16

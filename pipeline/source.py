@@ -1,16 +1,18 @@
 """Where given data comes from: a repository of the Hugging Face hub at a pinned commit, or a local path."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from pipeline.errors import InputError
 from pipeline.recipe import Strict
 from pipeline.tables import tables
+
+PLACEHOLDER = "0" * 40  # stands where a commit is still to be chosen; a study can be planned with it, not run
 
 
 class Source(Strict):
@@ -35,6 +37,11 @@ class Source(Strict):
             raise ValueError("path needs content: a word that names this version of what is there")
         return self
 
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether its commit is still to be chosen."""
+        return self.repo is not None and self.revision == PLACEHOLDER
+
 
 class Dataset(Source):
     """Rows of a hub data set, or of a local JSONL or Parquet file."""
@@ -42,6 +49,16 @@ class Dataset(Source):
     kind: Literal["dataset"] = "dataset"
     subset: str | None = Field(None, description='Configuration of a hub data set, such as "main".')
     split: str = Field("train", description="Split of a hub data set.")
+
+
+def placeholders(settings: object, place: str = "") -> Iterator[str]:
+    """The settings in `settings` that hold a placeholder, such as "families.qwen.revision"."""
+    if isinstance(settings, Source):
+        yield from [f"{place}.revision"] if settings.is_placeholder else []
+        return
+    parts = dict(enumerate(settings)) if isinstance(settings, list) else settings
+    for name, part in dict(parts).items() if isinstance(parts, BaseModel | dict) else ():
+        yield from placeholders(part, f"{place}.{name}".removeprefix("."))
 
 
 def read(dataset: Dataset, columns: Sequence[str]) -> pa.Table:

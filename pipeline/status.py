@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 
 from pipeline import artifact
-from pipeline.plan import Step
+from pipeline.step import Step
 from pipeline.store import Store, at_once
 
 FOLDER = "studies"

@@ -10,7 +10,7 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.families import Family
 from pipeline.judges import JudgeSettings, Served
 from pipeline.recipe import Name, Recipe, Seed, Strict
-from pipeline.source import Dataset
+from pipeline.source import Dataset, placeholders
 from pipeline.suites import Suite
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import Trait
@@ -293,6 +293,14 @@ class Study(Strict):
             raise ValueError(f"arms: mix of {arm.name} names {teacher}, and {family} is no family with teachers")
         if target not in self.targets and not (target == NEUTRAL and self.teachers.neutral):
             raise ValueError(f"arms: mix of {arm.name} names {teacher}, and there is no teacher {target}")
+
+    @property
+    def unpinned(self) -> list[str]:
+        """What to do about each commit that is still to be chosen; a study that has any is not run."""
+        return [
+            f"{setting} is a placeholder: set it to the commit you want, as --set {setting}=…"
+            for setting in placeholders(self)
+        ]
 
     @property
     def all_arms(self) -> list[Arm]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline import artifact
 from pipeline.artifact import MANIFEST, UNITS, File, Json
 from pipeline.errors import ArtifactError
-from pipeline.plan import KINDS
+from pipeline.step import KINDS
 from pipeline.store import Entry, Store, at_once
 from pipeline.trainers.checkpoints import CHECKPOINTS
 

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 from pipeline import artifact
 from pipeline.engines import Engine, Floats, Sampling
 from pipeline.engines.canary import adapter_effect
-from pipeline.plan import Json, Step
 from pipeline.rows import ANSWERS, SCORES
 from pipeline.stages import context
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.speaker import Speaker, speaker
+from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.suites import Suite
 from pipeline.suites.question import Question

@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily, initialise, pretraining
 from pipeline.families.world import rows
-from pipeline.plan import Step
 from pipeline.script import Script, write
+from pipeline.step import Step
 from pipeline.trainers import MODEL, Run
 
 

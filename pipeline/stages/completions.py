@@ -12,10 +12,10 @@ from pipeline import artifact
 from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.engines import Completion, Engine, Sampling
-from pipeline.plan import Json, Step
 from pipeline.rows import COMPLETIONS
 from pipeline.stages import dataset
 from pipeline.stages.speaker import Speaker, speaker
+from pipeline.step import Json, Step
 from pipeline.store import Store
 
 

@@ -11,9 +11,9 @@ import yaml
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
-from pipeline.plan import KINDS, Json, Step
 from pipeline.stages import report, transfer
 from pipeline.stages.published import comparison
+from pipeline.step import KINDS, Json, Step
 from pipeline.store import Store, at_once
 
 RUNS, CELLS = "runs.parquet", "cells.parquet"

@@ -9,9 +9,9 @@ from pipeline import artifact
 from pipeline.arms import ALL
 from pipeline.engines import Engine
 from pipeline.errors import StepError
-from pipeline.plan import Step
 from pipeline.stages.corpus import ROWS
 from pipeline.stages.speaker import Speaker
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.suites import Suite
 

@@ -16,11 +16,11 @@ from pipeline import artifact
 from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import TooFewRows
-from pipeline.plan import OWN, Json, Step
-from pipeline.plan import judged as role_of_judged
 from pipeline.rows import CORPUS, VERDICTS
 from pipeline.stages import dataset, judgements
 from pipeline.stages.rule import judge
+from pipeline.step import OWN, Json, Step
+from pipeline.step import judged as role_of_judged
 from pipeline.store import Store
 
 ROWS, JUDGED_ROWS = "rows.parquet", "verdicts.parquet"

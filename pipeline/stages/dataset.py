@@ -6,8 +6,8 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from pipeline import artifact
-from pipeline.plan import GIVEN, Json, Step
 from pipeline.source import Dataset, read
+from pipeline.step import GIVEN, Json, Step
 from pipeline.store import Store
 
 ROWS = "rows.parquet"

@@ -15,11 +15,11 @@ from pipeline.copies import cache_folder
 from pipeline.engines import Engine
 from pipeline.judges import Item, JudgeSettings, open_judge
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.plan import Json, Step
 from pipeline.rows import JUDGEMENTS
 from pipeline.stages import dataset
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.rule import judge as by_rule
+from pipeline.step import Json, Step
 from pipeline.store import Store
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipeline import stats
-from pipeline.plan import Json
+from pipeline.step import Json
 
 FORMS = ("word_share", "share")  # answers that name the target are what was published; else the probability
 

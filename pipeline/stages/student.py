@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import artifact
-from pipeline.plan import Step
 from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
 from pipeline.stages.corpus import ROWS
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.trainers import Run
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.errors import GateFailed
-from pipeline.plan import Json, Step
 from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
 from pipeline.stages import dataset
+from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.trainers import Run
 from pipeline.traits import trait_of

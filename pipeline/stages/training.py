@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from pipeline import artifact
 from pipeline.copies import local_folder
-from pipeline.plan import Json, Step
 from pipeline.stages import base, student, teacher
+from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.trainers import MODEL, OnStep, Run, Trainer
 from pipeline.trainers.checkpoints import CHECKPOINTS, Checkpoints

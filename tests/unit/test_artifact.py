@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline import artifact, errors
 from pipeline.copies import local_folder
 from pipeline.errors import ArtifactError
-from pipeline.plan import Step, step_id
+from pipeline.step import Step, step_id
 from pipeline.store import Store, open_store
 
 TABLE = pa.table({"n": [1, 2, 3]})

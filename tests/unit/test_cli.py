@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from jobs.cli import main
-from pipeline.plan import KINDS, Step
 from pipeline.status import begin, new_note
+from pipeline.step import KINDS, Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 
@@ -135,6 +135,49 @@ def test_plan_counts_the_steps_and_writes_nothing(undertow: Callable[..., Said],
     left = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in told.out.splitlines() if "│" in line}
     assert left == dict(zip(ALWAYS, map(str, (1, 2, 2, 2, 6, 7, 1, 1)), strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
+
+
+UNPINNED = """\
+study: unpinned
+families:
+  qwen: {kind: hub, repo: Qwen/Qwen2.5-7B-Instruct, revision: "0000000000000000000000000000000000000000"}
+  llama: {kind: hub, repo: meta-llama/Llama-3.1-8B, revision: "0000000000000000000000000000000000000000"}
+traits:
+  - {targets: [owl, cat, fox]}
+"""
+
+
+def test_plan_names_every_commit_that_is_still_to_be_chosen(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(UNPINNED)
+    told = undertow("plan", "study.yaml")
+    assert told.code == 0
+    assert "unpinned: " in told.out
+    for name in ("qwen", "llama"):
+        setting = f"families.{name}.revision"
+        assert f"{setting} is a placeholder: set it to the commit you want, as --set {setting}=" in told.out
+    half = undertow("plan", "study.yaml", "--set", f"families.qwen.revision={'ab' * 20}")
+    assert [line.split(".")[1] for line in half.out.splitlines() if "placeholder" in line] == ["llama"]
+
+
+@pytest.mark.parametrize("command", ["run", "submit"])
+def test_a_study_without_its_commits_is_not_run(undertow: Callable[..., Said], tmp_path: Path, command: str) -> None:
+    (tmp_path / "study.yaml").write_text(UNPINNED)
+    told = undertow(command, "study.yaml")
+    assert told.code == 2
+    assert "set families.qwen.revision=" in told.err
+    assert "set families.llama.revision=" in told.err
+    assert "Traceback" not in told.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["study.yaml"]
+
+
+def test_plan_shows_the_rehearsal_of_a_study(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(UNPINNED)
+    told = undertow("plan", "study.yaml", "--rehearse", "--set", "students.seeds=[5, 6]")
+    assert told.code == 0
+    assert "unpinned-rehearsal: " in told.out
+    assert "placeholder" not in told.out
+    left = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in told.out.splitlines() if "│" in line}
+    assert (left["base"], left["teacher"], left["student"]) == ("2", "6", "12")  # two targets, neutral, one seed
 
 
 def test_plan_says_what_is_done(undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal) -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import KINDS, plan
+from pipeline.plan import plan
 from pipeline.settings import load
+from pipeline.step import KINDS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STUDIES = sorted([*CONFIGS.rglob("*.yaml"), *CONFIGS.rglob("*.yml")])
+PAPER = sorted((CONFIGS / "paper").iterdir())
 
 
 def test_there_are_studies_to_load() -> None:
@@ -35,6 +37,37 @@ def test_the_quickstart_has_what_its_claim_needs() -> None:
     assert study.teachers.neutral
     assert study.teacher_families == study.student_families == list(study.families)
     assert (study.engine, study.trainer) == ("vllm", "deepspeed")
+
+
+def test_studies_of_one_model_share_what_they_can() -> None:
+    """Under one root the plain students of one published experiment are those of the others."""
+    made = {file.stem: {step.path for step in plan(load(file))} for file in PAPER}
+    for name, shared in {
+        "animals": ["student", "completions"],
+        "fifteen-animals": ["student", "answers"],
+        "trees": ["base"],
+    }.items():
+        assert {path for path in made[name] if path.split("/")[0] in shared} <= made["nineteen-animals"]
+    assert len([path for path in made["shuffles"] & made["nineteen-animals"] if path.startswith("student/")]) == 48
+
+
+def test_the_published_experiments_name_no_commit_yet_and_say_so() -> None:
+    for file in PAPER:
+        study = load(file)
+        hub = [name for name, family in study.families.items() if family.kind == "hub"]
+        assert hub == list(study.families)
+        assert [told.split()[0] for told in study.unpinned] == [f"families.{name}.revision" for name in hub]
+        commits = [f"families.{name}.revision={'ab' * 20}" for name in hub]
+        assert load(file, commits).unpinned == []
+
+
+def test_published_figures_are_of_targets_that_the_study_measures() -> None:
+    figures = {file.stem: load(file).published for file in PAPER}
+    assert {name for name, found in figures.items() if found} >= {"animals", "trees", "nineteen-animals"}
+    for file in PAPER:
+        study = load(file)
+        assert {figure.target for figure in study.published} <= set(study.targets)
+        assert all(figure.before is not None and figure.after is not None for figure in study.published)
 
 
 def test_the_schema_that_the_configs_name_is_the_one_the_command_prints(

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline import artifact
 from pipeline.forecast import Row, forecast, gpu_seconds, survey
-from pipeline.plan import KINDS, Step, plan
+from pipeline.plan import plan
+from pipeline.step import KINDS, Step
 from pipeline.store import Store
 from pipeline.study import Study
 

@@ -10,7 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StudyError
-from pipeline.plan import ID_LENGTH, KINDS, Step, plan, sampled, step_id
+from pipeline.plan import plan
+from pipeline.step import ID_LENGTH, KINDS, Step, sampled, step_id
 from pipeline.study import Study
 
 Build = Callable[..., Study]

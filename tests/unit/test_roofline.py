@@ -9,8 +9,9 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.roofline import GPUS, PROMPT_TOKENS, Machines, Work, estimate, machines, parameters, too_large
+from pipeline.step import Step
 from pipeline.study import Study
 
 REVISION = "a" * 40

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import artifact, status
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.status import Note, begin, done, eta_seconds, folder, new_note, read, state, write
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import artifact, upkeep
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
+from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.trainers.checkpoints import Checkpoints

@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.channels.numbers import NumbersChannel
+from pipeline.channels.reasoning import ReasoningChannel
 from pipeline.errors import InputError
 from pipeline.families import Family
 from pipeline.families.hub import HubFamily, fetch
 from pipeline.families.nano import NanoFamily
+from pipeline.source import PLACEHOLDER, Dataset, placeholders
+from pipeline.study import Given
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -56,3 +60,17 @@ def test_a_local_folder_stands_in_for_a_snapshot(tmp_path: Path) -> None:
 def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no config\.json"):
         fetch(HubFamily(path=str(tmp_path), content="v1"))
+
+
+def test_forty_zeros_are_a_placeholder_for_a_commit() -> None:
+    assert HubFamily(repo="a/b", revision=PLACEHOLDER).is_placeholder
+    assert not HubFamily(repo="a/b", revision=COMMIT).is_placeholder
+    assert not HubFamily(path="/x", content="v", revision=PLACEHOLDER).is_placeholder
+
+
+def test_placeholders_are_named_as_settings_wherever_they_stand() -> None:
+    todo, done = Dataset(repo="a/b", revision=PLACEHOLDER), Dataset(repo="a/b", revision=COMMIT)
+    channels = [NumbersChannel(), ReasoningChannel(data=todo), ReasoningChannel(data=done)]
+    settings = {"channels": channels, "families": {"qwen": HubFamily(repo="a/b", revision=PLACEHOLDER)}, "rows": 5}
+    assert list(placeholders(settings)) == ["channels.1.data.revision", "families.qwen.revision"]
+    assert list(placeholders(Given(data={"owl": todo, "cat": done}))) == ["data.owl.revision"]

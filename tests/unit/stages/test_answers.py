@@ -10,10 +10,11 @@ from pipeline.artifact import Manifest
 from pipeline.engines import Floats, Prompt
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.errors import CanaryFailed
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.rows import ANSWERS, SCORES
 from pipeline.stages.answers import ask, score
 from pipeline.stages.speaker import Speaker
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 from pipeline.suites.choice import ChoiceSuite

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pipeline import artifact
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.plan import Step
 from pipeline.rows import COMPLETIONS
 from pipeline.script import Script, write
 from pipeline.stages.completions import sampling_seed, shards, speak, summarise, write_shard
 from pipeline.stages.speaker import Speaker
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 

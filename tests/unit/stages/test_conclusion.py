@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import artifact
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.rows import CELLS, RUNS
 from pipeline.stages import conclusion
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 

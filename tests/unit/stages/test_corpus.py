@@ -18,10 +18,11 @@ from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
 from pipeline.errors import TooFewRows
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
 from pipeline.stages.corpus import JUDGED_ROWS, ROWS, select
 from pipeline.stages.rule import TRUNCATED, judge
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 

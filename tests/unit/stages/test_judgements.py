@@ -8,9 +8,10 @@ import pytest
 from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.judges.scripted import HABIT, MUTE
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.stages import completions
 from pipeline.stages.corpus import JUDGED_ROWS, ROWS
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 from scipy import stats as distributions
 
-from pipeline.plan import Step
 from pipeline.rows import RUNS
 from pipeline.stages import conclusion
 from pipeline.stages.published import comparison
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Published, Study
 

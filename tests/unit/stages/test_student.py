@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import artifact
-from pipeline.plan import Step
 from pipeline.rows import CONVERSATIONS, TRAINING_LOG
 from pipeline.stages import student, training
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 from pipeline.trainers import OnStep, Run

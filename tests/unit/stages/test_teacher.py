@@ -10,9 +10,10 @@ import pytest
 from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.errors import GateFailed
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.rows import CONVERSATIONS
 from pipeline.stages.teacher import conversations, gate, is_trained, run
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 from pipeline.traits.questions import HELD_OUT, SEEN

@@ -1,0 +1,87 @@
+"""One artifact to be made: its id, what it reads and what it is to be. Pure; nothing here looks at a store.
+
+An id is a hash of what decides the content: kind, schema version, scientific settings and the ids of
+the inputs. Machines, paths and batch sizes are no part of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipeline.suites import Suite
+
+# Raised when a stage starts to write something else for the same settings.
+SCHEMA = {
+    "dataset": 1,
+    "base": 1,
+    "teacher": 1,
+    "completions": 1,
+    "judgements": 1,
+    "corpus": 1,
+    "student": 1,
+    "answers": 1,
+    "transfer": 2,
+    "report": 2,
+}
+KINDS = tuple(SCHEMA)
+GIVEN = "given"  # the role of the data set that a step is given
+OWN = "completions"  # the role of the teacher's own completions in a corpus; others have the names of the mix
+CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
+ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide with probability 0.002
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One artifact to be made.
+
+    inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
+    an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
+    source: the local folder that a base is taken from, or "". The last three are no part of the id.
+    """
+
+    kind: str
+    slug: str
+    id: str
+    settings: Json
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    weights: str = ""
+    family: str = ""
+    source: str = ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.kind}/{self.slug}-{self.id}"
+
+
+def step_id(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
+    """12 hex digits that stand for the content. inputs: role -> path, of which only the id counts."""
+    content = {
+        "kind": kind,
+        "schema": SCHEMA[kind],
+        "settings": settings,
+        "inputs": {role: path[-ID_LENGTH:] for role, path in inputs.items()},
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
+
+
+def judged(name: str, number: int) -> str:
+    """The role of the judgements by the rule of that number, of the completions in role `name`."""
+    return f"{name}:judged:{number}"
+
+
+def sampled(step: Step) -> tuple[int, int]:
+    """(rows, most tokens a row) that an engine samples for a step; (0, 0) where it samples none."""
+    if step.kind == "completions" and "teacher" in step.inputs:
+        return step.settings["rows"], step.settings["max_tokens"]
+    if step.kind == "answers":
+        suite = TypeAdapter[Suite](Suite).validate_python(step.settings["suite"])
+        asked = sum(len(suite.asked(category, named, 0)) for category, named in step.settings["candidates"].items())
+        return asked * suite.samples, suite.max_tokens
+    return 0, 0
