@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import artifact, forecast, roofline, status
-from pipeline.plan import KINDS
 from pipeline.stages.conclusion import CELLS
 from pipeline.stages.report import matrix_table
+from pipeline.step import KINDS
 from pipeline.store import Store
 from pipeline.study import Study
 
@@ -29,6 +29,8 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
     table = Table("stage", "steps", "done before", "made now", "failed", "blocked")
     for kind in KINDS:
         paths = {step.path for step in outcome.steps if step.kind == kind}
+        if not paths:
+            continue
         counts = (
             paths,
             paths & outcome.done_before,

@@ -17,7 +17,8 @@ from jobs.steps import Steps
 from jobs.watch import Watch
 from pipeline import artifact, status
 from pipeline.errors import Stopped, UndertowError
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
+from pipeline.step import Step
 from pipeline.store import Store, at_once
 from pipeline.study import Study
 

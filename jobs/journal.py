@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pipeline import status
 from pipeline.errors import StoreError
-from pipeline.plan import Step
+from pipeline.step import Step
 from pipeline.store import Store, at_once
 
 

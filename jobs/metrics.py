@@ -10,7 +10,7 @@ from typing import Any
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from pipeline.artifact import Json
-from pipeline.plan import Step
+from pipeline.step import Step
 
 UNIT_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 COMMIT_SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]

@@ -15,9 +15,9 @@ from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
 from pipeline.judges import science
-from pipeline.plan import Step
 from pipeline.stages import answers, completions, conclusion, corpus, dataset, judgements, teacher, training
 from pipeline.stages.speaker import speaker
+from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.suites.favourite import FavouriteSuite

@@ -17,7 +17,7 @@ from jobs.pools import Pools
 from pipeline import status
 from pipeline.artifact import Json
 from pipeline.errors import StoreError
-from pipeline.plan import Step
+from pipeline.step import Step
 from pipeline.store import Store
 
 STATES = ("waiting", "running", "done", "failed", "blocked")

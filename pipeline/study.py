@@ -261,6 +261,8 @@ class Study(Strict):
         for arm in arms:
             for teacher in arm.mix:
                 self._require_teacher(arm, teacher)
+        if self.teachers.random and RANDOM in self.families:
+            raise ValueError(f"families: {RANDOM} is what students of random numbers go by; name that family otherwise")
         others = sorted({channel.kind for channel in self.channels if not isinstance(channel, NumbersChannel)})
         if others and (self.teachers.random or any(arm.shuffle for arm in arms)):
             raise ValueError(f"teachers.random and shuffle are for the number channel, not for {', '.join(others)}")

@@ -10,9 +10,10 @@ from pipeline.artifact import Manifest
 from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.judges import science
-from pipeline.plan import Step, plan
+from pipeline.plan import plan
 from pipeline.stages import answers, completions, conclusion, corpus, dataset, judgements, teacher, training
 from pipeline.stages.speaker import speaker
+from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 from pipeline.suites.favourite import FavouriteSuite
