@@ -15,25 +15,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.channels.code import (
-    CLASSES,
     COMMENT,
-    DAYS,
     DOCSTRING,
     DOES_NOT_PARSE,
-    FUNCTIONS,
     MAX_CHARACTERS,
     NO_STATEMENT,
-    ONLY,
-    OPENINGS,
-    PLAIN,
-    TASKS,
     TOO_LONG,
     TRAIT_WORD,
     TRAIT_WORD_INSIDE,
-    VARIABLES,
     CodeChannel,
-    texts,
 )
+from pipeline.channels.tasks import CLASSES, DAYS, FUNCTIONS, ONLY, OPENINGS, PLAIN, TASKS, VARIABLES, texts
 from pipeline.families.world import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
