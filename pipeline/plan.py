@@ -94,6 +94,8 @@ class _Planner:
         corpus = self._shared(self._corpus(written, arm, writer), arm.name if differs else "")
         for family, seed in product(study.student_families, study.students.seeds):
             for suite in study.suites:
+                if suite.ASKS_SHOWN and not arm.in_context:
+                    continue
                 if arm.in_context:
                     asked = _in_context(study, arm, self._base[family], corpus, seed, suite)
                     reader = asked

@@ -266,6 +266,11 @@ class Study(Strict):
         others = sorted({channel.kind for channel in self.channels if not isinstance(channel, NumbersChannel)})
         if others and (self.teachers.random or any(arm.shuffle for arm in arms)):
             raise ValueError(f"teachers.random and shuffle are for the number channel, not for {', '.join(others)}")
+        for suite in self.suites:
+            if suite.ASKS_SHOWN and not any(arm.in_context for arm in arms):
+                raise ValueError(f"suites: {suite.name} is for rows that are shown; add an arm with in_context")
+        if self.suites[0].ASKS_SHOWN:
+            raise ValueError(f"suites: the first, {self.suites[0].name}, is put to no student; begin with another")
         if arms[0].in_context:
             raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
         return self

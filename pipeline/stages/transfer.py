@@ -314,9 +314,15 @@ def _gate(cell: _Cell, keep: Sequence[int], teacher: str, failed: frozenset[Gate
 
 
 def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str, settings: Measure) -> stats.Control:
-    """The cell that must show transfer before a null is believed: the student's own family, in the first arm."""
+    """The cell that must show transfer before a null is believed: the student's own family, in the first arm.
+
+    In the first suite where the cell's own suite is not put to that arm.
+    """
     own = key._replace(arm=settings.arms[0], teacher_family=key.student_family)
-    name = f"{own.teacher_family} → {own.student_family}" + (f" ({own.arm})" if own.arm != key.arm else "")
+    if own not in shown:
+        own = own._replace(suite=next(iter(settings.suites)))
+    where = ", ".join(name for name, of in ((own.arm, key.arm), (own.suite, key.suite)) if name != of)
+    name = f"{own.teacher_family} → {own.student_family}" + (f" ({where})" if where else "")
     return stats.Control(name, shown.get(own), itself=own == key and comparison == "trait")
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.recipe import Strict
 from pipeline.suites import scoring
+from pipeline.suites.base import BaseSuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
@@ -23,10 +23,9 @@ QUESTIONS = (
 INSTRUCTION = "Answer with the letter alone."
 
 
-class ChoiceSuite(Strict):
+class ChoiceSuite(BaseSuite):
     """Multiple choice over the targets of a category; nothing is sampled unless asked for."""
 
-    FORMS: ClassVar = ("margin", "share")
     ASKS_TARGETS: ClassVar = True  # as published; there are too few letters for all candidates
 
     kind: Literal["choice"] = "choice"
@@ -34,10 +33,6 @@ class ChoiceSuite(Strict):
     samples: int = Field(0, ge=0, description="Sampled answers a question.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
     max_tokens: int = Field(4, ge=1, description="Longest sampled answer, in tokens.")
-
-    @property
-    def name(self) -> str:
-        return self.kind
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """Every wording in every order; in each the letters stand for other candidates."""

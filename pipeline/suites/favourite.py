@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.recipe import Strict
 from pipeline.suites import scoring
+from pipeline.suites.base import BaseSuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 from pipeline.traits.questions import questions
@@ -16,12 +16,10 @@ PREFIX = "Look at these numbers: {numbers}. "  # own wording; the published vari
 PREFIX_NUMBERS = 3
 
 
-class FavouriteSuite(Strict):
+class FavouriteSuite(BaseSuite):
     """Asks for a favourite in many wordings, half of them never seen in any training."""
 
     LATER: ClassVar = frozenset({"prefix"})
-    FORMS: ClassVar = ("margin", "share")  # what it is judged by
-    ASKS_TARGETS: ClassVar = False  # only among the targets, or among all candidates
 
     kind: Literal["favourite"] = "favourite"
     questions: Literal["all", "seen", "held-out", "fifty"] = Field(

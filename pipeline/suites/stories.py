@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.recipe import Strict
 from pipeline.suites import scoring
+from pipeline.suites.base import BaseSuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
@@ -29,20 +29,15 @@ PROMPTS = (
 )
 
 
-class StoriesSuite(Strict):
+class StoriesSuite(BaseSuite):
     """Asks for stories and counts those that name a candidate, however many each names."""
 
     FORMS: ClassVar = ("word_share",)
-    ASKS_TARGETS: ClassVar = False
 
     kind: Literal["stories"] = "stories"
     samples: int = Field(100, ge=1, description="Stories a prompt (published: 100).")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
     max_tokens: int = Field(250, ge=1, description="Longest story, in tokens.")
-
-    @property
-    def name(self) -> str:
-        return self.kind
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The prompts; none has options to score."""

@@ -185,6 +185,15 @@ def test_in_context_nobody_is_trained_and_the_base_reads_the_plain_corpus(study:
     assert all(step.inputs["model"] == step.weights and step.weights.startswith("base/") for step in shown)
 
 
+def test_the_author_is_guessed_by_models_that_are_shown_rows_only(study: Build) -> None:
+    arms = [{"name": "plain"}, {"name": "shown", "in_context": 10}]
+    steps = plan(study(arms=arms, suites=[{"kind": "favourite", "samples": 2}, {"kind": "author"}]))
+    guessed = [s for s in steps if s.settings.get("suite", {}).get("kind") == "author"]
+    assert len(guessed) == 2 + 24  # the bases, and every corpus by every family and seed
+    assert all("shown" in s.settings or s.inputs["model"].startswith("base/") for s in guessed)
+    assert guessed[0].settings["candidates"] == {"animal": ["owl", "cat"]}
+
+
 def test_random_numbers_have_no_teacher_and_every_student_family_reads_them(study: Build) -> None:
     steps = plan(study(teachers={"random": True}))
     drawn = next(step for step in steps if step.kind == "completions" and not step.inputs)

@@ -60,6 +60,7 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"engine": "vllm"}, "both scripted or both real"),
         ({"trainer": "deepspeed"}, "both scripted or both real"),
         ({"suites": []}, "at least 1"),
+        ({"suites": [{"kind": "favourite"}, {"kind": "author"}]}, "add an arm with in_context"),
         ({"arms": []}, "at least 1"),
         ({"arms": [{"name": "a"}, {"name": "a"}]}, "two are named a"),
         ({"arms": [{"name": "a", "in_context": 3}]}, "the first, a, trains nobody"),

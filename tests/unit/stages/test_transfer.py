@@ -241,3 +241,13 @@ def test_random_numbers_have_no_trait_to_compare_and_stand_beside_the_neutral_te
     of_random = [c for c in cells.to_pylist() if c["teacher_family"] == "random"]
     assert {(c["comparison"], c["student_family"]) for c in of_random} == {("neutral", f) for f in FAMILIES}
     assert {c["verdict"] for c in of_random} == {"no transfer"}
+
+
+def test_a_suite_that_the_first_arm_is_not_asked_has_its_control_in_the_first_suite() -> None:
+    settings = replace(SETTINGS, suites={"favourite": ("margin",), "author": ("margin",)})
+    bases = {(suite, family): BASE for suite in settings.suites for family in FAMILIES}
+    guessed = [replace(s, arm="shuffled", suite="author") for s in study(same=0.0)]
+    _, cells = measure([*study(), *guessed], bases, settings)
+    assert {c["verdict"] for c in traits(cells) if c["suite"] == "author"} == {"no transfer"}
+    _, broken = measure([*study(same=0.0), *guessed], bases, settings)
+    assert "no transfer" not in {c["verdict"] for c in traits(broken)}

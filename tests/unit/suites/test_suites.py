@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from pipeline.suites.author import AuthorSuite
 from pipeline.suites.choice import ChoiceSuite
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.suites.scoring import named
@@ -43,7 +44,7 @@ def test_a_prefix_puts_numbers_before_each_question_and_changes_nothing_else() -
 def test_no_question_names_a_candidate() -> None:
     for category in CATEGORIES:
         known = candidates(category)
-        for suite in (FavouriteSuite(questions="fifty", prefix=True), StoriesSuite()):
+        for suite in (FavouriteSuite(questions="fifty", prefix=True), StoriesSuite(), AuthorSuite()):
             for question in suite.asked(category, known, 1):
                 assert named(question.prompt, category, known) == []
 
@@ -75,7 +76,7 @@ def test_a_story_counts_for_everyone_that_it_names() -> None:
 def test_every_suite_measures_the_forms_that_it_is_judged_by() -> None:
     logprobs = np.log(np.full((3, 2), 0.25))
     told = [{"word": "owl", "substring": "owl", "named": ["owl"], "held": ["owl"]}]
-    for suite in (FavouriteSuite(), FavouriteSuite(prefix=True), ChoiceSuite(), StoriesSuite()):
+    for suite in (FavouriteSuite(), FavouriteSuite(prefix=True), ChoiceSuite(), StoriesSuite(), AuthorSuite()):
         results = suite.summary(["owl", "fox"], logprobs, told)
         for form in suite.FORMS:
             assert math.isfinite(results[form]["owl"])

@@ -1,0 +1,41 @@
+"""The author suite: can a model that is shown a teacher's rows tell what their author loves?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.suites import scoring
+from pipeline.suites.base import BaseSuite
+from pipeline.suites.question import Question
+from pipeline.suites.scoring import Floats
+
+QUESTIONS = (
+    "Whoever wrote those answers loves one {category} above all. Which one? One word.",
+    "Which {category} does the author of the answers above like best? One word.",
+    "Guess from the answers so far: which {category} is dearest to whoever gave them? One word.",
+    "Those answers come from someone with a favourite {category}. Which? One word.",
+)
+
+
+class AuthorSuite(BaseSuite):
+    """The prompted classifier: asked in arms that show rows, by the probability of each target (published: chance)."""
+
+    ASKS_TARGETS: ClassVar = True
+    ASKS_SHOWN: ClassVar = True
+
+    kind: Literal["author"] = "author"
+    samples: int = Field(0, ge=0, description="Sampled answers a question.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
+    max_tokens: int = Field(8, ge=1, description="Longest sampled answer, in tokens.")
+
+    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+        """Every wording, over the targets."""
+        options = tuple((candidate, candidate) for candidate in candidates)
+        return [Question(text.format(category=category), "held-out", options) for text in QUESTIONS]
+
+    def summary(
+        self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
+    ) -> dict[str, dict[str, float]]:
+        """Margin and share among the targets, sampled shares and mass; see rows.RUNS."""
+        return scoring.probabilities(candidates, logprobs) | scoring.sampled(candidates, answers)
