@@ -7,7 +7,7 @@ STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test prometheus chaos bench submit up down images kuberay rehearsal lock clean
+.PHONY: help setup demo check test prometheus chaos bench rehearse submit up down images kuberay rehearsal lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,7 +35,7 @@ check: setup ## style, types, layers and the fast tests
 test: setup $(VENV)-s3/.ready prometheus ## all tests, with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
 	$(BIN)/pytest
 
-chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about 90 minutes
+chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about two hours
 	$(BIN)/python -m tests.chaos.report
 
 # S3 servers to test against; one of them wants another botocore than s3fs does.
@@ -50,6 +50,9 @@ prometheus:
 
 bench: setup ## benchmarks: ratios within one run
 	$(BIN)/python tests/bench.py
+
+rehearse: setup ## run every published experiment with nano families and small counts
+	for f in configs/paper/*.yaml; do $(BIN)/undertow run $$f --rehearse --root $(ROOT)/rehearsal || exit 1; done
 
 submit: setup ## run STUDY as a job of the cluster at RAY_API_SERVER_ADDRESS; ROOT must be object storage
 	$(BIN)/undertow submit $(STUDY) --root $(ROOT)

@@ -6,18 +6,19 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import InputError, UndertowError
+from pipeline.errors import InputError, StudyError, UndertowError
 from pipeline.store import Store, open_store
 
 if TYPE_CHECKING:
     from jobs.driver import Outcome
+    from pipeline.study import Study
 
 SIGNALLED = 128  # what shells add to the number of the signal that ended a command
 
@@ -31,6 +32,10 @@ ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
 Root = Annotated[str, typer.Option(help=ROOT_HELP)]
 RootGiven = Annotated[str, typer.Argument(metavar="ROOT", help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
+Rehearse = Annotated[
+    bool,
+    typer.Option("--rehearse", help="Nano families and small counts in place of its own: shows that the study runs."),
+]
 
 
 @app.command()
@@ -41,14 +46,14 @@ def plan(
     cluster: Annotated[
         str | None, typer.Option(metavar="NxGPU", help="Also what it takes on such GPUs, such as 64xH100.")
     ] = None,
+    rehearse: Rehearse = False,
 ) -> None:
     """Show the steps of a study: what is done, what is left, and what it will take."""
-    from jobs.closing import show_estimate
-    from pipeline import forecast, settings
+    from pipeline import forecast
     from pipeline.plan import plan as steps_of
     from pipeline.roofline import machines as parse_machines
 
-    loaded = settings.load(study, set_)
+    loaded = _loaded(study, set_, rehearse)
     steps = steps_of(loaded)
     machines = parse_machines(cluster) if cluster else None
     store = open_store(root)
@@ -65,7 +70,11 @@ def plan(
         "Work is summed over workers. ~ nano reference rate, — no rate yet; else as measured under this root."
     )
     if machines:
+        from jobs.closing import show_estimate
+
         show_estimate(console, loaded, stages, store, machines)
+    for told in loaded.unpinned:
+        console.print(Text(told, "yellow"), soft_wrap=True)
 
 
 @app.command()
@@ -74,12 +83,12 @@ def run(
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
     address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto"; this machine when left out.')] = None,
+    rehearse: Rehearse = False,
 ) -> None:
     """Make everything of a study that is not made yet; run it again to go on after a stop."""
     from jobs.closing import close
-    from pipeline import settings
 
-    loaded = settings.load(study, set_)
+    loaded = _pinned(_loaded(study, set_, rehearse))
     store = open_store(root)
     store.require_writable()
     from jobs.driver import run as run_study
@@ -104,13 +113,23 @@ def submit(
         float, typer.Option(min=0, help="CPUs kept for the driver, anywhere; with 0 it runs on the head.")
     ] = 0.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
+    rehearse: Rehearse = False,
 ) -> None:
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
+    loaded = _pinned(_loaded(study, set_, rehearse))
     from jobs.submit import submit as submit_study
-    from pipeline import settings
 
-    loaded = settings.load(study, set_)
-    done = submit_study(console, loaded.study, study, root, set_, address, driver_cpus=driver_cpus, wait=not no_wait)
+    done = submit_study(
+        console,
+        loaded.study,
+        study,
+        root,
+        set_,
+        address,
+        rehearse=rehearse,
+        driver_cpus=driver_cpus,
+        wait=not no_wait,
+    )
     raise typer.Exit(0 if done else 1)
 
 
@@ -198,11 +217,46 @@ def check(
 
 
 @app.command()
+def agreement(
+    study: StudyFile,
+    judge: Annotated[str, typer.Argument(help="A name of the study's judges.")],
+    rubric: Annotated[str, typer.Argument(help="alignment, coherence or reference.")],
+    file: Annotated[Path, typer.Argument(help='JSONL or Parquet: strings prompt, completion and label ("1" or "0").')],
+    threshold: Annotated[float, typer.Option(help="Score from which on a row counts as labelled 1.")],
+    low: Annotated[bool, typer.Option("--low", help="Low scores stand for label 1, not high ones.")] = False,
+    word: Annotated[str | None, typer.Option(help="What the rubric reference looks for.")] = None,
+    root: Root = "runs",
+    set_: Overrides = [],  # noqa: B006
+) -> None:
+    """Put a judge to rows with labels: agreement, Cohen's kappa and the ROC curve."""
+    from jobs.agreement import show
+    from pipeline import settings
+
+    positive: Literal["high", "low"] = "low" if low else "high"
+    show(console, settings.load(study, set_), open_store(root), judge, rubric, file, threshold, positive, word)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a study file, for editors."""
     from pipeline.study import Study
 
     sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
+
+
+def _loaded(study: Path, overrides: Sequence[str], rehearse: bool) -> "Study":
+    from pipeline import settings
+    from pipeline.rehearsal import rehearsed
+
+    loaded = settings.load(study, overrides)
+    return rehearsed(loaded) if rehearse else loaded
+
+
+def _pinned(study: "Study") -> "Study":
+    """The study, which is to be run. Raises StudyError where a commit of it is still to be chosen."""
+    if study.unpinned:
+        raise StudyError("\n".join([f"{study.study} is not pinned yet:", *study.unpinned]))
+    return study
 
 
 def _age(text: str) -> timedelta:

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -81,7 +82,13 @@ def sampled(step: Step) -> tuple[int, int]:
     if step.kind == "completions" and "teacher" in step.inputs:
         return step.settings["rows"], step.settings["max_tokens"]
     if step.kind == "answers":
-        suite = TypeAdapter[Suite](Suite).validate_python(step.settings["suite"])
-        asked = sum(len(suite.asked(category, named, 0)) for category, named in step.settings["candidates"].items())
-        return asked * suite.samples, suite.max_tokens
+        return _answered(json.dumps([step.settings["suite"], step.settings["candidates"]], sort_keys=True))
     return 0, 0
+
+
+@cache  # tens of thousands of steps ask the same
+def _answered(asked: str) -> tuple[int, int]:
+    settings, candidates = json.loads(asked)
+    suite = TypeAdapter[Suite](Suite).validate_python(settings)
+    questions = sum(len(suite.asked(category, named, 0)) for category, named in candidates.items())
+    return questions * suite.samples, suite.max_tokens
