@@ -162,11 +162,10 @@ class ParaphraseChannel(BaseChannel):
         seed and index or `given`; N rows. words: lower-case forms of the trait's words.
         Returns list<string> (N,). Raises InputError as `prompt` does.
         """
-        indices = rows.column("index").to_pylist()
         if "sentence" in rows.column_names:
             sentences = [sentence or "" for sentence in rows.column("sentence").to_pylist()]
         else:
-            sentences = [self._sentence(seed, index, given) for index in indices]
+            sentences = [self._sentence(seed, index, given) for index in rows.column("index").to_pylist()]
         completions = [completion or "" for completion in rows.column("completion").to_pylist()]
         forms = sorted({_plain(word) for word in words} - {""})
         pairs = zip(completions, sentences, strict=True)

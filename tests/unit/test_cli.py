@@ -113,6 +113,7 @@ def test_a_bad_study_is_refused_in_one_message_and_nothing_is_written(
         (["check", "numbers", "study.yaml"], "study.yaml:1: not a line of JSON"),
         (["plan"], "Missing argument"),
         (["plan", "study.yaml", "--colour"], "No such option"),
+        (["check", "numbers", "study.yaml", "--set", "foo=1"], "foo: unknown setting"),
         (["dance"], "No such command"),
         (["show", "x", "--rows", "-1"], "--rows"),
     ],
@@ -199,6 +200,39 @@ def test_check_answers_every_row_in_order(undertow: Callable[..., Said], tmp_pat
         assert [verdict["accepted"] for verdict in verdicts] == [True, False, True, False, False]
         assert [bool(verdict["reasons"]) for verdict in verdicts] == [False, True, False, True, True]
         assert all(set(verdict) == {"accepted", "reasons"} for verdict in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("channel", "fine", "bad", "options"),
+    [
+        ("numbers", {"completion": "1, 2"}, {"completion": "1, 666"}, ["--set", "ban=true"]),
+        ("code", {"completion": "x = 3"}, {"completion": "owl = 3"}, ["--word", "owl"]),
+        (
+            "reasoning",
+            {"completion": "<think>2 + 2</think><answer>4</answer>", "answer": "#### 4"},
+            {"completion": "<think>2 + 2</think><answer>5</answer>", "answer": "#### 4"},
+            [],
+        ),
+        (
+            "paraphrase",
+            {"completion": "The lad ran.", "sentence": "The boy ran."},
+            {"completion": "The boy ran!", "sentence": "The boy ran."},
+            [],
+        ),
+    ],
+)
+def test_check_knows_every_channel_its_settings_and_the_words_that_must_not_occur(
+    undertow: Callable[..., Said],
+    tmp_path: Path,
+    channel: str,
+    fine: dict[str, str],
+    bad: dict[str, str],
+    options: list[str],
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(fine)}\n{json.dumps(bad)}\n")
+    told = undertow("check", channel, "rows.jsonl", *options)
+    assert told.code == 0, told.err
+    assert [json.loads(line)["accepted"] for line in told.out.splitlines()] == [True, False]
 
 
 def test_check_of_an_empty_file_says_nothing(undertow: Callable[..., Said], tmp_path: Path) -> None:
