@@ -97,8 +97,8 @@ class _Planner:
                 if suite.ASKS_SHOWN and not arm.in_context:
                     continue
                 if arm.in_context:
-                    asked = _in_context(study, arm, self._base[family], corpus, seed, suite)
-                    reader = asked
+                    shown = _in_context(study, arm, self._base[family], corpus, seed, suite)
+                    reader = asked = self._shared(shown, arm.name)
                 else:
                     student = _student(study, arm, self._base[family], corpus, seed)
                     reader = self._shared(student, arm.name if arm.recipe else "")
@@ -301,7 +301,7 @@ def _answers(study: Study, model: Step, base: Step, suite: Suite) -> Step:
 
 def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:
     """A base that is shown rows of a corpus instead of being trained on it; `seed` picks them."""
-    slug = f"{corpus.slug}-{arm.name}-to-{base.slug}-s{seed}"
+    slug = f"{corpus.slug}-shown-to-{base.slug}-s{seed}"
     slug += "" if suite == study.suites[0] else f"-{suite.name}"
     settings = _asked(study, suite) | {"shown": {"rows": arm.in_context, "seed": seed}}
     return _step("answers", slug, settings, {"model": base.path, "corpus": corpus.path}, base.path, base.slug)

@@ -143,6 +143,8 @@ class VllmEngine:
         return ids
 
     def _tokenised(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        if not prompts:
+            return []  # tokenizers refuse it
         texts = [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids

@@ -1,9 +1,11 @@
 """The miniature study with every real part: Ray, vLLM, DeepSpeed and an S3 server, LoRA and full weights."""
 
 import json
+import math
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -37,7 +39,7 @@ def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def results(root: Path, kind: str) -> dict[str, dict[str, object]]:
+def results(root: Path, kind: str) -> dict[str, dict[str, Any]]:
     return {path.parent.name: json.loads(path.read_text()) for path in root.glob(f"{kind}/*/manifest.json")}
 
 
@@ -115,3 +117,14 @@ def test_prompted_teachers_full_students_and_a_hub_family_run_too(undertow: Comm
     assert len(full) == 3
     prompted = [m for m in results(root, "teacher").values() if m["settings"]["method"]["kind"] == "prompted"]
     assert not any(m["files"] for m in prompted)
+
+
+def test_a_published_experiment_is_rehearsed_with_real_engines_and_trainers(undertow: Command, tmp_path: Path) -> None:
+    done = undertow("run", "configs/paper/in-context.yaml", "--rehearse", "--root", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {name: manifest["results"] for name, manifest in results(tmp_path, "answers").items()}
+    shown = [answers["shown"] for name, answers in found.items() if "-shown-" in name]
+    assert {2} < set(shown)  # as many as were asked for, and as many as fit
+    assert all(math.isfinite(margin) for answers in found.values() for margin in answers["margin"].values())
+    (page,) = tmp_path.glob("report/*/report.html")
+    assert "stand-ins took the place" in page.read_text()

@@ -139,6 +139,7 @@ def test_a_prompt_beyond_the_context_is_refused_and_the_engine_goes_on(engine: E
     with pytest.raises(StepError, match="a prompt has"):
         engine.score([endless], ["owl"])
     assert engine.alive()
+    assert engine.generate([], [], Sampling(1.0, 4)) == []
     assert len(engine.generate([Prompt(QUESTION)], [1], Sampling(1.0, 4))) == 1
 
 

@@ -185,6 +185,13 @@ def test_in_context_nobody_is_trained_and_the_base_reads_the_plain_corpus(study:
     assert all(step.inputs["model"] == step.weights and step.weights.startswith("base/") for step in shown)
 
 
+def test_two_arms_that_show_equally_many_rows_ask_once(study: Build) -> None:
+    arms = [{"name": "plain"}, {"name": "some", "in_context": 10}, {"name": "as-many", "in_context": 10}]
+    steps = plan(study(arms=arms))
+    assert count(steps)["answers"] == 26 + 24
+    assert len(steps[-2].settings["runs"]) == 3 * 24
+
+
 def test_the_author_is_guessed_by_models_that_are_shown_rows_only(study: Build) -> None:
     arms = [{"name": "plain"}, {"name": "shown", "in_context": 10}]
     steps = plan(study(arms=arms, suites=[{"kind": "favourite", "samples": 2}, {"kind": "author"}]))
