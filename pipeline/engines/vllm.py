@@ -74,6 +74,8 @@ class VllmEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        if not prompts:
+            return []  # tokenizers make one text of none
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature,
@@ -143,8 +145,6 @@ class VllmEngine:
         return ids
 
     def _tokenised(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        if not prompts:
-            return []  # tokenizers refuse it
         texts = [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         return ids
