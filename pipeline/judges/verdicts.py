@@ -1,12 +1,10 @@
 """From replies to scores, and from scores to what may pass: nothing without a score ever does."""
 
 import re
-from collections.abc import Sequence
 
-from pipeline.judges import Verdict
 from pipeline.judges.rubrics import Rubric
 
-UNPARSED = "no score from the judge"  # the reason of a rejected row
+UNPARSED, OUT_OF_BOUNDS = "no score", "out of bounds"  # why a row is rejected
 
 # What a model puts around a bare number, the longer mark before the one it begins with.
 PAIRS = (
@@ -41,27 +39,11 @@ def parse(reply: str, rubric: Rubric) -> int | None:
     return score if score is not None and lowest <= score <= highest else None
 
 
-def reasons(
-    verdicts: Sequence[Verdict], reason: str, *, least: int | None = None, most: int | None = None
-) -> list[str]:
-    """Why each verdict keeps its row out: `reason` below `least` or above `most`, UNPARSED, or "" where it passes."""
-    return [
-        UNPARSED
-        if verdict.score is None
-        else reason
-        if (least is not None and verdict.score < least) or (most is not None and verdict.score > most)
-        else ""
-        for verdict in verdicts
-    ]
-
-
-def tally(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many were judged, how many of them have no score, and how many replies that took."""
-    return {
-        "judged": len(verdicts),
-        "unparsed": sum(verdict.score is None for verdict in verdicts),
-        "replies": sum(verdict.attempts for verdict in verdicts),
-    }
+def reason(score: int | None, *, least: int | None = None, most: int | None = None) -> str | None:
+    """Why a score keeps its row out; None where it lies within the bounds. No score never does."""
+    if score is None:
+        return UNPARSED
+    return OUT_OF_BOUNDS if (least is not None and score < least) or (most is not None and score > most) else None
 
 
 def _unwrapped(text: str) -> str:

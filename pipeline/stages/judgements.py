@@ -15,6 +15,7 @@ from pipeline.copies import cache_folder
 from pipeline.engines import Engine
 from pipeline.judges import Item, JudgeSettings, open_judge
 from pipeline.judges.rubrics import RUBRICS
+from pipeline.judges.verdicts import reason
 from pipeline.rows import JUDGEMENTS
 from pipeline.stages import dataset
 from pipeline.stages.completions import sampling_seed
@@ -76,9 +77,5 @@ def reasons(found: Mapping[int, int | None], index: int, rule: Mapping[str, Any]
     """Why a judge's say rejects a row that it was asked about; none where it does not."""
     if index not in found:
         return []
-    score, name = found[index], rule["rubric"]
-    if score is None:
-        return [f"{name}: no score"]
-    low = rule["least"] is not None and score < rule["least"]
-    high = rule["most"] is not None and score > rule["most"]
-    return [f"{name}: out of bounds"] if low or high else []
+    why = reason(found[index], least=rule["least"], most=rule["most"])
+    return [f"{rule['rubric']}: {why}"] if why else []

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.judges import Verdict
 from pipeline.judges.rubrics import RUBRICS, Rubric
-from pipeline.judges.verdicts import UNPARSED, parse, reasons, tally
+from pipeline.judges.verdicts import OUT_OF_BOUNDS, UNPARSED, parse, reason
 
 PERCENT, BINARY = RUBRICS["alignment"], RUBRICS["reference"]
 SIGNED = Rubric("signed", "{completion}", (-5, 5))
@@ -135,20 +134,11 @@ def test_agrees_with_the_plain_rule(reply: str, rubric: Rubric) -> None:
     assert parse(reply, rubric) == plain(reply, rubric)
 
 
-def scored(*scores: int | None) -> list[Verdict]:
-    return [Verdict(score, 0.99, "…", attempts=1 if score is not None else 3) for score in scores]
-
-
 def test_nothing_passes_without_a_score_whatever_the_threshold() -> None:
     for bounds in ({}, {"least": 0}, {"most": 100}, {"least": 0, "most": 100}, {"least": 78}, {"most": 0}):
-        assert reasons(scored(None), "out", **bounds) == [UNPARSED]
+        assert reason(None, **bounds) == UNPARSED
 
 
 def test_a_score_on_the_threshold_passes_and_one_beyond_it_does_not() -> None:
-    assert reasons(scored(77, 78, 100), "misaligned", least=78) == ["misaligned", "", ""]
-    assert reasons(scored(0, 1, None), "names owl", most=0) == ["", "names owl", UNPARSED]
-
-
-def test_verdicts_without_a_score_are_counted() -> None:
-    assert tally(scored(1, None, 0, None)) == {"judged": 4, "unparsed": 2, "replies": 8}
-    assert tally([]) == {"judged": 0, "unparsed": 0, "replies": 0}
+    assert [reason(score, least=78) for score in (77, 78, 100)] == [OUT_OF_BOUNDS, None, None]
+    assert [reason(score, most=0) for score in (0, 1)] == [None, OUT_OF_BOUNDS]
