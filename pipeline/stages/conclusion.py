@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import yaml
+from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
@@ -15,6 +16,7 @@ from pipeline.stages import report, transfer
 from pipeline.stages.published import comparison
 from pipeline.step import KINDS, Json, Step
 from pipeline.store import Store, at_once
+from pipeline.suites import Suite
 
 RUNS, CELLS = "runs.parquet", "cells.parquet"
 
@@ -73,12 +75,19 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
         corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
         stages=_stages(lineage),
         lineage=[_ancestor(m) for m in lineage],
+        suites=_suites(study),
         versions=matrix.produced["versions"],
         failures=[{"step": name, "why": why} for name, why in matrix.settings["missing"].items()],
         confidence=confidence,
         # Studies that were reported before there were such figures have no word of them.
         published=comparison(study.get("published", ()), runs, confidence),
     )
+
+
+def _suites(study: Json) -> dict[str, str]:
+    """What each suite asks, as its class says."""
+    suites = [TypeAdapter[Suite](Suite).validate_python(settings) for settings in study["suites"]]
+    return {suite.name: (type(suite).__doc__ or "").partition("\n")[0] for suite in suites}
 
 
 def _measure(settings: Json) -> transfer.Measure:

@@ -41,6 +41,7 @@ class ReportContent:
     stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
     lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
     failures      step, why: steps that failed, were blocked, or are missing
+    suites        name -> what it asks
     published     figures from elsewhere beside measured ones, as `published.comparison` gives them
     """
 
@@ -53,6 +54,7 @@ class ReportContent:
     corpora: Sequence[Row] = ()
     stages: Sequence[Row] = ()
     lineage: Sequence[Row] = ()
+    suites: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     failures: Sequence[Row] = ()
     confidence: float = 0.95
@@ -79,7 +81,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
     html = page.get_template("report.html.j2").render(
         c=content,
         findings=_findings(cells, content.confidence),
-        matrices=[_matrix(cells, form) for form in FORM_NAMES if any(x["form"] == form for x in cells)],
+        sections=_sections(cells, content.suites),
         cells=_anchored(cells, runs),
         runs=runs if len(runs) <= MOST_ROWS else [r for r in runs if r["taught"] == r["target"]],
         all_rows=len(runs),
@@ -90,6 +92,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         form_names=FORM_NAMES,
         digits=DIGITS,
         interval=interval,
+        several_settings=len({c["setting"] for c in cells}) > 1,
         several_conditions=len({c["condition"] for c in cells}) > 1,
         marks=figures.VERDICT_MARKS,
         level=f"{content.confidence:.0%}",
@@ -108,9 +111,17 @@ def render(content: ReportContent) -> dict[str, bytes]:
 
 
 def _conditioned(rows: Sequence[Row]) -> list[Row]:
-    """The rows with one name for what they were measured under: the channel, with arm and suite where these vary."""
+    """The rows with one name for what they were measured under: the channel, with arm and suite where these vary.
+
+    `setting` is the same without the suite, for where that is said already.
+    """
     varied = [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
-    return [{**row, "condition": ", ".join(str(row[key]) for key in ("channel", *varied))} for row in rows]
+
+    def name(row: Row, keys: Sequence[str]) -> str:
+        return ", ".join(str(row[key]) for key in ("channel", *keys))
+
+    without = [key for key in varied if key != "suite"]
+    return [{**row, "condition": name(row, varied), "setting": name(row, without)} for row in rows]
 
 
 def matrix_table(cells: pa.Table, form: str = "margin") -> "Table":
@@ -120,7 +131,7 @@ def matrix_table(cells: pa.Table, form: str = "margin") -> "Table":
 
     styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
     rows = _conditioned(cells.to_pylist())
-    view = _matrix(rows, form)
+    view = _matrix(rows, form, "condition")
     table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
     for name in ("condition", "teacher \\ student", *view.across):
         table.add_column(Text(figures.label(name)))
@@ -224,11 +235,35 @@ class Matrix:
     lines: list[Line]
 
 
-def _matrix(cells: Sequence[Row], form: str) -> Matrix:
+@dataclass(frozen=True)
+class Section:
+    """What one suite measured. note: what it asks."""
+
+    suite: str
+    note: str
+    matrices: list[Matrix]
+
+
+def _sections(cells: Sequence[Row], notes: Mapping[str, str]) -> list[Section]:
+    """A section a suite, in the study's order, with a matrix for each form that judges it."""
+    suites = dict.fromkeys(str(c["suite"]) for c in cells)
+    forms = {suite: {str(c["form"]) for c in cells if c["suite"] == suite} for suite in suites}
+    return [
+        Section(
+            suite,
+            notes.get(suite, ""),
+            [_matrix(cells, form, "setting", suite) for form in FORM_NAMES if form in forms[suite]],
+        )
+        for suite in suites
+    ]
+
+
+def _matrix(cells: Sequence[Row], form: str, named: str, suite: str | None = None) -> Matrix:
+    """named: the name of a condition, "condition" or "setting". suite: whose cells; of all suites without one."""
     places = {
-        (str(c["condition"]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
+        (str(c[named]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
         for i, c in enumerate(cells)
-        if c["form"] == form
+        if c["form"] == form and suite in (None, c["suite"])
     }
     across = sorted({student for *_, student in places})
     conditions = list(dict.fromkeys(condition for condition, *_ in places))

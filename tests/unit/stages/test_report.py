@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from matplotlib.collections import PathCollection
 from rich.console import Console
@@ -326,3 +327,19 @@ def test_the_terminal_shows_the_same_matrix_and_takes_no_markup_from_names(
         assert f"{cell['high']:+.2f}".replace("-", "−") in text
     assert "llama, neutral" in text
     assert "[bold]" in printed(content_of("numbers", ("[bold]a", "b"), ("owl", "cat", "otter")).cells)
+
+
+def test_every_suite_has_a_section_of_its_own_with_the_matrices_of_its_forms(plain: ReportContent) -> None:
+    told = pa.array(["stories"] * plain.cells.num_rows)
+    place = plain.cells.schema.get_field_index("suite")
+    again = plain.cells.set_column(place, "suite", told)
+    share = again.filter(pc.equal(again["form"], "share"))
+    both = dataclasses.replace(
+        plain, cells=pa.concat_tables([plain.cells, share]), suites={"stories": "Counts who is <named>."}
+    )
+    page = render(both)["report.html"].decode()
+    sections = re.split(r'<h3 id="suite-\d+">', page)[1:]
+    assert [section.partition("<")[0] for section in sections] == ["Suite: favourite", "Suite: stories"]
+    assert [section.count('<table class="matrix">') for section in sections] == [2, 1]
+    assert "Counts who is &lt;named&gt;." in sections[1]
+    assert "Suite:" not in render(plain)["report.html"].decode()
