@@ -2,18 +2,14 @@
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.clusters import Cluster, ray_cluster
-
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
-PAPER = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/paper/*.yaml"))
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted")
 MORE = ("--set", "corpus.rows=150", "--set", "students.seeds=[1, 2]")
@@ -145,36 +141,3 @@ def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(under
     assert done.returncode == 2
     assert "memory_gib" in done.stderr
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """One for all published experiments: to start Ray for each would take longer than they do."""
-    with ray_cluster(workers=1) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One root for all published experiments, which share what they can."""
-    return tmp_path_factory.mktemp("paper")
-
-
-def rehearse(cluster: Cluster, command: str, study: str, *more: object) -> subprocess.CompletedProcess[str]:
-    told = [sys.executable, "-m", "jobs.cli", command, study, "--rehearse", *map(str, more), *SCRIPTED]
-    return subprocess.run(told, cwd=ROOT, env=cluster.environment, text=True, capture_output=True, timeout=300)
-
-
-@pytest.mark.parametrize("study", PAPER, ids=lambda study: Path(study).stem)
-def test_every_published_experiment_can_be_rehearsed(cluster: Cluster, shared: Path, study: str) -> None:
-    done = rehearse(cluster, "run", study, "--root", shared, "--address", cluster.gcs)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    (page,) = shared.glob(f"report/{Path(study).stem}-rehearsal-*/report.html")
-    assert "REHEARSAL" in page.read_text().upper()
-
-
-def test_a_job_rehearses_too(cluster: Cluster, shared: Path) -> None:
-    """It is made already; without the flag the job would miss the commits of its families."""
-    done = rehearse(cluster, "submit", PAPER[0], "--root", shared, "--address", cluster.url)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "Nothing to do" in done.stdout

@@ -1,0 +1,42 @@
+"""Every published experiment, rehearsed with the scripted engine and trainer: all its steps, in this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import artifact
+from pipeline.artifact import Manifest
+from pipeline.plan import plan
+from pipeline.rehearsal import rehearsed
+from pipeline.settings import load
+from pipeline.step import Step
+from pipeline.store import Store, open_store
+from pipeline.study import Study
+
+PAPER = sorted((Path(__file__).parents[2] / "configs/paper").glob("*.yaml"))
+SCRIPTED = ["engine=scripted", "trainer=scripted"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """One root for all of them, which share what they can."""
+    return open_store(tmp_path_factory.mktemp("paper") / "root")
+
+
+@pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
+def test_every_published_experiment_can_be_rehearsed(
+    file: Path, shared: Store, make: Callable[[Study, Store, Step], Manifest]
+) -> None:
+    study = rehearsed(load(file, SCRIPTED))
+    steps = plan(study)
+    for step in steps:
+        if not artifact.exists(shared, step.path):
+            make(study, shared, step)
+    matrix, report = (artifact.require(shared, step.path) for step in steps[-2:])
+    measured = {(cell["arm"], cell["suite"]) for cell in matrix.results["cells"]}
+    assert {arm for arm, _ in measured} == {arm.name for arm in study.all_arms}
+    assert {suite for _, suite in measured} == {suite.name for suite in study.suites}
+    page = artifact.read(shared, report, "report.html").decode()
+    assert "REHEARSAL" in page
+    assert all(figure.source in page for figure in study.published)
