@@ -78,7 +78,7 @@ def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(under
         time.sleep(0.1)
     driver.send_signal(signal.SIGTERM)
     out, error = driver.communicate(timeout=90)
-    assert driver.returncode == 128 + signal.SIGTERM
+    assert driver.returncode == 128 + signal.SIGTERM, out + error
     assert "the same command goes on from here" in out
     assert "Traceback" not in out + error
     shards = {path.stem for path in root.glob("completions/*/shard-*.parquet")}
