@@ -6,6 +6,8 @@ It holds ids and counts, never rows.
 import asyncio
 import signal
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import ray
@@ -88,22 +90,23 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> No
         steps = Steps(study, store, pools, watch)
         beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
         walking = asyncio.create_task(Walk(steps, outcome, watch).all())
-        _on_signals(outcome, watch, pools, walking, study.resources.grace_seconds)
-        try:
-            await walking
-            if not outcome.stopped:
-                await _conclude_without(study, steps, outcome)
-        except asyncio.CancelledError:
-            return  # the grace time is over: members end with the driver
-        finally:
-            for task in beside:
-                task.cancel()
-        await pools.close()
+        with _heeding_signals(outcome, watch, pools, walking, study.resources.grace_seconds):
+            try:
+                await walking
+                if not outcome.stopped:
+                    await _conclude_without(study, steps, outcome)
+            except asyncio.CancelledError:
+                return  # the grace time is over: members end with the driver
+            finally:
+                for task in beside:
+                    task.cancel()
+            await pools.close()
 
 
-def _on_signals(
+@contextmanager
+def _heeding_signals(
     outcome: Outcome, watch: Watch, pools: Pools, walking: "asyncio.Task[None]", grace_seconds: float
-) -> None:
+) -> Iterator[None]:
     """At the first SIGTERM or Ctrl-C take no more work and let the units in flight finish; at the second, end now."""
     loop = asyncio.get_running_loop()
 
@@ -116,8 +119,28 @@ def _on_signals(
         loop.call_later(grace_seconds, walking.cancel)
         watch.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
 
-    for signal_ in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_, stop, signal_)
+    with heard(stop):
+        yield
+
+
+@contextmanager
+def heard(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Have the running loop call `stop` at every SIGTERM and SIGINT.
+
+    loop.add_signal_handler would hear of one by a byte in a pipe, and lose it while that pipe is full of the wake-ups
+    of other threads, as it is when thousands of units begin.
+    """
+    loop = asyncio.get_running_loop()
+
+    def tell(number: int, frame: object) -> None:
+        loop.call_soon_threadsafe(stop, signal.Signals(number))
+
+    before = {signal_: signal.signal(signal_, tell) for signal_ in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signal_, handler in before.items():
+            signal.signal(signal_, handler or signal.SIG_DFL)
 
 
 class Walk:

@@ -1,5 +1,6 @@
 """A dozen of the kills that `make chaos` has hundreds of: under real Ray, nothing is lost and nothing doubled."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import ray
 import yaml
 
+from jobs.driver import heard
 from jobs.members import TrainerMember
 from pipeline.errors import StepError
 from pipeline.study import Training
@@ -87,3 +89,19 @@ def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(under
     before = {path: path.stat().st_mtime_ns for path in root.glob("completions/*/units/*.json")}
     assert undertow("run", study, "--root", root).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_heard_while_thousands_of_units_wake_the_driver_up(sent: signal.Signals) -> None:
+    async def busy() -> list[signal.Signals]:
+        loop, told = asyncio.get_running_loop(), list[signal.Signals]()
+        with heard(told.append):
+            for _ in range(5000):  # what other threads do when their units are done; it fills asyncio's own pipe
+                loop.call_soon_threadsafe(lambda: None)
+            os.kill(os.getpid(), sent)
+            await asyncio.sleep(0.2)
+        return told
+
+    before = signal.getsignal(sent)
+    assert asyncio.run(busy()) == [sent]
+    assert signal.getsignal(sent) == before
