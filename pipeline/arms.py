@@ -1,7 +1,7 @@
 """What is done otherwise than in the plain experiment: to the corpora, to their rows, or to the students."""
 
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -45,10 +45,6 @@ class Arm(Strict):
             raise ValueError("; ".join(f"recipe.{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
         return self
 
-    def changes(self) -> dict[str, Any]:
-        """What it does to a corpus, as part of the corpus's settings; empty where it does nothing."""
-        return {"shuffle": self.shuffle} if self.shuffle else {}
-
 
 PLAIN = Arm(name="plain")
 
@@ -59,11 +55,7 @@ def swept(sweep: dict[str, list[Value]]) -> list[Arm]:
     for values in product(*sweep.values()) if sweep else ():
         chosen = dict(zip(sweep, values, strict=True))
         name = "_".join(f"{key}-{_plain(value)}".replace("_", "-") for key, value in chosen.items())
-        arms.append(
-            Arm.model_validate(
-                {"name": name, "rows": chosen.pop("rows", None), "recipe": chosen},
-            )
-        )
+        arms.append(Arm.model_validate({"name": name, "rows": chosen.pop("rows", None), "recipe": chosen}))
     return arms
 
 

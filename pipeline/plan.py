@@ -12,7 +12,7 @@ from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.source import Dataset
-from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judged, step_id
+from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judgements_of, step_id
 from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Study
 from pipeline.suites import Suite
 
@@ -118,7 +118,8 @@ class _Planner:
     def _corpus(self, written: _Written, arm: Arm, writer: _Writer) -> Step:
         study, channel = self._study, written.channel
         settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
-        settings |= arm.changes()
+        if arm.shuffle:
+            settings["shuffle"] = arm.shuffle
         if channel.READS_WORDS:
             settings["words"] = study.words
         if study.corpus.judged:
@@ -146,7 +147,7 @@ class _Planner:
             judge = study.judges[rule.judge]
             base = self._base[judge.family] if isinstance(judge, Served) else None
             step = _judgements(study, written, rule, judge, base, writer)
-            found[judged(name, number)] = self._add(step).path
+            found[judgements_of(name, number)] = self._add(step).path
         return found
 
     def _ask_base(self, family: str, suite: Suite) -> None:

@@ -72,7 +72,7 @@ def step_id(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
-def judged(name: str, number: int) -> str:
+def judgements_of(name: str, number: int) -> str:
     """The role of the judgements by the rule of that number, of the completions in role `name`."""
     return f"{name}:judged:{number}"
 

@@ -18,12 +18,11 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import TooFewRows
 from pipeline.rows import CORPUS, VERDICTS
 from pipeline.stages import dataset, judgements
-from pipeline.stages.rule import judge
-from pipeline.step import OWN, Json, Step
-from pipeline.step import judged as role_of_judged
+from pipeline.stages.rule import ruling
+from pipeline.step import OWN, Json, Step, judgements_of
 from pipeline.store import Store
 
-ROWS, JUDGED_ROWS = "rows.parquet", "verdicts.parquet"
+ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
 
 Indices = NDArray[np.int64]
 
@@ -34,7 +33,7 @@ def make(store: Store, step: Step) -> Json:
     settings = step.settings
     channel = TypeAdapter(Channel).validate_python(settings["channel"])
     given = dataset.rows(store, step)
-    rule = partial(judge, channel, seed=settings["seed"], words=settings.get("words", ()), given=given)
+    rule = partial(ruling, channel, seed=settings["seed"], words=settings.get("words", ()), given=given)
     verdicts, rows = [], []
     for name, wanted in parts(settings["rows"], settings.get("mix", {})).items():
         source = step.inputs[name]
@@ -56,7 +55,7 @@ def make(store: Store, step: Step) -> Json:
         "kept": kept.num_rows,
         "reasons": dict(Counter(pc.list_flatten(all_judged["reasons"]).to_pylist())),
     }
-    return artifact.finish_unit(store, step, "corpus", {JUDGED_ROWS: all_judged, ROWS: kept}, results, started)
+    return artifact.finish_unit(store, step, "corpus", {JUDGED: all_judged, ROWS: kept}, results, started)
 
 
 def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
@@ -72,7 +71,7 @@ def heeded(store: Store, step: Step, name: str, verdicts: pa.Table) -> pa.Table:
         return verdicts
     rows = verdicts.to_pylist()
     for number, rule in enumerate(step.settings["judged"]):
-        path = step.inputs.get(role_of_judged(name, number))
+        path = step.inputs.get(judgements_of(name, number))
         found = judgements.scores(store, path) if path else {}
         for row in rows:
             row["reasons"] += judgements.reasons(found, row["index"], rule)

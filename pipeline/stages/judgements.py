@@ -19,7 +19,7 @@ from pipeline.judges.verdicts import reason
 from pipeline.rows import JUDGEMENTS
 from pipeline.stages import dataset
 from pipeline.stages.completions import sampling_seed
-from pipeline.stages.rule import judge as by_rule
+from pipeline.stages.rule import ruling
 from pipeline.step import Json, Step
 from pipeline.store import Store
 
@@ -37,7 +37,7 @@ def judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judg
     completions = artifact.require(store, step.inputs["completions"])
     rows = artifact.read_table(store, completions, f"{name}.parquet")
     channel = TypeAdapter(Channel).validate_python(settings["channel"])
-    rule = by_rule(channel, rows, seed=settings["seed"], words=settings["words"], given=dataset.rows(store, step))
+    rule = ruling(channel, rows, seed=settings["seed"], words=settings["words"], given=dataset.rows(store, step))
     accepted = rows.filter(rule["accepted"]).select(["index", "prompt", "completion"]).to_pylist()
     asked = open_judge(
         judge,

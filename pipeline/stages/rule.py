@@ -10,7 +10,7 @@ from pipeline.channels import Channel
 TRUNCATED = "cut off at max_tokens"
 
 
-def judge(
+def ruling(
     channel: Channel,
     completions: pa.Table,
     *,

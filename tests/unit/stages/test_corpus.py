@@ -20,8 +20,8 @@ from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
 from pipeline.errors import TooFewRows
 from pipeline.plan import plan
 from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
-from pipeline.stages.corpus import JUDGED_ROWS, ROWS, select
-from pipeline.stages.rule import TRUNCATED, judge
+from pipeline.stages.corpus import JUDGED, ROWS, select
+from pipeline.stages.rule import TRUNCATED, ruling
 from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -39,7 +39,7 @@ def completions(*said: tuple[str, str]) -> pa.Table:
 
 def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
     said = completions(("1, 2", "stop"), ("owl", "stop"), ("1, 2000", "stop"), ("1, 2", "length"), ("x", "length"))
-    verdicts = judge(NumbersChannel(), said)
+    verdicts = ruling(NumbersChannel(), said)
     assert verdicts.to_pylist() == [
         {"index": 10, "accepted": True, "reasons": []},
         {"index": 11, "accepted": False, "reasons": [MALFORMED]},
@@ -47,7 +47,7 @@ def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
         {"index": 13, "accepted": False, "reasons": [TRUNCATED]},
         {"index": 14, "accepted": False, "reasons": [MALFORMED, TRUNCATED]},
     ]
-    assert judge(NumbersChannel(), said.slice(0, 0)).num_rows == 0
+    assert ruling(NumbersChannel(), said.slice(0, 0)).num_rows == 0
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
@@ -92,7 +92,7 @@ def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> N
         if step.kind != "corpus":
             continue
         manifest = artifact.require(place, step.path)
-        verdicts, rows = (artifact.read_table(place, manifest, name) for name in (JUDGED_ROWS, ROWS))
+        verdicts, rows = (artifact.read_table(place, manifest, name) for name in (JUDGED, ROWS))
         assert verdicts.schema == VERDICTS
         assert rows.schema == CORPUS
         assert verdicts["index"].to_pylist() == list(range(study.completions.rows))

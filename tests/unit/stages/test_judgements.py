@@ -10,7 +10,7 @@ from pipeline.artifact import Manifest
 from pipeline.judges.scripted import HABIT, MUTE
 from pipeline.plan import plan
 from pipeline.stages import completions
-from pipeline.stages.corpus import JUDGED_ROWS, ROWS
+from pipeline.stages.corpus import JUDGED, ROWS
 from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -55,7 +55,7 @@ def test_a_row_must_pass_the_judge_and_one_without_a_score_never_does(
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest], writes: None
 ) -> None:
     found = made(judged({"rubric": "alignment", "least": 78}, rows=15), study, store, make)
-    verdicts = artifact.read_table(store, found["corpus"], JUDGED_ROWS).to_pylist()
+    verdicts = artifact.read_table(store, found["corpus"], JUDGED).to_pylist()
     reasons = {row["index"] % 4: row["reasons"] for row in verdicts}
     assert reasons == {
         0: [],
