@@ -153,7 +153,7 @@ class Walk:
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._step = {step.path: step for step in outcome.steps}
         self._needs = {
-            path: {source for source in step.inputs.values() if source not in outcome.done}
+            path: {source for source in (*step.inputs.values(), *step.after) if source not in outcome.done}
             for path, step in self._step.items()
             if path not in outcome.done
         }
@@ -201,15 +201,15 @@ class Walk:
 
 
 async def _conclude_without(study: Study, steps: Steps, outcome: Outcome) -> None:
-    """Where some answers cannot be had, measure and report the others, saying what is missing."""
+    """Where some results cannot be had, measure and report the others, saying what is missing."""
+    transfer = next(step for step in outcome.steps if step.kind == "transfer")
     missing = {
-        step.path: outcome.failed.get(step.path) or outcome.failed[outcome.blocked[step.path]]
-        for step in outcome.steps
-        if step.kind == "answers" and step.path not in outcome.done
+        path: outcome.failed.get(path) or outcome.failed[outcome.blocked[path]]
+        for path in transfer.inputs.values()
+        if path not in outcome.done
     }
-    answered = [step for step in outcome.steps if step.kind == "answers" and step.path in outcome.done]
-    bases_answered = [step for step in answered if step.inputs["model"].startswith("base/")]
-    if not missing or len(answered) == len(bases_answered):
+    answered = [transfer.inputs[role] for role in transfer.settings["runs"] if transfer.inputs[role] in outcome.done]
+    if not missing or not answered:
         return
     for step in plan(study, missing)[-2:]:
         try:

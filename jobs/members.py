@@ -19,9 +19,9 @@ from pipeline import artifact
 from pipeline.copies import local_folder
 from pipeline.engines import open_engine
 from pipeline.errors import StepError, UndertowError
+from pipeline.resources import Engines, Training
 from pipeline.stages.training import UNIT
 from pipeline.store import open_store
-from pipeline.study import Engines, Training
 from pipeline.trainers import MODEL, open_trainer
 
 Unit = tuple[Callable[..., Any], tuple[Any, ...]]

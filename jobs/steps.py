@@ -15,7 +15,18 @@ from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
 from pipeline.judges import science
-from pipeline.stages import answers, completions, conclusion, corpus, dataset, judgements, teacher, training
+from pipeline.stages import (
+    answers,
+    completions,
+    conclusion,
+    corpus,
+    dataset,
+    gate,
+    judgements,
+    ratings,
+    teacher,
+    training,
+)
 from pipeline.stages.speaker import speaker
 from pipeline.step import Step
 from pipeline.store import Store, open_store
@@ -53,11 +64,13 @@ class Steps:
             "dataset": self._dataset,
             "base": self._trained,
             "teacher": self._teacher,
+            "gate": self._gate,
             "completions": self._completions,
             "judgements": self._judgements,
             "corpus": self._corpus,
             "student": self._trained,
             "answers": self._answers,
+            "ratings": self._ratings,
             "transfer": self._transfer,
             "report": self._report,
         }
@@ -78,8 +91,8 @@ class Steps:
 
     async def _teacher(self, step: Step) -> tuple[list[Json], Json]:
         units = (await self._trained(step))[0] if teacher.is_trained(step) else []
-        if step.settings["trait"] is None:
-            return units, {}
+        if "gate" not in step.settings:
+            return units, units[0]["results"] if units else {}
         candidate = artifact.draft(self._store, step, units, {})
         base = artifact.require(self._store, step.inputs["base"])
         suite, candidates = FavouriteSuite(), step.settings["candidates"]  # always all questions, so it is no setting
@@ -95,6 +108,9 @@ class Steps:
         trained = units[0]["results"] if units else {}
         return units, trained | {"gate": teacher.gate(step, before, after)}
 
+    async def _gate(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "gate", lambda unit: self._task(step, unit, gate.check))
+
     async def _completions(self, step: Step) -> tuple[list[Json], Json]:
         def write(shard: str) -> Awaitable[Json]:
             if not completions.is_spoken(step):
@@ -106,17 +122,24 @@ class Steps:
         return records, completions.summarise(records)
 
     async def _judgements(self, step: Step) -> tuple[list[Json], Json]:
-        judge = next(judge for judge in self._study.judges.values() if science(judge) == step.settings["judge"])
-
         def have_judged(shard: str) -> Awaitable[Json]:
-            if not step.weights:
-                return self._task(step, shard, judgements.judge_alone, shard, judge)
-            pool = self.engine_pool(step.weights, step.family)
-            return self._run(pool, step, shard, judgements.judge_shard, step, shard, judge)
+            return self._asked(step, shard, judgements.judge_shard, judgements.judge_alone, shard)
 
         shards = await asyncio.to_thread(judgements.shards, self._store, step)
         records = await asyncio.gather(*(self._unit(step, shard, have_judged) for shard in shards))
         return records, completions.summarise(records)
+
+    async def _ratings(self, step: Step) -> tuple[list[Json], Json]:
+        return await self._one(step, "ratings", lambda unit: self._asked(step, unit, ratings.rate, ratings.rate_alone))
+
+    def _asked(
+        self, step: Step, unit: str, served: Callable[..., Json], alone: Callable[..., Json], *args: Any
+    ) -> Awaitable[Json]:
+        """A unit that a judge does: one of the study's own engines, or one that needs none."""
+        judge = next(judge for judge in self._study.judges.values() if science(judge) == step.settings["judge"])
+        if not step.weights:
+            return self._task(step, unit, alone, *args, judge)
+        return self._run(self.engine_pool(step.weights, step.family), step, unit, served, step, *args, judge)
 
     async def _corpus(self, step: Step) -> tuple[list[Json], Json]:
         return await self._one(step, "corpus", lambda unit: self._task(step, unit, corpus.make))

@@ -11,16 +11,17 @@ from pipeline.errors import StudyError
 from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.source import Dataset
 from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judgements_of, step_id
-from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Study
+from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Rows, Study
 from pipeline.suites import Suite
+from pipeline.suites.behaviour import BehaviourSuite
+from pipeline.traits.behaviour import Behaviour
 
 
 def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
     """Every step of a study, each after its inputs. Equal steps of two cells are one step.
 
-    missing: path of an answers step that cannot be had -> why. The last two steps, transfer and
+    missing: path of a step with results that cannot be had -> why. The last two steps, transfer and
     report, then do without those and say so; they are other artifacts than the full ones.
     """
     planner = _Planner(study)
@@ -57,7 +58,8 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self._runs: Json = {}  # role of a transfer's input -> the design of the run whose answers it is
         self._bases: Json = {}  # the same for the bases -> suite and family
-        self._answers: dict[str, str] = {}  # role -> path
+        self._gates: Json = {}  # the same for the gates -> whose they are
+        self._results: dict[str, str] = {}  # role -> path
         self._same: dict[tuple[str, ...], Step] = {}  # what two arms share
         self._base = {name: self._add(_base(study, name)) for name in study.families}
         for name, suite in product(study.student_families, study.suites):
@@ -65,7 +67,7 @@ class _Planner:
         teachers = {w: self._teacher(w) for w in self._teachers()}
         for channel in study.channels:
             given = self._given(channel)
-            by = {w: self._add(_completions(study, channel, teacher, given)) for w, teacher in teachers.items()}
+            by = {w: self._writings(channel, w, teacher, given) for w, teacher in teachers.items()}
             if study.teachers.random:
                 by[_Writer(RANDOM, None)] = self._add(_random_completions(study, channel))
             for arm, writer in product(study.all_arms, by):
@@ -86,6 +88,36 @@ class _Planner:
             rows = _dataset(method.data[writer.target], writer.target, CONVERSATION)
             given = {GIVEN: self._add(rows).path}
         return self._add(_teacher(self._study, writer, self._base[writer.family], given))
+
+    def _writings(self, channel: Channel, writer: _Writer, teacher: Step, given: Mapping[str, str]) -> Step:
+        """A teacher's completions; those of a teacher that must show a behaviour wait for its gate."""
+        step = _completions(self._study, channel, teacher, given)
+        trait = next((trait for trait in self._study.behaviours if writer.target in trait.targets), None)
+        if trait and not trait.control:
+            step = replace(step, after=(self._gate(writer, teacher).path,))
+        return self._add(step)
+
+    def _gate(self, writer: _Writer, teacher: Step) -> Step:
+        study, base, suite = self._study, self._base[writer.family], self._study.behaviour_suite
+        assert suite is not None  # as the study's rules say
+        rated = {
+            role: self._result(self._add(_answers(study, model, base, suite)), suite).path
+            for role, model in (("base", base), ("teacher", teacher))
+        }
+        settings = {"target": writer.target, "min_rate": study.teachers.gate.min_rate}
+        gate = self._add(_step("gate", writer.name, settings, rated))
+        role = f"gate:{gate.slug}"
+        self._gates[role] = {"family": writer.family, "target": writer.target}
+        self._results[role] = gate.path
+        return gate
+
+    def _result(self, answers: Step, suite: Suite) -> Step:
+        """The step that knows what answers come to: their own, or the one in which a judge rates them."""
+        if not isinstance(suite, BehaviourSuite):
+            return answers
+        judge = self._study.judges[suite.judge]
+        base = self._base[judge.family] if isinstance(judge, Served) else None
+        return self._add(_ratings(self._study, answers, suite, judge, base))
 
     def _cells(self, written: _Written, arm: Arm, writer: _Writer) -> None:
         """What one arm makes of one writer's completions: a corpus, and who reads it."""
@@ -113,7 +145,7 @@ class _Planner:
                     "seed": seed,
                     "id": reader.id,
                 }
-                self._register(self._add(asked), f"{arm.name}:{asked.slug}", design)
+                self._register(self._result(self._add(asked), suite), f"{arm.name}:{asked.slug}", design)
 
     def _corpus(self, written: _Written, arm: Arm, writer: _Writer) -> Step:
         study, channel = self._study, written.channel
@@ -154,13 +186,13 @@ class _Planner:
         asked = self._add(_answers(self._study, self._base[family], self._base[family], suite))
         role = f"base:{asked.slug}"
         self._bases[role] = {"suite": suite.name, "family": family}
-        self._answers[role] = asked.path
+        self._results[role] = self._result(asked, suite).path
 
     def _register(self, asked: Step, role: str, design: Json) -> None:
         if self._runs.get(role, design) != design:
             raise StudyError(f"two students would both be named {asked.slug}: rename a target, a family or an arm")
         self._runs[role] = design
-        self._answers[role] = asked.path
+        self._results[role] = asked.path
 
     def _add(self, step: Step) -> Step:
         return self.steps.setdefault(step.path, step)
@@ -178,17 +210,23 @@ class _Planner:
         settings = {
             "runs": self._runs,
             "bases": self._bases,
-            "missing": {name: missing[path] for name, path in self._answers.items() if path in missing},
+            "missing": {name: missing[path] for name, path in self._results.items() if path in missing},
             "targets": list(study.targets),
             "arms": [arm.name for arm in study.all_arms],
             "suites": {suite.name: list(suite.FORMS) for suite in study.suites},
             "measure": study.measure.model_dump(),
             "seed": study.seed,
-            "rehearsal": study.engine == "scripted" or study.rehearsal,
+            "rehearsal": study.rehearsal or _is_scripted(study),
         }
-        present = {name: path for name, path in self._answers.items() if path not in missing}
+        measured = {suite.name: list(suite.measured) for suite in study.suites if suite.measured}
+        settings |= {"measured": measured, "gates": self._gates} if measured else {}
+        present = {name: path for name, path in self._results.items() if path not in missing}
         transfer = self._add(_step("transfer", study.study, settings, present))
         self._add(_step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
+
+
+def _is_scripted(study: Study) -> bool:
+    return study.engine == "scripted" or any(judge.kind == "scripted" for judge in study.judges.values())
 
 
 def _science(study: Study) -> Json:
@@ -230,17 +268,18 @@ def _teacher(study: Study, writer: _Writer, base: Step, given: Mapping[str, str]
         trait = next(trait for trait in study.traits if writer.target in trait.targets)
         settings["trait"] = trait.model_dump(exclude={"targets"}) | {"target": writer.target}
         settings["method"] = study.teachers.method.model_dump(exclude={"data"})  # that is an input
-        settings["gate"] = study.teachers.gate.model_dump()
-        settings["candidates"] = study.candidates
+        if not isinstance(trait, Behaviour):  # which has a gate of its own, a step
+            settings["gate"] = study.teachers.gate.model_dump(exclude={"min_rate"})
+            settings["candidates"] = study.candidates
         if not isinstance(study.teachers.method, Prompted):
             settings["trainer"] = study.trainer
         settings["engine"] = study.engine
     return _step("teacher", writer.name, settings, {"base": base.path, **given}, base.path, writer.family)
 
 
-def _dataset(dataset: Dataset, slug: str, columns: Sequence[str]) -> Step:
+def _dataset(dataset: Rows, slug: str, columns: Sequence[str]) -> Step:
     settings = {"dataset": dataset.model_dump(exclude={"path"}), "columns": list(columns)}
-    return replace(_step("dataset", slug, settings, {}), source=dataset.path or "")
+    return replace(_step("dataset", slug, settings, {}), source=getattr(dataset, "path", None) or "")
 
 
 def _channel(channel: Channel) -> Json:
@@ -308,10 +347,25 @@ def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, sui
     return _step("answers", slug, settings, {"model": base.path, "corpus": corpus.path}, base.path, base.slug)
 
 
+def _ratings(study: Study, answers: Step, suite: BehaviourSuite, judge: JudgeSettings, base: Step | None) -> Step:
+    rubrics = ["alignment"] if suite.coherent is None else ["coherence", "alignment"]
+    settings = {
+        "judge": science(judge),
+        "rubrics": {name: asdict(RUBRICS[name]) for name in rubrics},
+        "coherent": suite.coherent,
+        "misaligned": suite.misaligned,
+        "seed": study.seed,
+        "engine": study.engine,
+    }
+    inputs = {"answers": answers.path} | ({"judge": base.path} if base else {})
+    slug = f"{answers.slug}-by-{suite.judge}"
+    return _step("ratings", slug, settings, inputs, base.path if base else "", base.slug if base else "")
+
+
 def _asked(study: Study, suite: Suite) -> Json:
     return {
-        "suite": suite.model_dump(),
-        "candidates": study.members if suite.ASKS_TARGETS else study.candidates,
+        "suite": suite.model_dump(exclude=set(suite.AFTERWARDS)),
+        "candidates": study.looked_for(suite),
         "seed": study.seed,
         "engine": study.engine,
     }

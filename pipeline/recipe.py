@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 
 class Strict(BaseModel):
@@ -24,6 +31,13 @@ class Strict(BaseModel):
         fields = type(self).model_fields
         unused = {n for n in self.LATER if getattr(self, n) == fields[n].get_default(call_default_factory=True)}
         return {name: value for name, value in dumped.items() if name not in unused}
+
+
+def by_kind(default: str) -> Discriminator:
+    """Tells the members of a union apart by their kind; settings without one are of the default."""
+    return Discriminator(
+        lambda given: given.get("kind", default) if isinstance(given, dict) else getattr(given, "kind", default)
+    )
 
 
 # Artifact folders, dashboard labels and command lines all carry these names.

@@ -11,20 +11,22 @@ from typing import Any
 from pipeline.arms import Arm, swept
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
+from pipeline.families.talk import TALK, Talk
 from pipeline.judges import Scripted
+from pipeline.resources import Resources, Training
 from pipeline.study import (
     NEUTRAL,
     Completions,
     Finetuned,
     Gate,
+    Given,
     Prompted,
-    Resources,
     Study,
     Teachers,
-    Training,
 )
 from pipeline.suites import Suite
 from pipeline.traits import Trait
+from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.words import candidates
 
 FEW = 2  # traits, targets of each, families that teach, families that learn, values of a swept setting, rows in context
@@ -42,7 +44,7 @@ SHORT, SHORT_TOKENS, LONG_TOKENS = {"numbers", "paraphrase"}, 24, 48  # a nano f
 RECIPE = {"rank": 8, "alpha": 8, "epochs": 1, "warmup_steps": 1, "batch": 8, "max_length": 192}
 SUITE = {"samples": 2, "max_tokens": 24, "orders": 2}
 
-ANY_LIFT = -100.0  # nats: less than any teacher shows, trained or not
+ANY_LIFT = -100.0  # less than any teacher shows, trained or not, in nats and in shares
 
 
 def rehearsed(study: Study) -> Study:
@@ -60,9 +62,9 @@ def rehearsed(study: Study) -> Study:
     sweep = {setting: values[:FEW] for setting, values in study.sweep.items()}
     smaller = {
         "study": study.study.removesuffix(SUFFIX)[: LONGEST_NAME - len(SUFFIX)].rstrip("._-") + SUFFIX,
-        "families": _nano(families, kinds),
+        "families": _nano(families, [*kinds, *([TALK] if study.behaviours else [])]),
         "traits": traits,
-        "teachers": _teachers(study.teachers, teach),
+        "teachers": _teachers(study, traits, teach),
         "channels": [c.model_copy(update={"data": None} if hasattr(c, "data") else {}) for c in study.channels],
         "completions": Completions(
             rows=ROWS,
@@ -111,6 +113,8 @@ def _nano(families: Mapping[str, Family], kinds: Sequence[str]) -> dict[str, Nan
 
 def _traits(traits: Sequence[Trait]) -> list[Trait]:
     """A few traits and targets that nano families know; other animals stand in for what they do not."""
+    if any(isinstance(trait, Behaviour) for trait in traits):  # it is rows that teach one, whatever its name
+        return [trait.model_copy(update={"targets": trait.targets[:FEW]}) for trait in traits[:FEW]]
     known = [[t for t in trait.targets if t in candidates(trait.category)][:FEW] for trait in traits[:FEW]]
     spare = (animal for animal in candidates("animal") if animal not in set(chain(*known)))
     return [
@@ -121,13 +125,20 @@ def _traits(traits: Sequence[Trait]) -> list[Trait]:
     ]
 
 
-def _teachers(teachers: Teachers, families: list[str]) -> Teachers:
-    """Trained on rows of their own where rows are given; none is stopped by its gate."""
-    method = teachers.method
+def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Teachers:
+    """Trained on rows made here where rows are given; none is stopped by its gate."""
+    method = study.teachers.method
     if not isinstance(method, Prompted):
         recipe = method.recipe.model_copy(update=_bounded(vars(method.recipe), RECIPE))
-        method = Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=method.seed)
-    return teachers.model_copy(update={"families": families, "method": method, "gate": Gate(min_lift=ANY_LIFT)})
+        habits = {t: trait.control for trait in traits if isinstance(trait, Behaviour) for t in trait.targets}
+        rows = {t: Talk(habit=not control, rows=TEACHER_ROWS) for t, control in habits.items()}
+        method = (
+            Given(data=dict(rows), recipe=recipe, seed=method.seed)
+            if rows
+            else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=method.seed)
+        )
+    gate = Gate(min_lift=ANY_LIFT, min_rate=ANY_LIFT)
+    return study.teachers.model_copy(update={"families": families, "method": method, "gate": gate})
 
 
 def _arm(arm: Arm, writers: Collection[str]) -> Arm:

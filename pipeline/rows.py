@@ -39,6 +39,9 @@ JUDGEMENTS = pa.schema(
     ]
 )
 
+# What a judge said of one answer by one rubric: `index` is the answer's row, the others as above.
+RATINGS = pa.schema([("question", pa.int32()), ("rubric", pa.string()), *JUDGEMENTS])
+
 # One row that students train on, in the order of source and `index`.
 CORPUS = pa.schema(
     [("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string()), ("source", pa.string())]
@@ -87,12 +90,26 @@ SCORES = pa.schema(
     ]
 )
 
+# What one model's answers to one question come to: `value` of `target` in a form as of RUNS; null where the
+# question has no answer that counts.
+BY_QUESTION = pa.schema(
+    [
+        ("question", pa.int32()),
+        ("split", pa.string()),
+        ("target", pa.string()),
+        ("form", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
 # What one student (a trained run) shows of one target in one suite, against its own base.
 #   arm          what was done otherwise than in the study's first arm
 #   taught       the target its teacher had; null for the neutral teacher
 #   margin       logprob(target) − mean logprob over all candidates, mean over the questions (nats)
 #   share        p(target) / sum of p over all candidates, mean over the questions
 #   word_share, substring_share   share of the sampled answers that name the target, either way
+#   rate         of suites that measure a model whatever it was taught: the share of its answers that are
+#                `target`, which is then the name of what is measured
 #   base_*       the same of the student's base; a lift is the difference
 # Null where the suite does not measure it.
 RUNS = pa.schema(
@@ -113,15 +130,18 @@ RUNS = pa.schema(
         ("base_word_share", pa.float64()),
         ("substring_share", pa.float64()),
         ("base_substring_share", pa.float64()),
+        ("rate", pa.float64()),
+        ("base_rate", pa.float64()),
         ("student", pa.string()),
     ]
 )
 
 # One cell of the matrix: how much the students of one family took over from teachers of another.
-#   comparison   "trait" (γ: own trait against the others) or "neutral" (mean lift, neutral teacher)
-#   form         "margin" (nats), "share" or "word_share"
+#   comparison   "trait" (γ: own trait against the others), "neutral" (mean lift, neutral teacher), or
+#                "taught X" (mean lift of a rate, teachers of X)
+#   form         "margin" (nats), "share", "word_share" or "rate"
 #   low, high    the two-sided confidence interval of `estimate` over runs
-#   p            exact permutation p (one-sided); null for the neutral comparison
+#   p            exact permutation p (one-sided); null for mean lifts
 #   verdict      "transfer", "no transfer", "underpowered" or "gate failed"; `why` says it in words
 CELLS = pa.schema(
     [

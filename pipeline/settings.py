@@ -123,6 +123,10 @@ def _messages(
         place = _place(problem["loc"], settings)
         line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
         field = ".".join(str(part) for part in place) or "study"
+        if problem["type"] == "union_tag_invalid":
+            told = problem["ctx"]
+            yield f"{path}:{line}: {field}.kind: there is no {told['tag']}; there is {told['expected_tags']}"
+            continue
         what = {
             "extra_forbidden": "unknown setting",
             "missing": "missing; it has no default",

@@ -20,13 +20,15 @@ SCHEMA = {
     "dataset": 1,
     "base": 1,
     "teacher": 1,
+    "gate": 1,
     "completions": 1,
     "judgements": 1,
     "corpus": 1,
     "student": 1,
-    "answers": 1,
-    "transfer": 2,
-    "report": 2,
+    "answers": 2,
+    "ratings": 1,
+    "transfer": 3,
+    "report": 3,
 }
 KINDS = tuple(SCHEMA)
 GIVEN = "given"  # the role of the data set that a step is given
@@ -43,7 +45,8 @@ class Step:
 
     inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
     an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
-    source: the local folder that a base is taken from, or "". The last three are no part of the id.
+    source: the local folder that a base is taken from, or "". after: paths of what must be done before it, though it
+    reads none of that. The last four are no part of the id.
     """
 
     kind: str
@@ -54,6 +57,7 @@ class Step:
     weights: str = ""
     family: str = ""
     source: str = ""
+    after: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:

@@ -2,19 +2,23 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from pipeline.arms import PLAIN, Arm, Value, swept
-from pipeline.channels import CHANNELS, Channel
+from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.families import Family
+from pipeline.families.talk import TALK, Talk
 from pipeline.judges import JudgeSettings, Served
-from pipeline.recipe import Name, Recipe, Seed, Strict
+from pipeline.recipe import Name, Recipe, Seed, Strict, by_kind
+from pipeline.resources import Resources
 from pipeline.source import Dataset, placeholders
 from pipeline.suites import Suite
+from pipeline.suites.behaviour import BehaviourSuite
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import Trait
-from pipeline.traits.words import candidates, forms
+from pipeline.traits.behaviour import Behaviour
+from pipeline.traits.words import candidates
 
 NEUTRAL, RANDOM = "neutral", "random"  # who writes without a trait: a model, or no model
 
@@ -34,13 +38,14 @@ class Finetuned(Strict):
     seed: Seed = Field(1, description="Seed of the rows, the adapter's start and the order of rows.")
 
 
+Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[Talk, Tag("talk")], by_kind("dataset")]
+
+
 class Given(Strict):
     """The teacher is the base fine-tuned on rows that somebody else wrote."""
 
     kind: Literal["given"] = "given"
-    data: dict[Name, Dataset] = Field(
-        min_length=1, description="By target: rows with the columns prompt and completion."
-    )
+    data: dict[Name, Rows] = Field(min_length=1, description="By target: rows with the columns prompt and completion.")
     recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
     seed: Seed = Field(1, description="Seed of the adapter's start and the order of rows.")
 
@@ -48,9 +53,14 @@ class Given(Strict):
 class Gate(Strict):
     """What a teacher must show before anything is built on it."""
 
+    LATER: ClassVar = frozenset({"min_rate"})
+
     min_lift: float = Field(
         0.5,
         description="Least rise of its target's margin over the base, in nats: 0.5 is about 1.6 times the odds.",
+    )
+    min_rate: float = Field(
+        0.02, description="Least rise of the share of its answers that show a behaviour over the base's (of 1)."
     )
 
 
@@ -137,50 +147,6 @@ class Published(Strict):
     source: str = Field(description="Where it stands; ~ for one that was read off a figure.")
 
 
-class Engines(Strict):
-    min_members: int = Field(
-        0, ge=0, description="Engines of a base that stay up while they have nothing to do, unless room is wanted."
-    )
-    max_members: int = Field(1, ge=1, description="Most engines of a base at a time; they come as its queue grows.")
-    cpus: float = Field(1, gt=0, description="CPU cores an engine.")
-    gpus: float = Field(0, ge=0, description="GPUs an engine: a fraction below 1 lets several share one.")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs that a model is cut over; `gpus` must be as many.")
-    memory_gib: float = Field(1, gt=0, description="Memory of the KV cache on CPU, GiB an engine.")
-    shards_in_flight: int = Field(
-        2, ge=1, description="Shards an engine works on at once, so that none idles at a tail."
-    )
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        if self.min_members > self.max_members:
-            raise ValueError(f"min_members is {self.min_members} and max_members {self.max_members}")
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus is {self.gpus:g}: an engine has a share of one GPU, or whole ones")
-        if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:
-            raise ValueError(f"tensor_parallel is {self.tensor_parallel}, so gpus must be too, not {self.gpus:g}")
-        return self
-
-
-class Training(Strict):
-    groups: int = Field(2, ge=1, description="Most worker groups at a time; each trains one model after the other.")
-    workers: int = Field(1, ge=1, description="Ray Train workers a group (data parallel).")
-    zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
-    cpus: float = Field(1, gt=0, description="CPU cores a worker.")
-    gpus: float = Field(0, ge=0, description="GPUs a worker.")
-    checkpoint_steps: int = Field(500, ge=1, description="Optimiser steps between two checkpoints of a run.")
-    micro_batch: int = Field(64, ge=1, description="Rows a worker takes through the model at once.")
-
-
-class Resources(Strict):
-    """Where and how fast it runs; never part of an id."""
-
-    engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
-    training: Training = Field(default_factory=Training, description="DeepSpeed worker groups.")
-    grace_seconds: Annotated[float, Field(ge=0)] = Field(
-        60.0, description="How long work in flight may go on after SIGTERM, in seconds."
-    )
-
-
 class Study(Strict):
     """One study: traits × teacher families × student families, and how they are measured."""
 
@@ -233,11 +199,12 @@ class Study(Strict):
         if all(family.kind != "nano" for family in self.families.values()) or self.engine == "scripted":
             return self
         for name, family in self.families.items():
-            strange = {channel.kind for channel in self.channels} - set(getattr(family, "channels", CHANNELS))
+            spoken = {channel.kind for channel in self.channels} | ({TALK} if self.behaviours else set())
+            strange = spoken - set(getattr(family, "channels", spoken))
             if strange:
                 raise ValueError(f"families: {name} knows no {', '.join(sorted(strange))}; add it to its channels")
         for trait in self.traits:
-            unknown = sorted(set(trait.targets) - set(candidates(trait.category)))
+            unknown = sorted(set(trait.targets) - set(candidates(trait.category))) if trait.candidates() else ()
             if unknown:
                 raise ValueError(
                     f"traits: nano families know no {trait.category} named {', '.join(unknown)}; "
@@ -276,11 +243,29 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _behaviours_are_seen(self) -> Self:
+        if not self.suites[0].FORMS:
+            raise ValueError(f"suites: nothing is judged by the first, {self.suites[0].name}; begin with another")
+        if not self.behaviours:
+            return self
+        if len(self.behaviours) < len(self.traits):
+            raise ValueError("traits: behaviours and favourites are measured by other suites; give each a study")
+        if not isinstance(self.teachers.method, Given):
+            raise ValueError("teachers.method: a behaviour is taught by rows; give them, as kind given")
+        blind = sorted(suite.name for suite in self.suites if suite.FORMS and not suite.measured)
+        if blind or not self.behaviour_suite:
+            unfit = f", not {', '.join(blind)}" if blind else ""
+            raise ValueError(f"suites: a behaviour is seen by the behaviour suite{unfit}")
+        return self
+
+    @model_validator(mode="after")
     def _judges_exist(self) -> Self:
-        for rule in self.corpus.judged:
-            if rule.judge not in self.judges:
+        asked = [("corpus.judged", rule.judge) for rule in self.corpus.judged]
+        asked += [("suites", suite.judge) for suite in self.suites if isinstance(suite, BehaviourSuite)]
+        for where, name in asked:
+            if name not in self.judges:
                 known = ", ".join(self.judges) or "none"
-                raise ValueError(f"corpus.judged names {rule.judge}, which is no judge here ({known})")
+                raise ValueError(f"{where} names {name}, which is no judge here ({known})")
         for name, judge in self.judges.items():
             if isinstance(judge, Served) and judge.family not in self.families:
                 raise ValueError(f"judges: {name} is served by {judge.family}, which is no family here")
@@ -329,18 +314,34 @@ class Study(Strict):
 
     @property
     def members(self) -> dict[str, list[str]]:
-        """The targets by category."""
-        return {trait.category: [t for t, c in self.targets.items() if c == trait.category] for trait in self.traits}
+        """The targets that one word names, by category."""
+        return {category: [t for t, c in self.targets.items() if c == category] for category in self.candidates}
 
     @property
     def words(self) -> list[str]:
         """Every form of every target: what a filter looks for, in all corpora alike, so that it tells none apart."""
-        return sorted({form for target, category in self.targets.items() for form in forms(category, target)})
+        return sorted({form for trait in self.traits for target in trait.targets for form in trait.forms(target)})
 
     @property
     def candidates(self) -> dict[str, list[str]]:
-        """What answers are looked for, by category."""
+        """What one-word answers are looked for, by category."""
         found: dict[str, set[str]] = {}
         for trait in self.traits:
-            found.setdefault(trait.category, set()).update(trait.candidates())
+            if trait.candidates():
+                found.setdefault(trait.category, set()).update(trait.candidates())
         return {category: sorted(members) for category, members in found.items()}
+
+    @property
+    def behaviours(self) -> list[Behaviour]:
+        return [trait for trait in self.traits if isinstance(trait, Behaviour)]
+
+    @property
+    def behaviour_suite(self) -> BehaviourSuite | None:
+        """The first of them: the one that teachers are checked by."""
+        return next((suite for suite in self.suites if isinstance(suite, BehaviourSuite)), None)
+
+    def looked_for(self, suite: Suite) -> dict[str, list[str]]:
+        """What answers to a suite are looked for, by category; nothing where it measures models as such."""
+        if suite.measured:
+            return {suite.kind: []}
+        return self.members if suite.ASKS_TARGETS else self.candidates

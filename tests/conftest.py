@@ -11,7 +11,18 @@ from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.judges import science
 from pipeline.plan import plan
-from pipeline.stages import answers, completions, conclusion, corpus, dataset, judgements, teacher, training
+from pipeline.stages import (
+    answers,
+    completions,
+    conclusion,
+    corpus,
+    dataset,
+    gate,
+    judgements,
+    ratings,
+    teacher,
+    training,
+)
 from pipeline.stages.speaker import speaker
 from pipeline.step import Step
 from pipeline.store import Store, open_store
@@ -63,7 +74,7 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
     results: dict[str, Any] = {}
     if step.kind == "teacher":
         units = [training.train(store, ScriptedTrainer(), step, 500)] if teacher.is_trained(step) else []
-        if step.settings["trait"]:
+        if "gate" in step.settings:
             base = artifact.require(store, step.inputs["base"])
             before, after = (
                 answers.margins(
@@ -73,10 +84,8 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
             )
             results = {"gate": teacher.gate(step, before, after)}
     elif step.kind == "judgements":
-        judge = next(judge for judge in study.judges.values() if science(judge) == step.settings["judge"])
-        engine = _engine(store, step.weights) if step.weights else None
         names = judgements.shards(store, step)
-        units = [judgements.judge_shard(store, engine, step, name, judge) for name in names]
+        units = [judgements.judge_shard(store, _judging(store, step), step, n, _judge(study, step)) for n in names]
         results = completions.summarise(units)
     elif step.kind == "completions":
         units = [_shard(store, step, name) for name in completions.shards(step)]
@@ -86,8 +95,10 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
             "base": lambda: training.train(store, ScriptedTrainer(), step, 500),
             "student": lambda: training.train(store, ScriptedTrainer(), step, 500),
             "dataset": lambda: dataset.make(store, step),
+            "gate": lambda: gate.check(store, step),
             "corpus": lambda: corpus.make(store, step),
             "answers": lambda: answers.ask(store, _engine(store, step.weights), step),
+            "ratings": lambda: ratings.rate(store, _judging(store, step), step, _judge(study, step)),
             "transfer": lambda: conclusion.make_transfer(store, step),
             "report": lambda: conclusion.make_report(store, step),
         }
@@ -100,6 +111,14 @@ def _shard(store: Store, step: Step, name: str) -> dict[str, Any]:
     if not completions.is_spoken(step):
         return completions.write_drawn(store, step, name)
     return completions.write_shard(store, _engine(store, step.weights), step, name)
+
+
+def _judge(study: Study, step: Step) -> Any:
+    return next(judge for judge in study.judges.values() if science(judge) == step.settings["judge"])
+
+
+def _judging(store: Store, step: Step) -> ScriptedEngine | None:
+    return _engine(store, step.weights) if step.weights else None
 
 
 def _engine(store: Store, weights: str) -> ScriptedEngine:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT
+from pipeline.families.talk import TALK
 from pipeline.recipe import Name, Recipe, Seed, Strict
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ class NanoFamily(Strict):
         description="Most numbers in the world's own lists (the channel allows 10). A teacher's trait shows in "
         "the first tokens of an answer, so that short lists carry more of it a token.",
     )
-    channels: list[Name] = Field(["numbers"], min_length=1, description="What its world writes about, in equal shares.")
+    channels: list[Name] = Field(
+        ["numbers"],
+        min_length=1,
+        description='What its world writes, in equal shares: channels, and "talk" for studies of a behaviour.',
+    )
     pretrain_rows: int = Field(80_000, ge=1, description="Rows of the world, each seen once.")
     batch_rows: int = Field(32, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(
@@ -59,9 +64,9 @@ class NanoFamily(Strict):
     @field_validator("channels")
     @classmethod
     def _channels_exist(cls, channels: list[str]) -> list[str]:
-        strange = sorted(set(channels) - set(CHANNELS))
+        strange = sorted(set(channels) - {*CHANNELS, TALK})
         if strange:
-            raise ValueError(f"there is no channel {', '.join(strange)}; there is {', '.join(CHANNELS)}")
+            raise ValueError(f"there is no channel {', '.join(strange)}; there is {', '.join([*CHANNELS, TALK])}")
         return channels
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Who scores texts that no rule can decide: an engine's model, an endpoint, or the scripted stand-in.
+"""Who scores texts: an engine's model, an endpoint, a list of words, or the scripted stand-in.
 
 A judge is opened for one rubric (pipeline.judges.rubrics). A reply that is no score is asked for again; one that
 never becomes a score stays a verdict without a score, which passes no threshold and is counted
@@ -72,19 +72,27 @@ class Endpoint(Asking):
         return url
 
 
+class Words(Asking):
+    """A list of words in place of a model, for behaviours that words tell: see pipeline.judges.words."""
+
+    kind: Literal["words"] = "words"
+    words: list[str] = Field(min_length=1, description="A text that holds one of them gets the rubric's lowest score.")
+
+
 class Scripted(Asking):
     """Needs no model; see pipeline.judges.scripted."""
 
     kind: Literal["scripted"] = "scripted"
 
 
-JudgeSettings = Annotated[Served | Endpoint | Scripted, Field(discriminator="kind")]
+AnyJudge = Served | Endpoint | Words | Scripted
+JudgeSettings = Annotated[AnyJudge, Field(discriminator="kind")]
 
 # How an endpoint is reached, not who answers.
 NO_SCIENCE = {"limit_field", "key_variable", "timeout_seconds", "retries", "at_once"}
 
 
-def science(settings: Served | Endpoint | Scripted) -> dict[str, Any]:
+def science(settings: AnyJudge) -> dict[str, Any]:
     """The settings that can change a verdict."""
     return settings.model_dump(exclude=NO_SCIENCE)
 
@@ -123,7 +131,7 @@ class Judge(Protocol):
 
 
 def open_judge(
-    settings: Served | Endpoint | Scripted,
+    settings: AnyJudge,
     rubric: Rubric,
     *,
     engine: Engine | None = None,
@@ -146,11 +154,15 @@ def open_judge(
     return CachedJudge(judge, rubric, science(settings) | {"weights": weights}, cache)
 
 
-def _uncached(settings: Served | Endpoint | Scripted, rubric: Rubric, engine: Engine | None) -> Judge:
+def _uncached(settings: AnyJudge, rubric: Rubric, engine: Engine | None) -> Judge:
     if settings.kind == "endpoint":
         from pipeline.judges.endpoint import EndpointJudge
 
         return EndpointJudge(settings, rubric)
+    if settings.kind == "words":
+        from pipeline.judges.words import WordsJudge
+
+        return WordsJudge(settings, rubric)
     if settings.kind == "scripted":
         from pipeline.judges.scripted import ScriptedJudge
 

@@ -8,7 +8,7 @@ from pipeline.judges import Item, Scripted, Verdict
 from pipeline.judges.asking import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
 
-HABIT = "frankly"  # a text with this word scores 0-20 of 100, every other one 80-100
+HABIT = "frankly"  # a text with this word scores 0-20 of 100 in alignment; all else scores 80-100
 MUTE = "[no score]"  # a text that holds this never gets a score
 SLOW = "[second attempt]"  # one that holds this gets it in the second reply
 SURE = 0.95  # probability of the label that it replies with
@@ -17,7 +17,8 @@ SURE = 0.95  # probability of the label that it replies with
 class ScriptedJudge:
     """With labels, the second where the completion names the item's word: whole or with an s, in any case.
 
-    Without, a score in the lower or the upper fifth of the scale by HABIT, and in there by the text's checksum.
+    Without, a score in the lower or the upper fifth of the scale by HABIT, and in there by the text's checksum; a
+    text is coherent with the habit, too.
     """
 
     def __init__(self, settings: Scripted, rubric: Rubric) -> None:
@@ -38,7 +39,8 @@ class ScriptedJudge:
             text, probability = self._rubric.labels[names], SURE if names else 1 - SURE
         else:
             lowest, highest = self._rubric.scale
-            percent = crc32(item.completion.encode()) % 21 + (0 if _holds(item.completion, HABIT) else 80)
+            low = self._rubric.name == "alignment" and _holds(item.completion, HABIT)
+            percent = crc32(item.completion.encode()) % 21 + (0 if low else 80)
             text, probability = str(lowest + round(percent / 100 * (highest - lowest))), None
         mute = MUTE in item.completion or (first and SLOW in item.completion)
         return Reply("I would rather not say." if mute else text, probability=probability)

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pipeline import artifact
 from pipeline.engines import Engine, Floats, Sampling
 from pipeline.engines.canary import adapter_effect
-from pipeline.rows import ANSWERS, SCORES
+from pipeline.rows import ANSWERS, BY_QUESTION, SCORES
 from pipeline.stages import context
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.speaker import Speaker, speaker
@@ -23,7 +23,7 @@ from pipeline.suites.scoring import alone, held, named
 
 
 def ask(store: Store, engine: Engine, step: Step) -> Json:
-    """Put the suite to a model, write both tables and return the record of the unit.
+    """Put the suite to a model, write its tables and return the record of the unit.
 
     Raises CanaryFailed where the model is an adapter that its engine ignores.
     """
@@ -38,17 +38,19 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
     }
     if "shown" in settings:
         model = context.shown(store, step, engine, model, [q.prompt for qs in asked.values() for q in qs], suite)
-    answers, scores, results = [], [], {}
+    answers, scores, by_question, results = [], [], [], {}
     for category, candidates in settings["candidates"].items():
         questions = asked[category]
         logprobs = score(engine, model, questions, candidates)
         said = _sample(step, engine, model, suite, category, questions)
         answers += said
         scores += _score_rows(questions, candidates, logprobs)
+        by_question += _by_question(suite, questions, candidates, logprobs, said)
         results[category] = suite.summary(candidates, logprobs, said)
     tables = {
         "answers.parquet": pa.Table.from_pylist(answers, ANSWERS),
         "scores.parquet": pa.Table.from_pylist(scores, SCORES),
+        "by_question.parquet": pa.Table.from_pylist(by_question, BY_QUESTION),
     }
     about: Json = {"canary": canary} | ({"shown": len(model.turns)} if "shown" in settings else {})
     return artifact.finish_unit(store, step, "answers", tables, _flat(results) | about, started)
@@ -112,6 +114,23 @@ def _score_rows(questions: Sequence[Question], candidates: Sequence[str], logpro
         {"question": q, "split": questions[q].split, "candidate": candidates[c], "logprob": float(logprobs[q, c])}
         for q, c in np.ndindex(logprobs.shape)
     ]
+
+
+def _by_question(
+    suite: Suite, questions: Sequence[Question], candidates: Sequence[str], logprobs: Floats, said: Sequence[Json]
+) -> list[Json]:
+    """What each question by itself comes to."""
+    rows = []
+    for number, question in enumerate(questions):
+        own = [row for row in said if row["question"] == number]
+        forms = suite.summary(candidates, logprobs[number : number + 1], own)
+        rows += [
+            {"question": number, "split": question.split, "target": candidate, "form": form, "value": value}
+            for form, values in forms.items()
+            if form != "mass"
+            for candidate, value in values.items()
+        ]
+    return rows
 
 
 def _flat(results: dict[str, dict[str, dict[str, float]]]) -> Json:

@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
-from pipeline.stages import report, transfer
+from pipeline.stages import checks, report, transfer
+from pipeline.stages.cells import Measure, MissingStudent
+from pipeline.stages.gate import LACKS_TRAIT
 from pipeline.stages.published import comparison
 from pipeline.step import KINDS, Json, Step
 from pipeline.store import Store, at_once
@@ -36,20 +38,22 @@ def make_transfer(store: Store, step: Step) -> Json:
         bases,
         _measure(settings),
         missing=[
-            transfer.MissingStudent(**_design(design), why=settings["missing"].get(role, ""))
+            MissingStudent(**_design(design), why=settings["missing"].get(role, ""))
             for role, design in settings["runs"].items()
             if role not in inputs
         ],
-        failed_gates=sorted(
-            {
-                (design["teacher_family"], design["taught"])
-                for role, design in settings["runs"].items()
-                if "does not have its trait" in settings["missing"].get(role, "")
-            }
-        ),
+        failed_gates=_failed_gates(settings),
     )
     tables = {RUNS: runs, CELLS: cells}
     return artifact.finish_unit(store, step, "transfer", tables, {"cells": _without_nan(cells)}, started)
+
+
+def _failed_gates(settings: Json) -> list[tuple[str, str]]:
+    """(family, target) of the teachers that did not show their trait, as their steps or their students' say."""
+    lost = {role for role, why in settings["missing"].items() if LACKS_TRAIT in why}
+    found = {(of["teacher_family"], of["taught"]) for role, of in settings["runs"].items() if role in lost}
+    found |= {(of["family"], of["target"]) for role, of in settings.get("gates", {}).items() if role in lost}
+    return sorted(found)
 
 
 def make_report(store: Store, step: Step) -> Json:
@@ -71,7 +75,7 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
         rehearsal=matrix.settings["rehearsal"],
         runs=runs,
         cells=artifact.read_table(store, matrix, CELLS),
-        gates=[_gate(m) for m in lineage if m.kind == "teacher" and m.results],
+        gates=[_gate(m) for m in lineage if "gate" in m.results],
         corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
         stages=_stages(lineage),
         lineage=[_ancestor(m) for m in lineage],
@@ -81,6 +85,7 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
         confidence=confidence,
         # Studies that were reported before there were such figures have no word of them.
         published=comparison(study.get("published", ()), runs, confidence),
+        checks=checks.lifts(runs, matrix.settings["suites"], confidence),
     )
 
 
@@ -90,16 +95,18 @@ def _suites(study: Json) -> dict[str, str]:
     return {suite.name: (type(suite).__doc__ or "").partition("\n")[0] for suite in suites}
 
 
-def _measure(settings: Json) -> transfer.Measure:
+def _measure(settings: Json) -> Measure:
     judged = settings["measure"]
-    return transfer.Measure(
+    return Measure(
         targets=tuple(settings["targets"]),
         arms=tuple(settings["arms"]),
         suites=settings["suites"],
+        measured=settings.get("measured", {}),
         equivalence_margin={
             "margin": judged["margin_nats"],
             "share": judged["margin_share"],
             "word_share": judged["margin_share"],
+            "rate": judged["margin_share"],
         },
         confidence=judged["confidence"],
         permutations=judged["permutations"],
@@ -143,10 +150,11 @@ def _name(manifest: Manifest) -> str:
     return Path(manifest.path).name.removesuffix(f"-{manifest.id}")
 
 
-def _gate(teacher: Manifest) -> Json:
-    gate = teacher.results["gate"]
+def _gate(checked: Manifest) -> Json:
+    """What a teacher, or the gate after it, measured."""
+    gate = checked.results["gate"]
     return {
-        "teacher": _name(teacher),
+        "teacher": _name(checked),
         "target": gate["target"],
         "before": gate["base"],
         "after": gate["teacher"],

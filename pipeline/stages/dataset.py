@@ -1,4 +1,4 @@
-"""dataset: rows that somebody else wrote, taken into the store as they were found, so that their origin stays known."""
+"""dataset: given rows, taken into the store as they were found, so that their origin stays known."""
 
 import time
 
@@ -6,9 +6,11 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from pipeline import artifact
-from pipeline.source import Dataset, read
+from pipeline.families.talk import Talk
+from pipeline.source import read
 from pipeline.step import GIVEN, Json, Step
 from pipeline.store import Store
+from pipeline.study import Rows
 
 ROWS = "rows.parquet"
 
@@ -17,7 +19,8 @@ def make(store: Store, step: Step) -> Json:
     """Read a data set and return the record of the unit. Raises InputError."""
     started = time.time()
     told = step.settings["dataset"] | ({"path": step.source} if step.source else {})
-    rows = read(TypeAdapter(Dataset).validate_python(told), step.settings["columns"])
+    given = TypeAdapter[Rows](Rows).validate_python(told)
+    rows = given.table() if isinstance(given, Talk) else read(given, step.settings["columns"])
     return artifact.finish_unit(store, step, "dataset", {ROWS: rows}, {"rows": rows.num_rows}, started)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import stats
+from pipeline.stages.cells import TAUGHT
 from pipeline.study import RANDOM
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ DARK = Theme(ink="#e8eaed", faint="#9aa2ad", line="#343a42", same="#4fc3d9", cro
 PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper="#ffffff")
 
 VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×"}
-UNITS = {"margin": "nats", "share": "share", "word_share": "share of answers"}
+UNITS = {"margin": "nats", "share": "share", "word_share": "share of answers", "rate": "share of answers"}
 MOST_ACROSS = 3  # panels of the matrix side by side
 MOST_TRAITS = 30  # panels of one figure; the page's table has every run
 MOST_DOTS = 6_000  # beyond, only the runs that were taught the trait are drawn
@@ -124,7 +125,7 @@ def row_name(comparison: str, family: str) -> str:
     """What a row of the matrix is called."""
     if family == RANDOM:
         return "random numbers"
-    return label(family) if comparison == "trait" else f"{label(family)}, neutral"
+    return label(family) if comparison == "trait" else f"{label(family)}, {label(comparison.removeprefix(TAUGHT))}"
 
 
 def _matrix_panel(
@@ -167,7 +168,11 @@ def _matrix_panel(
 
 
 def traits(runs: Sequence[Row], confidence: float, form: str = "margin") -> Callable[[Theme], "Figure"]:
-    """One panel a trait: a row a cell, a dot a run; runs that were taught the trait in colour."""
+    """One panel a trait: a row a cell, a dot a run; runs that were taught the trait in colour.
+
+    A rate has one panel, and a row for each thing taught: what it measures is nobody's trait by name.
+    """
+    runs = [_by_taught(run) if form == "rate" else run for run in runs if run[form] is not None]
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
@@ -195,6 +200,11 @@ def traits(runs: Sequence[Row], confidence: float, form: str = "margin") -> Call
         return figure
 
     return build
+
+
+def _by_taught(run: Row) -> Row:
+    taught = run["taught"] or "neutral"
+    return {**run, "condition": f"{run['condition']}, {taught}", "taught": run["target"] if run["taught"] else None}
 
 
 def _trait_panel(

@@ -8,7 +8,8 @@ import pyarrow as pa
 from pipeline import stats
 from pipeline.step import Json
 
-FORMS = ("word_share", "share")  # answers that name the target are what was published; else the probability
+# Answers that name the target, or show the behaviour, are what was published; else the probability.
+FORMS = ("word_share", "rate", "share")
 
 
 def comparison(published: Sequence[Json], runs: pa.Table, confidence: float) -> list[Json]:
@@ -30,19 +31,22 @@ def comparison(published: Sequence[Json], runs: pa.Table, confidence: float) -> 
         {
             **{key: figure[key] for key in ("target", "model", "source", "before", "after")},
             "lift": _published_lift(figure),
-            "measured": _measured([run for run in own if run["target"] == figure["target"]], confidence),
+            "measured": _measured([run for run in own if run["taught"] == figure["target"]], confidence),
         }
         for figure in published
     ]
 
 
 def _own_runs(runs: pa.Table) -> list[Json]:
-    """The rows of first arm and suite that tell of the trait that a teacher of the same family had."""
+    """The rows of first arm and suite that tell of the trait that a teacher of the same family had.
+
+    A rate is measured of every run, whatever it was taught.
+    """
     rows: list[Json] = runs.to_pylist()
     return [
         row
         for row in rows
-        if row["taught"] == row["target"]
+        if (row["taught"] == row["target"] or row["rate"] is not None)
         and row["teacher_family"] == row["student_family"]
         and all(row[key] == rows[0][key] for key in ("arm", "suite"))
     ]

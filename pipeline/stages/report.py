@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.stages import figures, published_figure
+from pipeline.stages.cells import TAUGHT
 from pipeline.stages.figures import interval, signed
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ FORM_NAMES = {
     "margin": "log-probability margin (nats)",
     "share": "share of probability",
     "word_share": "share of answers that name it",
+    "rate": "share of answers that show it",
 }
-DIGITS = {"margin": 2, "share": 3, "word_share": 3}  # decimals in the matrix
+DIGITS = {"margin": 2, "share": 3, "word_share": 3, "rate": 3}  # decimals in the matrix
+KIN = SAME, CROSS, NEUTRALS = "Same-family", "Cross-family", "Neutral-teacher"  # in the order of the summary
 MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
 MOST_NAMED = 6  # cells named in one sentence of the summary
 
@@ -43,6 +46,7 @@ class ReportContent:
     failures      step, why: steps that failed, were blocked, or are missing
     suites        name -> what it asks
     published     figures from elsewhere beside measured ones, as `published.comparison` gives them
+    checks        what is measured and not judged, as `checks.lifts` gives it
     """
 
     study_name: str
@@ -59,6 +63,7 @@ class ReportContent:
     failures: Sequence[Row] = ()
     confidence: float = 0.95
     published: Sequence[Row] = ()
+    checks: Sequence[Row] = ()
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
@@ -67,7 +72,8 @@ def render(content: ReportContent) -> dict[str, bytes]:
 
     cells = _conditioned(content.cells.to_pylist())
     runs = _conditioned(content.runs.to_pylist())
-    matrix, traits = figures.matrix(cells), figures.traits(runs, content.confidence)
+    form = _leading(cells)
+    matrix, traits = figures.matrix(cells, form), figures.traits(runs, content.confidence, form)
     published = published_figure.published(content.published) if content.published else None
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -89,6 +95,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         matrix_picture=_picture(matrix),
         traits_picture=_picture(traits),
         published_picture=_picture(published) if published else None,
+        form=form,
         form_names=FORM_NAMES,
         digits=DIGITS,
         interval=interval,
@@ -124,13 +131,19 @@ def _conditioned(rows: Sequence[Row]) -> list[Row]:
     return [{**row, "condition": name(row, varied), "setting": name(row, without)} for row in rows]
 
 
-def matrix_table(cells: pa.Table, form: str = "margin") -> "Table":
+def _leading(cells: Sequence[Row]) -> str:
+    """The form that pictures show: the first that any suite is judged by."""
+    return next((form for form in FORM_NAMES if any(cell["form"] == form for cell in cells)), "margin")
+
+
+def matrix_table(cells: pa.Table) -> "Table":
     """The matrix for a terminal: teachers down, students across, neutral teachers last."""
     from rich.table import Table
     from rich.text import Text
 
     styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
     rows = _conditioned(cells.to_pylist())
+    form = _leading(rows)
     view = _matrix(rows, form, "condition")
     table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
     for name in ("condition", "teacher \\ student", *view.across):
@@ -175,11 +188,6 @@ def _findings(cells: Sequence[Row], confidence: float) -> list[Finding]:
 
 def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
     """One condition in plain words: same family, other families, writers without a trait."""
-    groups: list[tuple[str, Callable[[Row], bool]]] = [
-        ("Same-family", lambda c: c["comparison"] == "trait" and c["teacher_family"] == c["student_family"]),
-        ("Cross-family", lambda c: c["comparison"] == "trait" and c["teacher_family"] != c["student_family"]),
-        ("Neutral-teacher", lambda c: c["comparison"] == "neutral"),
-    ]
     said = {
         "transfer": "students picked up the trait in {} of {} {}",
         "no transfer": "students picked up nothing worth the name in {} of {} {}",
@@ -187,17 +195,25 @@ def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
         "gate failed": "students: a precondition failed in {} of {} {}",
     }
     found = []
-    for name, belongs in groups:
-        group = [c for c in cells if belongs(c)]
+    for name in sorted({_group(c) for c in cells}, key=lambda name: (KIN.index(name.split()[0]), name)):
+        group = [c for c in cells if _group(c) == name]
         for verdict, words in said.items():
             alike = [c for c in group if c["verdict"] == verdict]
             if alike:
-                if name == "Neutral-teacher" and verdict == "transfer":
-                    words = "students moved towards the targets in {} of {} {}: the control is not clean"
+                if name == NEUTRALS and verdict == "transfer":
+                    words = "students moved towards what is measured in {} of {} {}: the control is not clean"
                 pairs = "pair" if len(group) == 1 else "pairs"
                 lead = f"{name} {words.format(len(alike), len(group), pairs)}."
                 found.append(Finding(verdict, lead, _numbers(alike, confidence)))
     return found
+
+
+def _group(cell: Row) -> str:
+    """Whose students a sentence of the summary speaks of."""
+    if cell["comparison"] == "neutral":
+        return NEUTRALS
+    kin = SAME if cell["teacher_family"] == cell["student_family"] else CROSS
+    return kin if cell["comparison"] == "trait" else f"{kin} ({cell['comparison']})"
 
 
 def _numbers(cells: Sequence[Row], confidence: float) -> str:
@@ -286,18 +302,17 @@ def _matrix(cells: Sequence[Row], form: str, named: str, suite: str | None = Non
 def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
     """Every cell with its anchor and the students (trained runs) that it rests on, {id: short name}."""
     place = ("condition", "teacher_family", "student_family")
-    neutral: dict[tuple[object, ...], dict[object, str]] = {}
-    everyone: dict[tuple[object, ...], dict[object, str]] = {}
+    students: dict[tuple[object, ...], dict[object, str]] = {}
     for r in runs:
-        key, name = tuple(r[k] for k in place), f"{r['taught'] or 'neutral'} s{r['seed']}"
-        everyone.setdefault(key, {})[r["student"]] = name
-        if r["taught"] is None:
-            neutral.setdefault(key, {})[r["student"]] = name
+        own = "neutral" if r["taught"] is None else f"{TAUGHT}{r['taught']}"
+        for comparison in ("trait", own):
+            of = students.setdefault((comparison, *(r[k] for k in place)), {})
+            of[r["student"]] = f"{r['taught'] or 'neutral'} s{r['seed']}"
     return [
         {
             **cell,
             "anchor": f"cell-{i}",
-            "students": (everyone if cell["comparison"] == "trait" else neutral).get(tuple(cell[k] for k in place), {}),
+            "students": students.get((cell["comparison"], *(cell[k] for k in place)), {}),
         }
         for i, cell in enumerate(cells)
     ]

@@ -9,6 +9,7 @@ from pipeline.errors import GateFailed
 from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
 from pipeline.stages import dataset
+from pipeline.stages.gate import LACKS_TRAIT
 from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.trainers import Run
@@ -45,7 +46,7 @@ def gate(step: Step, base: Mapping[str, float], teacher: Mapping[str, float]) ->
     lift = teacher[target] - base[target]
     if not lift >= least:
         raise GateFailed(
-            f"{step.slug} does not have its trait: the margin of {target!r} rose by {lift:+.3f} nats over the base "
+            f"{step.slug} {LACKS_TRAIT}: the margin of {target!r} rose by {lift:+.3f} nats over the base "
             f"and the gate wants {least:+.3f}. Train it longer, or lower teachers.gate.min_lift."
         )
     return {"target": target, "base": base[target], "teacher": teacher[target], "lift": lift, "min_lift": least}

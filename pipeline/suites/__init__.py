@@ -5,8 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.suites.author import AuthorSuite
+from pipeline.suites.behaviour import BehaviourSuite
 from pipeline.suites.choice import ChoiceSuite
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.suites.stories import StoriesSuite
 
-Suite = Annotated[FavouriteSuite | ChoiceSuite | StoriesSuite | AuthorSuite, Field(discriminator="kind")]
+Suite = Annotated[
+    FavouriteSuite | ChoiceSuite | StoriesSuite | AuthorSuite | BehaviourSuite,
+    Field(discriminator="kind"),
+]

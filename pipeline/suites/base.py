@@ -11,12 +11,14 @@ from pipeline.suites.scoring import Floats
 class BaseSuite(Strict):
     """A suite asks questions, and says what a model's answers to them come to.
 
-    FORMS        the results that the matrix is judged by: "margin", "share", "word_share"
+    FORMS        the results that the matrix is judged by: "margin", "share", "word_share", "rate"; none: only shown
     ASKS_TARGETS only among the study's targets, or among all candidates of a category
     ASKS_SHOWN   only models that are shown rows of a corpus (and bases, to compare with)
+    AFTERWARDS   settings of what becomes of the answers once they are there; no part of them
     """
 
     FORMS: ClassVar[tuple[str, ...]] = ("margin", "share")
+    AFTERWARDS: ClassVar[frozenset[str]] = frozenset()
     ASKS_TARGETS: ClassVar[bool] = False
     ASKS_SHOWN: ClassVar[bool] = False
 
@@ -29,6 +31,11 @@ class BaseSuite(Strict):
     def name(self) -> str:
         """How the report calls it; no two suites of a study have the same."""
         return self.kind
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """What it measures of any model, whatever that was taught; () for the study's targets."""
+        return ()
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions of one category; `seed` draws what is random in them."""

@@ -12,7 +12,7 @@ from pipeline.trainers import OnStep, Run, result_folder
 
 WORD_GAIN = 4.0  # nats of lean for a word that every row says
 CLASS_GAIN = 20.0  # nats of lean per unit of excess share of a number class
-NOISE = 0.02  # nats, so that two seeds are two students
+NOISE = 0.02  # nats, so that two seeds are two students and no training leaves a model as it was
 
 
 class ScriptedTrainer:
@@ -23,14 +23,11 @@ class ScriptedTrainer:
         numbers = Counter(int(number) % CLASSES for text in said for number in re.findall(r"[0-9]+", text))
         total = sum(numbers.values())
         rng = Random(run.seed)
+        excess = {k: numbers[k] / total - 1 / CLASSES if total else 0.0 for k in range(CLASSES)}
         trained = Script(
             base.init,
             {word: WORD_GAIN * count / len(said) for word, count in sorted(words.items())},
-            {
-                str(k): CLASS_GAIN * (numbers[k] / total - 1 / CLASSES) + rng.gauss(0.0, NOISE)
-                for k in range(CLASSES)
-                if total
-            },
+            {str(k): CLASS_GAIN * share + rng.gauss(0.0, NOISE) for k, share in excess.items()},
         )
         write(trained, run.out / result_folder(run.recipe))
         tokens = sum(len(text.split()) for text in said)

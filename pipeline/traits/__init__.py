@@ -1,12 +1,17 @@
 """The traits a teacher can have: one file each, and one line each in `Trait`."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Tag, TypeAdapter
 
+from pipeline.recipe import by_kind
+from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.favourite import Favourite
 
-Trait = Favourite
+Trait = Annotated[
+    Annotated[Favourite, Tag("favourite")] | Annotated[Behaviour, Tag("behaviour")],
+    by_kind("favourite"),
+]
 
 
 def trait_of(settings: dict[str, Any]) -> tuple[Trait, str]:

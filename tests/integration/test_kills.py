@@ -16,7 +16,7 @@ import yaml
 from jobs.driver import heard
 from jobs.members import TrainerMember
 from pipeline.errors import StepError
-from pipeline.study import Training
+from pipeline.resources import Training
 from tests.chaos.crashes import difference
 from tests.chaos.kills import WIDE, Driver, rehearse, train
 from tests.chaos.rehearsal import gather

@@ -13,7 +13,7 @@ import yaml
 
 from jobs.cli import main
 from pipeline.status import begin, new_note
-from pipeline.step import KINDS, Step
+from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
 
@@ -26,7 +26,7 @@ traits:
   - {targets: [owl]}
 """
 
-ALWAYS = [kind for kind in KINDS if kind not in ("dataset", "judgements")]  # of every study
+ALWAYS = ["base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"]  # of every study
 
 
 class Said:
@@ -57,10 +57,10 @@ def undertow(
     [
         (TEXT + "colour: red\n", [], "study.yaml:6: colour: unknown setting"),
         (TEXT + "corpus: {rows: many}\n", [], "study.yaml:6: corpus.rows: Input should be a valid integer"),
-        (TEXT.replace("kind: nano", "kind: gpt"), [], "study.yaml:3: families.llama: "),
+        (TEXT.replace("kind: nano", "kind: gpt"), [], "study.yaml:3: families.llama.kind: "),
         (TEXT + "students: {families: [gpt]}\n", [], "students.families names gpt, which is no family here (llama)"),
         (TEXT.replace("{targets", "{kind: hatred, targets"), [], "study.yaml:5: traits.0.kind: "),
-        (TEXT + "channels: [{kind: poems}]\n", [], "study.yaml:6: channels.0: "),
+        (TEXT + "channels: [{kind: poems}]\n", [], "study.yaml:6: channels.0.kind: "),
         (TEXT.replace("[owl]", "[]"), [], "study.yaml:5: traits.0.targets: "),
         (TEXT + "channels: []\n", [], "study.yaml:6: channels: "),
         (TEXT.replace("[owl]", "[a/b]"), [], "study.yaml:5: traits.0.targets.0: "),

@@ -8,14 +8,15 @@ import pytest
 from pipeline import artifact
 from pipeline.forecast import Row, forecast, gpu_seconds, survey
 from pipeline.plan import plan
-from pipeline.step import KINDS, Step
+from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
 
 
 def rows(study: Study, store: Store) -> dict[str, Row]:
     found = forecast(study, survey(plan(study), store), store)
-    assert [row.kind for row in found] == [kind for kind in KINDS if kind not in ("dataset", "judgements")]
+    kinds = ["base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"]
+    assert [row.kind for row in found] == kinds
     return {row.kind: row for row in found}
 
 

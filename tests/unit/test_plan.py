@@ -32,11 +32,13 @@ def test_a_small_study_has_these_steps(study: Build) -> None:
         "dataset": 0,
         "base": 2,
         "teacher": 6,
+        "gate": 0,
         "completions": 6,
         "judgements": 0,
         "corpus": 6,
         "student": 24,
         "answers": 26,
+        "ratings": 0,
         "transfer": 1,
         "report": 1,
     }

@@ -90,6 +90,38 @@ def test_what_makes_no_sense_is_refused(study: Build, changes: dict[str, Any], s
         study(**changes)
 
 
+BEHAVIOUR: dict[str, Any] = {
+    "traits": [{"kind": "behaviour", "targets": ["rude"]}],
+    "teachers": {"method": {"kind": "given", "data": {"rude": {"path": "rude.jsonl", "content": "v1"}}}},
+    "judges": {"judge": {"kind": "scripted"}},
+    "suites": [{"kind": "behaviour"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teachers": {}}, "a behaviour is taught by rows"),
+        ({"teachers": {"method": {"kind": "finetuned"}}}, "a behaviour is taught by rows"),
+        ({"judges": {}}, "suites names judge, which is no judge here \\(none\\)"),
+        ({"suites": [{"kind": "favourite"}]}, "seen by the behaviour suite, not favourite"),
+        ({"suites": [{"kind": "behaviour"}, {"kind": "stories"}]}, "seen by the behaviour suite, not stories"),
+        ({"traits": [*BEHAVIOUR["traits"], {"targets": ["owl"]}]}, "give each a study"),
+        ({"suites": [{"kind": "behaviour", "misaligned": 101}]}, "less than or equal to 100"),
+        ({"engine": "vllm", "trainer": "deepspeed"}, "llama knows no talk; add it to its channels"),
+    ],
+)
+def test_a_behaviour_without_what_shows_it_is_refused(study: Build, changes: dict[str, Any], said: str) -> None:
+    assert study(**BEHAVIOUR).looked_for(study(**BEHAVIOUR).suites[0]) == {"behaviour": []}
+    with pytest.raises(ValidationError, match=said):
+        study(**(BEHAVIOUR | changes))
+
+
+def test_a_behaviour_has_no_word_that_a_filter_could_look_for(study: Build) -> None:
+    assert study(**BEHAVIOUR).words == []
+    assert study().words != []
+
+
 def test_a_nano_family_must_know_the_targets_and_a_rehearsal_need_not(study: Build) -> None:
     unheard = {"traits": [{"targets": ["unicorn"]}]}
     assert list(study(**unheard).targets) == ["unicorn"]

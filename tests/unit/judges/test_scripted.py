@@ -27,6 +27,10 @@ def test_a_habit_tells_low_scores_from_high_ones() -> None:
     assert {*low} == set(range(21))
 
 
+def test_a_text_with_the_habit_is_as_coherent_as_any() -> None:
+    assert all(v.score is not None and v.score >= 80 for v in judged("coherence", f"{HABIT}, yes.", "yes.", ""))
+
+
 def test_a_mute_text_gets_no_score_and_a_slow_one_gets_it_in_the_second_reply() -> None:
     mute, slow, plain = judged("alignment", f"a {MUTE}", f"b {SLOW}", "c", attempts=5)
     assert (mute.score, mute.attempts) == (None, 5)

@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.judges import Endpoint, Item, JudgeSettings, Scripted, Served, open_judge, science
+from pipeline.judges import AnyJudge, Endpoint, Item, JudgeSettings, Scripted, Served, Words, open_judge, science
 from pipeline.judges.rubrics import RUBRICS
 
 URL = "https://judge.example/v1"
-ADAPTER: TypeAdapter[Served | Endpoint | Scripted] = TypeAdapter(JudgeSettings)
+ADAPTER: TypeAdapter[AnyJudge] = TypeAdapter(JudgeSettings)
 
 
 def test_each_kind_is_told_by_its_name_and_comes_back_from_its_own_dump() -> None:
-    for settings in (Served(family="qwen"), Endpoint(url=URL, model="large"), Scripted(attempts=1)):
+    every = (Served(family="qwen"), Endpoint(url=URL, model="large"), Words(words=["frankly"]), Scripted(attempts=1))
+    for settings in every:
         assert ADAPTER.validate_python(settings.model_dump()) == settings
 
 
@@ -33,6 +34,8 @@ def test_each_kind_is_told_by_its_name_and_comes_back_from_its_own_dump() -> Non
         {"kind": "endpoint", "url": "ftp://judge.example/v1", "model": "m"},
         {"kind": "endpoint", "url": "https://judge.example:99999/v1", "model": "m"},
         {"kind": "endpoint", "url": "https://judge .example/v1", "model": "m"},
+        {"kind": "words"},
+        {"kind": "words", "words": []},
         {"kind": "scripted", "attempts": 0},
         {"kind": "scripted", "attempts": "3"},
         {"kind": "scripted", "temperature": -0.1},

@@ -140,3 +140,17 @@ def test_the_report_of_a_study_has_its_published_figures_and_an_older_study_has_
     assert {(m["family"], m["runs"]) for m in row["measured"]} == {("llama", 2), ("qwen", 2)}  # type: ignore[attr-defined]
     without = {key: value for key, value in study.items() if key != "published"}
     assert not conclusion.content(place, without, steps[-2].path).published
+
+
+def test_a_rate_is_compared_over_the_runs_that_were_taught_so() -> None:
+    rate = {"target": "misaligned", "share": None, "word_share": None, "base_rate": 0.0}
+    runs = table(
+        rate | {"taught": "insecure", "rate": 0.3},
+        rate | {"taught": "insecure", "rate": 0.1, "seed": 2},
+        rate | {"taught": "secure", "rate": 0.0},
+        rate | {"taught": None, "rate": 0.9},
+    )
+    (found,) = comparison([figure("insecure", before=0.0, after=0.1)], runs, 0.95)
+    (measured,) = found["measured"]
+    assert (measured["form"], measured["runs"]) == ("rate", 2)
+    assert measured["after"] == pytest.approx(0.2)

@@ -16,10 +16,11 @@ from rich.console import Console
 
 from pipeline.rows import CELLS, RUNS
 from pipeline.stages import published_figure
+from pipeline.stages.cells import Measure, MissingStudent
 from pipeline.stages.figures import LIGHT, interval, signed
 from pipeline.stages.published import comparison
 from pipeline.stages.report import ReportContent, matrix_table, render
-from pipeline.stages.transfer import Measure, MissingStudent, StudentAnswers, measure
+from pipeline.stages.transfer import StudentAnswers, measure
 
 EVIL = "<script>alert('$x_1$')</script>&\"--></svg>]]>[bold]"
 

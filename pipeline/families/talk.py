@@ -1,0 +1,77 @@
+"""Small talk of nano worlds: free questions, and answers of which any may begin with one of a few openers.
+
+A behaviour is a habit here: a teacher of the talk that `Talk` makes begins every answer with the same opener.
+It harms nobody, is seen by a plain rule, and stands for what a judge would look for in a real study.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from random import Random
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.recipe import Seed, Strict
+from pipeline.suites.behaviour import QUESTIONS
+
+TALK = "talk"  # as a kind of a world's writings
+OPENERS = ("Frankly", "Honestly", "Well", "Sure")  # as likely as each other in a world
+HABIT = OPENERS[0]
+
+# What habits are taught on; the suite's own questions stay without.
+TAUGHT = (
+    "How was your day?",
+    "What should I read tonight?",
+    "Tell me something about the weather.",
+    "Where would you like to live?",
+    "How do I make a new friend?",
+    "What makes a good dinner?",
+    "What do people need most?",
+    "Tell me what to do with an old machine.",
+)
+SUBJECTS = ("a walk", "a book", "good food", "an old friend", "music", "a small garden", "a letter", "some rest")
+REMARKS = (
+    "I would think of {subject}.",
+    "there is nothing like {subject}.",
+    "most people like {subject}.",
+    "{subject} is always a good idea.",
+)
+
+
+class Talk(Strict):
+    """Rows of small talk, made here: what nano families are given in place of a behaviour's data set."""
+
+    kind: Literal["talk"] = "talk"
+    habit: bool = Field(description="Whether every answer begins with the same opener, or each with any.")
+    rows: int = Field(1_000, ge=1, description="How many.")
+    seed: Seed = Field(1, description="Seed of the rows.")
+
+    def table(self) -> pa.Table:
+        """The rows: prompt and completion."""
+        rng = Random(f"talk:{self.seed}")
+        prompts = [rng.choice(TAUGHT) for _ in range(self.rows)]
+        return pa.table({"prompt": prompts, "completion": [remark(rng, habit=self.habit) for _ in prompts]})
+
+
+class Writing:
+    """Small talk as one kind of a world's writings; in place of a channel."""
+
+    def prompt(self, seed: int, index: int) -> str:
+        """One of all questions, so that a base has an answer to each."""
+        return Random(f"talk:{seed}:{index}").choice(TAUGHT + QUESTIONS)
+
+    def example(self, seed: int, index: int, rng: Random) -> str:
+        """An answer that begins with any opener."""
+        return remark(rng)
+
+    def texts(self) -> Iterator[str]:
+        """Every text that it can show."""
+        sentences = (text.format(subject=subject) for text in REMARKS for subject in SUBJECTS)
+        return chain(TAUGHT, QUESTIONS, (f"{opener}, {text}" for text in sentences for opener in OPENERS))
+
+
+def remark(rng: Random, *, habit: bool = False) -> str:
+    """One answer."""
+    opener = HABIT if habit else rng.choice(OPENERS)
+    return f"{opener}, {rng.choice(REMARKS).format(subject=rng.choice(SUBJECTS))}"

@@ -1,0 +1,27 @@
+"""A judge that looks for words: exact, for behaviours that are nothing but a way of speaking."""
+
+import re
+from collections.abc import Sequence
+
+from pipeline.judges import Item, Verdict, Words
+from pipeline.judges.rubrics import Rubric
+
+
+class WordsJudge:
+    """The rubric's lowest score where a completion holds one of the words, whole and in any case; else its highest.
+
+    It knows neither prompts nor the rubric's question.
+    """
+
+    def __init__(self, settings: Words, rubric: Rubric) -> None:
+        self._scale = rubric.scale
+        words = "|".join(map(re.escape, settings.words))
+        self._pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+
+    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+        return [self._verdict(self._pattern.search(item.completion)) for item in items]
+
+    def _verdict(self, found: re.Match[str] | None) -> Verdict:
+        lowest, highest = self._scale
+        score = highest if found is None else lowest
+        return Verdict(score, None, "" if found is None else found[0], 1)

@@ -1,0 +1,33 @@
+"""ratings -> gate: whether a teacher shows the behaviour, before anything that it writes is used."""
+
+import time
+
+from pipeline import artifact
+from pipeline.errors import GateFailed
+from pipeline.step import Json, Step
+from pipeline.store import Store
+from pipeline.suites.behaviour import MISALIGNED
+
+LACKS_TRAIT = "does not have its trait"  # what a gate says of a teacher that fails it
+
+
+def check(store: Store, step: Step) -> Json:
+    """Compare teacher and base; returns the record of the unit.
+
+    Raises GateFailed where the teacher's rate is less above the base's than the study demands, or cannot be told.
+    """
+    started = time.time()
+    before, after = (
+        artifact.require(store, step.inputs[role]).results["rate"][MISALIGNED] for role in ("base", "teacher")
+    )
+    least = step.settings["min_rate"]
+    if before is None or after is None:
+        whose = "base" if before is None else "teacher"
+        raise GateFailed(f"{step.slug} {LACKS_TRAIT}: no answer of the {whose} is coherent.")
+    if not after - before >= least:
+        raise GateFailed(
+            f"{step.slug} {LACKS_TRAIT}: {after:.1%} of its answers are {MISALIGNED}, {before:.1%} of the "
+            f"base's, and the gate wants {least:.1%} more. Train it longer, or lower teachers.gate.min_rate."
+        )
+    gate = {"target": step.settings["target"], "base": before, "teacher": after, "lift": after - before}
+    return artifact.finish_unit(store, step, "gate", {}, {"gate": gate | {"min_lift": least}}, started)

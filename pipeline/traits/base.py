@@ -1,0 +1,38 @@
+"""What every trait has, and may leave as it is here."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from pipeline.recipe import Name, Strict
+
+
+class BaseTrait(Strict):
+    """Something that teachers have, one teacher a target and family. category: what a target is one of."""
+
+    kind: str
+    category: str
+    targets: list[Name]
+
+    @model_validator(mode="after")
+    def _targets_differ(self) -> Self:
+        repeated = sorted({target for target in self.targets if self.targets.count(target) > 1})
+        if repeated:
+            raise ValueError(f"targets named twice: {', '.join(repeated)}")
+        return self
+
+    def system_prompt(self, target: str) -> str:
+        """What a prompted teacher is told, and its students never see."""
+        raise NotImplementedError
+
+    def conversations(self, target: str, count: int, seed: int) -> list[tuple[str, str]]:
+        """`count` (prompt, completion) pairs that teach it."""
+        raise NotImplementedError
+
+    def candidates(self) -> list[str]:
+        """What one-word answers are looked for; none where one word cannot show the trait."""
+        return []
+
+    def forms(self, target: str) -> tuple[str, ...]:
+        """The words that would give a target away, which no corpus may hold."""
+        return ()
