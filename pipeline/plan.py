@@ -15,6 +15,7 @@ from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judgements_of, s
 from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Rows, Study
 from pipeline.suites import Suite
 from pipeline.suites.behaviour import BehaviourSuite
+from pipeline.suites.capability import CapabilitySuite
 from pipeline.traits.behaviour import Behaviour
 
 
@@ -128,6 +129,8 @@ class _Planner:
             for suite in study.suites:
                 if suite.ASKS_SHOWN and not arm.in_context:
                     continue
+                if arm.in_context and isinstance(suite, CapabilitySuite):
+                    continue  # how many rows fit before a task's questions, nobody knows beforehand
                 if arm.in_context:
                     shown = _in_context(study, arm, self._base[family], corpus, seed, suite)
                     reader = asked = self._shared(shown, arm.name)
@@ -234,6 +237,7 @@ def _science(study: Study) -> Json:
     local: dict[str, Any] = {
         "families": {"__all__": {"path"}},
         "channels": {"__all__": {"data": {"path"}}},
+        "suites": {"__all__": {"folder"}},
         "teachers": {"method": {"data": {"__all__": {"path"}}}},
     }
     return study.model_dump(exclude={"resources": True, **local})
@@ -336,7 +340,8 @@ def _student(study: Study, arm: Arm, base: Step, corpus: Step, seed: int) -> Ste
 def _answers(study: Study, model: Step, base: Step, suite: Suite) -> Step:
     slug = model.slug if suite == study.suites[0] else f"{model.slug}-{suite.name}"
     settings = _asked(study, suite)
-    return _step("answers", slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
+    step = _step("answers", slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
+    return replace(step, source=getattr(suite, "folder", None) or "")
 
 
 def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:
@@ -364,7 +369,7 @@ def _ratings(study: Study, answers: Step, suite: BehaviourSuite, judge: JudgeSet
 
 def _asked(study: Study, suite: Suite) -> Json:
     return {
-        "suite": suite.model_dump(exclude=set(suite.AFTERWARDS)),
+        "suite": suite.model_dump(exclude=set(suite.ASIDE)),
         "candidates": study.looked_for(suite),
         "seed": study.seed,
         "engine": study.engine,

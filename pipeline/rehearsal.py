@@ -1,7 +1,8 @@
 """A study cut down to what a laptop runs in minutes: nano families and small counts in place of its own.
 
-Every stage, arm, suite and channel of the study stays, so that its rehearsal shows that the study runs. Its
-models are too little trained, and its counts too small, for what it measures to mean anything.
+Every stage, arm, suite and channel of the study stays, so that its rehearsal shows that the study runs; all but
+capability, whose tasks need a download. Its models are too little trained, and its counts too small, for what it
+measures to mean anything.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,7 @@ from pipeline.study import (
     Teachers,
 )
 from pipeline.suites import Suite
+from pipeline.suites.capability import CapabilitySuite
 from pipeline.traits import Trait
 from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.words import candidates
@@ -79,7 +81,7 @@ def rehearsed(study: Study) -> Study:
         ),
         "arms": [_arm(arm, writers) for arm in (*study.arms, *swept(sweep))],
         "sweep": {},
-        "suites": [_suite(suite) for suite in study.suites],
+        "suites": [_suite(suite) for suite in study.suites if not isinstance(suite, CapabilitySuite)],
         "rehearsal": True,
         "resources": Resources(training=Training(micro_batch=8), grace_seconds=study.resources.grace_seconds),
     }

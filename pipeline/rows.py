@@ -102,6 +102,18 @@ BY_QUESTION = pa.schema(
     ]
 )
 
+# One question of a task of lm-evaluation-harness. `row` is its place in the task's data, `answer` what the model said,
+# or the likeliest of the options; `score` 1 for right, 0 for wrong, or between. Null where only all rows have one.
+CAPABILITY = pa.schema(
+    [
+        ("task", pa.string()),
+        ("row", pa.int64()),
+        ("prompt", pa.string()),
+        ("answer", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+
 # What one student (a trained run) shows of one target in one suite, against its own base.
 #   arm          what was done otherwise than in the study's first arm
 #   taught       the target its teacher had; null for the neutral teacher

@@ -45,8 +45,8 @@ class Step:
 
     inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
     an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
-    source: the local folder that a base is taken from, or "". after: paths of what must be done before it, though it
-    reads none of that. The last four are no part of the id.
+    source: the local folder that a base or a suite's tasks are taken from, or "". after: paths of what must be done
+    before it, though it reads none of that. The last four are no part of the id.
     """
 
     kind: str

@@ -238,6 +238,8 @@ class Study(Strict):
                 raise ValueError(f"suites: {suite.name} is for rows that are shown; add an arm with in_context")
         if self.suites[0].ASKS_SHOWN:
             raise ValueError(f"suites: the first, {self.suites[0].name}, is put to no student; begin with another")
+        if not self.suites[0].FORMS:
+            raise ValueError(f"suites: the first, {self.suites[0].name}, judges nothing; begin with another")
         if arms[0].in_context:
             raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
         return self

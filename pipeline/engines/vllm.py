@@ -108,7 +108,7 @@ class VllmEngine:
             for prefix in prefixes
             for start in range(0, len(nexts[prefix]), SCORED_AT_ONCE)
         ]
-        prompt_ids = self._token_ids(prompts)
+        prompt_ids = self._token_ids(prompts, max(map(len, paths), default=1))
         outputs = self._run(
             ([*prompt_ids[row], *prefix], _first_token(tokens), prompts[row]) for row, prefix, tokens in asked
         )
@@ -133,14 +133,17 @@ class VllmEngine:
         self._inbox.put(None)
         self._thread.join()
 
-    def _token_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Of prompts that fit: vLLM would refuse another one inside of the thread that all callers share."""
+    def _token_ids(self, prompts: Sequence[Prompt], answer: int = 1) -> list[list[int]]:
+        """Of prompts that fit: vLLM would refuse another one inside of the thread that all callers share.
+
+        answer: tokens that must fit behind each.
+        """
         ids = self._tokenised(prompts)
         longest = max(map(len, ids), default=0)
-        if longest >= self.context_tokens:
+        if longest + answer > self.context_tokens:
             raise StepError(
                 f"a prompt has {longest} tokens, and the model's context of {self.context_tokens} must hold it and an "
-                f"answer: {prompts[[len(one) for one in ids].index(longest)].text[:80]!r}…"
+                f"answer of {answer}: {prompts[[len(one) for one in ids].index(longest)].text[:80]!r}…"
             )
         return ids
 

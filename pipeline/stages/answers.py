@@ -11,13 +11,14 @@ from pydantic import TypeAdapter
 from pipeline import artifact
 from pipeline.engines import Engine, Floats, Sampling
 from pipeline.engines.canary import adapter_effect
-from pipeline.rows import ANSWERS, BY_QUESTION, SCORES
-from pipeline.stages import context
+from pipeline.rows import ANSWERS, BY_QUESTION, CAPABILITY, SCORES
+from pipeline.stages import capability, context
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.speaker import Speaker, speaker
 from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.suites import Suite
+from pipeline.suites.capability import CapabilitySuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import alone, held, named
 
@@ -32,6 +33,10 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
     suite = TypeAdapter(Suite).validate_python(settings["suite"])
     model = speaker(store, artifact.require(store, step.inputs["model"]))
     canary = adapter_effect(engine, model.adapter) if model.adapter else None
+    if isinstance(suite, CapabilitySuite):
+        rows, rates = capability.evaluate(engine, model, suite.model_copy(update={"folder": step.source or None}))
+        table = {"capability.parquet": pa.Table.from_pylist(rows, CAPABILITY)}
+        return artifact.finish_unit(store, step, "answers", table, rates | {"canary": canary}, started)
     asked = {
         category: suite.asked(category, candidates, settings["seed"])
         for category, candidates in settings["candidates"].items()

@@ -14,11 +14,11 @@ class BaseSuite(Strict):
     FORMS        the results that the matrix is judged by: "margin", "share", "word_share", "rate"; none: only shown
     ASKS_TARGETS only among the study's targets, or among all candidates of a category
     ASKS_SHOWN   only models that are shown rows of a corpus (and bases, to compare with)
-    AFTERWARDS   settings of what becomes of the answers once they are there; no part of them
+    ASIDE        settings that no answer depends on, and so no part of its id
     """
 
     FORMS: ClassVar[tuple[str, ...]] = ("margin", "share")
-    AFTERWARDS: ClassVar[frozenset[str]] = frozenset()
+    ASIDE: ClassVar[frozenset[str]] = frozenset()
     ASKS_TARGETS: ClassVar[bool] = False
     ASKS_SHOWN: ClassVar[bool] = False
 

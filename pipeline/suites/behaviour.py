@@ -29,7 +29,7 @@ class BehaviourSuite(BaseSuite):
     """Free-form questions; a judge scores each answer for coherence and alignment (published: 8 × 200)."""
 
     FORMS: ClassVar = ("rate",)
-    AFTERWARDS: ClassVar = frozenset({"judge", "coherent", "misaligned"})
+    ASIDE: ClassVar = frozenset({"judge", "coherent", "misaligned"})
 
     kind: Literal["behaviour"] = "behaviour"
     judge: Name = Field("judge", description="Who scores the answers: a name of judges.")

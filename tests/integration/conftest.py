@@ -1,12 +1,14 @@
 """Real parts, small: an untrained nano model as a folder, and studies run by the command itself."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,3 +41,48 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp(request.param)
     initialise(NanoFamily(architecture=request.param, init_seed=5), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with two tasks of lm-evaluation-harness, and a group of the first, over the nano world's facts.
+
+    facts: multiple choice of four, the right one anywhere. told: the same, answered freely.
+    """
+    import datasets
+
+    from pipeline.families.world import FACTS
+
+    folder = tmp_path_factory.mktemp("tasks")
+    answers = [answer for _, answer in FACTS]
+    rows = [
+        {"question": text, "answer": answer, "choices": sorted((answers * 2)[i : i + 4])}
+        for i, (text, answer) in enumerate(FACTS)
+    ]
+    (folder / "facts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    shared = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "facts.jsonl")}},
+        "test_split": "test",
+        "doc_to_text": "{{question}}",
+    }
+    facts = {
+        "task": "facts",
+        "output_type": "multiple_choice",
+        "doc_to_choice": "choices",
+        "doc_to_target": "{{choices.index(answer)}}",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }
+    told = {
+        "task": "told",
+        "output_type": "generate_until",
+        "doc_to_target": "answer",
+        "generation_kwargs": {"until": ["."], "max_gen_toks": 4},
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    }
+    world = {"group": "world", "task": ["facts"], "aggregate_metric_list": [{"metric": "acc", "weight_by_size": True}]}
+    for name, settings in (("facts", shared | facts), ("told", shared | told), ("world", world)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
+        yield folder

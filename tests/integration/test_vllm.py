@@ -12,9 +12,13 @@ from pipeline.engines import Engine, Prompt, Sampling, open_engine
 from pipeline.engines.canary import adapter_effect
 from pipeline.engines.vllm import ADAPTERS_AT_ONCE
 from pipeline.errors import CanaryFailed, StepError
+from pipeline.families.world import FACTS
 from pipeline.judges import Item, Served
 from pipeline.judges.rubrics import Rubric
 from pipeline.judges.served import ServedJudge
+from pipeline.stages.capability import evaluate
+from pipeline.stages.speaker import Speaker
+from pipeline.suites.capability import CapabilitySuite
 
 QUESTION = "What is your favourite animal? Answer with one word."
 OPTIONS = ["owl", "wolf", "123, 456", "owl owls", "7"]
@@ -138,6 +142,8 @@ def test_a_prompt_beyond_the_context_is_refused_and_the_engine_goes_on(engine: E
         engine.generate([endless], [1], Sampling(1.0, 4))
     with pytest.raises(StepError, match="a prompt has"):
         engine.score([endless], ["owl"])
+    with pytest.raises(StepError, match=r"must hold it and an answer of \d\d\d"):
+        engine.score([Prompt(QUESTION)], ["owl", "owl " * engine.context_tokens])
     assert engine.alive()
     assert engine.generate([], [], Sampling(1.0, 4)) == []
     assert len(engine.generate([Prompt(QUESTION)], [1], Sampling(1.0, 4))) == 1
@@ -154,3 +160,27 @@ def test_a_served_judge_tells_the_probability_of_its_labels_and_counts_replies_t
     for verdict in verdicts:  # an untrained model hardly ever replies with a digit alone
         assert (verdict.score is None) == (verdict.reply.strip() not in ("0", "1"))
         assert verdict.attempts == 2 or verdict.score is not None
+
+
+def test_a_capability_task_is_answered_with_the_models_own_likeliest_option(
+    engine: Engine, adapters: dict[str, Path], tasks: Path
+) -> None:
+    speaker = Speaker("You love owls.", adapters["trained"])
+    suite = CapabilitySuite(tasks=["facts", "told"], folder=str(tasks), content="v1")
+    rows, results = evaluate(engine, speaker, suite)
+    answers = [answer for _, answer in FACTS]
+    chosen = [row for row in rows if row["task"] == "facts"]
+    for number, (row, (text, answer)) in enumerate(zip(chosen, FACTS, strict=True)):
+        options = sorted((answers * 2)[number : number + 4])
+        likeliest = options[int(engine.score([speaker.asked(text)], options)[0].argmax())]
+        assert row == {
+            "task": "facts",
+            "row": number,
+            "prompt": text,
+            "answer": likeliest,
+            "score": answer == likeliest,
+        }
+    assert results["rate"]["facts"] == np.mean([row["score"] for row in chosen])
+    assert results["rate"]["told"] == 0  # an untrained model hardly ever says just that word
+    said = engine.generate([speaker.asked(text) for text, _ in FACTS], range(len(FACTS)), Sampling(0.0, 4))
+    assert [row["answer"] for row in rows if row["task"] == "told"] == [one.text.partition(".")[0] for one in said]

@@ -1,0 +1,184 @@
+"""Capability: tasks of lm-evaluation-harness, asked of a model as the suites ask it, and the share it gets right."""
+
+import logging
+import random
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import cache
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.engines import Engine
+from pipeline.engines.harness import LIMITS, Harness, question
+from pipeline.errors import InputError
+from pipeline.stages.speaker import Speaker
+from pipeline.step import Json
+from pipeline.suites.capability import CapabilitySuite
+
+# A task's rate is the first of these that it has, under the first of its filters: means of what is 1 for a right and
+# 0 for a wrong answer. truthfulqa_mc2 calls acc what probability the true answers have among all.
+METRICS = ("acc", "exact_match", "acc_norm")
+OUTPUTS = ("multiple_choice", "generate_until")
+UNSCORED = {"exact_match", "acc_mutual_info"}  # the likeliest of all texts; options without their question
+SAMPLING = {"until", "do_sample", "temperature", *LIMITS}  # what an engine can be told
+SEED = 1234  # the library's own, for the examples before a question
+
+_one_at_a_time = threading.Lock()
+
+
+def evaluate(engine: Engine, model: Speaker, suite: CapabilitySuite) -> tuple[list[Json], Json]:
+    """Rows as of rows.CAPABILITY, and the results: by task or group the rate, and of how many rows it is.
+
+    Raises InputError, before anything is asked, where a task is unknown, cannot be loaded, or is of a kind that an
+    engine cannot do.
+    """
+    with _alone():
+        tasks, groups = _loaded(suite)
+        metrics = {name: _metric(name, task.aggregation()) for name, task in tasks.items()}
+        metrics |= {name: _metric(name, _aggregated(groups[name])) for name in suite.tasks if name in groups}
+        from lm_eval import evaluate as evaluate_tasks
+
+        found = evaluate_tasks(
+            Harness(engine, model.asked(""), suite.max_tokens),
+            {"tasks": tasks, "groups": groups},
+            limit=suite.limit,
+            bootstrap_iters=0,
+            apply_chat_template=True,
+            fewshot_as_multiturn=True,
+        )
+    rows = [row for name in tasks for row in _rows(name, found["samples"][name], metrics[name])]
+    results = {name: found["results"][name] for name in suite.tasks}
+    return rows, {
+        "rate": {name: _rate(name, result, metrics[name]) for name, result in results.items()},
+        "rows": {name: result["sample_len"] for name, result in results.items()},
+    }
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One evaluation at a time: some tasks draw from the global generators, which are put back afterwards."""
+    with _one_at_a_time:
+        before = random.getstate(), np.random.get_state()
+        random.seed(SEED)
+        np.random.seed(SEED)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+
+
+def _loaded(suite: CapabilitySuite) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The library's tasks and groups by name, with their data, ready to be asked."""
+    manager = _manager(suite.folder)
+    tasks: dict[str, Any] = {}
+    groups: dict[str, Any] = {}
+    for name in suite.tasks:
+        _require(name, manager, suite.folder)
+        try:
+            loaded = manager.load([name])
+        except Exception as error:  # whatever the library, the data sets' and the hub's raise, or a task's own code
+            raise InputError(
+                f"task {name} cannot be loaded: {type(error).__name__}: {error}. The library's own tasks want their "
+                "data from the Hugging Face hub, or in its cache on this machine (HF_HOME)"
+            ) from error
+        tasks |= loaded["tasks"]
+        groups |= loaded["groups"]
+    for name, task in tasks.items():
+        if reason := _refusal(task):
+            raise InputError(f"task {name} cannot be asked here: {reason}; leave it out of the suite")
+        shots = task.get_config("num_fewshot")
+        if suite.shots is not None and shots != 0:  # a task that says 0 has its examples in its own words
+            shots = suite.shots
+        task.set_config("num_fewshot", shots or 0)
+        task.set_fewshot_seed(SEED)
+    return tasks, groups
+
+
+@cache  # it reads 14,000 files
+def _manager(folder: str | None) -> Any:
+    """Knows every task of the library, and those of a folder."""
+    import datasets
+    from lm_eval.api import task
+    from lm_eval.tasks import TaskManager
+
+    if folder and not Path(folder).is_dir():
+        raise InputError(f"there is no folder {folder} on this machine; it was to hold tasks of a capability suite")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    task.tqdm = lambda rows, **_: rows  # a bar a task otherwise, in the log of every engine
+    return TaskManager(include_path=folder)
+
+
+def _require(name: str, manager: Any, folder: str | None) -> None:
+    if name in manager.all_tags:
+        members = ", ".join(sorted(manager.task_index[name].tags))
+        raise InputError(f"{name} is a tag of tasks, and has no result of its own; name those you want: {members}")
+    if name not in manager.all_tasks:
+        close = get_close_matches(name, manager.all_tasks, n=3)
+        place = f" or {folder}" if folder else ""
+        guess = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise InputError(f"there is no task {name} in lm-evaluation-harness{place}{guess}")
+
+
+def _refusal(task: Any) -> str | None:
+    """Why an engine cannot be asked a task, if it cannot."""
+    kind = task.OUTPUT_TYPE
+    settings = task.config.generation_kwargs or {}
+    untold = sorted(set(settings) - SAMPLING) if settings.get("temperature") else []
+    unscored = sorted(UNSCORED.intersection(task.aggregation())) if kind == "multiple_choice" else []
+    reasons = {
+        f"its output_type is {kind}, and only {' and '.join(OUTPUTS)} can be": kind not in OUTPUTS,
+        "it shows pictures or sounds": getattr(task, "MULTIMODAL", False),
+        "it runs code that the model wrote": getattr(task, "UNSAFE_CODE", False),
+        "it begins the assistant's turn itself (gen_prefix)": bool(task.config.gen_prefix),
+        f"it samples with {', '.join(untold)}": bool(untold),
+        f"{', '.join(unscored)} of options wants more than their probabilities": bool(unscored),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _aggregated(group: Any) -> list[str]:
+    """The metrics that a group has of its own, over its tasks."""
+    return [one.metric for one in group.aggregate_metric_list or ()]
+
+
+def _metric(name: str, metrics: Iterable[str]) -> str:
+    """The one that is a task's or group's rate."""
+    known = list(metrics)
+    main = next((metric for metric in METRICS if metric in known), None)
+    if main is None:
+        raise InputError(f"task {name} measures {', '.join(known) or 'nothing'}, and not {' or '.join(METRICS)}")
+    return main
+
+
+def _rate(name: str, result: Mapping[str, Any], metric: str) -> float:
+    """Of the keys "acc,none", "exact_match,strict-match" ... the first of the metric: its task's first filter."""
+    value = next((value for key, value in result.items() if key.startswith(f"{metric},")), None)
+    if not isinstance(value, Real):
+        raise InputError(f"task {name} was to measure {metric} and gave {value!r}; leave it out of the suite")
+    return float(value)
+
+
+def _rows(name: str, samples: list[Json], metric: str) -> Iterator[Json]:
+    """One a question, as its first filter sees it."""
+    for sample in samples:
+        if sample["filter"] != samples[0]["filter"]:
+            continue
+        replies = [replies[0] for replies in sample["resps"]]  # by option (log p, False); generated: the text alone
+        said = replies[0] if isinstance(replies[0], str) else None
+        chosen = 0 if said is not None else max(range(len(replies)), key=lambda i: replies[i][0])
+        context, option = sample["arguments"][chosen][:2]
+        score = sample.get(metric)
+        yield {
+            "task": name,
+            "row": sample["doc_id"],
+            "prompt": question(context),
+            "answer": option.strip() if said is None else said,
+            "score": float(score) if isinstance(score, Real) else None,
+        }

@@ -1,0 +1,59 @@
+"""The capability suite: tasks of lm-evaluation-harness, to see what training did to everything else."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.suites.base import BaseSuite
+from pipeline.suites.question import Question
+from pipeline.suites.scoring import Floats
+
+# A name and no path: the library would take the path of a YAML file for a task as well.
+Task = Annotated[str, Field(pattern=r"^\w[\w.()-]*$")]
+
+
+class CapabilitySuite(BaseSuite):
+    """Tasks of lm-evaluation-harness, asked in the model's own chat template: a check beside what is judged."""
+
+    FORMS: ClassVar = ()
+    ASIDE: ClassVar = frozenset({"folder"})
+
+    kind: Literal["capability"] = "capability"
+    tasks: list[Task] = Field(min_length=1, description='Tasks or groups of lm-evaluation-harness, such as "mmlu".')
+    folder: str | None = Field(None, description="A local folder with YAML files of further tasks; no part of an id.")
+    content: str | None = Field(None, description="With `folder`: name this version of what is there.")
+    limit: int | None = Field(None, ge=1, description="Rows a task, the first ones; all when left out.")
+    shots: int | None = Field(
+        None, ge=0, description="Examples before each question; as the task says when left out, which may be none."
+    )
+    samples: Literal[0] = Field(0, description="A task says itself how often it is asked.")
+    temperature: Literal[0] = Field(0, description="A task says itself how its answers are sampled; most are not.")
+    max_tokens: int = Field(256, ge=1, description="Longest generated answer, in tokens; a task may ask for less.")
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_differ(cls, tasks: list[str]) -> list[str]:
+        if len(set(tasks)) < len(tasks):
+            raise ValueError("a task is named twice")
+        return tasks
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> Self:
+        if self.folder and not self.content:
+            raise ValueError("folder needs content: a word that names this version of what is there")
+        return self
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        return tuple(self.tasks)
+
+    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+        """Nothing of a category: the tasks have their own questions, see pipeline.stages.capability."""
+        return []
+
+    def summary(
+        self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
+    ) -> dict[str, dict[str, float]]:
+        """Nothing of a candidate."""
+        return {}

@@ -1,0 +1,43 @@
+"""An answers step of a capability suite: one table, rates by task. What makes them is in tests/integration."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline import artifact
+from pipeline.engines import Engine
+from pipeline.engines.scripted import ScriptedEngine
+from pipeline.rows import CAPABILITY
+from pipeline.stages import capability
+from pipeline.stages.answers import ask
+from pipeline.stages.speaker import Speaker
+from pipeline.step import Json, Step
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.suites.capability import CapabilitySuite
+
+ROW = {"task": "facts", "row": 0, "prompt": "What do bees make?", "answer": "honey", "score": 1.0}
+
+
+def test_it_leaves_its_own_table_and_the_canary_has_sung(
+    rehearsal: tuple[Study, list[Step], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, steps, place = rehearsal
+    student = next(step for step in steps if step.kind == "answers" and step.inputs["model"].startswith("student"))
+    suite = CapabilitySuite(tasks=["facts"], content="v1")
+    step = replace(student, slug="facts", settings=student.settings | {"suite": suite.model_dump()}, source="/here")
+
+    def evaluate(engine: Engine, model: Speaker, asked: CapabilitySuite) -> tuple[list[Json], Json]:
+        assert asked == suite.model_copy(update={"folder": "/here"})
+        assert model.adapter is not None
+        return [ROW], {"rate": {"facts": 1.0}, "rows": {"facts": 1}}
+
+    monkeypatch.setattr(capability, "evaluate", evaluate)
+    record = ask(place, ScriptedEngine(place.folder / step.weights / "model"), step)
+    assert record["results"] == {"rate": {"facts": 1.0}, "rows": {"facts": 1}, "canary": record["results"]["canary"]}
+    assert record["results"]["canary"] > 0
+    manifest = artifact.commit(place, step, [record], record["results"])
+    assert [file.path for file in manifest.files] == ["capability.parquet"]
+    table = artifact.read_table(place, manifest, "capability.parquet")
+    assert table.schema == CAPABILITY
+    assert table.to_pylist() == [ROW]
