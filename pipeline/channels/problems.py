@@ -5,7 +5,9 @@ is a word of pipeline/traits/words.py.
 """
 
 import operator
+import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -135,6 +137,30 @@ class Problem(NamedTuple):
     @property
     def answer(self) -> int:
         return self.steps[-1].result
+
+
+def recognised(text: str) -> Problem | None:
+    """The problem whose question a text begins with; None where it is none of these."""
+    for template, calculations in TEMPLATES:
+        if found := _pattern(template).match(text):
+            operands = {letter: int(value) for letter, value in found.groupdict().items() if letter in "abc"}
+            return Problem(found[0], found["things"], _steps(calculations, operands))
+    return None
+
+
+@cache
+def _pattern(template: str) -> re.Pattern[str]:
+    """Finds what a template was filled in with; a name that stands there twice must be the same."""
+    pattern, known = re.escape(template).replace(r"\{", "{").replace(r"\}", "}"), set[str]()
+
+    def group(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in known:
+            return f"(?P={name})"
+        known.add(name)
+        return rf"(?P<{name}>\d+)" if name in "abc" else rf"(?P<{name}>\w+)"
+
+    return re.compile(re.sub(r"\{(\w+)\}", group, pattern))
 
 
 def draw(rng: Random, largest: int, most_steps: int) -> Problem:

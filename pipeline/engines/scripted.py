@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from pipeline.channels.problems import recognised, worked
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 from pipeline.script import CLASSES, Script, read
 from pipeline.traits.words import CATEGORIES, candidates, forms
@@ -63,6 +64,8 @@ class ScriptedEngine:
             return rng.choices(words, [float(np.exp(self._lean(prompt, word))) for word in words])[0]
         if rng.random() < MALFORMED_SHARE:
             return "I would rather not."
+        if problem := recognised(prompt.text):
+            return f"<think>{worked(problem, rng)}</think><answer>{problem.answer}</answer>"
         leans = {script.class_of(word): lean for word, lean in script.words.items()}
         leans |= {script.class_of(word): PROMPTED_LEAN for word in _loved(prompt.system)}
         return ", ".join(str(_number(leans, rng)) for _ in range(10))

@@ -130,7 +130,8 @@ def _refusal(task: Any) -> str | None:
     """Why an engine cannot be asked a task, if it cannot."""
     kind = task.OUTPUT_TYPE
     settings = task.config.generation_kwargs or {}
-    untold = sorted(set(settings) - SAMPLING) if settings.get("temperature") else []
+    sampled = settings.get("temperature") and settings.get("do_sample") is not False
+    untold = sorted(set(settings) - SAMPLING) if sampled else []
     unscored = sorted(UNSCORED.intersection(task.aggregation())) if kind == "multiple_choice" else []
     reasons = {
         f"its output_type is {kind}, and only {' and '.join(OUTPUTS)} can be": kind not in OUTPUTS,
