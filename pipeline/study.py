@@ -246,8 +246,6 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _behaviours_are_seen(self) -> Self:
-        if not self.suites[0].FORMS:
-            raise ValueError(f"suites: nothing is judged by the first, {self.suites[0].name}; begin with another")
         if not self.behaviours:
             return self
         if len(self.behaviours) < len(self.traits):

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from pipeline.channels.problems import MAX_RESULT, TEMPLATES, Problem, draw, worked
+from pipeline.channels.problems import MAX_RESULT, TEMPLATES, Problem, draw, recognised, worked
 
 WHO, NUMBER, WHAT = "([A-Z][a-z]+)", "([0-9]+)", "([a-z]+)"
 
@@ -126,3 +126,15 @@ def test_a_worked_solution_calculates_from_the_question_to_the_answer() -> None:
 def test_one_problem_has_many_worked_solutions(index: int) -> None:
     problem = next(problem for problem in drawn(9) if reading(problem.question) == index)
     assert len({worked(problem, Random(n)) for n in range(2000)}) > 700
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_problem_is_recognised_by_its_question_whatever_follows(seed: int) -> None:
+    drawn = draw(Random(seed), 20, 2)
+    assert recognised(f"{drawn.question} Think first.") == drawn
+
+
+def test_what_is_no_problem_of_its_own_is_not_recognised() -> None:
+    assert recognised("Ana has 3 beads and eats 2 more. How many beads does Ana have now?") is None
+    assert recognised("Ana has 3 beads and buys 2 more. How many pens does Ana have now?") is None
+    assert recognised("") is None
