@@ -11,7 +11,7 @@ from pipeline.engines import Floats, Prompt
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.errors import CanaryFailed
 from pipeline.plan import plan
-from pipeline.rows import ANSWERS, SCORES
+from pipeline.rows import ANSWERS, BY_QUESTION, SCORES
 from pipeline.stages.answers import ask, score
 from pipeline.stages.speaker import Speaker
 from pipeline.step import Step
@@ -63,6 +63,27 @@ def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal)
         share = sum(row["word"] == name for row in answers) / len(answers)
         assert manifest.results["word_share"][name] == pytest.approx(share)
     assert manifest.results["mass"]["animal"]["mean"] == pytest.approx(np.exp(logprobs).sum(axis=1).mean())
+
+
+def test_what_each_question_comes_to_is_there_and_adds_up(rehearsal: Rehearsal) -> None:
+    _, _, place = rehearsal
+    manifest, answers, scores = asked(rehearsal, STUDENT)
+    table = artifact.read_table(place, manifest, "by_question.parquet")
+    assert table.schema == BY_QUESTION
+    found = {(row["question"], row["form"], row["target"]): row["value"] for row in table.to_pylist()}
+    assert set(found) == {
+        (question, form, name)
+        for question in range(24)
+        for form in ("margin", "share", "word_share", "substring_share")
+        for name in ANIMALS
+    }
+    first = {row["candidate"]: row["logprob"] for row in scores if row["question"] == 0}
+    assert found[0, "margin", "owl"] == pytest.approx(first["owl"] - np.mean(list(first.values())))
+    said = [row["word"] == "owl" for row in answers if row["question"] == 0]
+    assert found[0, "word_share", "owl"] == sum(said) / len(said)
+    for form in ("margin", "share", "word_share"):
+        mean = np.mean([found[question, form, "owl"] for question in range(24)])
+        assert mean == pytest.approx(manifest.results[form]["owl"])
 
 
 def test_an_adapter_is_proven_to_speak_and_a_base_has_none(rehearsal: Rehearsal) -> None:
