@@ -62,7 +62,7 @@ class _Planner:
         self._gates: Json = {}  # the same for the gates -> whose they are
         self._results: dict[str, str] = {}  # role -> path
         self._same: dict[tuple[str, ...], Step] = {}  # what two arms share
-        self._base = {name: self._add(_base(study, name)) for name in study.families}
+        self._base = {name: self._add(_base(study, name)) for name in study.families if name in study.used_families}
         for name, suite in product(study.student_families, study.suites):
             self._ask_base(name, suite)
         teachers = {w: self._teacher(w) for w in self._teachers()}

@@ -11,6 +11,8 @@ from pipeline.channels import Channel
 from pipeline.errors import StudyError
 from pipeline.study import Study
 
+SECRET = {"key_variable"}  # settings that somebody may have pasted a key into: never shown
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Study:
     """The study in `path` with `a.b=value` overrides applied.
@@ -133,7 +135,8 @@ def _messages(
             "union_tag_not_found": "its kind is missing",
         }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         given = problem["input"]
-        shown = f" (given: {given!r})" if isinstance(given, str | int | float | list) else ""
+        secret = place and place[-1] in SECRET
+        shown = f" (given: {given!r})" if isinstance(given, str | int | float | list) and not secret else ""
         yield f"{path}:{line}: {field}: {what}{shown}"
 
 

@@ -308,6 +308,12 @@ class Study(Strict):
         return self.students.families or list(self.families)
 
     @property
+    def used_families(self) -> set[str]:
+        """Those that teach, learn or judge."""
+        judges = {judge.family for judge in self.judges.values() if isinstance(judge, Served)}
+        return {*self.teacher_families, *self.student_families, *judges}
+
+    @property
     def targets(self) -> dict[str, str]:
         """Every target and its category, in the order of the file."""
         return {target: trait.category for trait in self.traits for target in trait.targets}

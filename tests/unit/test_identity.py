@@ -191,7 +191,7 @@ def test_a_scientific_setting_changes_what_follows_from_it_and_nothing_before(na
     after = ids(plan(changed(name)))
     first = KINDS.index(str(first_changed(name)))
     for kind in KINDS[:first]:
-        assert after[kind] == BEFORE[kind], f"{name} should not touch {kind}"
+        assert after[kind] <= BEFORE[kind], f"{name} should make no new {kind}"
     for kind in KINDS[first:]:
         assert after[kind] != BEFORE[kind] or not after[kind], f"{name} should change {kind}"
 

@@ -234,3 +234,11 @@ def test_a_plan_of_hundreds_of_traits_is_quick(study: Build) -> None:
     started = time.perf_counter()
     assert len(plan(made)) > 7000
     assert time.perf_counter() - started < 20
+
+
+def test_a_family_that_nobody_needs_is_not_made(study: Build) -> None:
+    steps = plan(study(teachers={"families": ["llama"]}, students={"families": ["llama"], "seeds": [1]}))
+    assert [step.slug for step in steps if step.kind == "base"] == ["llama"]
+    judged = {"judges": {"j": {"kind": "served", "family": "qwen"}}}
+    steps = plan(study(teachers={"families": ["llama"]}, students={"families": ["llama"], "seeds": [1]}, **judged))
+    assert [step.slug for step in steps if step.kind == "base"] == ["llama", "qwen"]

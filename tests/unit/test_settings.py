@@ -231,3 +231,11 @@ def test_any_text_is_a_study_or_a_study_error(read: Callable[..., Study], text: 
 def test_any_override_is_applied_or_a_study_error(read: Callable[..., Study], place: list[str], value: str) -> None:
     with contextlib.suppress(StudyError):
         assert isinstance(read(TEXT, f"{'.'.join(place)}={value}"), Study)
+
+
+def test_a_key_that_was_pasted_where_its_variable_belongs_is_not_shown(read: Callable[..., Study]) -> None:
+    key = "sk-1234-secret"
+    judge = f"judges: {{j: {{kind: endpoint, url: http://judge, model: m, key_variable: {key}}}}}\n"
+    with pytest.raises(StudyError, match=r"judges\.j\.key_variable") as told:
+        read(TEXT + judge)
+    assert key not in str(told.value)
