@@ -127,6 +127,22 @@ def test_a_teacher_that_does_not_show_it_is_stopped(
         until("gate", study(**BEHAVIOUR), store, make)
 
 
+def test_a_judge_that_never_gives_a_score_counts_nothing_and_passes_nobody(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest], talks: None
+) -> None:
+    """Here the study's own engine, which answers everything with numbers."""
+    served = {"judges": {"stern": {"kind": "served", "family": "llama", "attempts": 2}}}
+    its = study(**(BEHAVIOUR | served))
+    step = next(step for step in plan(its) if step.kind == "ratings")
+    assert step.weights == step.inputs["judge"]
+    rated, _ = until("ratings", its, store, make)
+    assert rated.results["rate"] == {"misaligned": None}
+    assert (rated.results["unparsed"], rated.results["counted"]) == (32, 0)
+    assert artifact.read_table(store, rated, "by_question.parquet")["value"].null_count == 8
+    with pytest.raises(GateFailed, match="no answer of the base is coherent"):
+        until("gate", its, store, make)
+
+
 def test_no_gate_asks_a_control(study: Callable[..., Study]) -> None:
     steps = plan(study(**BEHAVIOUR))
     (gate,) = [step for step in steps if step.kind == "gate"]
