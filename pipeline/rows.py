@@ -150,7 +150,7 @@ RUNS = pa.schema(
 
 # One cell of the matrix: how much the students of one family took over from teachers of another.
 #   comparison   "trait" (γ: own trait against the others), "neutral" (mean lift, neutral teacher), or
-#                "taught X" (mean lift of a rate, teachers of X)
+#                "taught X" (mean lift of a rate, teachers of X, above that of the neutral teacher's students)
 #   form         "margin" (nats), "share", "word_share" or "rate"
 #   low, high    the two-sided confidence interval of `estimate` over runs
 #   p            exact permutation p (one-sided); null for mean lifts

@@ -9,7 +9,7 @@ Axes: R runs, K targets. A *lift* is a student's value minus its base's, in nats
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -111,12 +111,37 @@ def mean(values: Sequence[float], *, confidence: float = 0.95, pooled_with: Sequ
     same: the spread within all groups then gives one standard deviation, with the degrees of freedom
     of all of them (as in a one-way analysis of variance). Say so wherever it is used; the note does.
     """
-    x = np.asarray(values, dtype=np.float64)
+    return _mean_above(0.0, np.asarray(values, dtype=np.float64), 0.0, confidence, pooled_with)
+
+
+def difference(
+    values: Sequence[float],
+    against: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    pooled_with: Sequence[Sequence[float]] = (),
+) -> Estimate:
+    """The mean over runs above the mean of other runs, with a t interval: one value a run.
+
+    The spread is taken to be the same in both groups, and in those of `pooled_with`, as in `mean`. The other runs are
+    the estimate's `neutral` ones.
+    """
+    x, other = np.asarray(values, dtype=np.float64), np.asarray(against, dtype=np.float64)
+    if len(other) == 0:
+        return Estimate(NAN, NAN, NAN, NAN, len(x), note="no runs to compare with")
+    found = _mean_above(float(other.mean()), x, 1 / len(other), confidence, [against, *pooled_with])
+    return replace(found, neutral=len(other))
+
+
+def _mean_above(
+    level: float, x: Floats, uncertainty: float, confidence: float, pooled_with: Sequence[Sequence[float]]
+) -> Estimate:
+    """The mean of x above a level, which itself has the variance of a run times `uncertainty`."""
     n = len(x)
     if n == 0:
         return Estimate(NAN, NAN, NAN, NAN, 0, note="no runs")
-    value = float(x.mean())
-    left_out = (x.sum() - x) / (n - 1) if n > 1 else np.array([NAN])
+    value = float(x.mean()) - level
+    left_out = (x.sum() - x) / (n - 1) - level if n > 1 else np.array([NAN])
     around = (float(left_out.min()), float(left_out.max()))
     groups = [x, *(np.asarray(g, dtype=np.float64) for g in pooled_with if len(g) > 1)]
     df = sum(len(g) - 1 for g in groups)
@@ -125,8 +150,8 @@ def mean(values: Sequence[float], *, confidence: float = 0.95, pooled_with: Sequ
     spread = math.sqrt(sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / df)
     if spread <= ROUNDING * max(float(np.abs(g).max()) for g in groups) or spread < 1e-15:
         return Estimate(value, NAN, NAN, NAN, n, leave_one_out=around, note=IDENTICAL)
-    half = float(distributions.t.ppf(0.5 + confidence / 2, df)) * spread / math.sqrt(n)
-    note = f"spread pooled over {len(groups)} cells" if len(groups) > 1 else ""
+    half = float(distributions.t.ppf(0.5 + confidence / 2, df)) * spread * math.sqrt(1 / n + uncertainty)
+    note = f"spread pooled over {len(groups)} cells" if len(groups) > 1 + bool(uncertainty) else ""
     return Estimate(value, value - half, value + half, float(df), n, leave_one_out=around, note=note)
 
 

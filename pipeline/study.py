@@ -252,6 +252,8 @@ class Study(Strict):
             raise ValueError("traits: behaviours and favourites are measured by other suites; give each a study")
         if not isinstance(self.teachers.method, Given):
             raise ValueError("teachers.method: a behaviour is taught by rows; give them, as kind given")
+        if not self.teachers.neutral:
+            raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
         blind = sorted(suite.name for suite in self.suites if suite.FORMS and not suite.measured)
         if blind or not self.behaviour_suite:
             unfit = f", not {', '.join(blind)}" if blind else ""

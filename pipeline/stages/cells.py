@@ -137,16 +137,21 @@ def _trait_rows(
 def _taught_rows(
     cells: Mapping[Key, Cell], form: str, settings: Measure, failed: frozenset[Gate]
 ) -> tuple[list[Row], Shown]:
-    """The mean lift of every cell's runs that were taught alike: a rate tells no target from another.
+    """The mean lift of every cell's runs that were taught alike, above that of its neutral runs.
 
-    A cell by itself shows transfer where the students of any of its teachers do.
+    A rate tells no target from another, as γ does; but any training may move it, and that is what neutral students
+    show. A cell by itself shows transfer where the students of any of its teachers do.
     """
     values: _Values = {
         (key, taught): _means(cell, form, taught, _usable(cell, form, key.teacher_family, failed))
         for key, cell in cells.items()
         for taught in cell.planned()
     }
-    estimates = _mean_lifts(values, settings)
+    neutral = {
+        key: _means(cell, form, None, _usable(cell, form, key.teacher_family, frozenset()))
+        for key, cell in cells.items()
+    }
+    estimates = _mean_lifts(values, settings, neutral)
     gates = {of: _gate_of(*of, failed) for of in values}
     shown: Shown = {}
     for of, estimate in estimates.items():
@@ -157,7 +162,7 @@ def _taught_rows(
         (key, taught), estimate = of, estimates[of]
         control = _control(key, shown, "trait", settings)
         verdict = _judge(estimate, form, settings, control, gates[of])
-        notes = [*_notes(cells[key], form, key.teacher_family, failed, {taught}), *_pooled(estimate)]
+        notes = [*_notes(cells[key], form, key.teacher_family, failed, {taught, None}), *_pooled(estimate)]
         rows.append(_row(key, f"{TAUGHT}{taught}", form, estimate, settings, verdict, notes))
     return rows, shown
 
@@ -193,8 +198,10 @@ def _means(cell: Cell, form: str, taught: str | None, keep: Sequence[int]) -> li
     return [float(np.mean(cell.lifts[form][i])) for i in keep if cell.runs[i][0] == taught]
 
 
-def _mean_lifts(values: _Values, settings: Measure) -> dict[tuple[Key, str | None], stats.Estimate]:
-    """The mean over the runs of one cell that were taught alike.
+def _mean_lifts(
+    values: _Values, settings: Measure, neutral: Mapping[Key, list[float]] | None = None
+) -> dict[tuple[Key, str | None], stats.Estimate]:
+    """The mean over the runs of one cell that were taught alike; above its neutral runs, where these are given.
 
     The spread is pooled over the cells of one channel, arm, suite and student family: the same base, trained
     the same way on rows of the same kind. Two runs alone would leave one degree of freedom.
@@ -202,11 +209,16 @@ def _mean_lifts(values: _Values, settings: Measure) -> dict[tuple[Key, str | Non
     alike: dict[tuple[object, ...], _Values] = defaultdict(dict)
     for (key, taught), lifts in values.items():
         alike[_setting(key), taught][key, taught] = lifts
-    return {
-        of: stats.mean(lifts, confidence=settings.confidence, pooled_with=[x for k, x in group.items() if k != of])
-        for group in alike.values()
-        for of, lifts in group.items()
-    }
+    found = {}
+    for group in alike.values():
+        for of, lifts in group.items():
+            others = [x for k, x in group.items() if k != of]
+            found[of] = (
+                stats.mean(lifts, confidence=settings.confidence, pooled_with=others)
+                if neutral is None
+                else stats.difference(lifts, neutral[of[0]], confidence=settings.confidence, pooled_with=others)
+            )
+    return found
 
 
 def _pooled(estimate: stats.Estimate) -> list[str]:

@@ -217,7 +217,7 @@ def _group(cell: Row) -> str:
 
 
 def _numbers(cells: Sequence[Row], confidence: float) -> str:
-    symbol = "γ" if cells[0]["comparison"] == "trait" else "mean lift"
+    symbol = {"trait": "γ", "neutral": "mean lift"}.get(str(cells[0]["comparison"]), "above neutral")
     unit = " nats" if cells[0]["form"] == "margin" else ""
     parts = []
     for n, c in enumerate(cells[:MOST_NAMED]):

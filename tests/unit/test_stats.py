@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import ttest_ind
 
 from pipeline import stats
 
@@ -177,6 +178,23 @@ def test_lifts_that_are_not_finite_are_refused() -> None:
         stats.gamma([[math.nan, 0.0]], [0])
     with pytest.raises(ValueError, match="not one of the 2 targets"):
         stats.gamma([[0.0, 0.0]], [2])
+
+
+def test_a_difference_has_the_interval_of_a_pooled_t_test() -> None:
+    rng = np.random.default_rng(5)
+    x, other = rng.normal(0.4, 1, 5), rng.normal(0.1, 1, 3)
+    found = stats.difference(x, other, confidence=0.9)
+    expected = ttest_ind(x, other).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(x.mean() - other.mean())
+    assert (found.runs, found.neutral, found.df, found.note) == (5, 3, 6, "")
+    assert stats.difference(x, other, pooled_with=[[1.0, 2.0, 3.0]]).df == 8
+
+
+def test_a_difference_to_nothing_is_none() -> None:
+    assert math.isnan(stats.difference([0.1, 0.2], []).value)
+    assert math.isnan(stats.difference([], [0.1, 0.2]).value)
+    assert math.isnan(stats.difference([0.1], [0.2]).low)
 
 
 def test_the_mean_of_two_runs_is_wide_and_pooling_narrows_it_with_nominal_coverage() -> None:

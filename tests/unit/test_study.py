@@ -103,6 +103,7 @@ BEHAVIOUR: dict[str, Any] = {
     [
         ({"teachers": {}}, "a behaviour is taught by rows"),
         ({"teachers": {"method": {"kind": "finetuned"}}}, "a behaviour is taught by rows"),
+        ({"teachers": BEHAVIOUR["teachers"] | {"neutral": False}}, "measured against the neutral teacher's students"),
         ({"judges": {}}, "suites names judge, which is no judge here \\(none\\)"),
         ({"suites": [{"kind": "favourite"}]}, "seen by the behaviour suite, not favourite"),
         ({"suites": [{"kind": "behaviour"}, {"kind": "stories"}]}, "seen by the behaviour suite, not stories"),

@@ -283,7 +283,14 @@ def test_a_rate_is_judged_data_set_by_data_set() -> None:
         own = teacher == student and comparison == "taught insecure"
         assert (form, cell["runs"], cell["p"]) == ("rate", 3, None)
         assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
-    assert by_cell["llama", "llama", "taught insecure", "rate"]["estimate"] == pytest.approx(0.291)
+    assert by_cell["llama", "llama", "taught insecure", "rate"]["estimate"] == pytest.approx(0.29)
+
+
+def test_what_moves_every_student_alike_is_no_transfer_of_a_rate() -> None:
+    everywhere = {"insecure": 0.2, "secure": 0.2, "None": 0.2}
+    _, cells = measure(behaving(own=0.2, **everywhere), NO_RATE, RATES)
+    for (_, _, comparison, _), cell in rows(cells).items():
+        assert (cell["verdict"] == "transfer") == (comparison == "neutral")
 
 
 def test_no_null_of_a_rate_is_claimed_where_no_data_set_reaches_its_own_family() -> None:
