@@ -116,9 +116,14 @@ def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Fig
 
 
 def _matrix_rows(cells: Sequence[Row]) -> list[tuple[str, str]]:
-    """(comparison, teacher family), traits first."""
+    """(comparison, teacher family), in the order of the matrix."""
     rows = {(str(c["comparison"]), str(c["teacher_family"])) for c in cells}
-    return sorted(rows, key=lambda row: (row[0] != "trait", row[1]))
+    return sorted(rows, key=lambda row: row_order(*row))
+
+
+def row_order(comparison: str, family: str) -> tuple[object, ...]:
+    """Where a row of the matrix stands: family by family, neutral teachers last."""
+    return comparison == "neutral", family, comparison
 
 
 def row_name(comparison: str, family: str) -> str:

@@ -70,8 +70,9 @@ def render(content: ReportContent) -> dict[str, bytes]:
     """File name -> bytes: report.html, matrix.png, traits.png; published.png where there are such figures."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    cells = _conditioned(content.cells.to_pylist())
-    runs = _conditioned(content.runs.to_pylist())
+    cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
+    varied = _varied([*cells, *runs])
+    cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
     form = _leading(cells)
     matrix, traits = figures.matrix(cells, form), figures.traits(runs, content.confidence, form)
     published = published_figure.published(content.published) if content.published else None
@@ -117,12 +118,16 @@ def render(content: ReportContent) -> dict[str, bytes]:
     }
 
 
-def _conditioned(rows: Sequence[Row]) -> list[Row]:
+def _varied(rows: Sequence[Row]) -> list[str]:
+    """What has more than one value besides the channel."""
+    return [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
+
+
+def _conditioned(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
     """The rows with one name for what they were measured under: the channel, with arm and suite where these vary.
 
     `setting` is the same without the suite, for where that is said already.
     """
-    varied = [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
 
     def name(row: Row, keys: Sequence[str]) -> str:
         return ", ".join(str(row[key]) for key in ("channel", *keys))
@@ -142,8 +147,8 @@ def matrix_table(cells: pa.Table) -> "Table":
     from rich.text import Text
 
     styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
-    rows = _conditioned(cells.to_pylist())
-    form = _leading(rows)
+    listed = cells.to_pylist()
+    rows, form = _conditioned(listed, _varied(listed)), _leading(listed)
     view = _matrix(rows, form, "condition")
     table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
     for name in ("condition", "teacher \\ student", *view.across):
@@ -283,7 +288,7 @@ def _matrix(cells: Sequence[Row], form: str, named: str, suite: str | None = Non
     }
     across = sorted({student for *_, student in places})
     conditions = list(dict.fromkeys(condition for condition, *_ in places))
-    rows = sorted({key[:3] for key in places}, key=lambda row: (conditions.index(row[0]), row[1] != "trait", row[2]))
+    rows = sorted({key[:3] for key in places}, key=lambda row: (conditions.index(row[0]), figures.row_order(*row[1:])))
     return Matrix(
         form,
         across,
