@@ -126,11 +126,7 @@ class _Planner:
         differs = bool(arm.shuffle or arm.mix or arm.rows)
         corpus = self._shared(self._corpus(written, arm, writer), arm.name if differs else "")
         for family, seed in product(study.student_families, study.students.seeds):
-            for suite in study.suites:
-                if suite.ASKS_SHOWN and not arm.in_context:
-                    continue
-                if arm.in_context and isinstance(suite, CapabilitySuite):
-                    continue  # how many rows fit before a task's questions, nobody knows beforehand
+            for suite in (suite for suite in study.suites if _is_asked(suite, arm)):
                 if arm.in_context:
                     shown = _in_context(study, arm, self._base[family], corpus, seed, suite)
                     reader = asked = self._shared(shown, arm.name)
@@ -226,6 +222,13 @@ class _Planner:
         present = {name: path for name, path in self._results.items() if path not in missing}
         transfer = self._add(_step("transfer", study.study, settings, present))
         self._add(_step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
+
+
+def _is_asked(suite: Suite, arm: Arm) -> bool:
+    """Whether a suite is put to the models of an arm."""
+    if arm.in_context:  # how many rows fit before a task's questions, nobody knows beforehand
+        return not isinstance(suite, CapabilitySuite)
+    return not suite.ASKS_SHOWN
 
 
 def _is_scripted(study: Study) -> bool:
