@@ -136,8 +136,14 @@ def contents_of(folder: Path) -> dict[str, Content]:
 
 
 def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file of an artifact, checked against its digest first."""
-    return pq.read_table(io.BytesIO(read(store, manifest, name)), columns=columns)
+    """A Parquet file of an artifact, checked against its digest first.
+
+    Not by pq.read_table, whose threads read ahead: one that still holds a buffer when the interpreter ends aborts the
+    process, though all its work is done.
+    """
+    with pq.ParquetFile(pa.BufferReader(read(store, manifest, name))) as file:
+        table: pa.Table = file.read(columns=columns)
+    return table
 
 
 def read(store: Store, manifest: Manifest, name: str) -> bytes:

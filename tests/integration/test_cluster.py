@@ -41,7 +41,7 @@ def call(cluster: Cluster, *command: object) -> subprocess.CompletedProcess[str]
 
 
 def wait_for(folder: Path, pattern: str, count: int = 1) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(list(folder.glob(pattern))) < count and time.monotonic() < deadline:
         time.sleep(0.05)
     assert len(list(folder.glob(pattern))) >= count, f"no {pattern} in time"

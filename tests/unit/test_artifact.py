@@ -6,6 +6,8 @@ import hashlib
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -25,6 +27,7 @@ from pipeline.copies import local_folder
 from pipeline.errors import ArtifactError
 from pipeline.step import Step, step_id
 from pipeline.store import Store, open_store
+from pipeline.study import Study
 
 TABLE = pa.table({"n": [1, 2, 3]})
 
@@ -345,3 +348,24 @@ def test_errors_cross_processes_whole(error: type[errors.UndertowError]) -> None
     assert type(copy) is error
     assert str(copy) == "what, where, and what to do"
     assert copy.exit_code == (2 if issubclass(error, errors.UserError) else 1)
+
+
+LAST_WORK = """
+import sys
+from pipeline import artifact
+from pipeline.store import open_store
+store = open_store(sys.argv[1])
+table = artifact.read_table(store, artifact.require(store, sys.argv[2]), "runs.parquet")
+"""
+
+
+def test_a_process_whose_last_work_is_to_read_a_table_ends_well(rehearsal: tuple[Study, list[Step], Store]) -> None:
+    """A reader with threads of its own aborted one process in seven at its end, where the machine was busy."""
+    _, steps, store = rehearsal
+    (matrix,) = (step.path for step in steps if step.kind == "transfer")
+    command = [sys.executable, "-c", LAST_WORK, store.root, matrix]
+    for _ in range(3):
+        at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+        for process in at_once:
+            _, error = process.communicate(timeout=60)
+            assert process.returncode == 0, error
