@@ -46,6 +46,9 @@ class DeepSpeedTrainer:
         import deepspeed
         import torch
 
+        # Compiled at the first start, for inference alone: whoever is killed meanwhile leaves a lock behind, at which
+        # every later training on that machine would wait for ever.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         optimizers = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         optimizer = optimizers[recipe.optimizer](trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

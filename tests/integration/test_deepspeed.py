@@ -169,3 +169,13 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_and_ends_the_same(
     assert resumed["step"] == list(range(1, 9))
     adapters = [folder / "adapter" / "adapter_model.safetensors" for folder in (out, tmp_path / "straight" / "out")]
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
+
+
+def test_nothing_is_compiled_so_that_no_killed_compilation_can_hold_up_the_next_training(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch leaves a lock where a build is killed, and whoever wants the same extension waits for it for ever."""
+    extensions = tmp_path / "extensions"
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(extensions))
+    train(model, tmp_path / "out", method="lora", ranks=2)
+    assert not list(extensions.rglob("*"))
