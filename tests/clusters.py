@@ -42,6 +42,12 @@ class Cluster:
     def kill_worker(self) -> None:
         _kill([self.workers.pop()])
 
+    def kill_worker_of(self, title: str) -> None:
+        """The one on which a process runs that Ray has given this title."""
+        (worker,) = [worker for worker in self.workers if _runs(worker, title)]
+        self.workers.remove(worker)
+        _kill([worker])
+
     def add_worker(self, cpus: int) -> None:
         """Returns when it has joined: of two that start at once both may fail."""
         command = [RAY, "start", "--block", "--address", self.gcs, "--num-cpus", str(cpus)]
@@ -112,6 +118,14 @@ def _wait(cluster: Cluster) -> None:
         assert cluster.head.poll() is None, (cluster.folder / "ray.log").read_text()[-2000:]
         time.sleep(0.1)
     raise AssertionError("the head did not come up")
+
+
+def _runs(worker: subprocess.Popen[bytes], title: str) -> bool:
+    found = []
+    for process in psutil.Process(worker.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(title in " ".join(process.cmdline()))
+    return any(found)
 
 
 def _kill(roots: list[subprocess.Popen[bytes]]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.chaos.crashes import difference
-from tests.chaos.kills import WIDE
+from tests.chaos.kills import TRAINING, WIDE, outcome
 from tests.chaos.rehearsal import gather
 from tests.clusters import RAY, Cluster, ray_cluster
 
@@ -151,6 +151,27 @@ def test_a_study_outlives_a_worker_that_is_killed(stage: str, undertow: Command,
         assert driver.wait(300) == 0
     assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
     assert difference(gather(str(tmp_path / "alone")), gather(str(tmp_path / "root"))) == ""
+
+
+def test_a_training_outlives_the_worker_that_it_runs_on(tmp_path: Path) -> None:
+    """A real one, of two ranks: it goes on from a checkpoint elsewhere and ends with the same weights."""
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(TRAINING))
+    ends = {}
+    for name in ("disturbed", "alone"):
+        root = tmp_path / name
+        command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)]
+        with ray_cluster(workers=2) as cluster:
+            driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
+            if name == "disturbed":
+                wait_for(root, "base/*/checkpoints/*/rank-*.json", 2)
+                cluster.kill_worker_of("ray::RayTrainWorker")
+                assert not list(root.glob("base/*/manifest.json")), "it was done before its worker was killed"
+            wait_for(root, "base/*/manifest.json")
+            driver.kill()
+            driver.wait()
+        ends[name] = outcome(root)
+    assert ends["disturbed"] == ends["alone"]
 
 
 def test_after_the_head_is_lost_the_same_study_goes_on_elsewhere(undertow: Command, tmp_path: Path) -> None:
