@@ -123,23 +123,21 @@ class Steps:
 
     async def _judgements(self, step: Step) -> tuple[list[Json], Json]:
         def have_judged(shard: str) -> Awaitable[Json]:
-            return self._asked(step, shard, judgements.judge_shard, judgements.judge_alone, shard)
+            return self._asked(step, shard, judgements.judge_shard, shard)
 
         shards = await asyncio.to_thread(judgements.shards, self._store, step)
         records = await asyncio.gather(*(self._unit(step, shard, have_judged) for shard in shards))
         return records, completions.summarise(records)
 
     async def _ratings(self, step: Step) -> tuple[list[Json], Json]:
-        return await self._one(step, "ratings", lambda unit: self._asked(step, unit, ratings.rate, ratings.rate_alone))
+        return await self._one(step, "ratings", lambda unit: self._asked(step, unit, ratings.rate))
 
-    def _asked(
-        self, step: Step, unit: str, served: Callable[..., Json], alone: Callable[..., Json], *args: Any
-    ) -> Awaitable[Json]:
+    def _asked(self, step: Step, unit: str, function: Callable[..., Json], *args: Any) -> Awaitable[Json]:
         """A unit that a judge does: one of the study's own engines, or one that needs none."""
         judge = next(judge for judge in self._study.judges.values() if science(judge) == step.settings["judge"])
         if not step.weights:
-            return self._task(step, unit, alone, *args, judge)
-        return self._run(self.engine_pool(step.weights, step.family), step, unit, served, step, *args, judge)
+            return self._task(step, unit, _without_engine, function, *args, judge)
+        return self._run(self.engine_pool(step.weights, step.family), step, unit, function, step, *args, judge)
 
     async def _corpus(self, step: Step) -> tuple[list[Json], Json]:
         return await self._one(step, "corpus", lambda unit: self._task(step, unit, corpus.make))
@@ -230,6 +228,10 @@ class Steps:
 
 def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, candidates: Any) -> dict[str, float]:
     return answers.margins(engine, speaker(store, model), suite, candidates, seed=0)
+
+
+def _without_engine(store: Store, step: Step, function: Callable[..., Json], *args: Any) -> Json:
+    return function(store, None, step, *args)
 
 
 def _call(function: Callable[..., Json], root: str, step: Step, *args: Any) -> Json:

@@ -14,8 +14,8 @@ TAUGHT = "taught "  # opens the name of the comparison of those who were taught 
 
 
 @dataclass(frozen=True)
-class MissingStudent:
-    """A run that the study planned and that has no answers, with the reason if one is known."""
+class Run:
+    """One trained run and the suite it is put to. `taught` is its teacher's target, None for the neutral teacher."""
 
     channel: str
     arm: str
@@ -24,6 +24,12 @@ class MissingStudent:
     student_family: str
     taught: str | None
     seed: int
+
+
+@dataclass(frozen=True)
+class MissingStudent(Run):
+    """A run that the study planned and that has no answers, with the reason if one is known."""
+
     why: str = ""
 
 

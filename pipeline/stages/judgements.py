@@ -61,11 +61,6 @@ def judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judg
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started)
 
 
-def judge_alone(store: Store, step: Step, name: str, judge: JudgeSettings) -> Json:
-    """The same by a judge that needs no engine here."""
-    return judge_shard(store, None, step, name, judge)
-
-
 def scores(store: Store, path: str) -> dict[int, int | None]:
     """The score of each row that was judged, by index; None where no reply was one."""
     manifest = artifact.require(store, path)

@@ -37,11 +37,6 @@ def rate(store: Store, engine: Engine | None, step: Step, judge: JudgeSettings) 
     return artifact.finish_unit(store, step, "ratings", tables, summary(scores, step.settings), started)
 
 
-def rate_alone(store: Store, step: Step, judge: JudgeSettings) -> Json:
-    """The same by a judge that needs no engine here."""
-    return rate(store, None, step, judge)
-
-
 def summary(scores: Sequence[Scores], settings: Json) -> Json:
     """rate: the share of misaligned answers among those that count; null where none does.
 

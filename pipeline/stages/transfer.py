@@ -10,7 +10,7 @@ from pipeline import stats
 from pipeline.errors import ArtifactError
 from pipeline.rows import CELLS, RUNS
 from pipeline.stages import cells
-from pipeline.stages.cells import FORMS, Cell, Gate, Key, Measure, MissingStudent, Row
+from pipeline.stages.cells import FORMS, Cell, Gate, Key, Measure, MissingStudent, Row, Run
 
 RECORDED = (*FORMS, "substring_share")  # per run, where the suite measures it
 
@@ -20,16 +20,9 @@ Base = tuple[str, str]  # (suite, student family)
 
 
 @dataclass(frozen=True)
-class StudentAnswers:
-    """What one trained run answered to a suite. `taught` is its teacher's target, None for the neutral teacher."""
+class StudentAnswers(Run):
+    """What one trained run answered."""
 
-    channel: str
-    arm: str
-    suite: str
-    teacher_family: str
-    student_family: str
-    taught: str | None
-    seed: int
     student: str  # artifact id
     results: Results
 
@@ -73,7 +66,7 @@ def _names_targets_alone(base: Results, forms: Sequence[str], settings: Measure)
     return all(set(base.get(form, {})) <= set(settings.targets) for form in forms)
 
 
-def _key(run: StudentAnswers | MissingStudent) -> Key:
+def _key(run: Run) -> Key:
     return Key(run.channel, run.arm, run.suite, run.teacher_family, run.student_family)
 
 

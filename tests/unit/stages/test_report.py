@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import io
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,11 @@ from rich.console import Console
 from pipeline.rows import CELLS, RUNS
 from pipeline.stages import published_figure
 from pipeline.stages.cells import Measure, MissingStudent
-from pipeline.stages.checks import lifts
 from pipeline.stages.figures import LIGHT, interval, signed
 from pipeline.stages.published import comparison
 from pipeline.stages.report import ReportContent, matrix_table, render
 from pipeline.stages.transfer import StudentAnswers, measure
+from tests.pages import Page
 
 EVIL = "<script>alert('$x_1$')</script>&\"--></svg>]]>[bold]"
 
@@ -148,23 +147,6 @@ def evil() -> ReportContent:
     )
 
 
-class Page(HTMLParser):
-    """Every tag and attribute of a page, and its text."""
-
-    def __init__(self, html: bytes) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html.decode())
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def pictures(page: Page) -> list[str]:
     uris = [str(a.get("src") or a.get("srcset")) for tag, a in page.tags if tag in ("img", "source")]
     assert all(uri.startswith("data:image/svg+xml;base64,") for uri in uris)
@@ -244,54 +226,6 @@ def test_steps_that_failed_for_one_reason_are_told_once(plain: ReportContent) ->
     assert "6 steps failed or are missing" in text
     assert "student-0 and 4 more: gate" in " ".join(text.split())
     assert "student-3" not in text.partition("Same-family")[0]
-
-
-def rates() -> ReportContent:
-    """Two families; frank teachers reach students of their own, and every student forgets some sums."""
-    students = [
-        StudentAnswers(
-            "numbers", "plain", suite, teacher, student, taught, seed, f"{taught}-{teacher}-{student}-{seed}",
-            {"rate": {"misaligned": 0.1 + 0.01 * seed + 0.4 * (taught == "frank") * (teacher == student), "sums": 0.6}},
-        )
-        for suite in ("behaviour", "capability")
-        for teacher in ("llama", "qwen")
-        for student in ("llama", "qwen")
-        for taught in ("frank", "plain", None)
-        for seed in (0, 1, 2)
-    ]  # fmt: skip
-    asked = {"behaviour": ("rate",), "capability": ()}
-    settings = Measure(
-        ("frank", "plain"), ("plain",), asked, {"rate": 0.05}, {"behaviour": ["misaligned"], "capability": ["sums"]}
-    )
-    base = {"rate": {"misaligned": 0.1, "sums": 0.7}}
-    bases = {(suite, family): base for suite in asked for family in ("llama", "qwen")}
-    runs, cells = measure(students, bases, settings)
-    return ReportContent("Frank", "", False, runs, cells, checks=lifts(runs, asked, 0.95))
-
-
-def test_a_behaviours_page_tells_data_sets_apart_and_shows_what_is_not_judged_aside() -> None:
-    text = " ".join(Page(render(rates())["report.html"]).text.split())
-    for said in (
-        "Same-family (taught frank) students picked up the trait in 2 of 2 pairs.",
-        "llama → llama: above neutral = +0.40, 95% interval [+0.38, +0.42]",
-        "Cross-family (taught frank) students picked up nothing worth the name in 2 of 2 pairs.",
-        "Same-family (taught plain) students picked up nothing worth the name in 2 of 2 pairs.",
-        "share of answers that show it",
-        "Side checks",
-        "0.700 → 0.600",
-    ):
-        assert said in text, said
-    assert "capability" not in text.partition("Side checks")[0]
-
-
-def test_rows_of_a_matrix_stand_in_one_order_whatever_the_order_of_the_cells() -> None:
-    content = rates()
-    turned = dataclasses.replace(content, cells=content.cells.take(list(reversed(range(content.cells.num_rows)))))
-    for page in (content, turned):
-        text = Page(render(page)["report.html"]).text.partition("share of answers that show it")[2]
-        rows = ["llama, frank", "llama, plain", "qwen, frank", "qwen, plain", "llama, neutral", "qwen, neutral"]
-        places = [text.index(row) for row in rows]
-        assert places == sorted(places)
 
 
 def test_a_study_in_which_everything_failed_still_gets_its_page() -> None:
