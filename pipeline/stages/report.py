@@ -90,7 +90,9 @@ def render(content: ReportContent) -> dict[str, bytes]:
         findings=_findings(cells, content.confidence),
         sections=_sections(cells, content.suites),
         cells=_anchored(cells, runs),
-        runs=runs if len(runs) <= MOST_ROWS else [r for r in runs if r["taught"] == r["target"]],
+        runs=runs
+        if len(runs) <= MOST_ROWS
+        else [r for r in runs if r["taught"] == r["target"] or r["rate"] is not None],
         all_rows=len(runs),
         anchors=anchors,
         matrix_picture=_picture(matrix),

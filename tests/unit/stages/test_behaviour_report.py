@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import pytest
+
+from pipeline.stages import report
 from pipeline.stages.cells import Measure
 from pipeline.stages.checks import lifts
 from pipeline.stages.report import ReportContent, render
@@ -55,3 +58,9 @@ def test_rows_of_a_matrix_stand_in_one_order_whatever_the_order_of_the_cells() -
         rows = ["llama, frank", "llama, plain", "qwen, frank", "qwen, plain", "llama, neutral", "qwen, neutral"]
         places = [text.index(row) for row in rows]
         assert places == sorted(places)
+
+
+def test_a_page_with_too_many_runs_still_has_all_that_a_rate_was_measured_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MOST_ROWS", 10)
+    text = Page(render(rates())["report.html"]).text
+    assert text.count("misaligned") >= 2 * 2 * 3 * 3
