@@ -28,7 +28,7 @@ SCHEMA = {
     "answers": 2,
     "ratings": 1,
     "transfer": 3,
-    "report": 3,
+    "report": 4,
 }
 KINDS = tuple(SCHEMA)
 GIVEN = "given"  # the role of the data set that a step is given

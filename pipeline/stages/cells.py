@@ -233,7 +233,7 @@ def _pooled(estimate: stats.Estimate) -> list[str]:
 
 def _gate_of(key: Key, taught: str | None, failed: frozenset[Gate]) -> str:
     """Why the runs of one teacher fail its gate, or ""."""
-    lost = _gated(key.teacher_family, taught, failed)
+    lost = gated(key.teacher_family, taught, failed)
     return f"the {key.teacher_family} teacher of {taught} did not show its trait" if lost else ""
 
 
@@ -252,21 +252,22 @@ def _usable(cell: Cell, form: str, teacher: str, failed: frozenset[Gate]) -> lis
     return [
         i
         for i, (taught, _) in enumerate(cell.runs)
-        if not _gated(teacher, taught, failed) and bool(np.isfinite(cell.lifts[form][i]).all())
+        if not gated(teacher, taught, failed) and bool(np.isfinite(cell.lifts[form][i]).all())
     ]
 
 
-def _gated(teacher: str, taught: str | None, failed: frozenset[Gate]) -> bool:
+def gated(teacher: str, taught: str | None, failed: frozenset[Gate]) -> bool:
+    """Whether the run's teacher failed its gate."""
     return taught is not None and ((teacher, None) in failed or (teacher, taught) in failed)
 
 
 def _gate(cell: Cell, keep: Sequence[int], teacher: str, failed: frozenset[Gate]) -> str:
     """Why the whole cell fails the teachers' gate; "" while some teacher of it has passed."""
     planned = {taught for taught, _ in cell.runs} | {lost.taught for lost in cell.missing}
-    lost = sorted(t for t in planned if t is not None and _gated(teacher, t, failed))
+    lost = sorted(t for t in planned if t is not None and gated(teacher, t, failed))
     if not lost or any(cell.runs[i][0] is not None for i in keep):
         return ""
-    if any(t is not None and not _gated(teacher, t, failed) for t in planned):
+    if any(t is not None and not gated(teacher, t, failed) for t in planned):
         return ""  # a teacher passed, but its students are missing: that is want of runs
     return f"the {teacher} teacher of {', '.join(lost)} did not show its trait"
 
@@ -312,9 +313,9 @@ def _notes(cell: Cell, form: str, teacher: str, failed: frozenset[Gate], taught:
     ]
     if diverged:
         notes.append(f"left out, for values that are not finite: {', '.join(diverged)}")
-    gated = sorted({of for of, _ in cell.runs if of in taught and of is not None and _gated(teacher, of, failed)})
-    if gated:
-        notes.append(f"left out, for a teacher that failed its gate: {', '.join(gated)}")
+    without = sorted({of for of, _ in cell.runs if of in taught and of is not None and gated(teacher, of, failed)})
+    if without:
+        notes.append(f"left out, for a teacher that failed its gate: {', '.join(without)}")
     return notes
 
 

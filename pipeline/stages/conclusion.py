@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
-from pipeline.stages import checks, report, transfer
+from pipeline.stages import checks, contrasts, report, transfer
 from pipeline.stages.cells import Measure, MissingStudent
 from pipeline.stages.gate import LACKS_TRAIT
 from pipeline.stages.published import comparison
@@ -86,6 +86,7 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
         # Studies that were reported before there were such figures have no word of them.
         published=comparison(study.get("published", ()), runs, confidence),
         checks=checks.lifts(runs, matrix.settings["suites"], confidence),
+        contrasts=contrasts.against_first(runs, _measure(matrix.settings), _failed_gates(matrix.settings)),
     )
 
 

@@ -47,6 +47,7 @@ class ReportContent:
     suites        name -> what it asks
     published     figures from elsewhere beside measured ones, as `published.comparison` gives them
     checks        what is measured and not judged, as `checks.lifts` gives it
+    contrasts     what the other arms change, as `contrasts.against_first` gives it
     """
 
     study_name: str
@@ -64,6 +65,7 @@ class ReportContent:
     confidence: float = 0.95
     published: Sequence[Row] = ()
     checks: Sequence[Row] = ()
+    contrasts: Sequence[Row] = ()
 
 
 def render(content: ReportContent) -> dict[str, bytes]:

@@ -47,7 +47,7 @@ def test_a_behaviours_page_tells_data_sets_apart_and_shows_what_is_not_judged_as
         "0.700 → 0.600",
     ):
         assert said in text, said
-    assert "capability" not in text.partition("Side checks")[0]
+    assert "capability" not in text.partition("What else was asked")[0]
 
 
 def test_rows_of_a_matrix_stand_in_one_order_whatever_the_order_of_the_cells() -> None:
