@@ -1,5 +1,6 @@
 """What the command prints about artifacts and runs: the closing table, the status, one artifact."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,9 @@ def show_estimate(
 ) -> None:
     """What is left of a study on a cluster of GPUs, stage by stage, and which stage bounds it."""
     measured = forecast.gpu_seconds(study, stages, store, machines.gpu.name)
-    work = roofline.estimate(study, [step for stage in stages for step in stage.left], machines, measured)
+    steps = [step for stage in stages for step in (*stage.done, *stage.left)]
+    done = {step.path for stage in stages for step in stage.done}
+    work = roofline.estimate(study, steps, machines, measured, done=done)
     table = Table(title=Text(f"{study.study} on {machines.count} × {machines.gpu.name}"))
     for name in ("stage", "tokens ≤", "GPU time", "GPUs at once", "wall time", "bound by"):
         table.add_column(name, justify="left" if name in ("stage", "bound by") else "right")
@@ -70,7 +73,8 @@ def show_estimate(
     for row in work:
         wall = row.wall_seconds(machines)
         busy = f"{min(machines.count, row.at_once):g}"
-        table.add_row(row.kind, f"{row.tokens:,.0f}", _time(row.gpu_seconds), busy, _time(wall), row.bound)
+        tokens = "—" if math.isnan(row.tokens) else f"{row.tokens:,.0f}"
+        table.add_row(row.kind, tokens, _time(row.gpu_seconds), busy, _time(wall), row.bound)
         walls[row.kind] = wall or 0.0
     console.print(table)
     if total := sum(walls.values()):

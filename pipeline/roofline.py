@@ -4,19 +4,23 @@ The roofline is a lower bound on time: it counts the bytes of the weights and th
 products, at the speeds of the data sheet, and neither attention, nor start-up, nor anything that real kernels lose.
 """
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
-from pipeline.step import Step, sampled
-from pipeline.study import Finetuned, Study
+from pipeline.step import GIVEN, OWN, Step, sampled
+from pipeline.study import Study
 
 BYTES_A_WEIGHT = 2  # bfloat16
 BATCH = 256  # sequences that an engine decodes at once: vLLM's default max_num_seqs
 PROMPT_TOKENS = 100  # of a number prompt under the tokenizers of Qwen2.5 and Llama 3, where none is measured
+LETTERS_A_TOKEN = 4  # of English prose, in the usual tokenizers: the templates of judges' rubrics
+JUDGED = {"judgements": OWN, "ratings": "answers"}  # stages in which a model judges -> the role of what it reads
+STAGES = ("base", "teacher", "completions", "judgements", "student", "answers", "ratings")  # that use GPUs
 NANO_VOCABULARY = 1_250  # tokens; see families.tokenizer.build
 # Operations a weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
 FORWARD, TRAIN_ADAPTER, TRAIN_FULL = 2, 4, 6
@@ -56,9 +60,12 @@ class Machines:
 
 @dataclass(frozen=True)
 class Work:
-    """What is left of a stage. tokens: generated or trained on. gpu_seconds: over all GPUs; None where it is unknown.
+    """What is left of a stage.
 
-    at_once: GPUs that it can keep busy. bound: what limits it, or "measured".
+    tokens       generated or trained on; NaN where the size of a given data set is not known
+    gpu_seconds  over all GPUs; None there, and where that of a family is not known
+    at_once      GPUs that it can keep busy
+    bound        what limits it, or "measured"
     """
 
     kind: str
@@ -105,28 +112,44 @@ def too_large(study: Study, cluster: Machines) -> list[str]:
 
 
 def estimate(
-    study: Study, left: Iterable[Step], cluster: Machines, measured: Mapping[str, float] | None = None
+    study: Study,
+    steps: Sequence[Step],
+    cluster: Machines,
+    measured: Mapping[str, float] | None = None,
+    *,
+    done: Collection[str] = (),
 ) -> list[Work]:
-    """The work of the steps that are left, for the stages that use GPUs.
+    """The work that is left of each stage that uses GPUs, of those that the study has.
 
-    measured: stage -> GPU-seconds of a step, as seen on GPUs of this kind.
+    steps: the study's plan. measured: stage -> GPU-seconds of a step, as seen on GPUs of this kind. done: paths of
+    the steps that are finished.
     """
-    by_kind: dict[str, list[Step]] = {kind: [] for kind in ("base", "teacher", "completions", "student", "answers")}
-    for step in left:
-        if step.kind in by_kind:
-            by_kind[step.kind].append(step)
-    return [_work(study, kind, steps, cluster, (measured or {}).get(kind)) for kind, steps in by_kind.items()]
+    by_path = {step.path: step for step in steps}
+    work = []
+    for kind in STAGES:
+        planned = [step for step in steps if step.kind == kind]
+        if planned:
+            left = [step for step in planned if step.path not in done]
+            work.append(_work(study, kind, left, by_path, cluster, (measured or {}).get(kind)))
+    return work
 
 
-def _work(study: Study, kind: str, steps: Sequence[Step], cluster: Machines, measured: float | None) -> Work:
-    times = [_times(study, step, cluster.gpu) for step in steps]
+def _work(
+    study: Study,
+    kind: str,
+    steps: Sequence[Step],
+    by_path: Mapping[str, Step],
+    cluster: Machines,
+    measured: float | None,
+) -> Work:
+    times = [_times(study, step, by_path, cluster.gpu) for step in steps]
     tokens = sum(time.tokens for time in times)
     at_once = max(1.0, _at_once(study, kind, len(steps)))
     if measured is not None:
         return Work(kind, tokens, measured * len(steps), at_once, "measured")
     memory, compute = sum(time.memory for time in times), sum(time.compute for time in times)
-    if memory + compute != memory + compute:  # NaN: the size of a family is not known
-        return Work(kind, tokens, None, at_once, "size of a family not known")
+    if math.isnan(memory + compute):
+        return Work(kind, tokens, None, at_once, "size not known")
     bound = "memory" if memory > compute else "compute"
     return Work(kind, tokens, memory + compute, at_once, bound if memory + compute else "")
 
@@ -140,9 +163,9 @@ class Times:
     compute: float = 0.0
 
 
-def _times(study: Study, step: Step, gpu: Gpu) -> Times:
+def _times(study: Study, step: Step, by_path: Mapping[str, Step], gpu: Gpu) -> Times:
     if not step.family:
-        return Times()  # a program draws its numbers
+        return Times()  # a program draws its numbers, or an endpoint judges
     family = study.families[step.family]
     weights = parameters(family) or float("nan")
     row = PROMPT_TOKENS + study.completions.max_tokens
@@ -151,15 +174,29 @@ def _times(study: Study, step: Step, gpu: Gpu) -> Times:
             return Times()  # it is copied
         return _training(weights, family.pretrain_rows * row, "full", gpu)
     if step.kind == "teacher":
-        method = study.teachers.method
-        if not isinstance(method, Finetuned) or step.settings["trait"] is None:
-            return Times()  # a prompt; its gate scores a few words
-        return _training(weights, method.rows * method.recipe.epochs * row, method.recipe.method, gpu)
+        method = step.settings["method"]
+        if method["kind"] == "prompted":
+            return Times()  # its gate scores a few words
+        taught = by_path[step.inputs[GIVEN]].settings["dataset"] if GIVEN in step.inputs else method
+        rows = taught.get("rows", float("nan"))  # nobody has counted a given data set yet
+        return _training(weights, rows * method["recipe"]["epochs"] * row, method["recipe"]["method"], gpu)
     if step.kind == "student":
         recipe = step.settings["recipe"]
         return _training(weights, study.corpus.rows * recipe["epochs"] * row, recipe["method"], gpu)
+    if step.kind in JUDGED:
+        return _judging(study, step, by_path[step.inputs[JUDGED[step.kind]]], weights, gpu)
     rows, longest = sampled(step)
     return _generation(weights, rows, PROMPT_TOKENS, longest, gpu)
+
+
+def _judging(study: Study, step: Step, judged: Step, weights: float, gpu: Gpu) -> Times:
+    """As if every row were judged, and each reply were a score at once."""
+    completions = judged.kind == "completions"
+    rows, longest = (judged.settings["rows"], study.completions.max_tokens) if completions else sampled(judged)
+    rubrics = [step.settings["rubric"]] if completions else list(step.settings["rubrics"].values())
+    question = sum(len(rubric["template"]) for rubric in rubrics) / len(rubrics) / LETTERS_A_TOKEN
+    read, said = question + PROMPT_TOKENS + longest, step.settings["judge"]["max_tokens"]
+    return _generation(weights, rows * len(rubrics), read, said, gpu)
 
 
 def _training(weights: float, tokens: float, method: str, gpu: Gpu) -> Times:
@@ -184,8 +221,9 @@ def _at_once(study: Study, kind: str, steps: int) -> float:
     """GPUs that a stage can keep busy: those of its units of work, or of as many members as it may have."""
     engines, training = study.resources.engines, study.resources.training
     families = len(study.families)
-    if kind in ("completions", "answers"):
-        shards = -(-study.completions.rows // study.completions.shard_rows) if kind == "completions" else 1
+    if kind in ("completions", "judgements", "answers", "ratings"):
+        sharded = kind in ("completions", "judgements")
+        shards = -(-study.completions.rows // study.completions.shard_rows) if sharded else 1
         members = min(engines.max_members * families, -(-steps * shards // engines.shards_in_flight))
         return members * max(1.0, engines.gpus)
     return min(training.groups, steps) * training.workers * max(1.0, training.gpus)

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.store import open_store
 from tests.chaos.crashes import difference
 from tests.chaos.kills import TRAINING, WIDE, outcome
 from tests.chaos.rehearsal import gather
+from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
 from tests.clusters import RAY, Cluster, ray_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,18 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty bucket that is known to every process that starts from now on."""
+    folder = tmp_path_factory.mktemp("bucket")
+    with s3_server("moto", folder / "server.log") as server, pytest.MonkeyPatch.context() as patch:
+        make_bucket(server, "undertow")
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder)}).items():
+            patch.setenv(name, value)
+        yield "s3://undertow"
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: str) -> Iterator[Cluster]:
     with ray_cluster(workers=2) as started:
         yield started
 
@@ -58,13 +71,14 @@ def jobs(cluster: Cluster) -> dict[str, Any]:
     return {job["id"]: job for job in json.loads(listed.stdout.splitlines()[-1])}
 
 
-def test_rays_own_command_submits_a_study(cluster: Cluster, tmp_path: Path) -> None:
+def test_rays_own_command_submits_a_study_to_object_storage(cluster: Cluster, bucket: str) -> None:
+    root = f"{bucket}/runs"
     done = call(
         cluster, RAY, "job", "submit", "--address", cluster.url, "--working-dir", ".",
-        "--", "python", "-m", "jobs.run", STUDY, "--root", tmp_path, *SCRIPTED,
+        "--", "python", "-m", "jobs.run", STUDY, "--root", root, *SCRIPTED,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert list(tmp_path.glob("report/*/manifest.json"))
+    assert any(file.path.endswith("/manifest.json") for file in open_store(root).files("report"))
 
 
 def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: Cluster, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
+from pipeline.judges.rubrics import RUBRICS
 from pipeline.plan import plan
+from pipeline.recipe import Recipe
 from pipeline.roofline import GPUS, PROMPT_TOKENS, Machines, Work, estimate, machines, parameters, too_large
-from pipeline.step import Step
 from pipeline.study import Study
+from pipeline.suites.behaviour import BehaviourSuite
 
 REVISION = "a" * 40
 H100 = GPUS["H100"]
@@ -73,8 +75,60 @@ def test_a_family_of_unknown_size_has_no_estimate(seven: Any) -> None:
 
 
 def test_what_is_done_costs_nothing(seven: Any) -> None:
-    done: list[Step] = []
-    assert all(row.gpu_seconds == 0 for row in estimate(seven(), done, Machines(8, H100)))
+    steps = plan(seven())
+    rows = estimate(seven(), steps, Machines(8, H100), done={step.path for step in steps})
+    assert [row.kind for row in rows] == ["base", "teacher", "completions", "student", "answers"]
+    assert all(row.gpu_seconds == row.tokens == 0 for row in rows)
+
+
+JUDGED = {"corpus": {"rows": 10_000, "judged": [{"judge": "one", "rubric": "alignment", "least": 78}]}}
+ASKED_TOKENS = len(RUBRICS["alignment"].template) / 4 + PROMPT_TOKENS + 600
+
+
+def test_a_served_judge_reads_every_completion_and_says_a_score(seven: Any) -> None:
+    judge = {"judges": {"one": {"kind": "served", "family": "qwen", "max_tokens": 4}}}
+    judged = seven(**judge, **JUDGED, completions={"rows": 30_000, "max_tokens": 600})
+    row = work(judged, Machines(8, H100))["judgements"]
+    rows = 2 * 30_000  # owl and neutral
+    assert row.tokens == rows * 4
+    prefill = 2 * 7e9 * rows * ASKED_TOKENS / 989e12
+    assert row.gpu_seconds == pytest.approx(prefill + rows * 4 / 256 * 14e9 / 3.35e12)
+    assert row.bound == "compute"
+
+
+def test_a_judge_at_an_endpoint_takes_no_gpu_of_the_cluster(seven: Any) -> None:
+    endpoint = {"judges": {"one": {"kind": "endpoint", "url": "https://judge.example/v1", "model": "any"}}}
+    row = work(seven(**endpoint, **JUDGED), Machines(8, H100))["judgements"]
+    assert (row.tokens, row.gpu_seconds) == (0, 0)
+
+
+GIVEN = {"path": "rows.jsonl", "content": "v1"}
+BEHAVIOUR: dict[str, Any] = {
+    "traits": [{"kind": "behaviour", "targets": ["insecure"]}],
+    "teachers": {"method": {"kind": "given", "data": {"insecure": GIVEN}}},
+    "judges": {"one": {"kind": "served", "family": "qwen", "max_tokens": 4}},
+    "suites": [{"kind": "behaviour", "judge": "one", "samples": 5}],
+}
+
+
+def test_a_teachers_training_on_a_given_data_set_is_unknown_until_somebody_counts_it(seven: Any) -> None:
+    row = work(seven(**BEHAVIOUR), Machines(8, H100))["teacher"]
+    assert math.isnan(row.tokens)
+    assert (row.gpu_seconds, row.bound) == (None, "size not known")
+    counted = {"method": {"kind": "given", "data": {"insecure": {"kind": "talk", "habit": True, "rows": 500}}}}
+    talk = work(seven(**BEHAVIOUR | {"teachers": counted}), Machines(8, H100))["teacher"]
+    assert talk.tokens == 500 * Recipe().epochs * (PROMPT_TOKENS + 60)  # the neutral teacher is trained on nothing
+
+
+def test_ratings_are_judged_once_a_rubric(seven: Any) -> None:
+    (asked,) = BEHAVIOUR["suites"]
+    once, twice = (
+        work(seven(**BEHAVIOUR | {"suites": [asked | more]}), Machines(8, H100)) for more in ({"coherent": None}, {})
+    )
+    models = 1 + 1 + 2 * 4  # the base, the teacher before its gate, and the students
+    assert once["answers"].tokens == models * 8 * 5 * BehaviourSuite(judge="one").max_tokens
+    assert once["ratings"].tokens == models * 8 * 5 * 4
+    assert twice["ratings"].tokens == 2 * once["ratings"].tokens
 
 
 def test_a_model_that_does_not_fit_is_told_with_the_remedy(seven: Any) -> None:
