@@ -79,9 +79,11 @@ def show_estimate(
     console.print(table)
     if total := sum(walls.values()):
         longest = max(walls, key=lambda kind: walls[kind])
+        unknown = [row.kind for row in work if row.gpu_seconds is None]
+        without = f" (without {', '.join(unknown)})" if unknown else ""
         console.print(
-            f"{longest} bounds it: {walls[longest] / total:.0%} of {_time(total)}, one stage after the other. A "
-            "roofline is a lower bound; measured rates take its place once steps are finished on such GPUs."
+            f"{longest} bounds it: {walls[longest] / total:.0%} of {_time(total)}{without}, one stage after the other. "
+            "A roofline is a lower bound; measured rates take its place once steps are finished on such GPUs."
         )
     for line in roofline.too_large(study, machines):
         console.print(Text(line, "red"), soft_wrap=True)
