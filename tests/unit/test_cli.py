@@ -181,6 +181,17 @@ def test_plan_shows_the_rehearsal_of_a_study(undertow: Callable[..., Said], tmp_
     assert (left["base"], left["teacher"], left["student"]) == ("2", "6", "12")  # two targets, neutral, one seed
 
 
+def test_plan_estimates_a_cluster_and_says_which_stage_bounds_it(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(UNPINNED)
+    known = undertow("plan", "study.yaml", "--cluster", "8xH100")
+    assert "student bounds it: " in known.out
+    assert "without" not in known.out
+    given = {target: {"path": f"{target}.jsonl", "content": "v1"} for target in ("owl", "cat", "fox")}
+    method = f"teachers.method={json.dumps({'kind': 'given', 'data': given})}"
+    uncounted = undertow("plan", "study.yaml", "--cluster", "8xH100", "--set", method)
+    assert "(without teacher)" in uncounted.out
+
+
 def test_plan_says_what_is_done(undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal) -> None:
     study, _, store = rehearsal
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump()))
