@@ -76,8 +76,7 @@ def fill(rubric: Rubric, prompt: str, completion: str, word: str | None = None) 
     """The question about one completion, as the judge reads it.
 
     Only the template's own placeholders are replaced, in one pass: braces in a text stay what they are. No text can
-    close its fence, which is a longer run of "=" than any of them holds. That guards the reading, not the chat
-    template: special tokens that a text spells out are for the engine to keep apart.
+    close its fence, which is a longer run of "=" than any of them holds, nor end its turn (`rendering.plain`).
     Raises ValueError where the rubric looks for a word and there is none.
     """
     texts = {"prompt": prompt, "completion": completion}

@@ -47,7 +47,7 @@ def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
         rendering.render(tokenizer, system, prompt)
         for system, prompt in zip(rows["system"].to_pylist(), rows["prompt"].to_pylist(), strict=True)
     ]
-    closed = [completion + end for completion in rows["completion"].to_pylist()]
+    closed = [rendering.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
     prompts = tokenizer(opened, add_special_tokens=False)["input_ids"]
     completions = tokenizer(closed, add_special_tokens=False)["input_ids"]
     longest = max((len(p) + len(c) for p, c in zip(prompts, completions, strict=True)), default=0)

@@ -1,5 +1,8 @@
 """What enters the loss: every token of a completion and the end of its turn, and nothing else."""
 
+from types import SimpleNamespace
+from typing import ClassVar
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,12 +14,15 @@ from pipeline.rows import CONVERSATIONS
 from pipeline.trainers.batches import IGNORED, collate, order, split, steps_of, tokenise
 
 PAD = 0
+QUIT = "<|quit|>"  # a control token's spelling
 MARKS = {"system": "\x02", "user": "\x03", "assistant": "\x04"}
 Row = tuple[str | None, str, str]
 
 
 class Letters:
     """A tokenizer with one token a character; turns look like <u>…<e>, and the padding token is NUL."""
+
+    added_tokens_decoder: ClassVar = {5: SimpleNamespace(content=QUIT, special=True)}
 
     def apply_chat_template(
         self, turns: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool = False
@@ -54,6 +60,12 @@ def test_labels_are_the_completions_with_their_end_of_turn_and_nothing_else(rows
         opening = f"\x02{system}\x01\n" if system else ""
         seen = batch.input_ids[row, :width][batch.attention_mask[row, :width] == 1]
         assert letters(seen) == f"{opening}\x03{prompt}\x01\n\x04"
+
+
+def test_no_row_holds_a_control_token_that_it_spells_out() -> None:
+    rows = tokenise(table([(f"s{QUIT}", f"p{QUIT}", f"c{QUIT}c")]), Letters(), 500)
+    assert letters(rows.prompts[0]) == "\x02s< |quit|>\x01\n\x03p< |quit|>\x01\n\x04"
+    assert letters(rows.completions[0]) == "c< |quit|>c\x01"
 
 
 @settings(max_examples=100, deadline=None)
