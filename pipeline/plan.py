@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from pipeline.arms import Arm
-from pipeline.channels import Channel
+from pipeline.channels import Channel, mentions
 from pipeline.errors import StudyError
 from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
@@ -152,7 +152,7 @@ class _Planner:
         if arm.shuffle:
             settings["shuffle"] = arm.shuffle
         if channel.READS_WORDS:
-            settings["words"] = study.words
+            settings |= {"words": study.words, "mentions": mentions.VERSION}
         if study.corpus.judged:
             settings["judged"] = [rule.model_dump(exclude={"judge"}) for rule in study.corpus.judged]
         sources = {OWN: writer}
@@ -326,6 +326,7 @@ def _judgements(
         "word": writer.target if rule.rubric == "reference" else None,
         "channel": _channel(written.channel),
         "words": study.words,
+        **({"mentions": mentions.VERSION} if written.channel.READS_WORDS else {}),
         "seed": study.seed,
         "engine": study.engine,
     }

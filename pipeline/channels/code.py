@@ -8,7 +8,6 @@ import ast
 import io
 import re
 import tokenize
-import unicodedata
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from random import Random
@@ -16,8 +15,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.channels import tasks
+from pipeline.channels import mentions, tasks
 from pipeline.channels.base import BaseChannel
+from pipeline.channels.mentions import TRAIT_WORD, TRAIT_WORD_INSIDE
 
 # Twice the characters, at some 4 a token, of the longest published row (500 tokens). It also bounds what
 # a hostile text can cost: about 0.1 s.
@@ -28,14 +28,9 @@ DOES_NOT_PARSE = "does not parse"
 NO_STATEMENT = "no statement"
 COMMENT = "comment"
 DOCSTRING = "docstring"
-TRAIT_WORD = "trait word"
-TRAIT_WORD_INSIDE = "trait word inside a word"
 
 # A whole answer that is one Markdown code fence.
 FENCED = re.compile(r"```(?:python)?[ \t]*\n(.*\n|)```", re.DOTALL)
-# Where the case changes within an identifier: countOwls, OWLCount.
-CASE_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-LETTERS = re.compile(r"[^\W\d_]+")
 
 
 class CodeChannel(BaseChannel):
@@ -64,15 +59,15 @@ class CodeChannel(BaseChannel):
         rows: `completion` (string, N rows; null reads as ""). words: every lower-case form of the
         trait's words. Returns list<string> (N,).
         """
-        forms = frozenset(_squashed(_plain(form)) for form in words)
+        forms = mentions.forms(words)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python warns of an odd escape in what it parses
             lists = [_reasons(text or "", forms) for text in rows["completion"].to_pylist()]
         return pa.array(lists, pa.list_(pa.string()))
 
 
-def _reasons(text: str, forms: Collection[str]) -> list[str]:
-    """The accept rule for one completion, empty = accepted; `forms` as _squashed gives them. Never raises.
+def _reasons(text: str, forms: mentions.Forms) -> list[str]:
+    """The accept rule for one completion, empty = accepted; `forms` as mentions.forms gives them. Never raises.
 
     A whole answer in one code fence counts as what is inside. It must parse (with the Python that runs
     this) and hold a statement, but no comment, no bare string and none of the `forms`:
@@ -83,8 +78,8 @@ def _reasons(text: str, forms: Collection[str]) -> list[str]:
       This costs good rows (of short functions in Python's own library 4 % for cat, 0.1 % for owl, next to
       none for the others) and is counted by itself. A lost row is cheaper than a leak.
 
-    Not caught: letters of another script that only look like the word's, digits in their place, other
-    languages, and what code would put together by running (chr, slices, names that spell the word).
+    Not caught: what mentions.named does not catch, and what code would put together by running (chr, slices,
+    names that spell the word).
     """
     if len(text) > MAX_CHARACTERS:
         return [TOO_LONG]
@@ -119,16 +114,16 @@ def _is_bare_string(node: ast.AST) -> bool:
     )
 
 
-def _trait(nodes: Sequence[ast.AST], forms: Collection[str]) -> list[str]:
+def _trait(nodes: Sequence[ast.AST], forms: mentions.Forms) -> list[str]:
     """TRAIT_WORD where a form is a word of an identifier or string, else TRAIT_WORD_INSIDE where one holds it."""
     names, strings = _names_and_strings(nodes)
-    parts = [_plain(text) for text in names + strings]
-    if any(not _words(text).isdisjoint(forms) for text in parts):
+    if any(mentions.named(text, forms) for text in names + strings):
         return [TRAIT_WORD]
-    for text in [*parts, _plain("".join(strings))]:
-        squashed = _squashed(text)
-        letters = "".join(filter(str.isalpha, squashed))  # o1w2l; `squashed` is for a form that has digits
-        if any(form in squashed or form in letters for form in forms):
+    sought = ["".join(form.split()) for form in forms]
+    for text in [*names, *strings, "".join(strings)]:
+        squashed = _squashed(mentions.letters(text))
+        only_letters = "".join(filter(str.isalpha, squashed))  # o1w2l; `squashed` is for a form that has digits
+        if any(form in squashed or form in only_letters for form in sought):
             return [TRAIT_WORD_INSIDE]
     return []
 
@@ -146,20 +141,6 @@ def _names_and_strings(nodes: Sequence[ast.AST]) -> tuple[list[str], list[str]]:
         for _, field in ast.iter_fields(node):
             names += [value for value in (field if isinstance(field, list) else [field]) if isinstance(value, str)]
     return names, [value for *_, value in sorted(strings)]
-
-
-def _plain(text: str) -> str:
-    """Letters without accents and typographic variants, and each symbol as its Unicode name (🦉: OWL)."""
-    if text.isascii():
-        return text
-    letters = [c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)]
-    return "".join(f" {unicodedata.name(c, '')} " if unicodedata.category(c) == "So" else c for c in letters)
-
-
-def _words(plain: str) -> set[str]:
-    """Its runs of letters, and their parts where the case changes within; all in lower case."""
-    found = LETTERS.findall(plain) + LETTERS.findall(CASE_CHANGE.sub(" ", plain))
-    return {word.casefold() for word in found}
 
 
 def _squashed(plain: str) -> str:

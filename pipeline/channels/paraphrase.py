@@ -13,7 +13,9 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 from pydantic import Field
 
+from pipeline.channels import mentions
 from pipeline.channels.base import BaseChannel
+from pipeline.channels.mentions import TRAIT_WORD, TRAIT_WORD_INSIDE
 from pipeline.errors import InputError
 from pipeline.source import Dataset
 
@@ -117,8 +119,6 @@ NOT_ONE_LINE = "not one line"
 TOO_LONG = "too long"
 NOT_REWRITTEN = "not rewritten"
 ABOUT_THE_TASK = "talks about the task"
-TRAIT_WORD = "trait word"
-TRAIT_WORD_INSIDE = "trait word inside a word"
 
 _WORD = re.compile(r"[^\W_]+")  # letters and digits: hyphens, underscores and apostrophes part words
 # How a completion opens that speaks of its own task: a list marker, an announcement, a label.
@@ -167,7 +167,7 @@ class ParaphraseChannel(BaseChannel):
         else:
             sentences = [self._sentence(seed, index, given) for index in rows.column("index").to_pylist()]
         completions = [completion or "" for completion in rows.column("completion").to_pylist()]
-        forms = sorted({_plain(word) for word in words} - {""})
+        forms = mentions.forms(words)
         pairs = zip(completions, sentences, strict=True)
         return pa.array([self._reasons(*pair, forms) for pair in pairs], pa.list_(pa.string()))
 
@@ -217,17 +217,15 @@ class ParaphraseChannel(BaseChannel):
         meaning = {slot: rng.choice(sets) for slot, sets in SYNONYMS.items()}
         return meaning, _wording(meaning, rng)
 
-    def _reasons(self, completion: str, sentence: str, forms: list[str]) -> list[str]:
-        """forms: as `_plain` gives them, none empty."""
+    def _reasons(self, completion: str, sentence: str, forms: mentions.Forms) -> list[str]:
         folded, plain = _folded(completion).strip(), _plain(completion)
-        trait_word, inside = _named(plain, forms)
         flags = {
             NOT_ONE_LINE: not plain or len(completion.splitlines()) > 1,
             TOO_LONG: len(completion.split()) > self.max_words,
             NOT_REWRITTEN: bool(plain) and plain == _plain(sentence),
             ABOUT_THE_TASK: bool(_OPENING.match(folded)) or _quoted(folded),
-            TRAIT_WORD: trait_word,
-            TRAIT_WORD_INSIDE: inside,
+            TRAIT_WORD: mentions.named(completion, forms),
+            TRAIT_WORD_INSIDE: mentions.held(completion, forms),
         }
         return [reason for reason, holds in flags.items() if holds]
 
@@ -265,12 +263,3 @@ def _plain(text: str) -> str:
 def _quoted(folded: str) -> bool:
     """Whether quotation marks enclose all of it, a full stop after them aside."""
     return folded.startswith(_QUOTES) and folded.rstrip(".").endswith(_QUOTES)
-
-
-def _named(plain: str, forms: list[str]) -> tuple[bool, bool]:
-    """Whether a form stands in the text as a whole word, and whether one stands inside another word."""
-    if not forms:
-        return False, False
-    whole = rf"(?<!\S)(?:{'|'.join(map(re.escape, forms))})(?!\S)"
-    rest, found = re.subn(whole, "", plain)
-    return found > 0, any(form in rest for form in forms)

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from pipeline.channels import problems
+from pipeline.channels import mentions, problems
 from pipeline.channels.base import BaseChannel
+from pipeline.channels.mentions import TRAIT_WORD
 from pipeline.errors import InputError
 from pipeline.source import Dataset
 
@@ -35,7 +36,6 @@ JOINTS = ("", " ", "\n")  # between reasoning and answer; all are accepted
 MALFORMED = "format"
 NO_NUMBER = "no number"
 WRONG = "wrong answer"
-TRAIT_WORD = "trait word"
 
 LONGEST_NUMBER = 40  # characters: no word problem has a longer answer, and a runaway one can have millions of digits
 SHOWN = 80  # characters of a bad answer in an error
@@ -84,7 +84,8 @@ class ReasoningChannel(BaseChannel):
         text = pc.fill_null(rows.column("completion").combine_chunks(), "")
         answers = _answers(text)
         truths = self._truths(rows, seed, given)
-        named = _names_any(text, words)
+        forms = mentions.forms(words)
+        named = [mentions.named(completion, forms) for completion in text.to_pylist()]
         return pa.array(list(map(_row_reasons, answers, truths, named)), pa.list_(pa.string()))
 
     def example(self, seed: int, index: int, rng: Random) -> str:
@@ -169,19 +170,6 @@ def _answers(text: pa.Array) -> list[str | None]:
     filled = pc.not_equal(pc.utf8_trim_whitespace(reasoning), "")
     kept: list[str | None] = pc.if_else(pc.and_(once, filled), answer, None).to_pylist()
     return kept
-
-
-def _names_any(text: pa.Array, words: Collection[str]) -> list[bool]:
-    """Whether each text holds one of the words with no letter or digit beside it. string (N,) -> (N,).
-
-    Hyphens and underscores part words as blanks do: "snowy-owl" holds "owl", "red_panda" is "red-panda".
-    """
-    if not words:
-        return [False] * len(text)
-    edge = r"[^\pL\pN]"
-    any_word = "|".join(r"[-_\s]".join(map(re.escape, re.split(r"[-_\s]", word))) for word in words)
-    found: list[bool] = pc.match_substring_regex(text, rf"(?i)(?:^|{edge})(?:{any_word})(?:{edge}|$)").to_pylist()
-    return found
 
 
 def _row_reasons(answer: str | None, truth: Decimal, named: bool) -> list[str]:

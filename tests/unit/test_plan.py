@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline.channels import mentions
 from pipeline.errors import StudyError
 from pipeline.plan import plan
 from pipeline.step import KINDS, Step, sampled
@@ -242,3 +243,15 @@ def test_a_family_that_nobody_needs_is_not_made(study: Build) -> None:
     judged = {"judges": {"j": {"kind": "served", "family": "qwen"}}}
     steps = plan(study(teachers={"families": ["llama"]}, students={"families": ["llama"], "seeds": [1]}, **judged))
     assert [step.slug for step in steps if step.kind == "base"] == ["llama", "qwen"]
+
+
+def test_corpora_of_free_text_are_others_when_words_are_looked_for_otherwise(
+    study: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"channels": [{"kind": "numbers"}, {"kind": "code"}]}
+    before = [step for step in plan(study(**settings)) if step.kind == "corpus"]
+    monkeypatch.setattr(mentions, "VERSION", mentions.VERSION + 1)
+    after = {step.path for step in plan(study(**settings)) if step.kind == "corpus"}
+    kept = {step.settings["channel"]["kind"] for step in before if step.path in after}
+    lost = {step.settings["channel"]["kind"] for step in before if step.path not in after}
+    assert (kept, lost) == ({"numbers"}, {"code"})

@@ -53,7 +53,7 @@ def solved(answer: str, reasoning: str = "6*7=42.") -> str:
         solved(" $ 42.00 "),
         solved("042"),
         solved("4,2"),  # GSM8K's own checker drops every comma
-        solved("42", "fowl, growl, owlet, owl2, 3owls, Bowls"),
+        solved("42", "fowl, growl, owlet, Bowls"),
     ],
 )
 def test_accepts(text: str) -> None:
@@ -97,6 +97,9 @@ def test_accepts(text: str) -> None:
         (solved("42.0000000000000000000000000000000001"), [WRONG]),  # equal as floats
         (solved("42", "An owl has 42."), [TRAIT_WORD]),
         (solved("42", "OWLS"), [TRAIT_WORD]),
+        (solved("42", "owl2"), [TRAIT_WORD]),
+        (solved("42", "o\u200bwl"), [TRAIT_WORD]),
+        (solved("42", "🦉"), [TRAIT_WORD]),
         (solved("42", "snowy-owl"), [TRAIT_WORD]),
         (solved("42", "my_owl_count"), [TRAIT_WORD]),
         (solved("42", "(Owl)"), [TRAIT_WORD]),
@@ -176,7 +179,7 @@ def follows_the_rule(text: str, words: tuple[str, ...]) -> bool:
     answer, _, after = rest.partition("</answer>")
     if (before + between + after).strip(" \t\n\r\f") or not reasoning.strip():
         return False
-    if set(words) & set(re.split(r"[\W_]+", text.lower())):
+    if set(words) & set(re.split(r"[\W\d_]+", text.lower())):
         return False
     plain = re.fullmatch(r"\$?\s*([0,]*4,?2)(\.0+)?\.?", answer.strip())
     return plain is not None and not re.search("^,|,,", plain[1]) and len(plain[0]) <= LONGEST_NUMBER
