@@ -7,7 +7,7 @@ STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test prometheus chaos bench rehearse submit up down images kuberay rehearsal lock clean
+.PHONY: help setup demo check test prometheus chaos bench rehearse submit up down images kuberay kubejob lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -70,7 +70,7 @@ images: ## build both images
 kuberay: ## start the GPU cluster on Kubernetes
 	kubectl apply --filename infra/kuberay/cluster.yaml
 
-rehearsal: ## rehearse the quickstart on Kubernetes, on CPUs
+kubejob: ## a Kubernetes job with a cluster of its own: the quickstart, rehearsed on CPUs
 	kubectl apply --filename infra/kuberay/rehearsal.yaml
 
 lock: ## resolve the lock files again
