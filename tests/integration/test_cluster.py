@@ -153,18 +153,33 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
     assert "the cluster has 0 and 0; waiting" in done.stderr
 
 
-@pytest.mark.parametrize("stage", ["completions", "student"])
-def test_a_study_outlives_a_worker_that_is_killed(stage: str, undertow: Command, tmp_path: Path) -> None:
-    study = tmp_path / "study.yaml"
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that is long enough to be robbed."""
+    study = tmp_path_factory.mktemp("wide") / "study.yaml"
     study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 2000, "shard_rows": 20}}))
-    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(tmp_path / "root")]
+    return study
+
+
+@pytest.fixture(scope="module")
+def undisturbed(wide: Path, undertow: Command) -> dict[str, Any]:
+    """What is left of it where nothing dies."""
+    root = wide.parent / "root"
+    assert undertow("run", wide, "--root", root).returncode == 0
+    return gather(str(root))
+
+
+@pytest.mark.parametrize("stage", ["completions", "student"])
+def test_a_study_outlives_a_worker_that_is_killed(
+    stage: str, wide: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "jobs.run", str(wide), "--root", str(tmp_path / "root")]
     with ray_cluster(workers=2) as cluster:
         driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
         wait_for(tmp_path / "root", f"{stage}/*/units/*.json")
         cluster.kill_worker()
         assert driver.wait(300) == 0
-    assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
-    assert difference(gather(str(tmp_path / "alone")), gather(str(tmp_path / "root"))) == ""
+    assert difference(undisturbed, gather(str(tmp_path / "root"))) == ""
 
 
 def test_a_training_outlives_the_worker_that_it_runs_on(tmp_path: Path) -> None:
@@ -188,10 +203,10 @@ def test_a_training_outlives_the_worker_that_it_runs_on(tmp_path: Path) -> None:
     assert ends["disturbed"] == ends["alone"]
 
 
-def test_after_the_head_is_lost_the_same_study_goes_on_elsewhere(undertow: Command, tmp_path: Path) -> None:
-    study = tmp_path / "study.yaml"
-    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 2000, "shard_rows": 20}}))
-    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(tmp_path / "root")]
+def test_after_the_head_is_lost_the_same_study_goes_on_elsewhere(
+    wide: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "jobs.run", str(wide), "--root", str(tmp_path / "root")]
     with ray_cluster(workers=1) as cluster:
         driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
         wait_for(tmp_path / "root", "completions/*/units/*.json", 20)
@@ -202,5 +217,4 @@ def test_after_the_head_is_lost_the_same_study_goes_on_elsewhere(undertow: Comma
         again = subprocess.run([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT, timeout=300)
         assert again.returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
-    assert difference(gather(str(tmp_path / "alone")), gather(str(tmp_path / "root"))) == ""
+    assert difference(undisturbed, gather(str(tmp_path / "root"))) == ""
