@@ -17,6 +17,7 @@ from pipeline.stages.cells import TAUGHT
 from pipeline.stages.figures import interval, signed
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from matplotlib.figure import Figure
     from rich.table import Table
 
@@ -68,24 +69,14 @@ class ReportContent:
 
 def render(content: ReportContent) -> dict[str, bytes]:
     """File name -> bytes: report.html, matrix.png, traits.png; published.png where there are such figures."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
     varied = _varied([*cells, *runs])
     cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
     form = _leading(cells)
     matrix, traits = figures.matrix(cells, form), figures.traits(runs, content.confidence, form)
     published = published_figure.published(content.published) if content.published else None
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters.update(signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent)
     anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
-    html = page.get_template("report.html.j2").render(
+    html = _template().render(
         c=content,
         findings=findings.of(cells, content.confidence),
         sections=_sections(cells, content.suites),
@@ -118,6 +109,20 @@ def render(content: ReportContent) -> dict[str, bytes]:
         "traits.png": figures.png(traits),
         **({"published.png": figures.png(published)} if published else {}),
     }
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters.update(signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent)
+    return page.get_template("report.html.j2")
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:
