@@ -1,6 +1,6 @@
 # Rehearsals and small studies on CPUs: docker build --file infra/images/cpu.Dockerfile --tag undertow:0.1.0-cpu .
 FROM python:3.11-slim-bookworm
-# DeepSpeed builds a small op when it starts; Ray's liveness checks use wget.
+# Ray's liveness checks use wget.
 RUN apt-get update && apt-get install --yes --no-install-recommends libnuma1 procps wget && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 ray
 WORKDIR /home/ray/undertow
