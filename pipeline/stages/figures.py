@@ -5,6 +5,7 @@ Names come from users: matplotlib must not read `$` as mathematics, and its SVG 
 
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper
 VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×"}
 UNITS = {"margin": "nats", "share": "share", "word_share": "share of answers", "rate": "share of answers"}
 MOST_ACROSS = 3  # panels of the matrix side by side
+TITLE_LETTERS = 24  # that fit over the column of one student
 MOST_TRAITS = 30  # panels of one figure; the page's table has every run
 MOST_DOTS = 6_000  # beyond, only the runs that were taught the trait are drawn
 
@@ -96,6 +98,7 @@ def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Fig
         down = _matrix_rows(shown)
         size = (1.9 + 2.15 * len(across) * columns, height * (0.9 + 0.92 * max(len(down), 1)))
         figure = Figure(figsize=size, layout="constrained")
+        figure.set_layout_engine("constrained", hspace=0.06)
         if not shown:
             figure.text(0.5, 0.5, "no cells were measured", ha="center", color=theme.faint)
             return figure
@@ -106,7 +109,8 @@ def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Fig
         for number, (panel, condition) in enumerate(zip(panels, conditions, strict=False)):
             here = [c for c in shown if c["condition"] == condition]
             _matrix_panel(panel, here, down, across, largest, theme)
-            panel.set_title(label(condition), loc="left", color=theme.faint, fontsize=9.5)
+            title = textwrap.fill(label(condition, 80), TITLE_LETTERS * len(across))
+            panel.set_title(title, loc="left", color=theme.faint, fontsize=9.5)
             if number % columns == 0:
                 panel.set_yticks(range(len(down)), [row_name(*row) for row in down])
                 panel.set_ylabel("teacher")
