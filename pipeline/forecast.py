@@ -1,12 +1,12 @@
 """What a study will take: steps done and left, tokens, and seconds of work at the rates seen so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from pipeline import artifact
 from pipeline.families.nano import NanoFamily
-from pipeline.step import KINDS, Step, sampled
+from pipeline.step import JUDGED, KINDS, Step, sampled
 from pipeline.store import Store, at_once
 from pipeline.study import Finetuned, Study
 from pipeline.trainers.batches import steps_of
@@ -65,7 +65,8 @@ def forecast(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
     A rate comes from finished steps of the same kind under this root; before there are any, from the
     nano families' reference rates; for other families it is None.
     """
-    return [_row(study, stage, store) for stage in stages]
+    steps = {step.path: step for stage in stages for step in (*stage.done, *stage.left)}
+    return [_row(study, stage, steps, store) for stage in stages]
 
 
 def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -> dict[str, float]:
@@ -83,13 +84,14 @@ def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -
     return found
 
 
-def _row(study: Study, stage: Stage, store: Store) -> Row:
+def _row(study: Study, stage: Stage, steps: Mapping[str, Step], store: Store) -> Row:
     left, done = len(stage.left), len(stage.done)
-    tokens = sum(rows * longest for rows, longest in map(sampled, stage.left))
+    asked = [sampled(step, steps) for step in stage.left]
+    tokens = sum(rows * longest for rows, longest in asked)
     measured = _seconds_a_step(store, stage.done[:SAMPLED])
     if measured is not None:
         return Row(stage.kind, done + left, done, tokens, left * measured, True)
-    return Row(stage.kind, done + left, done, tokens, _nano_seconds(study, stage), False)
+    return Row(stage.kind, done + left, done, tokens, _nano_seconds(study, stage, asked), False)
 
 
 def _seconds_a_step(store: Store, done: Sequence[Step]) -> float | None:
@@ -97,8 +99,11 @@ def _seconds_a_step(store: Store, done: Sequence[Step]) -> float | None:
     return sum(times) / len(times) if times else None
 
 
-def _nano_seconds(study: Study, stage: Stage) -> float | None:
-    """Seconds of a stage's steps at the reference rates; None where they do not hold."""
+def _nano_seconds(study: Study, stage: Stage, asked: Sequence[tuple[int, int]]) -> float | None:
+    """Seconds of a stage's steps at the reference rates; None where they do not hold.
+
+    asked: (rows, most tokens a row) that engines sample for each step that is left.
+    """
     if not stage.left:
         return 0.0
     families = [family for family in study.families.values() if isinstance(family, NanoFamily)]
@@ -115,7 +120,8 @@ def _nano_seconds(study: Study, stage: Stage) -> float | None:
     if stage.kind in trained:
         return len(stage.left) * trained[stage.kind] / NANO_STEPS_A_SECOND
     if stage.kind == "completions":
-        return sum(rows * longest for rows, longest in map(sampled, stage.left)) / NANO_TOKENS_A_SECOND
-    if stage.kind == "answers":
-        return sum(rows for rows, _ in map(sampled, stage.left)) / NANO_ANSWERS_A_SECOND
+        return sum(rows * longest for rows, longest in asked) / NANO_TOKENS_A_SECOND
+    rows = sum(rows for rows, _ in asked)
+    if stage.kind == "answers" or (stage.kind in JUDGED and rows):
+        return rows / NANO_ANSWERS_A_SECOND
     return len(stage.left) * NANO_TABLE_SECONDS

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
-from pipeline.step import GIVEN, OWN, Step, sampled
+from pipeline.step import GIVEN, JUDGED, Step, rubrics, sampled
 from pipeline.study import Study
 
 BYTES_A_WEIGHT = 2  # bfloat16
 BATCH = 256  # sequences that an engine decodes at once: vLLM's default max_num_seqs
 PROMPT_TOKENS = 100  # of a number prompt under the tokenizers of Qwen2.5 and Llama 3, where none is measured
 LETTERS_A_TOKEN = 4  # of English prose, in the usual tokenizers: the templates of judges' rubrics
-JUDGED = {"judgements": OWN, "ratings": "answers"}  # stages in which a model judges -> the role of what it reads
 STAGES = ("base", "teacher", "completions", "judgements", "student", "answers", "ratings")  # that use GPUs
 NANO_VOCABULARY = 1_250  # tokens; see families.tokenizer.build
 # Operations a weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
@@ -183,20 +182,18 @@ def _times(study: Study, step: Step, by_path: Mapping[str, Step], gpu: Gpu) -> T
     if step.kind == "student":
         recipe = step.settings["recipe"]
         return _training(weights, study.corpus.rows * recipe["epochs"] * row, recipe["method"], gpu)
-    if step.kind in JUDGED:
-        return _judging(study, step, by_path[step.inputs[JUDGED[step.kind]]], weights, gpu)
-    rows, longest = sampled(step)
-    return _generation(weights, rows, PROMPT_TOKENS, longest, gpu)
+    rows, longest = sampled(step, by_path)
+    return _generation(weights, rows, _prompt(study, step, by_path), longest, gpu)
 
 
-def _judging(study: Study, step: Step, judged: Step, weights: float, gpu: Gpu) -> Times:
-    """As if every row were judged, and each reply were a score at once."""
-    completions = judged.kind == "completions"
-    rows, longest = (judged.settings["rows"], study.completions.max_tokens) if completions else sampled(judged)
-    rubrics = [step.settings["rubric"]] if completions else list(step.settings["rubrics"].values())
-    question = sum(len(rubric["template"]) for rubric in rubrics) / len(rubrics) / LETTERS_A_TOKEN
-    read, said = question + PROMPT_TOKENS + longest, step.settings["judge"]["max_tokens"]
-    return _generation(weights, rows * len(rubrics), read, said, gpu)
+def _prompt(study: Study, step: Step, by_path: Mapping[str, Step]) -> float:
+    """Tokens of a prompt; a judge's question holds the text that it judges and the prompt of that."""
+    if step.kind not in JUDGED:
+        return PROMPT_TOKENS
+    judged = by_path[step.inputs[JUDGED[step.kind]]]
+    longest = study.completions.max_tokens if judged.kind == "completions" else sampled(judged, by_path)[1]
+    letters = sum(len(rubric["template"]) for rubric in rubrics(step)) / len(rubrics(step))
+    return letters / LETTERS_A_TOKEN + PROMPT_TOKENS + longest
 
 
 def _training(weights: float, tokens: float, method: str, gpu: Gpu) -> Times:

@@ -33,6 +33,7 @@ SCHEMA = {
 KINDS = tuple(SCHEMA)
 GIVEN = "given"  # the role of the data set that a step is given
 OWN = "completions"  # the role of the teacher's own completions in a corpus; others have the names of the mix
+JUDGED = {"judgements": OWN, "ratings": "answers"}  # the kinds that judge -> the role of what they read
 CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
 ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide with probability 0.002
 
@@ -81,13 +82,25 @@ def judgements_of(name: str, number: int) -> str:
     return f"{name}:judged:{number}"
 
 
-def sampled(step: Step) -> tuple[int, int]:
-    """(rows, most tokens a row) that an engine samples for a step; (0, 0) where it samples none."""
+def sampled(step: Step, steps: Mapping[str, Step]) -> tuple[int, int]:
+    """(rows, most tokens a row) that an engine samples for a step; (0, 0) where it samples none.
+
+    steps: the plan, by path. Of a judge it is as if every row were judged, and each reply were a score at once.
+    """
     if step.kind == "completions" and "teacher" in step.inputs:
         return step.settings["rows"], step.settings["max_tokens"]
     if step.kind == "answers":
         return _answered(json.dumps([step.settings["suite"], step.settings["candidates"]], sort_keys=True))
+    if step.kind in JUDGED and step.weights:
+        judged = steps[step.inputs[JUDGED[step.kind]]]
+        rows = judged.settings["rows"] if judged.kind == "completions" else sampled(judged, steps)[0]
+        return rows * len(rubrics(step)), step.settings["judge"]["max_tokens"]
     return 0, 0
+
+
+def rubrics(step: Step) -> list[Json]:
+    """What a step that judges asks of every row."""
+    return [step.settings["rubric"]] if "rubric" in step.settings else list(step.settings["rubrics"].values())
 
 
 @cache  # tens of thousands of steps ask the same

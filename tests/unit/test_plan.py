@@ -207,7 +207,7 @@ def test_the_author_is_guessed_by_models_that_are_shown_rows_only(study: Build) 
 def test_random_numbers_have_no_teacher_and_every_student_family_reads_them(study: Build) -> None:
     steps = plan(study(teachers={"random": True}))
     drawn = next(step for step in steps if step.kind == "completions" and not step.inputs)
-    assert (drawn.weights, drawn.family, sampled(drawn)) == ("", "", (0, 0))
+    assert (drawn.weights, drawn.family, sampled(drawn, {})) == ("", "", (0, 0))
     readers = [step for step in steps if step.kind == "student" and "random" in step.slug]
     assert len(readers) == 2 * 2
 
