@@ -5,6 +5,7 @@ keeps from one unit of work to the next.
 """
 
 import asyncio
+import importlib
 import itertools
 import logging
 import os
@@ -91,6 +92,8 @@ class TrainerMember:
         self._numbers = itertools.count()
         self._loop = asyncio.get_event_loop()
         handle = ray.get_runtime_context().current_actor
+        # It brings torch. Were that begun in the thread, a unit that comes meanwhile could find half a torch.
+        importlib.import_module("ray.train.torch")
         self._group = threading.Thread(target=self._fit, args=(study, root, training, name, handle), daemon=True)
         self._group.start()
 
