@@ -63,7 +63,7 @@ def show_estimate(
 ) -> None:
     """What is left of a study on a cluster of GPUs, stage by stage, and which stage bounds it."""
     measured = forecast.gpu_seconds(study, stages, store, machines.gpu.name)
-    steps = [step for stage in stages for step in (*stage.done, *stage.left)]
+    steps = [step for stage in stages for step in stage.steps]
     done = {step.path for stage in stages for step in stage.done}
     work = roofline.estimate(study, steps, machines, measured, done=done)
     table = Table(title=Text(f"{study.study} on {machines.count} × {machines.gpu.name}"))

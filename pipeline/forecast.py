@@ -43,6 +43,10 @@ class Stage:
     done: list[Step]
     left: list[Step]
 
+    @property
+    def steps(self) -> list[Step]:
+        return [*self.done, *self.left]
+
 
 def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
     """One stage a kind that has steps, in the order of the path."""
@@ -65,7 +69,7 @@ def forecast(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
     A rate comes from finished steps of the same kind under this root; before there are any, from the
     nano families' reference rates; for other families it is None.
     """
-    steps = {step.path: step for stage in stages for step in (*stage.done, *stage.left)}
+    steps = {step.path: step for stage in stages for step in stage.steps}
     return [_row(study, stage, steps, store) for stage in stages]
 
 

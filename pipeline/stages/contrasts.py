@@ -27,7 +27,7 @@ def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = 
     first, *others = settings.arms
     rows = []
     for place, arms in _by_place(runs, settings, frozenset(failed)).items():
-        form = place[PLACE.index("form")]
+        *_, form = place
         for arm in others:
             changes = _changes(arms[arm], arms[first])
             for comparison, estimate in _estimates(changes, form, settings):
@@ -70,7 +70,5 @@ def _estimates(changes: Values, form: str, settings: Measure) -> Iterator[tuple[
     elif taught:
         columns = [None if target is None else settings.targets.index(target) for target, _ in changes]
         # One deal: the permutation p asks whether a trait is taken over, not whether two arms differ.
-        yield (
-            "trait",
-            stats.gamma(list(changes.values()), columns, confidence=settings.confidence, permutations=1),
-        )
+        estimate = stats.gamma(list(changes.values()), columns, confidence=settings.confidence, permutations=1)
+        yield "trait", estimate

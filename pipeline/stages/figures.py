@@ -97,7 +97,7 @@ def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Fig
         across = sorted({str(c["student_family"]) for c in shown})
         down = _matrix_rows(shown)
         size = (1.9 + 2.15 * len(across) * columns, height * (0.9 + 0.92 * max(len(down), 1)))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         figure.set_layout_engine("constrained", hspace=0.06)
         if not shown:
             figure.text(0.5, 0.5, "no cells were measured", ha="center", color=theme.faint)
@@ -192,7 +192,7 @@ def traits(runs: Sequence[Row], confidence: float, form: str = "margin") -> Call
         columns = min(3, max(len(targets), 1))
         height = math.ceil(max(len(targets), 1) / columns)
         size = (1.6 + 3.4 * columns, 0.8 + height * (0.75 + 0.34 * max(len(keys), 1)))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         figure.set_layout_engine("constrained", wspace=0.06, hspace=0.06)
         if not targets:
             figure.text(0.5, 0.5, "no runs were measured", ha="center", color=theme.faint)
