@@ -179,7 +179,7 @@ def show(
 @app.command()
 def verify(root: RootGiven = "runs") -> None:
     """Read everything under a root again and check it against its digests."""
-    from jobs.upkeep import show_verified
+    from jobs.verify import show_verified
 
     raise typer.Exit(0 if show_verified(console, _existing(root)) else 1)
 
@@ -191,7 +191,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove it, rather than list it.")] = False,
 ) -> None:
     """List, or with --yes remove, the files of artifacts that no manifest names."""
-    from jobs.upkeep import collect
+    from jobs.garbage import collect
 
     collect(console, _existing(root), _age(older_than), remove=yes)
 

@@ -1,9 +1,16 @@
 """Unit tests do without the heavy stack: an import of it inside of one fails, even where it is installed."""
 
 import sys
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 
 import pytest
+
+from pipeline.artifact import Manifest
+from pipeline.plan import plan
+from pipeline.step import Step
+from pipeline.store import Store
+from pipeline.study import Study
 
 HEAVY = {"ray", "torch", "vllm", "deepspeed", "transformers", "peft", "datasets", "tokenizers"}
 
@@ -17,3 +24,13 @@ class _Refuse(MetaPathFinder):
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [_Refuse(), *sys.meta_path])
+
+
+@pytest.fixture
+def root(store: Store, study: Callable[..., Study], make: Callable[[Study, Store, Step], Manifest]) -> Store:
+    """The first three artifacts of a study: a base and what its teachers are."""
+    rehearsed = study()
+    for step in plan(rehearsed):
+        if step.kind in ("base", "teacher"):
+            make(rehearsed, store, step)
+    return store

@@ -1,10 +1,9 @@
-"""What people do to a root between runs: check every byte of it, and find what nothing names any more."""
+"""`undertow verify`: reads every byte under a root again and checks it."""
 
 import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pipeline import artifact
 from pipeline.artifact import MANIFEST, UNITS, File, Json
 from pipeline.errors import ArtifactError
 from pipeline.step import KINDS
-from pipeline.store import Entry, Store, at_once
+from pipeline.store import Store, at_once
 from pipeline.trainers.checkpoints import CHECKPOINTS
 
 RECORD = re.compile(rf"{MANIFEST}|{UNITS}/[^/]+\.json|{CHECKPOINTS}/[^/]+/rank-\d+\.json")  # what carries a seal
@@ -32,24 +31,11 @@ class Verified:
 def verify(store: Store) -> Iterator[Verified]:
     """Read every artifact under a root, finished or not, and check it; in the order of the stages."""
     for kind in KINDS:
-        yield from at_once(partial(_verify, store), _artifacts(store, kind))
+        yield from at_once(partial(_verify, store), artifacts(store, kind))
 
 
-def garbage(store: Store, before: datetime) -> Iterator[Entry]:
-    """Files of artifacts that no manifest names and that nobody has touched since `before`.
-
-    Those are what attempts that died left behind, unit records and checkpoints of finished steps, and
-    all of a step that was never finished. Notes and logs of studies are not artifacts.
-    """
-    for path in (path for kind in KINDS for path in _artifacts(store, kind)):
-        manifest = artifact.load(store, path)
-        named = {MANIFEST} | {file.place for file in manifest.files} if manifest else set()
-        for entry in store.files(path):
-            if entry.path.removeprefix(f"{path}/") not in named and entry.modified < before:
-                yield entry
-
-
-def _artifacts(store: Store, kind: str) -> list[str]:
+def artifacts(store: Store, kind: str) -> list[str]:
+    """Paths of the artifacts of a kind, finished or not."""
     return [f"{kind}/{name}" for name in store.folders(kind)]
 
 

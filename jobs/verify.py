@@ -1,0 +1,27 @@
+"""What `undertow verify` prints."""
+
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.store import Store
+from pipeline.verify import verify
+
+
+def show_verified(console: Console, store: Store) -> bool:
+    """Every problem on a line, then what was read; whether there was none."""
+    finished = unfinished = files = size = problems = 0
+    for found in verify(store):
+        finished += found.finished
+        unfinished += not found.finished
+        files += found.files
+        size += found.bytes
+        problems += len(found.problems)
+        for problem in found.problems:
+            console.print(Text(problem, "red"), soft_wrap=True)
+    console.print(
+        f"{finished} artifacts and {unfinished} unfinished ones: {files:,} files, {size:,} bytes read; "
+        f"{f'{problems} problems' if problems else 'all as it was written'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return not problems
