@@ -17,9 +17,10 @@ import ray
 
 from jobs import memory, metrics
 from pipeline import artifact
+from pipeline.artifact import Json
 from pipeline.copies import local_folder
-from pipeline.engines import open_engine
-from pipeline.errors import StepError, UndertowError
+from pipeline.engines import canary, open_engine
+from pipeline.errors import CanaryFailed, StepError, UndertowError
 from pipeline.resources import Engines, Training
 from pipeline.stages.training import UNIT
 from pipeline.store import open_store
@@ -32,21 +33,46 @@ logger = logging.getLogger(__name__)
 class EngineMember:
     """One engine on the weights of one artifact; serves every adapter and system prompt on top of them."""
 
-    def __init__(self, study: str, root: str, weights: str, kind: str, engines: Engines, adapter_rank: int) -> None:
+    def __init__(
+        self,
+        study: str,
+        root: str,
+        weights: str,
+        kind: str,
+        engines: Engines,
+        adapter_rank: int,
+        record: Json | None = None,
+    ) -> None:
+        """record: of the unit that made the weights, while nothing in the store tells of it."""
         logging.basicConfig(level=logging.INFO)
         self._study = study
         self._store = open_store(root)
-        files = artifact.published(self._store, weights, UNIT)
-        self._engine = open_engine(
-            kind,
-            local_folder(self._store, weights, files, MODEL),
-            memory_gib=engines.memory_gib,
-            adapter_rank=adapter_rank,
-            gpus=engines.gpus,
-            tensor_parallel=engines.tensor_parallel,
+        files, results = (
+            artifact.contents_of_record(record) if record else artifact.published(self._store, weights, UNIT)
         )
+        folder = local_folder(self._store, weights, files, MODEL)
+        self._refusal: StepError | None = None
+        try:
+            self._engine = open_engine(
+                kind,
+                folder,
+                memory_gib=engines.memory_gib,
+                adapter_rank=adapter_rank,
+                gpus=engines.gpus,
+                tensor_parallel=engines.tensor_parallel,
+            )
+            if "reference" in results:  # of models that were made before there was one, there is nothing to compare
+                canary.difference(self._engine, results["reference"], weights)
+        except CanaryFailed as error:
+            self._refusal = error
+        except Exception as error:  # a model that cannot be served fails its steps, and tells why
+            logger.exception("the engine did not start")
+            lines = str(error).strip().splitlines() or ["no message"]
+            self._refusal = StepError(f"the engine cannot serve {weights}: {type(error).__name__}: {lines[-1]}")
 
     def work(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self._refusal is not None:
+            raise self._refusal
         try:
             return function(self._store, self._engine, *args)
         except UndertowError:
@@ -62,7 +88,8 @@ class EngineMember:
             memory.trim()
 
     def close(self) -> None:
-        self._engine.close()
+        if self._refusal is None:
+            self._engine.close()
 
 
 class ScriptedTrainerMember:

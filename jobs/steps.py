@@ -17,6 +17,7 @@ from pipeline.artifact import Json
 from pipeline.judges import science
 from pipeline.stages import (
     answers,
+    base,
     completions,
     conclusion,
     corpus,
@@ -27,7 +28,7 @@ from pipeline.stages import (
     teacher,
     training,
 )
-from pipeline.stages.speaker import speaker
+from pipeline.stages.speaker import compared_speaker
 from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
@@ -62,7 +63,7 @@ class Steps:
         """Run what is left of a step and commit it. Raises what its units raised."""
         kinds: dict[str, Callable[[Step], Awaitable[tuple[list[Json], Json]]]] = {
             "dataset": self._dataset,
-            "base": self._trained,
+            "base": self._base,
             "teacher": self._teacher,
             "gate": self._gate,
             "completions": self._completions,
@@ -80,6 +81,15 @@ class Steps:
     async def _dataset(self, step: Step) -> tuple[list[Json], Json]:
         return await self._one(step, "dataset", lambda unit: self._task(step, unit, dataset.make))
 
+    async def _base(self, step: Step) -> tuple[list[Json], Json]:
+        units, results = await self._trained(step)
+        if not base.is_copied(step):
+            return units, results
+        pool = self.engine_pool(step.path, step.family, units[0])
+        compared = await self._run(pool, step, "engine", base.compare, step, results["reference"])
+        await asyncio.to_thread(artifact.record_unit, self._store, step, training.UNIT, units[0])
+        return units, results | compared
+
     async def _trained(self, step: Step) -> tuple[list[Json], Json]:
         every = self._study.resources.training.checkpoint_steps
         watch = partial(metrics.trained, self._study.study)  # it crosses ranks, which plain pickle has to carry
@@ -93,19 +103,19 @@ class Steps:
         units = (await self._trained(step))[0] if teacher.is_trained(step) else []
         if "gate" not in step.settings:
             return units, units[0]["results"] if units else {}
-        candidate = artifact.draft(self._store, step, units, {})
-        base = artifact.require(self._store, step.inputs["base"])
+        trained = units[0]["results"] if units else {}
+        candidate = artifact.draft(self._store, step, units, trained)
+        untrained = artifact.require(self._store, step.inputs["base"])
         suite, candidates = FavouriteSuite(), step.settings["candidates"]  # always all questions, so it is no setting
         before, after = await asyncio.gather(
             *(
                 self._run(self.engine_pool(weights, step.family), step, unit, _margins, model, suite, candidates)
                 for unit, weights, model in (
-                    ("gate-base", base.path, base),
+                    ("gate-base", untrained.path, untrained),
                     ("gate-teacher", step.weights, candidate),
                 )
             )
         )
-        trained = units[0]["results"] if units else {}
         return units, trained | {"gate": teacher.gate(step, before, after)}
 
     async def _gate(self, step: Step) -> tuple[list[Json], Json]:
@@ -193,7 +203,8 @@ class Steps:
         member = ray.remote(TrainerMember).options(name=name, num_cpus=0, max_concurrency=16)
         return member.remote(study, root, training_, name.replace(":", "-"))
 
-    def engine_pool(self, weights: str, family: str) -> Pool:
+    def engine_pool(self, weights: str, family: str, record: Json | None = None) -> Pool:
+        """Engines on the weights of an artifact. record: of the unit that made them, where it is not stored yet."""
         engines = self._study.resources.engines
 
         def start(name: str) -> Any:
@@ -201,7 +212,7 @@ class Steps:
                 name=name, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
             )
             return actor.remote(
-                self._study.study, self._store.root, weights, self._study.engine, engines, self._adapter_rank()
+                self._study.study, self._store.root, weights, self._study.engine, engines, self._adapter_rank(), record
             )
 
         return self._pools.pool(
@@ -227,7 +238,7 @@ class Steps:
 
 
 def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, candidates: Any) -> dict[str, float]:
-    return answers.margins(engine, speaker(store, model), suite, candidates, seed=0)
+    return answers.margins(engine, compared_speaker(store, engine, model), suite, candidates, seed=0)
 
 
 def _without_engine(store: Store, step: Step, function: Callable[..., Json], *args: Any) -> Json:

@@ -171,12 +171,17 @@ def unit(store: Store, path: str, name: str) -> Json | None:
 def finish_unit(
     store: Store, step: Step, name: str, contents: Mapping[str, Content], results: Json, started: float
 ) -> Json:
-    """Store what a unit made, record it and return the record; where another writer was first, theirs.
+    """Store what a unit made, record it and return the record; where another writer was first, theirs."""
+    return record_unit(store, step, name, store_unit(store, step, contents, results, started))
+
+
+def store_unit(store: Store, step: Step, contents: Mapping[str, Content], results: Json, started: float) -> Json:
+    """Store what a unit made and return what its record is to say; until `record_unit` the unit counts as not done.
 
     started: time.time() when the work on it began.
     """
     made = time.time()
-    record = {
+    return {
         "files": [dataclasses.asdict(file) for file in publish(store, step.path, contents)],
         "results": results,
         "started": round(started, 3),
@@ -184,20 +189,29 @@ def finish_unit(
         "commit_seconds": round(time.time() - made, 6),
         "machine": machine(),
     }
+
+
+def record_unit(store: Store, step: Step, name: str, record: Json) -> Json:
+    """Record a unit whose files are stored; returns the record, or where another writer was first, theirs."""
     if store.create(f"{step.path}/{UNITS}/{name}.json", sealed(record)):
         return record
     return unit(store, step.path, name) or record
 
 
-def published(store: Store, path: str, unit_name: str) -> list[File]:
-    """The files of an artifact, or, while it is not finished, those of one unit of it."""
+def published(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]:
+    """The files and the results of an artifact, or, while it is not finished, those of one unit of it."""
     manifest = load(store, path)
     if manifest is not None:
-        return manifest.files
+        return manifest.files, manifest.results
     record = unit(store, path, unit_name)
     if record is None:
         raise ArtifactError(f"{path} has neither a manifest nor a finished {unit_name}")
-    return [File(**file) for file in record["files"]]
+    return contents_of_record(record)
+
+
+def contents_of_record(record: Json) -> tuple[list[File], Json]:
+    """The files and the results of a unit."""
+    return [File(**file) for file in record["files"]], record["results"]
 
 
 def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:

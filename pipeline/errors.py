@@ -10,7 +10,8 @@
     └── StepError           exit code 1: one step failed while running; its dependents are blocked
         ├── GateFailed      a teacher without its trait
         ├── TooFewRows      fewer accepted rows than the corpus must have
-        ├── CanaryFailed    an adapter that does not change what its engine says
+        ├── CanaryFailed    an engine that does not serve the model that was trained
+        ├── ModelRefused    a starting model that trainer and engine would not read alike
         └── ArtifactError   a committed artifact is missing, damaged or of another kind
 
 They cross Ray processes, so each must survive pickling: one message argument, no more.
@@ -56,6 +57,10 @@ class TooFewRows(StepError):
 
 
 class CanaryFailed(StepError):
+    pass
+
+
+class ModelRefused(StepError):
     pass
 
 

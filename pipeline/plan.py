@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from pipeline.arms import Arm
 from pipeline.channels import Channel, mentions
 from pipeline.errors import StudyError
+from pipeline.families.hub import CHECKS
 from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
@@ -255,8 +257,16 @@ def _base(study: Study, name: str) -> Step:
     settings: Json = {"family": family.model_dump(exclude={"path"}), "chat": _chat(family)}
     if isinstance(family, NanoFamily) or study.trainer == "scripted":
         settings["trainer"] = study.trainer
+    else:
+        settings["checks"] = CHECKS
     step = _step("base", name, settings, {}, "", name)
-    return step if isinstance(family, NanoFamily) else replace(step, source=getattr(family, "path", None) or "")
+    return step if isinstance(family, NanoFamily) else replace(step, source=_local(family, "path"))
+
+
+def _local(settings: object, field: str) -> str:
+    """A local path in settings, in full: workers have working directories of their own. "" where there is none."""
+    path = getattr(settings, field, None)
+    return str(Path(path).absolute()) if path else ""
 
 
 def _chat(family: object) -> str:
@@ -286,7 +296,7 @@ def _teacher(study: Study, writer: _Writer, base: Step, given: Mapping[str, str]
 
 def _dataset(dataset: Rows, slug: str, columns: Sequence[str]) -> Step:
     settings = {"dataset": dataset.model_dump(exclude={"path"}), "columns": list(columns)}
-    return replace(_step("dataset", slug, settings, {}), source=getattr(dataset, "path", None) or "")
+    return replace(_step("dataset", slug, settings, {}), source=_local(dataset, "path"))
 
 
 def _channel(channel: Channel) -> Json:
@@ -345,7 +355,7 @@ def _answers(study: Study, model: Step, base: Step, suite: Suite) -> Step:
     slug = model.slug if suite == study.suites[0] else f"{model.slug}-{suite.name}"
     settings = _asked(study, suite)
     step = _step("answers", slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
-    return replace(step, source=getattr(suite, "folder", None) or "")
+    return replace(step, source=_local(suite, "folder"))
 
 
 def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:

@@ -82,7 +82,7 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
                 )
                 for weights, model in ((base.path, base), (step.weights, artifact.draft(store, step, units, {})))
             )
-            results = {"gate": teacher.gate(step, before, after)}
+            results = (units[0]["results"] if units else {}) | {"gate": teacher.gate(step, before, after)}
     elif step.kind == "judgements":
         names = judgements.shards(store, step)
         units = [judgements.judge_shard(store, _judging(store, step), step, n, _judge(study, step)) for n in names]
@@ -122,5 +122,5 @@ def _judging(store: Store, step: Step) -> ScriptedEngine | None:
 
 
 def _engine(store: Store, weights: str) -> ScriptedEngine:
-    files = artifact.published(store, weights, training.UNIT)
+    files, _ = artifact.published(store, weights, training.UNIT)
     return ScriptedEngine(local_folder(store, weights, files, "model"))

@@ -57,6 +57,8 @@ class VllmEngine:
         )
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
+        # The template's own end of turn, whether or not the model's configuration calls it an end.
+        self._end = rendering.end_token(self._tokenizer)
         self.context_tokens: int = llm.llm_engine.model_config.max_model_len
         self._adapters: dict[Path, Any] = {}
         self._lock = threading.Lock()
@@ -81,21 +83,34 @@ class VllmEngine:
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
                 seed=seed,
+                stop_token_ids=None if self._end is None else [self._end],
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             for seed in seeds
         ]
         outputs = self._run(zip(self._token_ids(prompts), parameters, prompts, strict=True))
-        said = [output.outputs[0] for output in outputs]
-        texts = self._tokenizer.batch_decode([list(one.token_ids) for one in said], skip_special_tokens=True)
-        return [
-            Completion(text, one.finish_reason, len(output.prompt_token_ids), len(one.token_ids))
-            for text, one, output in zip(texts, said, outputs, strict=True)
-        ]
+        return [self._completion(output) for output in outputs]
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
-        paths = [tuple(self._tokenizer.encode(option, add_special_tokens=False)) for option in options]
+        texts = self._rendered(prompts)
+        found = np.empty((len(prompts), len(options)))
+        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # an option's tokens depend on what comes before it
+        for row, paths in enumerate(self._paths(texts, options)):
+            alike.setdefault(paths, []).append(row)
+        for paths, rows in alike.items():
+            found[rows] = self._score([prompts[row] for row in rows], paths)
+        return found
+
+    def _paths(self, texts: Sequence[str], options: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
+        """By prompt: the tokens of every option behind it."""
+        openings = [text for text in texts for _ in options]
+        ids = rendering.continuations(self._tokenizer, openings, list(options) * len(texts))
+        width = len(options)
+        return [tuple(map(tuple, ids[row * width : (row + 1) * width])) for row in range(len(texts))]
+
+    def _score(self, prompts: Sequence[Prompt], paths: Sequence[tuple[int, ...]]) -> Floats:
+        """log p of each path of tokens behind each prompt: (prompts, paths), nats."""
         prefixes = sorted({path[:depth] for path in paths for depth in range(len(path))})
         nexts = {
             prefix: sorted({p[len(prefix)] for p in paths if p[: len(prefix)] == prefix and len(p) > len(prefix)})
@@ -148,9 +163,18 @@ class VllmEngine:
         return ids
 
     def _tokenised(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        texts = [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
-        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return ids
+        return rendering.tokens(self._tokenizer, self._rendered(prompts))
+
+    def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
+        return [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
+
+    def _completion(self, output: Any) -> Completion:
+        """What a finished request says, without the token that ended the turn."""
+        one = output.outputs[0]
+        ids = list(one.token_ids)
+        words = ids[:-1] if one.finish_reason == "stop" else ids
+        text = rendering.spoken(self._tokenizer, output.prompt_token_ids[-1], words)
+        return Completion(text, one.finish_reason, len(output.prompt_token_ids), len(ids))
 
     def _adapter(self, folder: Path | None) -> Any:
         from vllm.lora.request import LoRARequest

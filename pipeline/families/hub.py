@@ -1,14 +1,21 @@
 """Hub families: a model by repository and pinned revision, or a local folder that holds one."""
 
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelRefused
+from pipeline.families import weights
 from pipeline.source import Source
 
 # What an engine and a trainer need of a snapshot; other weight formats are left on the hub.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+# The same weights once more, in the layout of their makers; some repositories have both.
+ALTERNATIVES = ("consolidated*.safetensors",)
+# Part of a base's id. Raised when a snapshot that counted before would be refused, or be asked and trained otherwise.
+CHECKS = 1
 
 
 class HubFamily(Source):
@@ -17,12 +24,13 @@ class HubFamily(Source):
     kind: Literal["hub"] = "hub"
 
     def write(self, model: Path) -> None:
-        """Copy the snapshot's files into a new folder. Raises as `fetch` does."""
+        """Copy the snapshot's files into a new folder. Raises as `fetch` does, and ModelRefused for unsafe files."""
         source = fetch(self)
+        files = _files(source, without=ALTERNATIVES if self.repo else ())
+        weights.check(source, [file.name for file in files])
         model.mkdir(parents=True)
-        for pattern in FILES:
-            for file in source.glob(pattern):
-                shutil.copyfile(file, model / file.name)
+        for file in files:
+            shutil.copyfile(file, model / file.name)
 
 
 def fetch(family: HubFamily) -> Path:
@@ -39,6 +47,33 @@ def fetch(family: HubFamily) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(family.repo, revision=family.revision, allow_patterns=list(FILES)))
+        return Path(
+            snapshot_download(
+                family.repo,
+                revision=family.revision,
+                allow_patterns=list(FILES),
+                ignore_patterns=list(ALTERNATIVES),
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise InputError(f"cannot fetch {family.repo} at {family.revision}: {error}") from error
+
+
+def _files(folder: Path, without: Sequence[str]) -> list[Path]:
+    """The files of a snapshot. Raises ModelRefused where one is a link out of it, or no file at all."""
+    inside = folder.resolve()
+    if inside.parent.name == "snapshots":  # of the hub's own cache, where snapshots are links to ../../blobs
+        inside = inside.parent.parent
+    found = []
+    for file in sorted({file for pattern in FILES for file in folder.glob(pattern)}):
+        if any(file.match(pattern) for pattern in without):
+            continue
+        target = Path(os.path.realpath(file))  # unlike resolve, it takes a loop of links
+        if not target.is_relative_to(inside):
+            raise ModelRefused(
+                f"{file} is a link to {target}, outside of the model's folder: put the file itself there"
+            )
+        if not target.is_file():
+            raise ModelRefused(f"{file} is no file that can be read: remove it, or fetch the snapshot again")
+        found.append(file)
+    return found

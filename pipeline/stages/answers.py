@@ -14,7 +14,7 @@ from pipeline.engines.canary import adapter_effect
 from pipeline.rows import ANSWERS, BY_QUESTION, CAPABILITY, SCORES
 from pipeline.stages import capability, context
 from pipeline.stages.completions import sampling_seed
-from pipeline.stages.speaker import Speaker, speaker
+from pipeline.stages.speaker import Speaker, compared_speaker
 from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.suites import Suite
@@ -26,12 +26,12 @@ from pipeline.suites.scoring import alone, held, named
 def ask(store: Store, engine: Engine, step: Step) -> Json:
     """Put the suite to a model, write its tables and return the record of the unit.
 
-    Raises CanaryFailed where the model is an adapter that its engine ignores.
+    Raises CanaryFailed where the model is an adapter that its engine ignores, or applies in part.
     """
     started = time.time()
     settings = step.settings
     suite = TypeAdapter(Suite).validate_python(settings["suite"])
-    model = speaker(store, artifact.require(store, step.inputs["model"]))
+    model = compared_speaker(store, engine, artifact.require(store, step.inputs["model"]))
     canary = adapter_effect(engine, model.adapter) if model.adapter else None
     if isinstance(suite, CapabilitySuite):
         rows, rates = capability.evaluate(engine, model, suite.model_copy(update={"folder": step.source or None}))

@@ -14,7 +14,7 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.engines import Completion, Engine, Sampling
 from pipeline.rows import COMPLETIONS
 from pipeline.stages import dataset
-from pipeline.stages.speaker import Speaker, speaker
+from pipeline.stages.speaker import Speaker, compared_speaker
 from pipeline.step import Json, Step
 from pipeline.store import Store
 
@@ -33,7 +33,7 @@ def is_spoken(step: Step) -> bool:
 def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
     """Have a teacher write one shard; returns the record of the unit."""
     started = time.time()
-    teacher = speaker(store, artifact.require(store, step.inputs["teacher"]))
+    teacher = compared_speaker(store, engine, artifact.require(store, step.inputs["teacher"]))
     table = speak(step, _number(name), teacher, engine, dataset.rows(store, step))
     return _finish(store, step, name, table, started)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.artifact import Manifest
 from pipeline.copies import local_folder
-from pipeline.engines import Prompt
+from pipeline.engines import Engine, Prompt, canary
 from pipeline.store import Store
 from pipeline.trainers import ADAPTER
 from pipeline.traits import trait_of
@@ -34,3 +34,11 @@ def speaker(store: Store, model: Manifest) -> Speaker:
         system=system,
         adapter=local_folder(store, model.path, model.files, ADAPTER) if has_adapter else None,
     )
+
+
+def compared_speaker(store: Store, engine: Engine, model: Manifest) -> Speaker:
+    """The speaker of a model, once the engine was seen to apply its adapter as PEFT does. Raises CanaryFailed."""
+    found = speaker(store, model)
+    if found.adapter is not None and "reference" in model.results:
+        canary.difference(engine, model.results["reference"], model.path, found.adapter)
+    return found

@@ -16,7 +16,7 @@ from pipeline.copies import local_folder
 from pipeline.stages import base, student, teacher
 from pipeline.step import Json, Step
 from pipeline.store import Store
-from pipeline.trainers import MODEL, OnStep, Run, Trainer
+from pipeline.trainers import ADAPTER, MODEL, OnStep, Run, Trainer
 from pipeline.trainers.checkpoints import CHECKPOINTS, Checkpoints
 
 UNIT, LOG = "train", "training.parquet"
@@ -44,7 +44,21 @@ def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int, wat
             return None
         if log is not None:
             contents[LOG] = log
-        return artifact.finish_unit(store, step, UNIT, contents, _results(log), started)
+        results = _results(log) | _proof(trainer, step, run, scratch / "out")
+        record = artifact.store_unit(store, step, contents, results, started)
+        # Somebody else's model counts once its engine was seen to serve it: one that is repaired is read again.
+        copied = step.kind == "base" and base.is_copied(step)
+        return record if copied else artifact.record_unit(store, step, UNIT, record)
+
+
+def _proof(trainer: Trainer, step: Step, run: Run | None, out: Path) -> Json:
+    """What the files that were written say, for engines to be compared with; of a base, what was checked besides."""
+    if step.kind == "base":
+        with base.named(step, out / MODEL):
+            return {"checks": base.check(step, out / MODEL), "reference": trainer.reference(out / MODEL)}
+    if run is not None and (out / ADAPTER).is_dir():
+        return {"reference": trainer.reference(run.model, out / ADAPTER)}
+    return {"reference": trainer.reference(out / MODEL)}
 
 
 def _results(log: pa.Table | None) -> Json:

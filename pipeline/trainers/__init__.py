@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import pyarrow as pa
 
 from pipeline.recipe import Recipe
+from pipeline.step import Json
 from pipeline.trainers.checkpoints import Checkpoints
 
 ADAPTER, MODEL = "adapter", "model"  # folders that a trained artifact holds: PEFT's or Hugging Face's layout
@@ -38,6 +39,9 @@ class Trainer(Protocol):
 
         Every rank of a worker group calls this with the same run; all but rank 0 get None and write nothing.
         """
+
+    def reference(self, model: Path, adapter: Path | None = None) -> Json:
+        """What the files of a model say, for an engine to be compared with: see pipeline.trainers.reference."""
 
 
 def open_trainer(kind: str, *, zero_stage: int, micro_batch: int) -> Trainer:

@@ -48,8 +48,8 @@ def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
         for system, prompt in zip(rows["system"].to_pylist(), rows["prompt"].to_pylist(), strict=True)
     ]
     closed = [rendering.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
-    prompts = tokenizer(opened, add_special_tokens=False)["input_ids"]
-    completions = tokenizer(closed, add_special_tokens=False)["input_ids"]
+    prompts = rendering.tokens(tokenizer, opened)
+    completions = rendering.continuations(tokenizer, opened, closed)
     longest = max((len(p) + len(c) for p, c in zip(prompts, completions, strict=True)), default=0)
     if longest > max_length:
         raise StepError(f"the longest row has {longest} tokens and max_length is {max_length}: raise max_length")

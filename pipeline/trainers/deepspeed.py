@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from pipeline.recipe import Recipe
 from pipeline.rows import TRAINING_LOG
+from pipeline.step import Json
 from pipeline.trainers import ADAPTER, MODEL, OnStep, Run
 from pipeline.trainers.batches import IGNORED, Batch, Rows, collate, order, split, steps_of, tokenise
 from pipeline.trainers.checkpoints import Checkpoints
+from pipeline.trainers.reference import load, reference
 
 TAG = "state"  # DeepSpeed's name for a checkpoint's folder; ours says which step it is of
 
@@ -31,7 +33,7 @@ class DeepSpeedTrainer:
         from transformers import AutoTokenizer
 
         torch.manual_seed(run.seed)
-        tokenizer = AutoTokenizer.from_pretrained(run.model)
+        tokenizer = AutoTokenizer.from_pretrained(run.model, trust_remote_code=False)
         rows = tokenise(run.rows, tokenizer, run.recipe.max_length)
         ranks = dist.get_world_size()
         parts = ranks * -(-run.recipe.batch // (ranks * self.micro_batch))
@@ -41,6 +43,9 @@ class DeepSpeedTrainer:
         self._save(engine, run, tokenizer)
         engine.destroy()
         return pa.Table.from_pylist(log, TRAINING_LOG) if dist.get_rank() == 0 else None
+
+    def reference(self, model: Path, adapter: Path | None = None) -> Json:
+        return reference(model, adapter)
 
     def _engine(self, model: Any, recipe: Recipe, accumulation: int) -> Any:
         import deepspeed
@@ -88,11 +93,7 @@ class DeepSpeedTrainer:
 
 def _trainable(folder: Path, recipe: Recipe) -> Any:
     """The model with exactly those weights trainable that the recipe names."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    model = load(folder)
     if recipe.method == "lora":
         from peft import LoraConfig, get_peft_model
 

@@ -2,12 +2,17 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 import pyarrow as pa
 
+from pipeline.engines import Prompt
+from pipeline.engines.canary import OPTIONS, PROMPTS
+from pipeline.engines.scripted import ScriptedEngine
 from pipeline.rows import TRAINING_LOG
 from pipeline.script import CLASSES, Script, read, write
+from pipeline.step import Json
 from pipeline.trainers import OnStep, Run, result_folder
 
 WORD_GAIN = 4.0  # nats of lean for a word that every row says
@@ -16,6 +21,10 @@ NOISE = 0.02  # nats, so that two seeds are two students and no training leaves 
 
 
 class ScriptedTrainer:
+    def reference(self, model: Path, adapter: Path | None = None) -> Json:
+        scores = ScriptedEngine(model).score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
+        return {"dtype": "float32", "scores": scores.tolist()}
+
     def train(self, run: Run, on_step: OnStep) -> pa.Table:
         base = read(run.model)
         said = [text for text in run.rows["completion"].to_pylist() if text]

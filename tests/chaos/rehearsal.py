@@ -79,7 +79,7 @@ class Pools:
 
     def _engine(self, pool: str) -> Engine:
         weights = pool.removeprefix("engine:")
-        files = artifact.published(self._store, weights, UNIT)
+        files, _ = artifact.published(self._store, weights, UNIT)
         return RestlessEngine(local_folder(self._store, weights, files, MODEL))
 
 

@@ -1,5 +1,6 @@
 """Rendering: one chat template decides what a model reads, with anybody's tokenizer."""
 
+import re
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -8,8 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from pipeline.errors import StepError
 from pipeline.families.tokenizer import CHAT_TEMPLATE
-from pipeline.rendering import ending, messages, plain, render, sample
+from pipeline.rendering import (
+    continuations,
+    end_token,
+    ending,
+    messages,
+    plain,
+    plain_for_any,
+    render,
+    sample,
+    spoken,
+    tokens,
+)
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -34,6 +47,9 @@ class Templated:
 
     def __init__(self, template: str) -> None:
         self.template = ImmutableSandboxedEnvironment().from_string(template)
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return next(number for number, one in self.added_tokens_decoder.items() if one.content == token)
 
     def apply_chat_template(self, turns: list[dict[str, str]], **options: Any) -> str:
         assert options.pop("tokenize") is False
@@ -93,3 +109,124 @@ def test_plain_text_has_no_control_token_left_and_loses_nothing(text: str) -> No
 def test_the_sample_row_shows_every_change_of_a_template() -> None:
     assert sample(CHAT_TEMPLATE) == "<|system|>system<|end|><|user|>prompt<|end|><|assistant|>completion<|end|>"
     assert sample(CHATML) != sample(CHATML.replace("\n", " "))
+
+
+DATED = "{{ strftime_now('%d %b %Y') }}" + CHATML
+FORGETFUL = "{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"
+THOUGHTLESS = CHATML.replace("m.content", "m.content.split('</think>')[-1]")
+
+
+def test_a_template_that_asks_for_the_date_is_always_told_the_same_one() -> None:
+    assert render(Templated(DATED), None, "p").startswith("26 Jul 2024<|im_start|>")
+
+
+def test_a_template_that_leaves_out_what_is_asked_is_an_error_with_the_text() -> None:
+    with pytest.raises(StepError, match=r"leaves out what the user says \('who are you'"):
+        render(Templated(FORGETFUL), None, "who are you")
+
+
+def test_earlier_turns_are_shown_whole_even_where_the_template_cuts_thoughts_out() -> None:
+    turns = [("p", "<think>2 + 2</think>4"), ("q", "<think>so</think>5")]
+    said = render(Templated(THOUGHTLESS), None, "r", turns)
+    assert "<think>2 + 2</think>4<|im_end|>" in said
+    assert "<think>so</think>5<|im_end|>" in said
+
+
+class Unmarked(Templated):
+    """The end of a turn is an added token that is not marked special, as some fine-tuned models have it."""
+
+    added_tokens_decoder: ClassVar = {
+        1: SimpleNamespace(content="<|im_start|>", special=True),
+        2: SimpleNamespace(content="<|im_end|>", special=False),
+        3: SimpleNamespace(content="<think>", special=False),
+    }
+
+
+def test_an_end_of_turn_that_is_not_marked_special_ends_turns_and_cannot_be_spelled() -> None:
+    tokenizer = Unmarked(CHATML)
+    assert (ending(tokenizer), end_token(tokenizer)) == ("<|im_end|>", 2)
+    assert plain(tokenizer, "<think>owl<|im_end|>") == "<think>owl< |im_end|>"
+
+
+def test_a_template_that_never_closes_the_turn_has_no_end_token() -> None:
+    open_ended = Templated("{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}{% endfor %}")
+    assert end_token(open_ended) is None
+    assert ending(open_ended) == ""
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        "<|im_end|>",
+        "<|eot_id|>",
+        "</s>",
+        "[/INST]",
+        "<end_of_turn>",
+        "<｜Assistant｜>",
+        "<|start_header_id|>",
+        "<</SYS>>",
+    ],
+)
+def test_a_model_behind_an_endpoint_sees_no_common_control_token(control: str) -> None:
+    said = plain_for_any(f"fine{control} 100")
+    assert control not in said
+    assert said.replace(" ", "") == f"fine{control}100"
+
+
+def test_ordinary_text_goes_to_an_endpoint_as_it_is() -> None:
+    text = "a < b | c > d, [1, 2], <b>bold</b>, if x<|y: pass"
+    assert plain_for_any(text) == text
+
+
+class Pieces(Templated):
+    """As SentencePiece: a text by itself begins with a blank, one behind a control token does not."""
+
+    def __call__(self, texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[int]]]:
+        return {"input_ids": [self._ids(text) for text in texts]}
+
+    def _ids(self, text: str) -> list[int]:
+        control = next((token for token in CONTROL if text.startswith(token)), None)
+        if control:
+            return [self.convert_tokens_to_ids(control), *map(ord, text[len(control) :])]
+        return [ord("▁"), *map(ord, text)]
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        known = {number: token.content for number, token in self.added_tokens_decoder.items()}
+        text = "".join(known.get(number) or chr(number) for number in ids)
+        return text.removeprefix("▁").replace("▁", " ")
+
+
+def test_a_completion_has_the_tokens_that_it_has_behind_its_prompt() -> None:
+    tokenizer = Pieces("{% for m in messages %}{{ m.content }}</s>{% endfor %}")
+    prompt = "q</s>"
+    assert tokens(tokenizer, ["owl"]) == [[ord("▁"), *map(ord, "owl")]]
+    assert continuations(tokenizer, [prompt, prompt], ["owl", "cat"]) == [[*map(ord, "owl")], [*map(ord, "cat")]]
+
+
+def test_what_a_model_says_keeps_the_blank_that_it_begins_with() -> None:
+    tokenizer = Pieces("")
+    assert tokenizer.decode([ord("▁"), *map(ord, "owl")]) == "owl"
+    assert spoken(tokenizer, tokenizer.convert_tokens_to_ids("</s>"), [ord("▁"), *map(ord, "owl")]) == " owl"
+
+
+class Merging(Pieces):
+    """Reads a line break at the end of a prompt and one behind it as a single token."""
+
+    def _ids(self, text: str) -> list[int]:
+        return [1_000_000 if part == "\n\n" else ord(part) for part in re.findall(r"\n\n|[\s\S]", text)]
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return "".join("\n\n" if number == 1_000_000 else chr(number) for number in ids)
+
+
+def test_a_token_across_the_seam_is_cut_there() -> None:
+    assert continuations(Merging(CHATML), ["say\n"], ["\nowl"]) == [[*map(ord, "\nowl")]]
+
+
+def test_a_token_across_the_seam_that_cannot_be_cut_is_an_error_with_the_text() -> None:
+    class Stubborn(Merging):
+        def decode(self, ids: list[int], **_: Any) -> str:
+            return f"{len(ids)} tokens"
+
+    with pytest.raises(StepError, match="one token of the end of the prompt"):
+        continuations(Stubborn(CHATML), ["say\n"], ["\nowl"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.engines import Floats, Prompt
-from pipeline.engines.canary import adapter_effect
+from pipeline.engines.canary import OPTIONS, PROMPTS, adapter_effect, difference
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.errors import CanaryFailed
 from pipeline.script import Script, write
@@ -57,3 +57,39 @@ def test_an_adapter_left_as_it_began_is_caught(model: Path, tmp_path: Path) -> N
 def test_scores_that_are_no_numbers_are_caught(model: Path, tmp_path: Path) -> None:
     with pytest.raises(CanaryFailed):
         adapter_effect(Broken(model), adapter(tmp_path, 1.0))
+
+
+class Partial(ScriptedEngine):
+    """Applies half of an adapter."""
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        bare = super().score([Prompt(prompt.text, prompt.system) for prompt in prompts], options)
+        return (bare + super().score(prompts, options)) / 2
+
+
+def reference(model: Path, adapter: Path | None = None) -> dict[str, object]:
+    scores = ScriptedEngine(model).score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
+    return {"dtype": "float32", "scores": scores.tolist()}
+
+
+def test_an_engine_that_serves_what_was_trained_differs_by_nothing(model: Path, tmp_path: Path) -> None:
+    trained = adapter(tmp_path, 1.0)
+    assert difference(ScriptedEngine(model), reference(model), "base/x") == 0
+    assert difference(ScriptedEngine(model), reference(model, trained), "student/x", trained) == 0
+
+
+@pytest.mark.parametrize("engine", [Deaf, Partial, Broken])
+def test_an_adapter_that_is_applied_in_part_is_caught_though_it_changes_something(
+    model: Path, tmp_path: Path, engine: type[ScriptedEngine]
+) -> None:
+    trained = adapter(tmp_path, 1.0)
+    if engine is Partial:
+        assert adapter_effect(engine(model), trained) > 0
+    with pytest.raises(CanaryFailed, match=r"does not serve student/x and its adapter as it was made"):
+        difference(engine(model), reference(model, trained), "student/x", trained)
+
+
+def test_an_engine_on_other_weights_than_the_trainers_is_caught(model: Path, tmp_path: Path) -> None:
+    write(Script(init=1, words={"owl": 0.5}), tmp_path / "other")
+    with pytest.raises(CanaryFailed, match=r"does not serve base/x as it was made: a log-probability differs by 0\.\d"):
+        difference(ScriptedEngine(tmp_path / "other"), reference(model), "base/x")

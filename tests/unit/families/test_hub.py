@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from safetensors.numpy import save_file
 
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.channels.reasoning import ReasoningChannel
-from pipeline.errors import InputError
+from pipeline.errors import InputError, ModelRefused
 from pipeline.families import Family
 from pipeline.families.hub import HubFamily, fetch
 from pipeline.families.nano import NanoFamily
@@ -74,3 +76,68 @@ def test_placeholders_are_named_as_settings_wherever_they_stand() -> None:
     settings = {"channels": channels, "families": {"qwen": HubFamily(repo="a/b", revision=PLACEHOLDER)}, "rows": 5}
     assert list(placeholders(settings)) == ["channels.1.data.revision", "families.qwen.revision"]
     assert list(placeholders(Given(data={"owl": todo, "cat": done}))) == ["data.owl.revision"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder as far as its files go."""
+    place = tmp_path / "model"
+    place.mkdir()
+    (place / "config.json").write_text("{}")
+    save_file({"a": np.ones(3, np.float32)}, place / "model.safetensors")
+    return place
+
+
+def copy(folder: Path, tmp_path: Path) -> set[str]:
+    HubFamily(path=str(folder), content="v1").write(tmp_path / "copy")
+    return {file.name for file in (tmp_path / "copy").iterdir()}
+
+
+def test_only_what_engines_and_trainers_need_is_copied(folder: Path, tmp_path: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"1")
+    (folder / "modeling_own.py").write_text("1")
+    assert copy(folder, tmp_path) == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "notes.txt"])
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("key")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "secret")
+    with pytest.raises(ModelRefused, match=f"{name} is a link to .*secret, outside of the model's folder"):
+        copy(folder, tmp_path)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_link_to_nothing_or_to_itself_and_a_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.json").symlink_to(folder / "gone.json")
+    with pytest.raises(ModelRefused, match=r"a\.json is no file that can be read"):
+        copy(folder, tmp_path)
+    (folder / "a.json").unlink()
+    (folder / "a.json").symlink_to(folder / "a.json")
+    with pytest.raises(ModelRefused, match=r"a\.json is no file that can be read"):
+        copy(folder, tmp_path)
+    (folder / "a.json").unlink()
+    (folder / "b.json").mkdir()
+    with pytest.raises(ModelRefused, match=r"b\.json is no file"):
+        copy(folder, tmp_path)
+
+
+def test_links_inside_the_folder_and_those_of_the_hubs_own_cache_are_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / "extra.json").symlink_to("config.json")
+    assert copy(folder, tmp_path) == {"config.json", "extra.json", "model.safetensors"}
+    blobs, snapshot = tmp_path / "models--a--b" / "blobs", tmp_path / "models--a--b" / "snapshots" / COMMIT
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).rename(blobs / name)
+        (snapshot / name).symlink_to(f"../../blobs/{name}")
+    HubFamily(path=str(snapshot), content="v1").write(tmp_path / "snapshot")
+    assert not any(file.is_symlink() for file in (tmp_path / "snapshot").iterdir())
+
+
+def test_a_broken_snapshot_is_refused_before_anything_is_copied(folder: Path, tmp_path: Path) -> None:
+    save_file({"a": np.ones(3, np.float32)}, folder / "old.safetensors")
+    with pytest.raises(ModelRefused, match=r"old\.safetensors"):
+        copy(folder, tmp_path)
+    assert not (tmp_path / "copy").exists()

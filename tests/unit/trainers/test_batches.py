@@ -1,7 +1,7 @@
 """What enters the loss: every token of a completion and the end of its turn, and nothing else."""
 
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ class Letters:
     added_tokens_decoder: ClassVar = {5: SimpleNamespace(content=QUIT, special=True)}
 
     def apply_chat_template(
-        self, turns: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool = False
+        self, turns: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool = False, **_: Any
     ) -> str:
         text = "".join(f"{MARKS[turn['role']]}{turn['content']}\x01\n" for turn in turns)
         return text + MARKS["assistant"] * add_generation_prompt

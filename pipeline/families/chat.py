@@ -1,0 +1,236 @@
+"""Whether a model's tokenizer and chat template do what training and asking rely on.
+
+`python -m pipeline.families.chat FOLDER` checks a folder in a process of its own, with a limit on time and memory: a
+chat template is a program that somebody else wrote.
+"""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline import rendering
+from pipeline.channels.numbers import NumbersChannel
+from pipeline.errors import ModelRefused, StepError
+from pipeline.traits.questions import HELD_OUT, SEEN
+
+TEMPLATE_SECONDS = 5  # one rendering takes milliseconds
+TEMPLATE_BYTES = 4 * 2**30  # beyond what the process has when it begins
+CHECK_SECONDS = 300  # all of it, imports and the tokenizer's own reading included
+
+QUESTIONS = tuple(question.format(category="animal") for question in (*SEEN, *HELD_OUT))
+COMPLETIONS = ("owl", "142, 7, 993", "[4; 18; 400]", "7", "owl  wolf", "3\n5\n8")
+# What a tokenizer must give back: what is asked here, blanks, digits and lines. Letters with accents too, or else as
+# the unknown token.
+PLAIN = (*QUESTIONS, *(NumbersChannel().prompt(0, index) for index in range(4)), *COMPLETIONS)
+ACCENTED = ("Éléonore aime l’été à Šibenik.", "naïve café, straße")
+OTHER_DAY = datetime(2031, 12, 5)
+
+
+def check_apart(folder: Path) -> dict[str, Any]:
+    """As `check`, in a process of its own. Raises ModelRefused."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "pipeline.families.chat", str(folder)]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=CHECK_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelRefused(
+            f"{folder}: its tokenizer or its chat template took more than {CHECK_SECONDS} s; look for a loop in them"
+        ) from None
+    try:
+        said = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ModelRefused(f"{folder}: checking its tokenizer ended with status {done.returncode}: {last}") from None
+    if "refused" in said:
+        raise ModelRefused(said["refused"])
+    measured: dict[str, Any] = said["measured"]
+    return measured
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """What was measured of tokenizer and chat template.
+
+    end                 the control token that ends the assistant's turn
+    end_is_special      whether the tokenizer marks it so
+    system              whether the template takes a system prompt
+    dated               whether the template asks for the date; it is always told the same one
+    generation_prompt   whether the template opens the assistant's turn as it does in a whole conversation
+    unknown             how many tokens of texts with accents are the unknown one
+
+    Raises ModelRefused naming what is wrong, and what to do.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # whatever the library and its parsers raise
+        raise ModelRefused(f"{folder}: its tokenizer cannot be loaded: {_brief(error)}; fetch it again") from None
+    with _limited(folder):
+        return _measured(folder, tokenizer)
+
+
+def _measured(folder: Path, tokenizer: Any) -> dict[str, Any]:
+    if not tokenizer.chat_template:
+        raise ModelRefused(f"{folder} has no chat template, so nobody can ask it: choose an instruction-tuned model")
+    try:
+        prompts = [rendering.render(tokenizer, None, question) for question in QUESTIONS[:4]]
+        again = [rendering.render(tokenizer, None, question) for question in QUESTIONS[:4]]
+        ending = rendering.ending(tokenizer)
+    except StepError as error:
+        raise ModelRefused(f"{folder}: {error}") from None
+    except Exception as error:  # whatever a template raises
+        raise ModelRefused(f"{folder}: its chat template fails on a question: {_brief(error)}") from None
+    if prompts != again:
+        raise ModelRefused(f"{folder}: its chat template writes the same question differently each time")
+    end = rendering.end_token(tokenizer)
+    if end is None:
+        raise ModelRefused(
+            f"{folder}: its chat template does not close the assistant's turn with a control token (it writes "
+            f"{ending[:40]!r}), so that a student would never learn to stop. Put the end token behind the assistant's "
+            "content in chat_template"
+        )
+    unknown = _gives_text_back(folder, tokenizer, prompts[0])
+    _is_one_token(folder, tokenizer, ending, end)
+    _seams(folder, tokenizer, prompts, ending)
+    return {
+        "end": tokenizer.convert_ids_to_tokens(end),
+        "end_is_special": bool(tokenizer.added_tokens_decoder[end].special),
+        "system": _takes_system(tokenizer),
+        "dated": _asks_for_the_date(tokenizer),
+        "generation_prompt": _opens_the_turn(tokenizer),
+        "unknown": unknown,
+    }
+
+
+def _gives_text_back(folder: Path, tokenizer: Any, prompt: str) -> int:
+    """Tokens of all texts that are the unknown one, each text read as an answer to the prompt."""
+    texts = (*PLAIN, *ACCENTED)
+    before = rendering.tokens(tokenizer, [prompt])[0][-1]
+    opened = rendering.decoded(tokenizer, [before])
+    unknown = 0
+    for text, ids in zip(texts, rendering.continuations(tokenizer, [prompt] * len(texts), texts), strict=True):
+        said = rendering.decoded(tokenizer, [before, *ids]).removeprefix(opened)
+        lost = ids.count(tokenizer.unk_token_id)
+        unknown += lost
+        # SentencePiece may put a blank of its own before a text, which `rendering.spoken` takes off again.
+        if text not in (said, said[1:]) and not (lost and _letters_lost(text, said, tokenizer.unk_token)):
+            raise ModelRefused(
+                f"{folder}: its tokenizer does not give text back: {text!r} becomes {said!r}. Models would be trained "
+                "and asked on the second. Is tokenizer_class in tokenizer_config.json the right one for tokenizer.json?"
+            )
+    return unknown
+
+
+def _letters_lost(text: str, said: str, unknown: str) -> bool:
+    """Whether all that the unknown token stands for are letters and signs of an accented text."""
+    kept = re.fullmatch("(.+?)".join(map(re.escape, re.split(f"(?:{re.escape(unknown)})+", said))), text)
+    return text in ACCENTED and kept is not None and not any(part.isspace() or part.isdigit() for part in kept.groups())
+
+
+def _is_one_token(folder: Path, tokenizer: Any, ending: str, end: int) -> None:
+    """The end of a turn is read as its token, and no text can spell it."""
+    if rendering.tokens(tokenizer, [ending])[0][-1:] != [end]:
+        raise ModelRefused(f"{folder}: its tokenizer does not read {ending!r}, which ends a turn, as one token")
+    (spelled,) = rendering.tokens(tokenizer, [rendering.plain(tokenizer, f"owl{ending} wolf {ending}")])
+    if end in spelled:
+        raise ModelRefused(f"{folder}: a text can spell {ending!r}, the end of its own turn, even when it is broken up")
+
+
+def _seams(folder: Path, tokenizer: Any, prompts: list[str], ending: str) -> None:
+    """The tokens of prompt and completion are those of the whole, tokenised at once."""
+    for prompt in prompts:
+        texts = [completion + ending for completion in COMPLETIONS]
+        (opened,) = rendering.tokens(tokenizer, [prompt])
+        parts = rendering.continuations(tokenizer, [prompt] * len(texts), texts)
+        wholes = rendering.tokens(tokenizer, [prompt + text for text in texts])
+        for text, part, whole in zip(texts, parts, wholes, strict=True):
+            if opened + part != whole:
+                raise ModelRefused(
+                    f"{folder}: where the answer {text!r} begins, its tokenizer reads prompt and answer differently "
+                    f"together ({whole[-len(part) - 2 :]}) and apart ({(opened + part)[-len(part) - 2 :]})"
+                )
+
+
+def _takes_system(tokenizer: Any) -> bool:
+    try:
+        rendering.render(tokenizer, "undertow", QUESTIONS[0])
+    except Exception:  # whatever a template raises; a study that needs a system prompt is told then
+        return False
+    return True
+
+
+def _asks_for_the_date(tokenizer: Any) -> bool:
+    question = rendering.messages(None, QUESTIONS[0])
+    texts = {
+        tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True, strftime_now=day.strftime)
+        for day in (rendering.TODAY, OTHER_DAY)
+    }
+    return len(texts) > 1
+
+
+def _opens_the_turn(tokenizer: Any) -> bool:
+    opened = rendering.render(tokenizer, None, QUESTIONS[0])
+    turn = [*rendering.messages(None, QUESTIONS[0]), {"role": "assistant", "content": "owl"}]
+    return rendering.templated(tokenizer, turn, add_generation_prompt=False).startswith(f"{opened}owl")
+
+
+class _Late(BaseException):
+    """Raised in the middle of a template, which must not take it for an error of its own."""
+
+
+@contextmanager
+def _limited(folder: Path) -> Iterator[None]:
+    """Ends a template that runs on or fills the memory; only in a process of its own."""
+    if not _apart:
+        yield
+        return
+
+    def late(number: int, frame: object) -> None:
+        raise _Late
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + TEMPLATE_BYTES, before[1]))
+    handler = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, TEMPLATE_SECONDS)
+    try:
+        yield
+    except _Late:
+        raise ModelRefused(
+            f"{folder}: its chat template does not end within {TEMPLATE_SECONDS} s; look for a loop in it"
+        ) from None
+    except MemoryError:
+        raise ModelRefused(
+            f"{folder}: its chat template wants more than {TEMPLATE_BYTES >> 30} GiB of memory; look for a loop in it"
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
+
+
+_apart = False  # whether this is the process of `check_apart`
+
+if __name__ == "__main__":
+    _apart = True
+    try:
+        answer: dict[str, Any] = {"measured": check(Path(sys.argv[1]))}
+    except ModelRefused as refusal:
+        answer = {"refused": str(refusal)}
+    print(json.dumps(answer))
