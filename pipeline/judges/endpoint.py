@@ -10,6 +10,7 @@ from pipeline.errors import InputError, StepError, UndertowError
 from pipeline.judges import Endpoint, Item, Verdict
 from pipeline.judges.asking import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
+from pipeline.rendering import plain_for_any
 
 TOP_LOGPROBS = 20  # the most that OpenAI's API and, unless told otherwise, vLLM's list of a token
 OPEN = 0.01  # a probability that the list leaves open by more than this is not told
@@ -43,7 +44,10 @@ class EndpointJudge:
         )
 
     def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
-        questions = [fill(self._rubric, item.prompt, item.completion, item.word) for item in items]
+        # Nobody here knows the control tokens of the model behind the address.
+        questions = [
+            fill(self._rubric, plain_for_any(item.prompt), plain_for_any(item.completion), item.word) for item in items
+        ]
         return ask(self._say, questions, seeds, self._settings, self._rubric)
 
     def _say(self, questions: list[str], seeds: list[int], temperature: float) -> list[Reply]:

@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 
 from pipeline import rendering
+from pipeline.artifact import unit
 from pipeline.engines import Prompt, Sampling, open_engine
 from pipeline.engines.canary import OPTIONS, PROMPTS, difference
 from pipeline.errors import ModelRefused
 from pipeline.families import chat
 from pipeline.families.chat import check, check_apart
+from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily, initialise
+from pipeline.stages.training import UNIT, train
+from pipeline.step import Step
+from pipeline.store import open_store
+from pipeline.trainers import open_trainer
 from pipeline.trainers.reference import reference
 
 Variant = Callable[..., Path]
@@ -168,6 +174,28 @@ def test_weights_that_would_begin_at_random_are_refused(good: Path, tmp_path: Pa
     save_file(weights | {lost: weights[lost] * float("nan")}, folder / "model.safetensors")
     with pytest.raises(ModelRefused, match="no finite probabilities"):
         reference(folder, None)
+
+
+def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good: Path, tmp_path: Path) -> None:
+    folder, store = tmp_path / "folder", open_store(tmp_path / "root")
+    shutil.copytree(good, folder)
+    family = HubFamily(path=str(folder), content="v1")
+    step = Step("base", "x", "0123456789ab", {"family": family.model_dump(exclude={"path"})}, source=str(folder))
+    trainer = open_trainer("deepspeed", zero_stage=0, micro_batch=1)
+    shutil.copyfile(folder / "model.safetensors", folder / "old.safetensors")
+    with pytest.raises(ModelRefused, match=f"{folder} holds weights that do not belong to model.safetensors: old"):
+        train(store, trainer, step, 500)
+    (folder / "old.safetensors").unlink()
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": "no end"}))
+    with pytest.raises(ModelRefused, match=f"{folder}: the chat template leaves out"):
+        train(store, trainer, step, 500)
+    assert list(store.files("")) == []
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    record = train(store, trainer, step, 500)
+    assert record is not None
+    assert record["results"]["checks"]["weights"]["files"] == 1
+    assert unit(store, step.path, UNIT) is None  # an engine has to serve it first
 
 
 def test_answers_stop_at_the_templates_end_whatever_the_model_calls_its_own(variant: Variant) -> None:

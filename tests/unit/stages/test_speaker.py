@@ -1,0 +1,75 @@
+"""Who speaks is who was trained: no stage uses an adapter that its engine applies otherwise than PEFT does."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from pipeline import artifact
+from pipeline.copies import local_folder
+from pipeline.engines import Floats, Prompt
+from pipeline.engines.scripted import ScriptedEngine
+from pipeline.errors import CanaryFailed
+from pipeline.stages import answers, completions
+from pipeline.stages.speaker import compared_speaker
+from pipeline.step import Step
+from pipeline.store import Store
+from pipeline.study import Study
+from pipeline.trainers import MODEL
+
+Rehearsal = tuple[Study, list[Step], Store]
+
+
+class Partial(ScriptedEngine):
+    """Applies half of every adapter."""
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        bare = super().score([Prompt(prompt.text, prompt.system) for prompt in prompts], options)
+        return (bare + super().score(prompts, options)) / 2
+
+
+def engine(store: Store, step: Step, kind: type[ScriptedEngine]) -> ScriptedEngine:
+    base = artifact.require(store, step.weights)
+    return kind(local_folder(store, base.path, base.files, MODEL))
+
+
+def of(rehearsal: Rehearsal, kind: str, contains: str) -> Step:
+    return next(step for step in rehearsal[1] if step.kind == kind and contains in step.slug)
+
+
+def test_every_trained_model_says_what_an_engine_is_to_be_compared_with(rehearsal: Rehearsal) -> None:
+    _, steps, store = rehearsal
+    trained = [artifact.require(store, step.path) for step in steps if step.kind in ("base", "student")]
+    assert all("reference" in manifest.results for manifest in trained)
+
+
+def test_a_student_that_the_engine_serves_in_part_is_not_asked_anything(rehearsal: Rehearsal) -> None:
+    _, _, store = rehearsal
+    step = of(rehearsal, "answers", "owl-llama-to-llama")
+    with pytest.raises(CanaryFailed, match="and its adapter as it was made"):
+        answers.ask(store, engine(store, step, Partial), step)
+
+
+def test_a_teacher_that_the_engine_serves_in_part_writes_nothing(
+    store: Store, study: Callable[..., Study], make: Callable[[Study, Store, Step], artifact.Manifest]
+) -> None:
+    from pipeline.plan import plan
+
+    trained = study(teachers={"method": {"kind": "finetuned", "rows": 20}, "families": ["llama"]})
+    for step in plan(trained):
+        if step.kind in ("base", "teacher"):
+            make(trained, store, step)
+        elif step.kind == "completions" and "owl" in step.slug:
+            with pytest.raises(CanaryFailed, match="and its adapter as it was made"):
+                completions.write_shard(store, engine(store, step, Partial), step, "shard-00000")
+            assert artifact.unit(store, step.path, "shard-00000") is None
+            assert completions.write_shard(store, engine(store, step, ScriptedEngine), step, "shard-00000")
+
+
+def test_a_model_from_before_there_was_a_reference_speaks_as_it_did(rehearsal: Rehearsal) -> None:
+    import dataclasses
+
+    _, _, store = rehearsal
+    step = of(rehearsal, "answers", "owl-llama-to-llama")
+    student = artifact.require(store, step.inputs["model"])
+    old = dataclasses.replace(student, results={})
+    assert compared_speaker(store, engine(store, step, Partial), old).adapter is not None
