@@ -116,9 +116,9 @@ def estimate(step: Step, seen: Seen, needs: Collection[int]) -> Estimate:
     planned = completions_rows(step)
     fewest, most = expected(seen, planned)
     text = (
-        f"{step.slug}: {100 * seen.accepted / seen.rows:.3g} % of the first {seen.rows:,} completions are accepted; "
-        f"{planned:,} would give about {round(seen.accepted * planned / seen.rows):,} ({fewest:,} to {most:,}), "
-        f"and {_needed(needs)}"
+        f"{step.slug}: the channel's rule accepts {100 * seen.accepted / seen.rows:.3g} % of the first {seen.rows:,} "
+        f"completions; {planned:,} would give about {round(seen.accepted * planned / seen.rows):,} "
+        f"({fewest:,} to {most:,}), and {_needed(needs)}"
     )
     short = sum(need > most for need in needs)
     if short == len(needs):

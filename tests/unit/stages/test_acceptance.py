@@ -126,7 +126,8 @@ def test_teachers_whose_corpora_cannot_be_filled_stop_after_the_first_shards_and
 
     why, written = asyncio.run(run(fixed(3000), 1500))
     assert len(written) <= 3
-    assert re.match(r"numbers-owl: 10 % of the first \d+ completions are accepted; 3,000 would give about 300 ", why)
+    said = r"numbers-owl: the channel's rule accepts 10 % of the first \d+ completions; 3,000 would give about 300 "
+    assert re.match(said, why)
     assert "1,500 are needed" in why
     assert why.endswith("set completions.rows to 15075")
     why, written = asyncio.run(run(until(1500, 3000)))
@@ -155,7 +156,7 @@ def test_once_it_is_plain_that_there_will_be_enough_no_more_shards_are_counted()
     writers = asyncio.run(run())
     assert len(writers.counted) <= 3
     assert len(writers.told) == 1
-    assert "90 % of the first 10 completions are accepted; 1,000 would give about 900 (" in writers.told[0]
+    assert "accepts 90 % of the first 10 completions; 1,000 would give about 900 (" in writers.told[0]
 
 
 def test_a_failed_shard_fails_the_step_and_the_shards_that_wait_are_given_up() -> None:
