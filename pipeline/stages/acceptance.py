@@ -27,7 +27,7 @@ from pipeline.store import Store
 CONFIDENCE = 0.9998
 SPARE = 20  # one in so many rows more than seem to be needed
 
-MORE_ROWS = "set completions.until, which goes on until there are enough, or set completions.rows to {rows}"
+MORE_ROWS = "give completions.until in place of rows, to go on until it is enough, or set completions.rows to {rows}"
 MORE_AT_MOST = "give completions.until.at_most at least {rows}: the same command then goes on from here"
 MORE_ACCEPTED = "judges reject what the rule accepts: set completions.until.accepted to {rows}"
 
