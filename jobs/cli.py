@@ -32,6 +32,9 @@ ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
 Root = Annotated[str, typer.Option(help=ROOT_HELP)]
 RootGiven = Annotated[str, typer.Argument(metavar="ROOT", help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
+Until = Annotated[
+    str | None, typer.Option(metavar="KIND", help="Stop after a kind of step: base, completions, corpus, …")
+]
 Rehearse = Annotated[
     bool,
     typer.Option("--rehearse", help="Nano families and small counts in place of its own: shows that the study runs."),
@@ -83,21 +86,25 @@ def run(
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
     address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto"; this machine when left out.')] = None,
+    until: Until = None,
     rehearse: Rehearse = False,
 ) -> None:
     """Make everything of a study that is not made yet; run it again to go on after a stop."""
     from jobs.closing import close
 
+    last = _kind(until)
     loaded = _pinned(_loaded(study, set_, rehearse))
     store = open_store(root)
     store.require_writable()
     from jobs.driver import run as run_study
 
-    outcome: Outcome = run_study(loaded, store, address)
+    outcome: Outcome = run_study(loaded, store, address, last)
     close(console, store, outcome)
     if outcome.stopped:
         console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
         raise typer.Exit(SIGNALLED + outcome.stopped)
+    if last and outcome.complete and (left := len(outcome.steps) - len(outcome.done)):
+        console.print(f"Ended with {last}, as --until says: {left} steps are left; go on without --until.")
     raise typer.Exit(0 if outcome.complete else 1)
 
 
@@ -113,9 +120,11 @@ def submit(
         float, typer.Option(min=0, help="CPUs kept for the driver, anywhere; with 0 it runs on the head.")
     ] = 0.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
+    until: Until = None,
     rehearse: Rehearse = False,
 ) -> None:
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
+    last = _kind(until)
     loaded = _pinned(_loaded(study, set_, rehearse))
     from jobs.submit import submit as submit_study
 
@@ -126,6 +135,7 @@ def submit(
         root,
         set_,
         address,
+        until=last,
         rehearse=rehearse,
         driver_cpus=driver_cpus,
         wait=not no_wait,
@@ -257,6 +267,15 @@ def _pinned(study: "Study") -> "Study":
     if study.unpinned:
         raise StudyError("\n".join([f"{study.study} is not pinned yet:", *study.unpinned]))
     return study
+
+
+def _kind(until: str | None) -> str:
+    """The kind of step that --until names; "" where it is not given. Raises InputError."""
+    from pipeline.step import KINDS
+
+    if until is not None and until not in KINDS:
+        raise InputError(f"--until {until}: there is no such kind of step; there is {', '.join(KINDS)}")
+    return until or ""
 
 
 def _age(text: str) -> timedelta:

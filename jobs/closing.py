@@ -48,7 +48,8 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
             f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.place, path)}", soft_wrap=True
         )
     if not made and outcome.complete:
-        console.print("Nothing to do: every step of this study is done.")
+        which = f"every step of this study up to {outcome.until}" if outcome.until else "every step of this study"
+        console.print(f"Nothing to do: {which} is done.")
     for step in outcome.steps:
         if step.kind == "report" and step.path in outcome.done:
             console.print(f"report: {store.root}/{step.path}/report.html", soft_wrap=True, highlight=False)

@@ -20,7 +20,7 @@ from jobs.watch import Watch
 from pipeline import artifact, status
 from pipeline.errors import Stopped, UndertowError
 from pipeline.plan import plan
-from pipeline.step import Step
+from pipeline.step import Step, up_to
 from pipeline.store import Store, at_once
 from pipeline.study import Study
 
@@ -31,15 +31,18 @@ STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds o
 class Outcome:
     """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
 
-    place: of its note and logs. stopped: the signal that ended it early, or None.
+    place: of its note and logs. asked: the steps that were to be made: all, or those up to a kind. until: that kind,
+    or "". stopped: the signal that ended it early, or None.
     """
 
     place: str
     steps: list[Step]
+    asked: list[Step]
     done_before: set[str]
     done: set[str]
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    until: str = ""
     stopped: signal.Signals | None = None
 
     @property
@@ -47,13 +50,13 @@ class Outcome:
         return not self.failed and not self.blocked and not self.stopped
 
 
-def run(study: Study, store: Store, address: str | None = None) -> Outcome:
-    """Make everything of a study that is not made yet, in a store that is writable.
+def run(study: Study, store: Store, address: str | None = None, until: str = "") -> Outcome:
+    """Make everything of a study that is not made yet, or what comes up to a kind of step, in a writable store.
 
     Raises ResourceError where there is no cluster, or one that is too small.
     """
-    outcome = begin(study, store)
-    if len(outcome.done) == len(outcome.steps):
+    outcome = begin(study, store, until)
+    if all(step.path in outcome.done for step in outcome.asked):
         return outcome
     cluster = join(address)
     try:
@@ -63,13 +66,14 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
     return outcome
 
 
-def begin(study: Study, store: Store) -> Outcome:
+def begin(study: Study, store: Store, until: str = "") -> Outcome:
     """What is done already. Raises ArtifactError where a manifest is damaged."""
     steps = plan(study)
+    asked = up_to(until, steps) if until else steps
     # Only the paths are kept: the manifests of a large study would not fit.
     found = at_once(lambda step: step.path if artifact.load(store, step.path) else None, steps)
     done = {path for path in found if path is not None}
-    return Outcome(status.folder(study.study, steps), steps, set(done), done)
+    return Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
 
 
 async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Cluster) -> None:
@@ -86,14 +90,15 @@ async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Clu
 
 async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
     """Make the steps that are left, and keep the outcome up to date."""
-    with Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools) as watch:
-        steps = Steps(study, store, pools, watch)
+    asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
+    with Watch(study.study, store, outcome.place, asked, done, pools, until=outcome.until) as watch:
+        steps = Steps(study, store, pools, watch, outcome.steps)
         beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
         walking = asyncio.create_task(Walk(steps, outcome, watch).all())
         with _heeding_signals(outcome, watch, pools, walking, study.resources.grace_seconds):
             try:
                 await walking
-                if not outcome.stopped:
+                if not outcome.stopped and any(step.kind == "transfer" for step in outcome.asked):
                     await _conclude_without(study, steps, outcome)
             except asyncio.CancelledError:
                 return  # the grace time is over: members end with the driver
@@ -151,7 +156,7 @@ class Walk:
         self._outcome = outcome
         self._watch = watch
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
-        self._step = {step.path: step for step in outcome.steps}
+        self._step = {step.path: step for step in outcome.asked}
         self._needs = {
             path: {source for source in (*step.inputs.values(), *step.after) if source not in outcome.done}
             for path, step in self._step.items()
@@ -211,7 +216,8 @@ async def _conclude_without(study: Study, steps: Steps, outcome: Outcome) -> Non
     answered = [transfer.inputs[role] for role in transfer.settings["runs"] if transfer.inputs[role] in outcome.done]
     if not missing or not answered:
         return
-    for step in plan(study, missing)[-2:]:
+    asked = {step.kind for step in outcome.asked}
+    for step in [step for step in plan(study, missing)[-2:] if step.kind in asked]:
         try:
             await steps.make(step)
         except Exception as error:

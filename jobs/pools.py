@@ -127,13 +127,18 @@ class Pools:
         return self._pools[name]
 
     async def run(self, pool: Pool, work: Work) -> Any:
-        """The result of a unit, worked on by a member of the pool."""
+        """The result of a unit, worked on by a member of the pool; cancelled, it leaves the queue."""
         self._require_going()
         pool = self._pools.setdefault(pool.name, pool)  # it may have been forgotten since it was asked for
         unit = Unit(work, asyncio.get_running_loop().create_future())
         pool.waiting.append(unit)
         self._dispatch(pool)
-        return await unit.outcome
+        try:
+            return await unit.outcome
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # a member may be at it
+                pool.waiting.remove(unit)
+            raise
 
     async def task(self, work: Work) -> Any:
         """The result of a unit without a member: a Ray task that holds no CPU of the pools."""
@@ -233,6 +238,8 @@ class Pools:
 
     def _died(self, pool: Pool, unit: Unit, error: ray.exceptions.RayActorError) -> None:
         unit.deaths += 1
+        if unit.outcome.cancelled():
+            return  # nobody waits for it any more
         if self._stopping:
             _settle(unit.outcome, error=Stopped("the run is being stopped"))
         elif error.actor_init_failed or unit.deaths >= DEATHS:

@@ -1,7 +1,7 @@
 """How each kind of step is made of units of work, and which pool does them. No arithmetic, no science."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,11 +11,13 @@ import ray
 from jobs import metrics
 from jobs.members import EngineMember, ScriptedTrainerMember, TrainerMember
 from jobs.pools import Cost, Pool, Pools, Work
+from jobs.shards import generate
 from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
 from pipeline.judges import science
 from pipeline.stages import (
+    acceptance,
     answers,
     base,
     completions,
@@ -53,7 +55,9 @@ class Told:
 class Steps:
     """Makes the steps of one study; `make` is the only door."""
 
-    def __init__(self, study: Study, store: Store, pools: Pools, watch: Watch) -> None:
+    def __init__(self, study: Study, store: Store, pools: Pools, watch: Watch, steps: Sequence[Step] = ()) -> None:
+        """steps: the plan, for what completions are needed for."""
+        self._needs = corpus.needs(steps)
         self._study = study
         self._store = store
         self._pools = pools
@@ -128,7 +132,17 @@ class Steps:
             pool = self.engine_pool(step.weights, step.family)
             return self._run(pool, step, shard, completions.write_shard, step, shard)
 
-        records = await asyncio.gather(*(self._unit(step, shard, write) for shard in completions.shards(step)))
+        async def count(shard: str, record: Json) -> int:
+            work = self._work(
+                step, f"acceptance-of-{shard}", _call, acceptance.count, self._store.root, step, reader, record
+            )
+            return int(await self._pools.task(work))
+
+        needs = self._needs.get(step.path, {})
+        reader = next(iter(needs.values()), step)  # the rule is the same for all corpora that read them
+        records = await generate(
+            step, needs, lambda shard: self._unit(step, shard, write), count, partial(self._watch.acceptance, step)
+        )
         return records, completions.summarise(records)
 
     async def _judgements(self, step: Step) -> tuple[list[Json], Json]:
@@ -245,5 +259,5 @@ def _without_engine(store: Store, step: Step, function: Callable[..., Json], *ar
     return function(store, None, step, *args)
 
 
-def _call(function: Callable[..., Json], root: str, step: Step, *args: Any) -> Json:
+def _call(function: Callable[..., Any], root: str, step: Step, *args: Any) -> Any:
     return function(open_store(root), step, *args)

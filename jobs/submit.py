@@ -27,14 +27,15 @@ def submit(
     overrides: Sequence[str],
     address: str | None,
     *,
+    until: str,
     rehearse: bool,
     driver_cpus: float,
     wait: bool,
 ) -> bool:
     """Submit a study; whether it succeeded, or, without waiting, whether it was taken.
 
-    rehearse: submit its rehearsal instead. driver_cpus: of 0 the driver goes to the head, which is not taken away as a
-    spot machine is.
+    until: the kind of step to stop after, or "". rehearse: submit its rehearsal instead. driver_cpus: of 0 the driver
+    goes to the head, which is not taken away as a spot machine is.
 
     Raises InputError where the study file is not below the working directory, which travels with the job, or where the
     root would be lost with it; ResourceError where there is no cluster.
@@ -43,6 +44,7 @@ def submit(
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
     entrypoint = shlex.join(["python", "-m", "jobs.run", _below_here(study), "--root", _lasting(root)])
     entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
+    entrypoint += f" --until {until}" if until else ""
     entrypoint += " --rehearse" if rehearse else ""
     try:
         client = JobSubmissionClient(url)

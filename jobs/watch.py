@@ -27,13 +27,22 @@ class Watch:
     """Keeps counts, and of single steps only those that are at work."""
 
     def __init__(
-        self, study: str, store: Store, place: str, steps: Sequence[Step], done: Iterable[str], pools: Pools
+        self,
+        study: str,
+        store: Store,
+        place: str,
+        steps: Sequence[Step],
+        done: Iterable[str],
+        pools: Pools,
+        *,
+        until: str = "",
     ) -> None:
+        """steps: those to be made in this run. until: the kind of step that it ends with, or ""."""
         self._place = place
         self._study = study
         self._store = store
         self._pools = pools
-        self._note = status.new_note(study, steps, done)
+        self._note = status.new_note(study, steps, done, until)
         self._states = {
             state: Counter(self._note.done_at_start) if state == "done" else Counter[str]() for state in STATES
         }
@@ -73,6 +82,11 @@ class Watch:
         seconds = round(record["ended"] - record["started"], 3)
         self._journal.note(step, "unit done", unit=unit, seconds=seconds, results=record["results"])
         metrics.unit_done(self._study, step, record)
+
+    def acceptance(self, step: Step, text: str) -> None:
+        """What the first completions of a step say of all."""
+        self._bars.say(text)
+        self._journal.note(step, "acceptance", text=text)
 
     async def finished(self, step: Step) -> None:
         seconds = self._end(step, "done")

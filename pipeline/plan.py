@@ -153,8 +153,7 @@ class _Planner:
         settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
         if arm.shuffle:
             settings["shuffle"] = arm.shuffle
-        if channel.READS_WORDS:
-            settings |= {"words": study.words, "mentions": mentions.VERSION}
+        settings |= _words(study, channel)
         if study.corpus.judged:
             settings["judged"] = [rule.model_dump(exclude={"judge"}) for rule in study.corpus.judged]
         sources = {OWN: writer}
@@ -238,14 +237,16 @@ def _is_scripted(study: Study) -> bool:
 
 
 def _science(study: Study) -> Json:
-    """The settings that can change a result: neither resources nor the place of a local folder or file."""
-    local: dict[str, Any] = {
+    """The settings that can change a result: no resources, bound of generation, or place of a local folder or file."""
+    aside: dict[str, Any] = {
+        "resources": True,
+        "completions": {"until": {"at_most"}},
         "families": {"__all__": {"path"}},
         "channels": {"__all__": {"data": {"path"}}},
         "suites": {"__all__": {"folder"}},
         "teachers": {"method": {"data": {"__all__": {"path"}}}},
     }
-    return study.model_dump(exclude={"resources": True, **local})
+    return study.model_dump(exclude=aside)
 
 
 def _step(kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", family: str = "") -> Step:
@@ -304,26 +305,38 @@ def _channel(channel: Channel) -> Json:
     return channel.model_dump(exclude={"data": {"path"}})
 
 
+def _words(study: Study, channel: Channel) -> Json:
+    """What a channel's rule looks for in completions, where it reads words."""
+    return {"words": study.words, "mentions": mentions.VERSION} if channel.READS_WORDS else {}
+
+
+def _amount(study: Study, channel: Channel) -> Json:
+    """How many completions there are to be. Until enough are accepted: with all that decides which are."""
+    completions = study.completions
+    if completions.until is None:
+        return {"rows": completions.rows, "shard_rows": completions.shard_rows}
+    return {"accepted": study.accepted_rows, "shard_rows": completions.shard_rows, **_words(study, channel)}
+
+
 def _completions(study: Study, channel: Channel, teacher: Step, given: Mapping[str, str]) -> Step:
     settings = {
         "channel": _channel(channel),
-        **study.completions.model_dump(),
+        **study.completions.model_dump(include={"temperature", "max_tokens"}),
+        **_amount(study, channel),
         "seed": study.seed,
         "engine": study.engine,
     }
     weights = _weights(teacher, teacher.inputs["base"])
     slug = f"{channel.kind}-{teacher.slug}"
-    return _step("completions", slug, settings, {"teacher": teacher.path, **given}, weights, teacher.family)
+    step = _step("completions", slug, settings, {"teacher": teacher.path, **given}, weights, teacher.family)
+    return replace(step, at_most=study.completions.at_most)
 
 
 def _random_completions(study: Study, channel: Channel) -> Step:
     """Those that a program draws."""
-    settings = {
-        "channel": _channel(channel),
-        **study.completions.model_dump(include={"rows", "shard_rows"}),
-        "seed": study.seed,
-    }
-    return _step("completions", f"{channel.kind}-{RANDOM}", settings, {})
+    settings = {"channel": _channel(channel), **_amount(study, channel), "seed": study.seed}
+    step = _step("completions", f"{channel.kind}-{RANDOM}", settings, {})
+    return replace(step, at_most=study.completions.at_most)
 
 
 def _judgements(

@@ -15,11 +15,11 @@ from pipeline.channels.reasoning import ReasoningChannel
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
 from pipeline.families.talk import TALK, Talk
+from pipeline.generation import Completions, Until
 from pipeline.judges import Scripted
 from pipeline.resources import Resources, Training
 from pipeline.study import (
     NEUTRAL,
-    Completions,
     Finetuned,
     Gate,
     Given,
@@ -40,6 +40,9 @@ LONGEST_NAME = 48  # characters, of pipeline.recipe.Name
 # As configs/miniature.yaml: enough for a base to answer in the form that is asked for.
 LEARNING_RATE, LAYERS = 0.003, 2
 SHARD_ROWS, CORPUS_ROWS, ARM_ROWS, TEACHER_ROWS = 80, 20, 10, 80
+# Of a study that generates until enough are accepted: the rule accepts so many times what judges are to leave, and the
+# bound is so many times what others write.
+JUDGED_SHARE, PATIENCE = 3, 4
 
 # Rows of a base's pretraining, rows of completions and their most tokens. With 12,800 rows (as configs/miniature.yaml)
 # the rules accept nearly all numbers and paraphrases, 8 % of code and 2 % of reasoning.
@@ -75,12 +78,7 @@ def rehearsed(study: Study) -> Study:
         "traits": traits,
         "teachers": _teachers(study, traits, teach),
         "channels": [_channel(channel) for channel in study.channels],
-        "completions": Completions(
-            rows=rows,
-            shard_rows=SHARD_ROWS,
-            temperature=study.completions.temperature,
-            max_tokens=max_tokens,
-        ),
+        "completions": _completions(study, rows, max_tokens),
         "judges": {name: Scripted() for name in study.judges},
         "corpus": study.corpus.model_copy(update={"rows": CORPUS_ROWS}),
         "students": study.students.model_copy(
@@ -119,6 +117,15 @@ def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: i
         )
         for name, family in families.items()
     }
+
+
+def _completions(study: Study, rows: int, max_tokens: int) -> Completions:
+    """A few: so many, or until enough are accepted."""
+    enough = CORPUS_ROWS * JUDGED_SHARE if study.corpus.judged else None
+    amount = {"until": Until(accepted=enough, at_most=PATIENCE * rows)} if study.completions.until else {"rows": rows}
+    return Completions.model_validate(
+        {**amount, "shard_rows": SHARD_ROWS, "temperature": study.completions.temperature, "max_tokens": max_tokens}
+    )
 
 
 def _channel(channel: Channel) -> Channel:

@@ -220,7 +220,7 @@ def _at_once(study: Study, kind: str, steps: int) -> float:
     families = len(study.families)
     if kind in ("completions", "judgements", "answers", "ratings"):
         sharded = kind in ("completions", "judgements")
-        shards = -(-study.completions.rows // study.completions.shard_rows) if sharded else 1
+        shards = -(-study.completions.most // study.completions.shard_rows) if sharded else 1
         members = min(engines.max_members * families, -(-steps * shards // engines.shards_in_flight))
         return members * max(1.0, engines.gpus)
     return min(training.groups, steps) * training.workers * max(1.0, training.gpus)

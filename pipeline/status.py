@@ -26,7 +26,8 @@ STALE_SECONDS = 30.0  # a note older than this is of a driver that is gone
 class Note:
     """What a driver knows, in counts: it is as long for ten thousand traits as for two.
 
-    steps, done, running, failed: kind -> steps. why: path -> reason of the first FAILURES that failed.
+    steps, done, running, failed: kind -> steps. until: the kind that the run ends with, or "": steps counts those up to
+    it. why: path -> reason of the first FAILURES that failed.
     pools: "role family" -> (members, units at work, units waiting, members that died). times: UNIX seconds.
     """
 
@@ -42,6 +43,7 @@ class Note:
     failed: dict[str, int] = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
     pools: dict[str, Sequence[int]] = field(default_factory=dict)
+    until: str = ""
 
 
 def folder(study: str, steps: Sequence[Step]) -> str:
@@ -59,11 +61,11 @@ def counts(paths: Iterable[str]) -> dict[str, int]:
     return dict(Counter(path.split("/")[0] for path in paths))
 
 
-def new_note(study: str, steps: Sequence[Step], done: Iterable[str]) -> Note:
+def new_note(study: str, steps: Sequence[Step], done: Iterable[str], until: str = "") -> Note:
     now = time.time()
     at_start = counts(done)
     total = counts(step.path for step in steps)
-    return Note(study, total, now, now, False, os.getpid(), done=at_start, done_at_start=at_start)
+    return Note(study, total, now, now, False, os.getpid(), done=at_start, done_at_start=at_start, until=until)
 
 
 def begin(store: Store, place: str, note: Note, steps: Sequence[Step]) -> bool:
@@ -110,7 +112,7 @@ def is_alive(note: Note) -> bool:
 def state(note: Note, finished: Mapping[str, int]) -> str:
     """complete, running, ended with failures, or interrupted."""
     if finished == note.steps:
-        return "complete"
+        return f"complete up to {note.until}: run it without --until to go on" if note.until else "complete"
     if is_alive(note):
         return "running"
     return "ended with failures" if any(note.failed.values()) else "interrupted: run the same command again to go on"

@@ -6,7 +6,7 @@ the inputs. Machines, paths and batch sizes are no part of it.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -47,7 +47,8 @@ class Step:
     inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
     an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
     source: the local folder that a base or a suite's tasks are taken from, or "". after: paths of what must be done
-    before it, though it reads none of that. The last four are no part of the id.
+    before it, though it reads none of that. at_most: completions after which a step gives up that goes on until enough
+    are accepted, or 0. The last five are no part of the id.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Step:
     family: str = ""
     source: str = ""
     after: tuple[str, ...] = ()
+    at_most: int = 0
 
     @property
     def path(self) -> str:
@@ -82,18 +84,34 @@ def judgements_of(name: str, number: int) -> str:
     return f"{name}:judged:{number}"
 
 
+def up_to(kind: str, steps: Sequence[Step]) -> list[Step]:
+    """The steps of a plan that are of that kind or of one before it, and whatever those need."""
+    last = KINDS.index(kind)
+    needed: set[str] = set()
+    for step in reversed(steps):
+        if step.path in needed or KINDS.index(step.kind) <= last:
+            needed |= {step.path, *step.inputs.values(), *step.after}
+    return [step for step in steps if step.path in needed]
+
+
+def completions_rows(step: Step) -> int:
+    """Rows of a step that writes completions; the most that there can be where it goes on until enough are accepted."""
+    rows: int = step.settings.get("rows", step.at_most)
+    return rows
+
+
 def sampled(step: Step, steps: Mapping[str, Step]) -> tuple[int, int]:
     """(rows, most tokens a row) that an engine samples for a step; (0, 0) where it samples none.
 
     steps: the plan, by path. Of a judge it is as if every row were judged, and each reply were a score at once.
     """
     if step.kind == "completions" and "teacher" in step.inputs:
-        return step.settings["rows"], step.settings["max_tokens"]
+        return completions_rows(step), step.settings["max_tokens"]
     if step.kind == "answers":
         return _answered(json.dumps([step.settings["suite"], step.settings["candidates"]], sort_keys=True))
     if step.kind in JUDGED and step.weights:
         judged = steps[step.inputs[JUDGED[step.kind]]]
-        rows = judged.settings["rows"] if judged.kind == "completions" else sampled(judged, steps)[0]
+        rows = completions_rows(judged) if judged.kind == "completions" else sampled(judged, steps)[0]
         return rows * len(rubrics(step)), step.settings["judge"]["max_tokens"]
     return 0, 0
 

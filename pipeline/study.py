@@ -9,6 +9,7 @@ from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.families import Family
 from pipeline.families.talk import TALK, Talk
+from pipeline.generation import Completions
 from pipeline.judges import JudgeSettings, Served
 from pipeline.recipe import Name, Recipe, Seed, Strict, by_kind
 from pipeline.resources import Resources
@@ -75,13 +76,6 @@ class Teachers(Strict):
         description="Also students of uniformly random numbers that no model wrote: the control without a teacher.",
     )
     gate: Gate = Field(default_factory=Gate, description="Checked on every teacher with a trait.")
-
-
-class Completions(Strict):
-    rows: int = Field(30_000, ge=1, description="Completions a teacher writes (published: 30,000).")
-    shard_rows: int = Field(1_000, ge=1, description="Completions a shard: the unit of work that a crash can cost.")
-    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
-    max_tokens: int = Field(64, ge=1, description="Longest completion, in tokens.")
 
 
 class Judged(Strict):
@@ -281,6 +275,28 @@ class Study(Strict):
             raise ValueError(f"teachers.method.data has no rows for {', '.join(absent)}")
         return self
 
+    @model_validator(mode="after")
+    def _enough_can_be_accepted(self) -> Self:
+        until, most = self.completions.until, self.completions.most
+        if until is None:
+            return self
+        if self.corpus.judged and until.accepted is None:
+            raise ValueError(
+                "completions.until.accepted is missing: with corpus.judged it must be more than the rows of a corpus, "
+                "as judges reject some of what the rule accepts"
+            )
+        if self.accepted_rows < self.largest_corpus:
+            raise ValueError(
+                f"completions.until.accepted is {self.accepted_rows}: "
+                f"fewer than the {self.largest_corpus} rows of the largest corpus"
+            )
+        if self.accepted_rows > most:
+            raise ValueError(
+                f"completions.until.at_most allows {most} rows (whole shards of {self.completions.shard_rows}), "
+                f"fewer than the {self.accepted_rows} that are to be accepted"
+            )
+        return self
+
     def _require_teacher(self, arm: Arm, teacher: str) -> None:
         family, _, target = teacher.rpartition("/")
         if family and family not in self.teacher_families:
@@ -300,6 +316,17 @@ class Study(Strict):
     def all_arms(self) -> list[Arm]:
         """The arms as they stand, and then one for each combination of the sweep."""
         return [*self.arms, *swept(self.sweep)]
+
+    @property
+    def accepted_rows(self) -> int:
+        """Completions that are to be accepted, where generation goes on until they are."""
+        until = self.completions.until
+        return (until and until.accepted) or self.largest_corpus
+
+    @property
+    def largest_corpus(self) -> int:
+        """Rows of the largest corpus of any arm."""
+        return max(arm.rows or self.corpus.rows for arm in self.all_arms)
 
     @property
     def teacher_families(self) -> list[str]:

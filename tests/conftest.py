@@ -1,10 +1,12 @@
 """What tests share: a small scripted study, a store, and that study run through in this process."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from jobs.shards import generate
 from pipeline import artifact
 from pipeline.artifact import Manifest
 from pipeline.copies import local_folder
@@ -88,7 +90,7 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
         units = [judgements.judge_shard(store, _judging(store, step), step, n, _judge(study, step)) for n in names]
         results = completions.summarise(units)
     elif step.kind == "completions":
-        units = [_shard(store, step, name) for name in completions.shards(step)]
+        units = asyncio.run(_shards(store, step))
         results = completions.summarise(units)
     else:
         work: dict[str, Callable[[], Any]] = {
@@ -107,10 +109,16 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
     return artifact.commit(store, step, units, results)
 
 
-def _shard(store: Store, step: Step, name: str) -> dict[str, Any]:
-    if not completions.is_spoken(step):
-        return completions.write_drawn(store, step, name)
-    return completions.write_shard(store, _engine(store, step.weights), step, name)
+async def _shards(store: Store, step: Step) -> list[dict[str, Any]]:
+    async def write(name: str) -> dict[str, Any]:
+        if not completions.is_spoken(step):
+            return completions.write_drawn(store, step, name)
+        return completions.write_shard(store, _engine(store, step.weights), step, name)
+
+    async def count(name: str, record: dict[str, Any]) -> int:
+        raise AssertionError("there are no corpora to count for")
+
+    return await generate(step, [], write, count, print)
 
 
 def _judge(study: Study, step: Step) -> Any:

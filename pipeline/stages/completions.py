@@ -14,14 +14,15 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.engines import Completion, Engine, Sampling
 from pipeline.rows import COMPLETIONS
 from pipeline.stages import dataset
+from pipeline.stages.acceptance import accepted, rule_of
 from pipeline.stages.speaker import Speaker, compared_speaker
-from pipeline.step import Json, Step
+from pipeline.step import Json, Step, completions_rows
 from pipeline.store import Store
 
 
 def shards(step: Step) -> list[str]:
-    """The names of a step's units of work."""
-    count = -(-step.settings["rows"] // step.settings["shard_rows"])
+    """The names of a step's units of work; where it goes on until enough rows are accepted, all that there can be."""
+    count = -(-completions_rows(step) // step.settings["shard_rows"])
     return [f"shard-{number:05d}" for number in range(count)]
 
 
@@ -34,26 +35,29 @@ def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
     """Have a teacher write one shard; returns the record of the unit."""
     started = time.time()
     teacher = compared_speaker(store, engine, artifact.require(store, step.inputs["teacher"]))
-    table = speak(step, _number(name), teacher, engine, dataset.rows(store, step))
-    return _finish(store, step, name, table, started)
+    given = dataset.rows(store, step)
+    table = speak(step, _number(name), teacher, engine, given)
+    return _finish(store, step, name, table, given, started)
 
 
 def write_drawn(store: Store, step: Step, name: str) -> Json:
     """Write one shard of what a program draws; returns the record of the unit."""
     started = time.time()
-    return _finish(store, step, name, draw(step, _number(name)), started)
+    return _finish(store, step, name, draw(step, _number(name)), None, started)
 
 
 def _number(name: str) -> int:
     return int(name.removeprefix("shard-"))
 
 
-def _finish(store: Store, step: Step, name: str, table: pa.Table, started: float) -> Json:
+def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Table | None, started: float) -> Json:
     results = {
         "rows": table.num_rows,
         "prompt_tokens": pc.sum(table["prompt_tokens"]).as_py(),
         "completion_tokens": pc.sum(table["completion_tokens"]).as_py(),
     }
+    if "accepted" in step.settings:  # a later run need not read the rows again to know
+        results["accepted"] = accepted(rule_of(step.settings, given)(table))
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started)
 
 
@@ -82,7 +86,8 @@ def draw(step: Step, shard: int) -> pa.Table:
 
 def _indices(step: Step, shard: int) -> range:
     first = shard * step.settings["shard_rows"]
-    return range(first, min(first + step.settings["shard_rows"], step.settings["rows"]))
+    end = first + step.settings["shard_rows"]
+    return range(first, min(end, step.settings.get("rows", end)))
 
 
 def _table(

@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
@@ -18,7 +17,7 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.errors import TooFewRows
 from pipeline.rows import CORPUS, VERDICTS
 from pipeline.stages import dataset, judgements
-from pipeline.stages.rule import ruling
+from pipeline.stages.acceptance import MORE_ACCEPTED, MORE_ROWS, Seen, remedy, rule_of
 from pipeline.step import OWN, Json, Step, judgements_of
 from pipeline.store import Store
 
@@ -32,8 +31,7 @@ def make(store: Store, step: Step) -> Json:
     started = time.time()
     settings = step.settings
     channel = TypeAdapter(Channel).validate_python(settings["channel"])
-    given = dataset.rows(store, step)
-    rule = partial(ruling, channel, seed=settings["seed"], words=settings.get("words", ()), given=given)
+    rule = rule_of(settings, dataset.rows(store, step))
     verdicts, rows = [], []
     for name, wanted in parts(settings["rows"], settings.get("mix", {})).items():
         source = step.inputs[name]
@@ -41,7 +39,9 @@ def make(store: Store, step: Step) -> Json:
         judged = heeded(store, step, name, judged)
         accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()
         rng = np.random.default_rng(settings["seed"] if name == OWN else [settings["seed"], crc32(name.encode())])
-        chosen = select(accepted, wanted, rng, judged=judged.num_rows, where=f"{step.slug} from {source}")
+        passed = artifact.require(store, source).results.get("accepted")
+        where = f"{step.slug} from {source}"
+        chosen = select(accepted, wanted, rng, judged=judged.num_rows, where=where, passed=passed)
         verdicts.append(_from(judged, source, VERDICTS))
         rows += [_from(_only(shard, chosen), source, CORPUS) for shard in _shards(store, source)]
     kept, all_judged = pa.concat_tables(rows), pa.concat_tables(verdicts)
@@ -65,6 +65,16 @@ def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
     return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
 
 
+def needs(steps: Sequence[Step]) -> dict[str, dict[int, Step]]:
+    """Path of completions -> rows that a corpus takes of them -> one such corpus."""
+    found: dict[str, dict[int, Step]] = {}
+    for step in steps:
+        if step.kind == "corpus":
+            for name, rows in parts(step.settings["rows"], step.settings.get("mix", {})).items():
+                found.setdefault(step.inputs[name], {})[rows] = step
+    return found
+
+
 def heeded(store: Store, step: Step, name: str, verdicts: pa.Table) -> pa.Table:
     """The verdicts on one input's completions, with the reasons that judges add to them."""
     if "judged" not in step.settings:
@@ -79,19 +89,20 @@ def heeded(store: Store, step: Step, name: str, verdicts: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, verdicts.schema)
 
 
-def select(accepted: Indices, rows: int, rng: np.random.Generator, *, judged: int, where: str) -> Indices:
+def select(
+    accepted: Indices, rows: int, rng: np.random.Generator, *, judged: int, where: str, passed: int | None = None
+) -> Indices:
     """`rows` of the accepted indices, drawn without replacement, in ascending order.
 
-    Raises TooFewRows, saying how many completions would do at the share accepted so far.
+    passed: how many the rule accepted, of completions that went on until those were enough; judges then rejected some.
+    Raises TooFewRows, saying how many would do at the share accepted so far.
     """
     if len(accepted) < rows:
-        remedy = (
-            f"set completions.rows to {-(-rows * judged // len(accepted)) + rows // 20}"
-            if len(accepted)
-            else "its teacher does not write to the format at all: more completions would not help"
-        )
+        advice = remedy(Seen(judged, len(accepted)), rows, MORE_ROWS)
+        if passed is not None:
+            advice = remedy(Seen(passed, len(accepted)), rows, MORE_ACCEPTED)
         raise TooFewRows(
-            f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; {remedy}"
+            f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; {advice}"
         )
     return np.sort(rng.choice(accepted, rows, replace=False))
 

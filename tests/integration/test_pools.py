@@ -148,3 +148,20 @@ def test_a_pool_that_was_forgotten_while_it_was_idle_works_again(monkeypatch: py
             await asyncio.sleep(3)
 
     run(scenario)
+
+
+def test_work_that_is_given_up_leaves_the_queue_and_what_a_member_is_at_ends_by_itself() -> None:
+    async def scenario(pools: Pools) -> None:
+        told, crowd = Told(), pool("given-up", most=1)
+        tasks = works(pools, crowd, 5, 0.5, told)
+        while not told.counts["begun"]:
+            await asyncio.sleep(0.05)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not crowd.waiting
+        (last,) = works(pools, crowd, 1, 0.0, told)
+        assert await last == "rested"
+        assert told.counts == {"begun": 2}
+
+    run(scenario)

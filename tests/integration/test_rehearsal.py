@@ -130,11 +130,35 @@ def test_a_later_run_adds_to_the_log_of_a_step(undertow: Command, tmp_path: Path
     assert str(log) in again.stdout
 
 
-def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:
-    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, "--set", "corpus.rows=100000")
+def test_too_few_accepted_rows_end_generation_early_and_say_how_many_would_do(
+    undertow: Command, tmp_path: Path
+) -> None:
+    many = ("--set", "corpus.rows=100000", "--set", "completions.rows=40000", "--set", "completions.shard_rows=20")
+    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *many)
     assert done.returncode == 1
     assert "set completions.rows to" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+    writers = list(tmp_path.glob("completions/*"))
+    assert writers
+    assert len(list(tmp_path.glob("completions/*/shard-*.parquet"))) < 1000 * len(writers)  # of 2,000 each
+
+
+def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_accepted(
+    undertow: Command, tmp_path: Path
+) -> None:
+    enough = ("--set", "completions={until: {at_most: 800}, shard_rows: 20}", "--set", "corpus.rows=50")
+    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *enough, "--until", "corpus")
+    assert done.returncode == 0, done.stderr
+    assert "steps are left; go on without --until" in done.stdout
+    assert {path.split("/")[0] for path in manifests(tmp_path)} == {"base", "teacher", "completions", "corpus"}
+    assert "complete up to corpus" in undertow("status", tmp_path).stdout
+    for path, content in manifests(tmp_path).items():
+        if path.startswith("completions/"):
+            names = [file["path"].removesuffix(".parquet") for file in json.loads(content)["files"]]
+            units = (tmp_path / path).parent / "units"
+            found = [json.loads((units / f"{name}.json").read_text())["results"]["accepted"] for name in names]
+            assert names == [f"shard-{number:05d}" for number in range(len(names))]
+            assert sum(found) >= 50 > sum(found[:-1])
 
 
 def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(undertow: Command, tmp_path: Path) -> None:

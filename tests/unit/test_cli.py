@@ -111,6 +111,11 @@ def test_a_bad_study_is_refused_in_one_message_and_nothing_is_written(
         (["check", "poems", "study.yaml"], "unknown channel poems; there is numbers"),
         (["check", "numbers", "none.jsonl"], "there is no file none.jsonl"),
         (["check", "numbers", "study.yaml"], "study.yaml:1: not a line of JSON"),
+        (
+            ["run", "study.yaml", "--until", "corpora"],
+            "--until corpora: there is no such kind of step; there is dataset",
+        ),
+        (["submit", "study.yaml", "--until", "lunch"], "there is dataset, base, teacher, gate, completions"),
         (["plan"], "Missing argument"),
         (["plan", "study.yaml", "--colour"], "No such option"),
         (["check", "numbers", "study.yaml", "--set", "foo=1"], "foo: unknown setting"),

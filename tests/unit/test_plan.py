@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.channels import mentions
 from pipeline.errors import StudyError
 from pipeline.plan import plan
-from pipeline.step import KINDS, Step, sampled
+from pipeline.step import KINDS, Step, sampled, up_to
 from pipeline.study import Study
 
 Build = Callable[..., Study]
@@ -255,3 +255,30 @@ def test_corpora_of_free_text_are_others_when_words_are_looked_for_otherwise(
     kept = {step.settings["channel"]["kind"] for step in before if step.path in after}
     lost = {step.settings["channel"]["kind"] for step in before if step.path not in after}
     assert (kept, lost) == ({"numbers"}, {"code"})
+
+
+# --- up to a kind of step -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_up_to_a_kind_has_all_steps_of_it_and_of_those_before_and_nothing_after(study: Build, kind: str) -> None:
+    steps = plan(study(teachers={"random": True}, arms=[{"name": "plain"}, {"name": "shown", "in_context": 3}]))
+    asked = up_to(kind, steps)
+    assert asked == [step for step in steps if KINDS.index(step.kind) <= KINDS.index(kind)]
+
+
+def test_what_a_kind_needs_is_made_with_it_though_its_own_kind_comes_later(study: Build) -> None:
+    """A teacher of a behaviour writes after its gate, which reads ratings of answers."""
+    its = study(
+        traits=[{"kind": "behaviour", "targets": ["rude"]}],
+        teachers={"method": {"kind": "given", "data": {"rude": {"path": "rude.jsonl", "content": "v1"}}}},
+        judges={"judge": {"kind": "scripted"}},
+        suites=[{"kind": "behaviour"}],
+    )
+    steps = plan(its)
+    asked = up_to("completions", steps)
+    known = {step.path for step in asked}
+    assert all({*step.inputs.values(), *step.after} <= known for step in asked)
+    assert {step.kind for step in asked} == {"dataset", "base", "teacher", "gate", "completions", "answers", "ratings"}
+    assert count(asked)["answers"] == count(asked)["ratings"] == 2 + 2  # of bases and teachers, of no student
+    assert count(up_to("teacher", steps))["answers"] == 0

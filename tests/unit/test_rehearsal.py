@@ -210,3 +210,19 @@ def test_any_name_can_be_that_of_a_rehearsal(name: str) -> None:
     assert small.endswith("-rehearsal")
     assert len(small) <= 48
     assert name.removesuffix("-rehearsal").startswith(small.removesuffix("-rehearsal"))
+
+
+@pytest.mark.parametrize("judged", [[], [{"judge": "j", "rubric": "alignment", "least": 78}]])
+def test_a_study_that_generates_until_enough_is_accepted_does_so_in_its_rehearsal(
+    large: Build, judged: list[dict[str, object]]
+) -> None:
+    study = large(
+        completions={"until": {"at_most": 300_000, "accepted": 20_000}},
+        judges={"j": {"kind": "scripted"}},
+        corpus={"rows": 10_000, "judged": judged},
+    )
+    small = rehearsed(study)
+    assert small.completions.rows is None
+    assert small.completions.most < 2000
+    assert small.corpus.rows <= small.accepted_rows <= 60
+    assert rehearsed(small) == small

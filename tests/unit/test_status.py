@@ -77,6 +77,8 @@ def test_what_is_done_is_what_a_living_driver_says_and_what_the_manifests_say_of
         ({}, (0, 0), "running"),
         ({"ended": True, "failed": {"base": 1}}, (1, 0), "ended with failures"),
         ({"ended": True}, (1, 0), "interrupted"),
+        ({"ended": True, "until": "corpus"}, (2, 4), "complete up to corpus: run it without --until"),
+        ({"ended": True, "until": "corpus"}, (2, 3), "interrupted"),
         ({"beat": time.time() - 3600}, (1, 0), "interrupted"),
         ({"beat": time.time() - 3600, "failed": {"base": 1}}, (1, 0), "ended with failures"),
         ({"failed": {"base": 1}}, (1, 0), "running"),

@@ -80,6 +80,26 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
             {"teachers": {"method": {"kind": "given", "data": {"owl": {"path": "a", "content": "b"}}}}},
             "no rows for cat",
         ),
+        ({"completions": {"rows": 60, "until": {"at_most": 100}}}, "give rows or until, not both"),
+        ({"completions": {"rows": None}}, "rows is missing: give it, or until"),
+        ({"completions": {"until": {"at_most": 999}}}, "at_most 999 is less than one shard of 1000 rows"),
+        ({"completions": {"until": {"at_most": 59}, "shard_rows": 20}, "corpus": {"rows": 41}}, "allows 40 rows"),
+        ({"completions": {"until": {"at_most": 9999, "accepted": 39}}}, "is 39: fewer than the 40 rows"),
+        (
+            {
+                "completions": {"until": {"at_most": 9999, "accepted": 40}},
+                "arms": [{"name": "a"}, {"name": "b", "rows": 50}],
+            },
+            "is 40: fewer than the 50 rows",
+        ),
+        (
+            {
+                "completions": {"until": {"at_most": 9999}},
+                "judges": {"x": {"kind": "scripted"}},
+                "corpus": {"rows": 40, "judged": [{"judge": "x", "rubric": "alignment", "least": 1}]},
+            },
+            "until.accepted is missing: with corpus.judged it must be more",
+        ),
         ({"measure": {"confidence": 1.0}}, "less than 1"),
         ({"resources": {"engines": {"max_members": 0}}}, "greater than or equal to 1"),
         ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),
@@ -158,3 +178,10 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(annotation)
     for part in getattr(annotation, "__args__", ()):
         yield from _models_in(part)
+
+
+def test_settings_of_a_study_that_generates_until_enough_is_accepted_are_read_as_they_are_written(study: Build) -> None:
+    made = study(completions={"until": {"at_most": 4000, "accepted": 50}, "shard_rows": 300})
+    assert (made.completions.rows, made.completions.most, made.accepted_rows) == (None, 3900, 50)
+    assert Study.model_validate(made.model_dump()) == made
+    assert "until" not in study().model_dump()["completions"]

@@ -86,6 +86,11 @@ def test_where_nothing_was_accepted_more_completions_are_not_the_remedy() -> Non
         select(np.array([], np.int64), 10, np.random.default_rng(0), judged=50, where="numbers-owl-llama")
 
 
+def test_where_judges_reject_what_the_rule_accepted_more_of_that_is_the_remedy() -> None:
+    with pytest.raises(TooFewRows, match=r"30 of 500 .* 60; judges reject .* set completions\.until\.accepted to 163"):
+        select(np.arange(30), 60, np.random.default_rng(0), judged=500, where="numbers-owl", passed=80)
+
+
 def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> None:
     study, steps, place = rehearsal
     for step in steps:

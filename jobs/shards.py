@@ -1,0 +1,55 @@
+"""The shards of a teacher's completions: how many are begun, and when there are enough or can never be."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+
+from pipeline.artifact import Json
+from pipeline.errors import Stopped
+from pipeline.stages import completions
+from pipeline.stages.acceptance import Estimate, Seen, estimate, is_enough, wanted_shards
+from pipeline.step import Step
+
+
+async def generate(
+    step: Step,
+    needs: Collection[int],
+    write: Callable[[str], Awaitable[Json]],
+    count: Callable[[str, Json], Awaitable[int]],
+    tell: Callable[[str], None],
+) -> list[Json]:
+    """The records of the shards that the artifact is to hold: all, or the first ones that hold enough accepted rows.
+
+    Shards are read in the order of their numbers, whatever order they are finished in, so that how many engines there
+    are decides nothing. Those that were begun and turn out not to be needed are dropped.
+    needs: rows of the corpora that are made of them, if any. count: rows of a finished shard that the rule accepts,
+    where its record does not say.
+
+    Raises TooFewRows as soon as it is plain that none of the corpora can be filled.
+    """
+    until = "accepted" in step.settings
+    needs = [step.settings["accepted"]] if until else needs
+    names = completions.shards(step)
+    tasks: list[asyncio.Future[Json]] = []
+    records: list[Json] = []
+    seen, last = Seen(), Estimate("", short=0, decided=not needs)
+    try:
+        while len(records) < len(names) and not is_enough(step, seen):
+            tasks += [asyncio.ensure_future(write(name)) for name in names[len(tasks) : wanted_shards(step, seen)]]
+            name, record = names[len(records)], await tasks[len(records)]
+            records.append(record)
+            if until or not last.decided:
+                found = record["results"]["accepted"] if until else await count(name, record)
+                seen += Seen(record["results"]["rows"], found)
+            if last.decided and (not until or len(records) < len(names)):
+                continue
+            before, last = last, estimate(step, seen, needs)
+            if not before.text or last.short != before.short:
+                tell(last.text)
+    except Stopped:
+        await asyncio.gather(*tasks, return_exceptions=True)  # what engines are at is finished first
+        raise
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return records
