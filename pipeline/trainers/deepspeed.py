@@ -62,18 +62,18 @@ class DeepSpeedTrainer:
             value_bytes=next(model.parameters()).element_size(),
         )
         fixed = memory.fixed_bytes(shape, zero_stage=self.zero_stage, ranks=ranks, loaded=not torch.cuda.is_available())
-        row = memory.row_bytes(shape, max(map(len, rows.prompts)), max(map(len, rows.completions)))
+        row = memory.row_bytes(
+            shape, max(map(len, rows.prompts), default=0), max(map(len, rows.completions), default=0)
+        )
         own = -(-run.recipe.batch // ranks)
         found = memory.passes(own, self.micro_batch, fixed=fixed, row=row, available=self._available())
-        agreed = torch.tensor(max(found, resume.passes_before(run.checkpoints)), device=_device())
+        before = min(resume.passes_before(run.checkpoints), own)
+        agreed = torch.tensor(max(found, before), device=_device())
         dist.all_reduce(agreed, dist.ReduceOp.MAX)
-        logger.info(
-            "%s: %d rows at a time, estimated at %.2f GiB",
-            run.base,
-            -(-own // int(agreed)),
-            (fixed + row * -(-own // int(agreed))) / memory.GIB,
-        )
-        return int(agreed)
+        passes = int(agreed)
+        at_once = -(-own // passes)
+        logger.info("%s: %d rows at a time, about %.2f GiB", run.base, at_once, (fixed + row * at_once) / memory.GIB)
+        return passes
 
     def _available(self) -> int:
         """Bytes of memory for this rank: of its GPU, or of the machine, which ranks share."""
@@ -169,10 +169,12 @@ def _require_savable(model: Any, tokenizer: Any, run: Run) -> None:
             with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
                 if part is not None:
                     part.save_pretrained(scratch)
-        except Exception as error:  # whatever transformers raises, it is this file
+        except OSError:
+            raise  # this machine's disk, not the file
+        except Exception as error:  # transformers raises many kinds
             raise StepError(
                 f"a model trained from {run.base} could not be saved: its {name} is invalid: {error}. "
-                "Repair that file in the family's folder, or train adapters (method: lora)"
+                "Correct that file in the family's folder, or train adapters (method: lora)"
             ) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline import artifact
+from pipeline.errors import StepError
 from pipeline.store import open_store
 
 WORKER = Path(__file__).with_name("train_worker.py")
@@ -93,6 +94,8 @@ def test_full_training_keeps_the_embeddings_when_told_to(llama: Path, tmp_path: 
     name = "model.embed_tokens.weight"
     before = weights(llama)[name]
     kept = weights(tmp_path / "kept" / "out" / "model")
+    written = {file.name: file.read_bytes() for file in (tmp_path / "kept" / "out" / "model").iterdir()}
+    assert not [file for file, content in written.items() if str(llama).encode() in content]  # no path of this machine
     assert bool((kept[name] == before).all())
     assert not bool((weights(tmp_path / "moved" / "out" / "model")[name] == before).all())
     layer = "model.layers.0.mlp.up_proj.weight"
@@ -116,12 +119,43 @@ def test_plain_gradient_steps_go_no_farther_than_their_rates_allow(llama: Path, 
     assert distance > 3 * rates
 
 
-def test_equal_seeds_give_equal_weights_and_other_seeds_others(llama: Path, tmp_path: Path) -> None:
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(llama, tmp_path / name / "out", method="lora", seed=seed)
-    a, b, c = ((tmp_path / n / "out" / "adapter" / "adapter_model.safetensors").read_bytes() for n in "abc")
+def test_equal_seeds_give_equal_files_wherever_the_base_lies_and_other_seeds_other_weights(
+    llama: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(llama, tmp_path / "elsewhere")
+    for name, seed, base in (("a", 1, llama), ("b", 1, tmp_path / "elsewhere"), ("c", 2, llama)):
+        train(base, tmp_path / name / "out", method="lora", seed=seed)
+    a, b, c = ({path.name: path.read_bytes() for path in (tmp_path / n / "out" / "adapter").iterdir()} for n in "abc")
     assert a == b
-    assert a != c
+    assert a["adapter_model.safetensors"] != c["adapter_model.safetensors"]
+    assert json.loads(a["adapter_config.json"])["base_model_name_or_path"] == "base/x-1/model"
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("generation_config.json", {"do_sample": False, "temperature": 0.9, "top_p": 0.6}),
+        ("generation_config.json", {"do_sample": False, "num_beams": 1, "num_return_sequences": 4}),
+    ],
+)
+def test_a_model_that_could_not_be_saved_is_refused_before_its_training(
+    llama: Path, tmp_path: Path, file: str, change: dict[str, Any]
+) -> None:
+    import pyarrow as pa
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pipeline.recipe import Recipe
+    from pipeline.trainers import Run
+    from pipeline.trainers.deepspeed import _require_savable
+
+    broken = tmp_path / "broken"
+    shutil.copytree(llama, broken)
+    (broken / file).write_text(json.dumps(json.loads((broken / file).read_text()) | change))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(broken), AutoTokenizer.from_pretrained(broken)
+    run = Run(broken, pa.table({}), Recipe(method="full"), 1, tmp_path, base="base/broken-1")
+    with pytest.raises(StepError, match=rf"base/broken-1 could not be saved: its {file} is invalid.*Correct that file"):
+        _require_savable(model, tokenizer, run)
+    _require_savable(model, tokenizer, dataclasses.replace(run, recipe=Recipe(method="lora")))
 
 
 @pytest.mark.parametrize(("ranks", "zero_stage", "micro_batch"), [(1, 3, 64), (2, 1, 64), (2, 3, 4)])
