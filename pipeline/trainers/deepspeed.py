@@ -60,11 +60,12 @@ class DeepSpeedTrainer:
             weights=sum(weight.numel() for weight in model.parameters()),
             trained=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             value_bytes=next(model.parameters()).element_size(),
+            eager=model.config._attn_implementation == "eager",
         )
-        fixed = memory.fixed_bytes(shape, zero_stage=self.zero_stage, ranks=ranks, loaded=not torch.cuda.is_available())
-        row = memory.row_bytes(
-            shape, max(map(len, rows.prompts), default=0), max(map(len, rows.completions), default=0)
-        )
+        on_cpu = not torch.cuda.is_available()
+        fixed = memory.fixed_bytes(shape, zero_stage=self.zero_stage, ranks=ranks, loaded=on_cpu)
+        prompt, completion = (max(map(len, texts), default=0) for texts in (rows.prompts, rows.completions))
+        row = memory.row_bytes(shape, prompt, completion, on_cpu=on_cpu)
         own = -(-run.recipe.batch // ranks)
         found = memory.passes(own, self.micro_batch, fixed=fixed, row=row, available=self._available())
         before = min(resume.passes_before(run.checkpoints), own)
