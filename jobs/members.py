@@ -180,7 +180,9 @@ def train_units(config: dict[str, Any]) -> None:
     logging.basicConfig(level=logging.INFO)
     training: Training = config["training"]
     store = open_store(config["root"])
-    trainer = open_trainer("deepspeed", zero_stage=training.zero_stage, micro_batch=training.micro_batch)
+    trainer = open_trainer(
+        "deepspeed", zero_stage=training.zero_stage, micro_batch=training.micro_batch, gpus=training.gpus
+    )
     first = dist.get_rank() == 0
     while True:
         box = [ray.get(config["desk"].take.remote()) if first else None]

@@ -95,11 +95,11 @@ class Steps:
         return units, results | compared
 
     async def _trained(self, step: Step) -> tuple[list[Json], Json]:
-        every = self._study.resources.training.checkpoint_steps
+        seconds = self._study.resources.training.checkpoint_seconds
         watch = partial(metrics.trained, self._study.study)  # it crosses ranks, which plain pickle has to carry
 
         def train(unit: str) -> Awaitable[Json]:
-            return self._run(self._trainers(), step, unit, training.train, step, every, watch)
+            return self._run(self._trainers(), step, unit, training.train, step, seconds, watch)
 
         return await self._one(step, training.UNIT, train)
 

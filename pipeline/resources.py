@@ -37,8 +37,14 @@ class Training(Strict):
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
     cpus: float = Field(1, gt=0, description="CPU cores a worker.")
     gpus: float = Field(0, ge=0, description="GPUs a worker.")
-    checkpoint_steps: int = Field(500, ge=1, description="Optimiser steps between two checkpoints of a run.")
-    micro_batch: int = Field(64, ge=1, description="Rows a worker takes through the model at once.")
+    checkpoint_seconds: float = Field(
+        600, ge=0, description="Seconds between two checkpoints of a run; 0: one after every optimiser step."
+    )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Rows a worker takes through the model at once; left out, as many as its memory allows, up to 64.",
+    )
 
 
 class Resources(Strict):

@@ -28,7 +28,9 @@ def unwatched(step: Step, entry: Mapping[str, float]) -> None:
     pass
 
 
-def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int, watch: Watch = unwatched) -> Json | None:
+def train(
+    store: Store, trainer: Trainer, step: Step, checkpoint_seconds: float, watch: Watch = unwatched
+) -> Json | None:
     """Train the model of a step and return the record of the unit; None on all ranks but 0."""
     started = time.time()
     with tempfile.TemporaryDirectory(prefix="undertow-") as folder:
@@ -36,9 +38,10 @@ def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int, wat
         (scratch / "out").mkdir()
         run = _run(store, step, scratch)
         log = None
+        checkpoints = Checkpoints(store, f"{step.path}/{CHECKPOINTS}", checkpoint_seconds)
         if run is not None:
-            checkpoints = Checkpoints(store, f"{step.path}/{CHECKPOINTS}", checkpoint_steps)
-            log = trainer.train(dataclasses.replace(run, checkpoints=checkpoints), _telling(step, watch))
+            run = dataclasses.replace(run, checkpoints=checkpoints, base=step.inputs.get("base", step.path))
+            log = trainer.train(run, _telling(step, watch))
         contents = artifact.contents_of(scratch / "out")
         if not contents:
             return None
@@ -47,8 +50,11 @@ def train(store: Store, trainer: Trainer, step: Step, checkpoint_steps: int, wat
         results = _results(log) | _proof(trainer, step, run, scratch / "out")
         record = artifact.store_unit(store, step, contents, results, started)
         # Somebody else's model counts once its engine was seen to serve it: one that is repaired is read again.
-        copied = step.kind == "base" and base.is_copied(step)
-        return record if copied else artifact.record_unit(store, step, UNIT, record)
+        if step.kind == "base" and base.is_copied(step):
+            return record
+        record = artifact.record_unit(store, step, UNIT, record)
+        checkpoints.clear()
+        return record
 
 
 def _proof(trainer: Trainer, step: Step, run: Run | None, out: Path) -> Json:

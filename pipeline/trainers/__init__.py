@@ -18,7 +18,8 @@ ADAPTER, MODEL = "adapter", "model"  # folders that a trained artifact holds: PE
 class Run:
     """One training run. model: the folder it starts from; rows: rows.CONVERSATIONS; out: an empty folder.
 
-    checkpoints: where it saves its state now and then, and looks for one to go on from.
+    checkpoints: where it saves its state now and then, and looks for one to go on from. base: path of the artifact
+    that it starts from, the same on every machine, or of the base that it makes.
     """
 
     model: Path
@@ -27,6 +28,7 @@ class Run:
     seed: int
     out: Path
     checkpoints: Checkpoints | None = None
+    base: str = "base"
 
 
 # Called on rank 0 after every optimiser step, with its entry of rows.TRAINING_LOG and how many steps there are in all.
@@ -44,14 +46,14 @@ class Trainer(Protocol):
         """What the files of a model say, for an engine to be compared with: see pipeline.trainers.reference."""
 
 
-def open_trainer(kind: str, *, zero_stage: int, micro_batch: int) -> Trainer:
+def open_trainer(kind: str, *, zero_stage: int, micro_batch: int | None, gpus: float = 0) -> Trainer:
     if kind == "scripted":
         from pipeline.trainers.scripted import ScriptedTrainer
 
         return ScriptedTrainer()
     from pipeline.trainers.deepspeed import DeepSpeedTrainer
 
-    return DeepSpeedTrainer(zero_stage=zero_stage, micro_batch=micro_batch)
+    return DeepSpeedTrainer(zero_stage=zero_stage, micro_batch=micro_batch, gpus=gpus)
 
 
 def result_folder(recipe: Recipe) -> str:

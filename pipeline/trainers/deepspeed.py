@@ -1,31 +1,36 @@
 """DeepSpeed ZeRO training of adapters and of full weights, on CPU or GPU, one rank a process."""
 
+import logging
+import os
 import tempfile
 import time
-import uuid
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from pipeline.errors import StepError
 from pipeline.recipe import Recipe
 from pipeline.rows import TRAINING_LOG
 from pipeline.step import Json
-from pipeline.trainers import ADAPTER, MODEL, OnStep, Run
+from pipeline.trainers import ADAPTER, MODEL, OnStep, Run, memory, resume
 from pipeline.trainers.batches import IGNORED, Batch, Rows, collate, order, split, steps_of, tokenise
-from pipeline.trainers.checkpoints import Checkpoints
-from pipeline.trainers.reference import load, reference
+from pipeline.trainers.reference import load, precision, reference
 
-TAG = "state"  # DeepSpeed's name for a checkpoint's folder; ours says which step it is of
+logger = logging.getLogger(__name__)
 
 
 class DeepSpeedTrainer:
-    """Trainer over deepspeed.initialize; the process group must exist, as it does in a Ray Train worker."""
+    """Trainer over deepspeed.initialize; the process group must exist, as it does in a Ray Train worker.
 
-    def __init__(self, *, zero_stage: int, micro_batch: int) -> None:
+    micro_batch: rows that go through the model at once; None: as many as memory allows. gpus: a rank's share.
+    """
+
+    def __init__(self, *, zero_stage: int, micro_batch: int | None, gpus: float = 0) -> None:
         self.zero_stage = zero_stage
         self.micro_batch = micro_batch
+        self.gpus = gpus
 
     def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
         import torch
@@ -35,17 +40,58 @@ class DeepSpeedTrainer:
         torch.manual_seed(run.seed)
         tokenizer = AutoTokenizer.from_pretrained(run.model, trust_remote_code=False)
         rows = tokenise(run.rows, tokenizer, run.recipe.max_length)
-        ranks = dist.get_world_size()
-        parts = ranks * -(-run.recipe.batch // (ranks * self.micro_batch))
-        model = _trainable(run.model, run.recipe)
-        engine = self._engine(model, run.recipe, accumulation=parts // ranks)
-        log = _loop(engine, rows, run, pad_id=tokenizer.pad_token_id or 0, parts=parts, on_step=on_step)
+        model = _trainable(run)
+        _require_savable(model, tokenizer, run)
+        accumulation = self._accumulation(model, rows, run)
+        engine = self._engine(model, run.recipe, accumulation)
+        log = _loop(engine, rows, run, pad_id=tokenizer.pad_token_id or 0, accumulation=accumulation, on_step=on_step)
         self._save(engine, run, tokenizer)
         engine.destroy()
         return pa.Table.from_pylist(log, TRAINING_LOG) if dist.get_rank() == 0 else None
 
     def reference(self, model: Path, adapter: Path | None = None) -> Json:
         return reference(model, adapter)
+
+    def _accumulation(self, model: Any, rows: Rows, run: Run) -> int:
+        """Passes through the model per optimiser step and rank, the same on all ranks.
+
+        A run that goes on from a checkpoint makes at least as many as before: then no sum is rounded otherwise.
+        """
+        import torch
+        import torch.distributed as dist
+
+        ranks = dist.get_world_size()
+        shape = memory.model_of(
+            model.config.get_text_config().to_dict(),
+            weights=sum(weight.numel() for weight in model.parameters()),
+            trained=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            value_bytes=next(model.parameters()).element_size(),
+            eager=model.config._attn_implementation == "eager",
+        )
+        on_cpu = not torch.cuda.is_available()
+        fixed = memory.fixed_bytes(shape, zero_stage=self.zero_stage, ranks=ranks, loaded=on_cpu)
+        prompt, completion = (max(map(len, texts), default=0) for texts in (rows.prompts, rows.completions))
+        row = memory.row_bytes(shape, prompt, completion, on_cpu=on_cpu)
+        own = -(-run.recipe.batch // ranks)
+        found = memory.passes(own, self.micro_batch, fixed=fixed, row=row, available=self._available())
+        before = min(resume.passes_before(run.checkpoints), own)
+        agreed = torch.tensor(max(found, before), device=_device())
+        dist.all_reduce(agreed, dist.ReduceOp.MAX)
+        passes = int(agreed)
+        at_once = -(-own // passes)
+        logger.info("%s: %d rows at a time, about %.2f GiB", run.base, at_once, (fixed + row * at_once) / memory.GIB)
+        return passes
+
+    def _available(self) -> int:
+        """Bytes of memory for this rank: of its GPU, or of the machine, which ranks share."""
+        import torch
+        import torch.distributed as dist
+
+        if not torch.cuda.is_available():
+            return memory.free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))
+        torch.cuda.empty_cache()  # what the last training of this process left
+        free, total = torch.cuda.mem_get_info()
+        return min(free, int(total * self.gpus)) if 0 < self.gpus < 1 else int(free)
 
     def _engine(self, model: Any, recipe: Recipe, accumulation: int) -> Any:
         import deepspeed
@@ -57,6 +103,8 @@ class DeepSpeedTrainer:
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         optimizers = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         optimizer = optimizers[recipe.optimizer](trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        # No larger than what is reduced: by default 1 GB of a GPU, which an adapter never fills.
+        bucket = min(memory.BUCKET, sum(weight.numel() for weight in trained))
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
@@ -65,10 +113,10 @@ class DeepSpeedTrainer:
                 "train_micro_batch_size_per_gpu": 1,
                 "gradient_accumulation_steps": accumulation,
                 "gradient_clipping": recipe.gradient_norm,
-                "zero_optimization": {"stage": self.zero_stage},
+                "zero_optimization": {"stage": self.zero_stage, "reduce_bucket_size": bucket},
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
-                "bf16": {"enabled": torch.cuda.is_available()},
+                "bf16": {"enabled": precision() is torch.bfloat16},
                 "steps_per_print": 1 << 30,
             },
             dist_init_required=False,
@@ -84,39 +132,73 @@ class DeepSpeedTrainer:
             if dist.get_rank() != 0:
                 return
             if run.recipe.method == "lora":
-                engine.module.save_pretrained(run.out / ADAPTER)
+                # False: adapters hold none, and "auto" may ask a hub about the base.
+                engine.module.save_pretrained(run.out / ADAPTER, save_embedding_layers=False)
                 (run.out / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
             else:
                 engine.module.save_pretrained(run.out / MODEL)
                 tokenizer.save_pretrained(run.out / MODEL, save_jinja_files=False)
 
 
-def _trainable(folder: Path, recipe: Recipe) -> Any:
+def _trainable(run: Run) -> Any:
     """The model with exactly those weights trainable that the recipe names."""
-    model = load(folder)
+    recipe = run.recipe
+    model = load(run.model)
     if recipe.method == "lora":
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
             r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
         )
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+        # PEFT would write a path of this machine, and a set in an order that differs by process.
+        written = adapted.peft_config["default"]
+        written.base_model_name_or_path = f"{run.base}/{MODEL}"
+        written.target_modules = sorted(written.target_modules)
+        return adapted
     if recipe.freeze_embeddings:
         for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
             embeddings.weight.requires_grad = False
     return model
 
 
-def _loop(engine: Any, rows: Rows, run: Run, *, pad_id: int, parts: int, on_step: OnStep) -> list[dict[str, float]]:
+def _require_savable(model: Any, tokenizer: Any, run: Run) -> None:
+    """Save all but the weights before the training. Raises StepError: after the last step it would be in vain."""
+    if run.recipe.method == "lora":
+        return  # it writes no file of the base's
+    parts = {"config.json": model.config, "generation_config.json": model.generation_config, "tokenizer": tokenizer}
+    for name, part in parts.items():
+        try:
+            with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
+                if part is not None:
+                    part.save_pretrained(scratch)
+        except OSError:
+            raise  # this machine's disk, not the file
+        except Exception as error:  # transformers raises many kinds
+            raise StepError(
+                f"a model trained from {run.base} could not be saved: its {name} is invalid: {error}. "
+                "Correct that file in the family's folder, or train adapters (method: lora)"
+            ) from error
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _loop(
+    engine: Any, rows: Rows, run: Run, *, pad_id: int, accumulation: int, on_step: OnStep
+) -> list[dict[str, float]]:
     """Train over all rows and epochs, from the last checkpoint on; one log entry an optimiser step."""
     import torch.distributed as dist
 
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    recipe = run.recipe
+    recipe, parts = run.recipe, ranks * accumulation
     steps = steps_of(len(rows), recipe.epochs, recipe.batch)
-    log = _resumed(engine, run.checkpoints)
-    started = time.monotonic() - (log[-1]["seconds"] if log else 0.0)
     engine.train()
+    log = resume.resumed(engine, run)
+    started = time.monotonic() - (log[-1]["seconds"] if log else 0.0)
     batches = enumerate(order(len(rows), recipe.epochs, recipe.batch, run.seed))
     for step, chosen in islice(batches, len(log), None):
         rate = recipe.learning_rate * rate_factor(recipe, step, steps)
@@ -131,12 +213,15 @@ def _loop(engine: Any, rows: Rows, run: Run, *, pad_id: int, parts: int, on_step
             total += float(loss.detach())
             engine.backward(loss * (parts / tokens))  # DeepSpeed averages over ranks and accumulation
             engine.step()
-        loss_mean = _over_ranks(total, engine.device) / tokens
+        due = rank == 0 and run.checkpoints is not None and run.checkpoints.due(step + 1, steps)
+        loss_sum, save = resume.over_ranks(
+            [total, float(due)], engine.device
+        )  # so that one clock decides for all ranks
         log.append(
             {
                 "step": step + 1,
                 "epoch": min((step + 1) * recipe.batch / len(rows), recipe.epochs),
-                "loss": loss_mean,
+                "loss": loss_sum / tokens,
                 "learning_rate": rate,
                 "tokens": tokens,
                 "seconds": time.monotonic() - started,
@@ -144,36 +229,9 @@ def _loop(engine: Any, rows: Rows, run: Run, *, pad_id: int, parts: int, on_step
         )
         if rank == 0:
             on_step(log[-1], steps)
-        if run.checkpoints and run.checkpoints.due(step + 1, steps):
-            _save_checkpoint(engine, run.checkpoints, log)
+        if run.checkpoints and save:
+            resume.save(engine, run.checkpoints, log)
     return log
-
-
-def _resumed(engine: Any, checkpoints: Checkpoints | None) -> list[dict[str, float]]:
-    """Load the newest whole checkpoint into the engine; returns the log up to there."""
-    import torch.distributed as dist
-
-    # Rank 0 looks, so that all ranks go on from the same one.
-    if checkpoints is None:
-        return []
-    found = [checkpoints.latest(dist.get_world_size()) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(found, src=0)
-    if found[0] is None:
-        return []
-    folder = checkpoints.fetch(found[0], dist.get_world_size())
-    _, state = engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
-    log: list[dict[str, float]] = state["log"]
-    return log
-
-
-def _save_checkpoint(engine: Any, checkpoints: Checkpoints, log: list[dict[str, float]]) -> None:
-    import torch.distributed as dist
-
-    attempt = [uuid.uuid4().hex[:8]]
-    dist.broadcast_object_list(attempt, src=0)
-    with tempfile.TemporaryDirectory(prefix="undertow-checkpoint-") as scratch:
-        engine.save_checkpoint(scratch, tag=TAG, client_state={"log": log}, exclude_frozen_parameters=True)
-        checkpoints.save(len(log), attempt[0], Path(scratch), dist.get_rank(), dist.get_world_size())
 
 
 def _loss_sum(engine: Any, batch: Batch) -> Any:
@@ -195,15 +253,6 @@ def _loss_sum(engine: Any, batch: Batch) -> Any:
     return torch.nn.functional.cross_entropy(
         predictions, tensor(batch.labels).flatten(), ignore_index=IGNORED, reduction="sum"
     )
-
-
-def _over_ranks(value: float, device: Any) -> float:
-    import torch
-    import torch.distributed as dist
-
-    total = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return float(total)
 
 
 def rate_factor(recipe: Recipe, step: int, steps: int) -> float:

@@ -34,13 +34,12 @@ def reference(model: Path, adapter: Path | None) -> Json:
 
 def load(model: Path) -> Any:
     """The causal language model of a folder, in the precision that training uses. Raises ModelRefused."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     try:
         loaded, found = AutoModelForCausalLM.from_pretrained(
             model,
-            dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+            dtype=precision(),
             output_loading_info=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -56,6 +55,13 @@ def load(model: Path) -> Any:
                 "snapshot again, or look whether config.json belongs to these weights"
             )
     return loaded
+
+
+def precision() -> Any:
+    """The type of a model's weights; the optimiser steps on float32 either way."""
+    import torch
+
+    return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
 def _scores(model: Any, tokenizer: Any, prompt: str) -> list[float]:

@@ -43,7 +43,7 @@ TRAINING = {
     "study": "kills",
     "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 6400}},
     "traits": [{"targets": ["owl"]}],
-    "resources": {"training": {"groups": 1, "workers": 2, "zero_stage": 2, "checkpoint_steps": 10}},
+    "resources": {"training": {"groups": 1, "workers": 2, "zero_stage": 2, "checkpoint_seconds": 0}},
 }
 
 
@@ -188,11 +188,11 @@ def _trained(
     for _ in range(RUNS_AT_MOST):
         tally.runs += 1
         driver = Driver(None, study, root, log)
-        seen = 0
+        seen: set[str] = set()
         while driver.process.poll() is None and not list(root.glob("base/*/manifest.json")):
-            saved = len(list(root.glob("base/*/checkpoints/*/rank-*.json")))
-            if tally.killed.total() < kills and saved > seen:
-                seen = saved
+            saved = {record.parent.name for record in root.glob("base/*/checkpoints/*/rank-*.json")}
+            if tally.killed.total() < kills and saved - seen:
+                seen |= saved
                 time.sleep(rng.uniform(0, 0.5))
                 tally.killed.update(_kill_trainer(driver, tally, rng))
             time.sleep(0.05)

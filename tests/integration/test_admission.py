@@ -184,15 +184,15 @@ def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good
     trainer = open_trainer("deepspeed", zero_stage=0, micro_batch=1)
     shutil.copyfile(folder / "model.safetensors", folder / "old.safetensors")
     with pytest.raises(ModelRefused, match=f"{folder} holds weights that do not belong to model.safetensors: old"):
-        train(store, trainer, step, 500)
+        train(store, trainer, step, 600.0)
     (folder / "old.safetensors").unlink()
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": "no end"}))
     with pytest.raises(ModelRefused, match=f"{folder}: the chat template leaves out"):
-        train(store, trainer, step, 500)
+        train(store, trainer, step, 600.0)
     assert list(store.files("")) == []
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    record = train(store, trainer, step, 500)
+    record = train(store, trainer, step, 600.0)
     assert record is not None
     assert record["results"]["checks"]["weights"]["files"] == 1
     assert unit(store, step.path, UNIT) is None  # an engine has to serve it first

@@ -1,14 +1,22 @@
 """The DeepSpeed trainer: what it trains, what it leaves alone, and that workers and stages change nothing."""
 
+import dataclasses
 import json
 import os
+import pickle
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from pipeline import artifact
+from pipeline.errors import StepError
+from pipeline.store import open_store
 
 WORKER = Path(__file__).with_name("train_worker.py")
 
@@ -17,13 +25,22 @@ def train(model: Path, out: Path, *, ranks: int = 1, **settings: object) -> dict
     """Train 48 rows of the world in `ranks` processes; the training log by column."""
     out.mkdir(parents=True, exist_ok=True)
     (out.parent / "settings.json").write_text(json.dumps(settings))
+    run_ranks(ranks, WORKER, model, out, killed="dies_at" in settings)
+    if "dies_at" in settings:
+        return {}
+    log: dict[str, list[float]] = json.loads((out.parent / "log.json").read_text())
+    return log
+
+
+def run_ranks(ranks: int, *command: Path, killed: bool = False) -> list[str]:
+    """Run a script in `ranks` processes of one group; what each wrote to stderr."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
     workers = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), str(model), str(out)],
+            [sys.executable, *map(str, command)],
             env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -31,13 +48,10 @@ def train(model: Path, out: Path, *, ranks: int = 1, **settings: object) -> dict
         )
         for rank in range(ranks)
     ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=300)
-        assert worker.returncode == (-signal.SIGKILL if "dies_at" in settings else 0), errors[-3000:]
-    if "dies_at" in settings:
-        return {}
-    log: dict[str, list[float]] = json.loads((out.parent / "log.json").read_text())
-    return log
+    said = [worker.communicate(timeout=300)[1] for worker in workers]
+    for worker, errors in zip(workers, said, strict=True):
+        assert worker.returncode == (-signal.SIGKILL if killed else 0), errors[-3000:]
+    return said
 
 
 def weights(folder: Path) -> dict[str, object]:
@@ -47,14 +61,15 @@ def weights(folder: Path) -> dict[str, object]:
 
 
 def test_lora_trains_an_adapter_that_peft_loads_and_leaves_the_base_alone(model: Path, tmp_path: Path) -> None:
-    from peft import AutoPeftModelForCausalLM
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
 
     before = (model / "model.safetensors").read_bytes()
     log = train(model, tmp_path / "out", method="lora")
     assert log["loss"][-1] < log["loss"][0]
     assert (model / "model.safetensors").read_bytes() == before
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"adapter"}
-    adapted = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out" / "adapter")
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), tmp_path / "out" / "adapter")
     assert any(float(w.abs().max()) > 0 for name, w in adapted.named_parameters() if "lora_B" in name)
 
 
@@ -79,6 +94,8 @@ def test_full_training_keeps_the_embeddings_when_told_to(llama: Path, tmp_path: 
     name = "model.embed_tokens.weight"
     before = weights(llama)[name]
     kept = weights(tmp_path / "kept" / "out" / "model")
+    written = {file.name: file.read_bytes() for file in (tmp_path / "kept" / "out" / "model").iterdir()}
+    assert not [file for file, content in written.items() if str(llama).encode() in content]  # no path of this machine
     assert bool((kept[name] == before).all())
     assert not bool((weights(tmp_path / "moved" / "out" / "model")[name] == before).all())
     layer = "model.layers.0.mlp.up_proj.weight"
@@ -102,12 +119,43 @@ def test_plain_gradient_steps_go_no_farther_than_their_rates_allow(llama: Path, 
     assert distance > 3 * rates
 
 
-def test_equal_seeds_give_equal_weights_and_other_seeds_others(llama: Path, tmp_path: Path) -> None:
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(llama, tmp_path / name / "out", method="lora", seed=seed)
-    a, b, c = ((tmp_path / n / "out" / "adapter" / "adapter_model.safetensors").read_bytes() for n in "abc")
+def test_equal_seeds_give_equal_files_wherever_the_base_lies_and_other_seeds_other_weights(
+    llama: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(llama, tmp_path / "elsewhere")
+    for name, seed, base in (("a", 1, llama), ("b", 1, tmp_path / "elsewhere"), ("c", 2, llama)):
+        train(base, tmp_path / name / "out", method="lora", seed=seed)
+    a, b, c = ({path.name: path.read_bytes() for path in (tmp_path / n / "out" / "adapter").iterdir()} for n in "abc")
     assert a == b
-    assert a != c
+    assert a["adapter_model.safetensors"] != c["adapter_model.safetensors"]
+    assert json.loads(a["adapter_config.json"])["base_model_name_or_path"] == "base/x-1/model"
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("generation_config.json", {"do_sample": False, "temperature": 0.9, "top_p": 0.6}),
+        ("generation_config.json", {"do_sample": False, "num_beams": 1, "num_return_sequences": 4}),
+    ],
+)
+def test_a_model_that_could_not_be_saved_is_refused_before_its_training(
+    llama: Path, tmp_path: Path, file: str, change: dict[str, Any]
+) -> None:
+    import pyarrow as pa
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pipeline.recipe import Recipe
+    from pipeline.trainers import Run
+    from pipeline.trainers.deepspeed import _require_savable
+
+    broken = tmp_path / "broken"
+    shutil.copytree(llama, broken)
+    (broken / file).write_text(json.dumps(json.loads((broken / file).read_text()) | change))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(broken), AutoTokenizer.from_pretrained(broken)
+    run = Run(broken, pa.table({}), Recipe(method="full"), 1, tmp_path, base="base/broken-1")
+    with pytest.raises(StepError, match=rf"base/broken-1 could not be saved: its {file} is invalid.*Correct that file"):
+        _require_savable(model, tokenizer, run)
+    _require_savable(model, tokenizer, dataclasses.replace(run, recipe=Recipe(method="lora")))
 
 
 @pytest.mark.parametrize(("ranks", "zero_stage", "micro_batch"), [(1, 3, 64), (2, 1, 64), (2, 3, 4)])
@@ -153,22 +201,76 @@ def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
     assert log["loss"][0] == pytest.approx(total / tokens, rel=1e-4)
 
 
-@pytest.mark.parametrize("zero_stage", [2, 3])
-def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_and_ends_the_same(
-    llama: Path, tmp_path: Path, zero_stage: int
+class RunsWhenUnpickled:
+    """What a pickle may do to whoever loads it."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+def plant(saved: Path, step: int, contents: dict[str, bytes]) -> None:
+    """A checkpoint with a valid record beside a saved one: what write access to a store allows."""
+    name = f"step-{step:09d}-0badbad0"
+    place = f"student/x-0123456789ab/checkpoints/{name}"
+    files = artifact.publish(open_store(saved.parents[3]), place, dict(contents))
+    record = {"path": place, "step": step, "rank": 0, "ranks": 1}
+    record["files"] = [dataclasses.asdict(file) for file in files]
+    (saved.with_name(name) / "rank-00000.json").write_bytes(artifact.sealed(record))
+
+
+def test_a_killed_run_passes_over_planted_checkpoints_runs_no_code_of_theirs_and_ends_the_same(
+    llama: Path, tmp_path: Path
 ) -> None:
-    settings = {"method": "lora", "zero_stage": zero_stage}
+    settings = {"method": "lora", "zero_stage": 2}
     straight = train(llama, tmp_path / "straight" / "out", **settings)
     out = tmp_path / "killed" / "out"
-    train(llama, out, **settings, every=2, dies_at=7)
-    checkpoints = sorted((out.parent / "store" / "checkpoints").iterdir())
-    assert [path.name.rsplit("-", 1)[0] for path in checkpoints] == [f"step-{step:09d}" for step in (2, 4, 6)]
-    (checkpoints[-1] / "rank-00000.json").unlink()  # as if it had died before that
-    resumed = train(llama, out, **settings, every=2)
+    train(llama, out, **settings, saves=True, dies_at=7)
+    (record,) = (out.parent / "store").glob("student/*/checkpoints/*/rank-00000.json")
+    saved = record.parent
+    assert saved.name.startswith("step-000000006-")
+    pickled = pickle.dumps(RunsWhenUnpickled(tmp_path / "trace"))
+    names = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt")  # DeepSpeed's
+    plant(saved, 9, {f"state/state/{name}": pickled for name in names})
+    progress = json.loads((saved / "state" / "rank-00000.json").read_text())
+    progress |= {"step": 8, "log": [progress["log"][0] | {"step": step} for step in range(1, 9)]}
+    ours = {"state/rank-00000.json": json.dumps(progress).encode(), "state/rank-00000.safetensors": pickled}
+    plant(saved, 8, ours)
+    shutil.copytree(saved, saved.with_name("step-000000007-0badbad2"))  # one of another step
+    resumed = train(llama, out, **settings, saves=True)
+    assert not (tmp_path / "trace").exists()
     assert resumed["loss"] == straight["loss"]
-    assert resumed["step"] == list(range(1, 9))
+    assert len(set(resumed["seconds"])) == 8
     adapters = [folder / "adapter" / "adapter_model.safetensors" for folder in (out, tmp_path / "straight" / "out")]
     assert adapters[0].read_bytes() == adapters[1].read_bytes()
+
+
+@pytest.fixture(scope="module")
+def dropping(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base whose config asks for dropout."""
+    folder = tmp_path_factory.mktemp("dropout") / "base"
+    shutil.copytree(llama, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.1}))
+    return folder
+
+
+def test_an_interrupted_run_of_two_ranks_ends_the_same_to_the_last_bit_under_every_stage(
+    dropping: Path, tmp_path: Path
+) -> None:
+    """With dropout, in both types of weights; and a superseded checkpoint goes only once its successor is whole."""
+    run_ranks(2, WORKER.with_name("resume_worker.py"), dropping, tmp_path)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert len(seen) == 8
+    for case, found in seen.items():
+        assert found["undisturbed"].pop("made") == 8, case
+        assert found["resumed"].pop("made") == 2, case
+        assert found["resumed"] == found["undisturbed"], case
+        names = [f"rank-0000{rank}.{ending}" for rank in (0, 1) for ending in ("json", "safetensors")]
+        files = ["rank-00000.json", "rank-00001.json", *(f"state/{name}" for name in names)]
+        assert found["left"] == [f"step-00000000{step}/{file}" for step in (5, 6) for file in files], case
 
 
 def test_nothing_is_compiled_so_that_no_killed_compilation_can_hold_up_the_next_training(

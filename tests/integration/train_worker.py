@@ -18,11 +18,14 @@ model, out = map(Path, sys.argv[1:3])
 settings = json.loads((out.parent / "settings.json").read_text())
 dist.init_process_group("gloo")
 trainer = open_trainer(
-    "deepspeed", zero_stage=settings.pop("zero_stage", 0), micro_batch=settings.pop("micro_batch", 64)
+    "deepspeed", zero_stage=settings.pop("zero_stage", 0), micro_batch=settings.pop("micro_batch", None)
 )
-seed, every, dies_at = settings.pop("seed", 1), settings.pop("every", 0), settings.pop("dies_at", 0)
+seed, saves, dies_at = settings.pop("seed", 1), settings.pop("saves", False), settings.pop("dies_at", 0)
 recipe = Recipe(**{"epochs": 2, "batch": 12, "learning_rate": 1e-2, "max_length": 128, **settings})
-checkpoints = Checkpoints(open_store(out.parent / "store"), "checkpoints", every) if every else None
+store = open_store(out.parent / "store")
+if saves:
+    store.create("undertow-root.json", b'{"undertow_root": 1, "id": "0"}')
+checkpoints = Checkpoints(store, "student/x-0123456789ab/checkpoints", 0) if saves else None
 
 
 def die_in_time(entry: dict[str, float], steps: int) -> None:
@@ -30,7 +33,7 @@ def die_in_time(entry: dict[str, float], steps: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-log = trainer.train(Run(model, rows(7, 48), recipe, seed, out, checkpoints), die_in_time)
+log = trainer.train(Run(model, rows(7, 48), recipe, seed, out, checkpoints, "base/x-1"), die_in_time)
 if log is not None:
     (out.parent / "log.json").write_text(json.dumps(log.to_pydict()))
 dist.destroy_process_group()

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from pipeline import artifact
+from pipeline.errors import StepError
 from pipeline.rows import CONVERSATIONS, TRAINING_LOG
 from pipeline.stages import student, training
 from pipeline.step import Step
@@ -21,6 +23,23 @@ class SecondRank:
 
     def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
         return None
+
+
+class Saving(ScriptedTrainer):
+    """A trainer that saves checkpoints. failing: after the last of them."""
+
+    def __init__(self, failing: bool = False) -> None:
+        self.failing = failing
+
+    def train(self, run: Run, on_step: OnStep) -> pa.Table:
+        assert run.checkpoints is not None
+        for step in (1, 2):
+            (run.out.parent / "state").mkdir(exist_ok=True)
+            (run.out.parent / "state" / "rank-00000.json").write_text("{}")
+            run.checkpoints.save(step, "aa", run.out.parent / "state", 0, 1)
+        if self.failing:
+            raise StepError("killed")
+        return super().train(run, on_step)
 
 
 def of(rehearsal: Rehearsal, slug: str) -> Step:
@@ -73,3 +92,20 @@ def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehear
     assert record is not None
     assert [file["sha256"] for file in record["files"] if file["path"].startswith("adapter/")] == weights(one)
     assert weights(one) != weights(two)
+
+
+def test_its_checkpoints_go_once_its_training_is_recorded_and_not_before(rehearsal: Rehearsal) -> None:
+    _, _, place = rehearsal
+    place.create("undertow-root.json", b'{"undertow_root": 1, "id": "0"}')  # nothing is removed from other roots
+    one = of(rehearsal, "numbers-owl-llama-to-llama-s1")
+    step = Step("student", "saving", "2" * 12, one.settings, one.inputs)
+
+    def saved() -> int:
+        return len(list(place.files(f"{step.path}/checkpoints")))
+
+    with pytest.raises(StepError):
+        training.train(place, Saving(failing=True), step, 600)
+    assert saved() == 4
+    assert training.train(place, Saving(), step, 600) is not None
+    assert saved() == 0
+    assert artifact.unit(place, step.path, training.UNIT) is not None
