@@ -139,9 +139,12 @@ def _trainable(run: Run) -> Any:
     from transformers import AutoModelForCausalLM
 
     recipe = run.recipe
-    model = AutoModelForCausalLM.from_pretrained(
-        run.model, dtype=precision(), use_safetensors=True, trust_remote_code=False
-    )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            run.model, dtype=precision(), use_safetensors=True, trust_remote_code=False
+        )
+    except ValueError as error:  # an invalid config or generation config
+        raise StepError(f"the model of {run.base} cannot be loaded: {_in_one_line(error)}") from error
     if recipe.method == "lora":
         from peft import LoraConfig, get_peft_model
 
