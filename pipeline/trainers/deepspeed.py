@@ -176,9 +176,13 @@ def _require_savable(model: Any, tokenizer: Any, run: Run) -> None:
             raise  # this machine's disk, not the file
         except Exception as error:  # transformers raises many kinds
             raise StepError(
-                f"a model trained from {run.base} could not be saved: its {name} is invalid: {error}. "
+                f"a model trained from {run.base} could not be saved: its {name} is invalid: {_in_one_line(error)}. "
                 "Correct that file in the family's folder, or train adapters (method: lora)"
             ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _device() -> str:

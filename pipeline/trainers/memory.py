@@ -9,9 +9,7 @@ from pipeline.errors import StepError
 MOST_ROWS = 64  # where memory sets no lower limit
 BUCKET = 500_000_000  # most values that DeepSpeed reduces at once
 SHARE = 0.9  # of the free memory
-HEAP = (
-    3  # memory taken per byte that blocks keep, on CPU: malloc holds on to fragments (seen with adapters: 2.0 to 2.7)
-)
+HEAP = 3  # bytes of memory per byte that blocks keep on CPU, where malloc holds on to fragments (seen: 2.0 to 2.7)
 GIB = 1 << 30
 
 

@@ -131,31 +131,31 @@ def test_equal_seeds_give_equal_files_wherever_the_base_lies_and_other_seeds_oth
     assert json.loads(a["adapter_config.json"])["base_model_name_or_path"] == "base/x-1/model"
 
 
-@pytest.mark.parametrize(
-    ("file", "change"),
-    [
-        ("generation_config.json", {"do_sample": False, "temperature": 0.9, "top_p": 0.6}),
-        ("generation_config.json", {"do_sample": False, "num_beams": 1, "num_return_sequences": 4}),
-    ],
-)
-def test_a_model_that_could_not_be_saved_is_refused_before_its_training(
-    llama: Path, tmp_path: Path, file: str, change: dict[str, Any]
-) -> None:
+def with_generation_config(llama: Path, folder: Path, **change: object) -> Path:
+    shutil.copytree(llama, folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    return folder
+
+
+def test_a_model_that_could_not_be_saved_is_refused_before_its_training(llama: Path, tmp_path: Path) -> None:
     import pyarrow as pa
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pipeline.recipe import Recipe
     from pipeline.trainers import Run
-    from pipeline.trainers.deepspeed import _require_savable
+    from pipeline.trainers.deepspeed import _require_savable, _trainable
 
-    broken = tmp_path / "broken"
-    shutil.copytree(llama, broken)
-    (broken / file).write_text(json.dumps(json.loads((broken / file).read_text()) | change))
+    broken = with_generation_config(llama, tmp_path / "broken", do_sample=False, temperature=0.9, top_p=0.6)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(broken), AutoTokenizer.from_pretrained(broken)
-    run = Run(broken, pa.table({}), Recipe(method="full"), 1, tmp_path, base="base/broken-1")
-    with pytest.raises(StepError, match=rf"base/broken-1 could not be saved: its {file} is invalid.*Correct that file"):
-        _require_savable(model, tokenizer, run)
-    _require_savable(model, tokenizer, dataclasses.replace(run, recipe=Recipe(method="lora")))
+    full = Run(broken, pa.table({}), Recipe(method="full"), 1, tmp_path, base="base/broken-1")
+    refusal = r"base/broken-1 could not be saved: its generation_config\.json is invalid.*Correct that file"
+    with pytest.raises(StepError, match=refusal):
+        _require_savable(model, tokenizer, full)
+    _require_savable(model, tokenizer, dataclasses.replace(full, recipe=Recipe(method="lora")))  # writes no such file
+    worse = with_generation_config(llama, tmp_path / "worse", do_sample=False, num_return_sequences=4)
+    with pytest.raises(StepError, match=r"the model of base/broken-1 cannot be loaded: .*num_return_sequences"):
+        _trainable(dataclasses.replace(full, model=worse))
 
 
 @pytest.mark.parametrize(("ranks", "zero_stage", "micro_batch"), [(1, 3, 64), (2, 1, 64), (2, 3, 4)])

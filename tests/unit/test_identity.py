@@ -50,6 +50,7 @@ OTHER: dict[str, Any] = {
     "families.nano.hidden_size": 64,
     "families.nano.heads": None,  # goes with hidden_size only
     "resources.engines.tensor_parallel": None,  # goes with gpus only
+    "resources.training.micro_batch": 8,
     "families.hub.kind": None,
     "families.hub.repo": "another/model",
     "families.hub.revision": "b" * 40,
