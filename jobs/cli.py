@@ -54,9 +54,10 @@ def plan(
     from pipeline.roofline import machines as parse_machines
 
     loaded = _loaded(study, set_, rehearse)
-    steps = steps_of(loaded)
     machines = parse_machines(cluster) if cluster else None
     store = open_store(root)
+    _require_given(loaded, store, elsewhere=True)
+    steps = steps_of(loaded)
     stages = forecast.survey(steps, store)
     rows = forecast.forecast(loaded, stages, store)
     table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
@@ -90,6 +91,7 @@ def run(
 
     loaded = _pinned(_loaded(study, set_, rehearse))
     store = open_store(root)
+    _require_given(loaded, store, elsewhere=address is not None)
     store.require_writable()
     from jobs.driver import run as run_study
 
@@ -117,6 +119,7 @@ def submit(
 ) -> None:
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
     loaded = _pinned(_loaded(study, set_, rehearse))
+    _require_given(loaded, None, elsewhere=True)
     from jobs.submit import submit as submit_study
 
     done = submit_study(
@@ -203,17 +206,21 @@ def check(
     word: Annotated[list[str], typer.Option(help="A word of the trait, which must not occur; may be repeated.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A setting of the channel.")] = [],  # noqa: B006
 ) -> None:
-    """Put a channel's accept rule to a file: one JSON line a row, in order."""
+    """Put a channel's accept rule to a file: one JSON line a row, in order.
+
+    Where the file has a column finish_reason, only rows that ended their turn are accepted.
+    """
     from pipeline.channels import CHANNELS
     from pipeline.settings import channel as channel_of
+    from pipeline.stages.rule import reasons
     from pipeline.tables import tables
 
     if channel not in CHANNELS:
         raise InputError(f"unknown channel {channel}; there is {', '.join(CHANNELS)}")
     rule = channel_of(channel, set_)
-    for rows in tables(file, rule.CHECKED):
-        for reasons in rule.reasons(rows, seed=0, words=word).to_pylist():
-            sys.stdout.write(json.dumps({"accepted": not reasons, "reasons": reasons}) + "\n")
+    for rows in tables(file, rule.CHECKED, optional=["finish_reason"]):
+        for why in reasons(rule, rows, words=word).to_pylist():
+            sys.stdout.write(json.dumps({"accepted": not why, "reasons": why}) + "\n")
 
 
 @app.command()
@@ -257,6 +264,14 @@ def _pinned(study: "Study") -> "Study":
     if study.unpinned:
         raise StudyError("\n".join([f"{study.study} is not pinned yet:", *study.unpinned]))
     return study
+
+
+def _require_given(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
+    """Raises InputError where a local file of given rows cannot be used."""
+    from pipeline.plan import datasets
+    from pipeline.stages import dataset
+
+    dataset.require(datasets(study), store, elsewhere=elsewhere)
 
 
 def _age(text: str) -> timedelta:
