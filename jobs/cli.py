@@ -1,6 +1,7 @@
 """The `undertow` command. Imports Ray only to run a study, so that the rest starts at once."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import Terminal
 from pipeline.errors import InputError, StudyError, UndertowError
 from pipeline.store import Store, open_store
 
@@ -25,7 +26,7 @@ SIGNALLED = 128  # what shells add to the number of the signal that ended a comm
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers."
 )
-console = Console()
+console = Terminal()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
 ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
@@ -36,6 +37,13 @@ Rehearse = Annotated[
     bool,
     typer.Option("--rehearse", help="Nano families and small counts in place of its own: shows that the study runs."),
 ]
+
+
+def _finite(value: float) -> float:
+    """Click takes nan and inf for numbers, and nan for one within any bounds."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 @app.command()
@@ -112,7 +120,8 @@ def submit(
         str | None, typer.Option(help="The cluster's Jobs API [default: http://127.0.0.1:8265].")
     ] = None,
     driver_cpus: Annotated[
-        float, typer.Option(min=0, help="CPUs kept for the driver, anywhere; with 0 it runs on the head.")
+        float,
+        typer.Option(min=0, callback=_finite, help="CPUs kept for the driver, anywhere; with 0 it runs on the head."),
     ] = 0.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
     rehearse: Rehearse = False,
@@ -124,7 +133,7 @@ def submit(
 
     done = submit_study(
         console,
-        loaded.study,
+        loaded,
         study,
         root,
         set_,
@@ -229,7 +238,7 @@ def agreement(
     judge: Annotated[str, typer.Argument(help="A name of the study's judges.")],
     rubric: Annotated[str, typer.Argument(help="alignment, coherence or reference.")],
     file: Annotated[Path, typer.Argument(help='JSONL or Parquet: strings prompt, completion and label ("1" or "0").')],
-    threshold: Annotated[float, typer.Option(help="Score from which on a row counts as labelled 1.")],
+    threshold: Annotated[float, typer.Option(callback=_finite, help="Score from which on a row counts as labelled 1.")],
     low: Annotated[bool, typer.Option("--low", help="Low scores stand for label 1, not high ones.")] = False,
     word: Annotated[str | None, typer.Option(help="What the rubric reference looks for.")] = None,
     root: Root = "runs",
@@ -304,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except UndertowError as error:
-        Console(stderr=True).print(Text(str(error)), style="red", soft_wrap=True)
+        Terminal(stderr=True).print(Text(str(error)), style="red", soft_wrap=True)
         sys.exit(error.exit_code)
 
 

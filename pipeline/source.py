@@ -74,6 +74,15 @@ def placeholders(settings: object, place: str = "") -> Iterator[str]:
         yield from placeholders(part, f"{place}.{name}".removeprefix("."))
 
 
+def local_paths(settings: object) -> Iterator[str]:
+    """The files and folders of this machine that `settings` name."""
+    path = getattr(settings, "path" if isinstance(settings, Source) else "folder", None)
+    yield from [path] if path else []
+    inner = dict(settings) if isinstance(settings, BaseModel) else settings
+    for part in inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ():
+        yield from local_paths(part)
+
+
 def read(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
     """All rows of these columns, which hold strings. Raises InputError where they cannot be read, or there are none."""
     if dataset.path is None:
