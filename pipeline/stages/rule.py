@@ -68,14 +68,13 @@ def _flags(found: pa.ChunkedArray) -> Flags:
 
 def _with(lists: pa.Array, flags: Mapping[str, Flags]) -> pa.Array:
     """The lists with each flagged reason at the end of its rows': list<string> (N,), {reason: bool (N,)}."""
-    if not any(flag.any() for flag in flags.values()):
+    table = np.stack(list(flags.values()), axis=1)  # (N, flags)
+    if not table.any():
         return lists
     counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     values = pc.list_flatten(lists)
-    ends = np.cumsum(counts)
-    # Codes: the values as they are, then one for each further reason, put in where its rows' own values end.
-    places = np.concatenate([ends[flag] for flag in flags.values()])
-    codes = np.repeat(len(values) + np.arange(len(flags)), [flag.sum() for flag in flags.values()])
-    taken = np.insert(np.arange(len(values)), places, codes)
-    offsets = np.concatenate([[0], np.cumsum(counts + np.sum(list(flags.values()), axis=0))]).astype(np.int32)
+    # Each value by its number; and the flagged reasons, numbered after them, put in where their rows' own values end.
+    row, reason = np.nonzero(table)
+    taken = np.insert(np.arange(len(values)), np.cumsum(counts)[row], len(values) + reason)
+    offsets = np.concatenate([[0], np.cumsum(counts + table.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, pa.concat_arrays([values, pa.array(list(flags))]).take(pa.array(taken)))
