@@ -40,7 +40,7 @@ def _included(file: Path) -> list[str]:
             tag = getattr(event, "tag", None)
             if tag and not tag.startswith("tag:yaml.org,2002:"):
                 raise InputError(
-                    f"{file}:{event.start_mark.line + 1}: the tag {tag} is not allowed: tasks of a folder are data and "
+                    f"{file}:{_line(event)}: the tag {tag} is not allowed: tasks of a folder are data and "
                     "run no code. Say it with the library's own settings, such as doc_to_text and filter_list"
                 )
         task = yaml.safe_load(content)
@@ -48,3 +48,7 @@ def _included(file: Path) -> list[str]:
         raise InputError(f"cannot read the task {file}: {error}") from None
     included = task.get("include", []) if isinstance(task, dict) else []
     return [str(name) for name in (included if isinstance(included, list) else [included])]
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
