@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import tenacity
 from ray.exceptions import AuthenticationError
@@ -17,7 +16,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
 from jobs.baggage import pack
-from pipeline.address import is_loopback
+from pipeline.address import is_private
 from pipeline.errors import InputError, ResourceError
 from pipeline.source import local_paths
 from pipeline.study import Study
@@ -45,7 +44,11 @@ def submit(
     Raises InputError as `pack` does; ResourceError where there is no cluster.
     """
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
-    if _shows_token() and not _is_private(url):
+    try:
+        in_the_open = _shows_token() and not is_private(url)
+    except ValueError as error:
+        raise InputError(f"{url} is no address of a cluster: {error}") from None
+    if in_the_open:
         console.print(
             f"The cluster's token goes to {url} unencrypted. Whoever reads it can run anything there: use https, or a "
             f"tunnel (ssh -L 8265:127.0.0.1:8265 HEAD) and {DASHBOARD}.",
@@ -96,15 +99,6 @@ def _shows_token() -> bool:
     if named or (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     return os.environ.get("RAY_AUTH_MODE") == "token"
-
-
-def _is_private(url: str) -> bool:
-    """Whether nobody on the way can read what goes there. Raises InputError where it is no address."""
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        return parts.scheme == "https" or is_loopback(parts.hostname)
-    except ValueError as error:
-        raise InputError(f"{url} is no address of a cluster: {error}") from None
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> bool:

@@ -1,6 +1,13 @@
-"""Hosts: which of them are this machine, so that what is sent to them leaves it nowhere."""
+"""Addresses: which of them are private, so that nobody on the way reads what is sent there."""
 
 import ipaddress
+from urllib.parse import urlsplit
+
+
+def is_private(url: str) -> bool:
+    """Whether an address is https, or http of this machine itself. Raises ValueError where it is none."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    return parts.scheme == "https" or is_loopback(parts.hostname)
 
 
 def is_loopback(host: str | None) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from pipeline.address import is_loopback
+from pipeline.address import is_private
 from pipeline.engines import Engine
 from pipeline.judges.rubrics import Rubric
 from pipeline.recipe import Name, Strict
@@ -70,7 +70,7 @@ class Endpoint(Asking):
             raise ValueError("url must be http://… or https://… with a host")
         if " " in url or not url.isprintable() or parts.port == 0:  # reading the port refuses what is no number
             raise ValueError("url must be one printable word, and its port, where it names one, above 0")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
+        if not is_private(url):
             raise ValueError(f"url must be https: texts and the key would reach {parts.hostname} for all to read")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("url must hold no user, password, query or fragment; a key belongs into key_variable")
