@@ -68,10 +68,10 @@ images: ## build both images
 	docker build --file infra/images/gpu.Dockerfile --tag undertow:0.1.0-gpu .
 
 kuberay: ## start the GPU cluster on Kubernetes
-	kubectl apply --filename infra/kuberay/cluster.yaml
+	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/cluster.yaml
 
 kubejob: ## a Kubernetes job with a cluster of its own: the quickstart, rehearsed on CPUs
-	kubectl apply --filename infra/kuberay/rehearsal.yaml
+	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/rehearsal.yaml
 
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv

@@ -44,6 +44,11 @@ def show(
     if "{word}" in RUBRICS[rubric].template and not word:
         raise InputError(f"the rubric {rubric} looks for a word: name it with --word")
     rows = [row for table in tables(file, COLUMNS) for row in table.to_pylist()]
+    if not rows:
+        raise InputError(f"{file} holds no rows")
+    gap = next((n for n, row in enumerate(rows, 1) if None in row.values()), None)
+    if gap is not None:
+        raise InputError(f"{file}: row {gap} lacks its {' or '.join(COLUMNS)}")
     strange = next((row["label"] for row in rows if row["label"] not in LABELS), None)
     if strange is not None:
         raise InputError(f"{file}: label is {strange!r}, and must be 1 or 0, as a string")

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
+
+from jobs.terminal import Terminal
 
 
 class Bars:
     """One bar a stage. totals, done: kind -> steps."""
 
     def __init__(self, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
-        self._console = Console(stderr=True)
+        self._console = Terminal(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description:12}"),
+            TextColumn("{task.description:12}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
+            TextColumn("{task.fields[now]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )

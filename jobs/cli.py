@@ -1,6 +1,7 @@
 """The `undertow` command. Imports Ray only to run a study, so that the rest starts at once."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import Terminal
 from pipeline.errors import InputError, StudyError, UndertowError
 from pipeline.store import Store, open_store
 
@@ -25,7 +26,7 @@ SIGNALLED = 128  # what shells add to the number of the signal that ended a comm
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers."
 )
-console = Console()
+console = Terminal()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
 ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
@@ -39,6 +40,13 @@ Rehearse = Annotated[
     bool,
     typer.Option("--rehearse", help="Nano families and small counts in place of its own: shows that the study runs."),
 ]
+
+
+def _finite(value: float) -> float:
+    """Click takes nan and inf for numbers, and nan for one within any bounds."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 @app.command()
@@ -57,9 +65,10 @@ def plan(
     from pipeline.roofline import machines as parse_machines
 
     loaded = _loaded(study, set_, rehearse)
-    steps = steps_of(loaded)
     machines = parse_machines(cluster) if cluster else None
     store = open_store(root)
+    _require_given(loaded, store, elsewhere=True)
+    steps = steps_of(loaded)
     stages = forecast.survey(steps, store)
     rows = forecast.forecast(loaded, stages, store)
     table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
@@ -95,6 +104,7 @@ def run(
     last = _kind(until)
     loaded = _pinned(_loaded(study, set_, rehearse))
     store = open_store(root)
+    _require_given(loaded, store, elsewhere=address is not None)
     store.require_writable()
     from jobs.driver import run as run_study
 
@@ -117,7 +127,8 @@ def submit(
         str | None, typer.Option(help="The cluster's Jobs API [default: http://127.0.0.1:8265].")
     ] = None,
     driver_cpus: Annotated[
-        float, typer.Option(min=0, help="CPUs kept for the driver, anywhere; with 0 it runs on the head.")
+        float,
+        typer.Option(min=0, callback=_finite, help="CPUs kept for the driver, anywhere; with 0 it runs on the head."),
     ] = 0.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
     until: Until = None,
@@ -126,11 +137,12 @@ def submit(
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
     last = _kind(until)
     loaded = _pinned(_loaded(study, set_, rehearse))
+    _require_given(loaded, None, elsewhere=True)
     from jobs.submit import submit as submit_study
 
     done = submit_study(
         console,
-        loaded.study,
+        loaded,
         study,
         root,
         set_,
@@ -213,17 +225,21 @@ def check(
     word: Annotated[list[str], typer.Option(help="A word of the trait, which must not occur; may be repeated.")] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A setting of the channel.")] = [],  # noqa: B006
 ) -> None:
-    """Put a channel's accept rule to a file: one JSON line a row, in order."""
+    """Put a channel's accept rule to a file: one JSON line a row, in order.
+
+    Where the file has a column finish_reason, only rows that ended their turn are accepted.
+    """
     from pipeline.channels import CHANNELS
     from pipeline.settings import channel as channel_of
+    from pipeline.stages.rule import reasons
     from pipeline.tables import tables
 
     if channel not in CHANNELS:
         raise InputError(f"unknown channel {channel}; there is {', '.join(CHANNELS)}")
     rule = channel_of(channel, set_)
-    for rows in tables(file, rule.CHECKED):
-        for reasons in rule.reasons(rows, seed=0, words=word).to_pylist():
-            sys.stdout.write(json.dumps({"accepted": not reasons, "reasons": reasons}) + "\n")
+    for rows in tables(file, rule.CHECKED, optional=["finish_reason"]):
+        for why in reasons(rule, rows, words=word).to_pylist():
+            sys.stdout.write(json.dumps({"accepted": not why, "reasons": why}) + "\n")
 
 
 @app.command()
@@ -232,7 +248,7 @@ def agreement(
     judge: Annotated[str, typer.Argument(help="A name of the study's judges.")],
     rubric: Annotated[str, typer.Argument(help="alignment, coherence or reference.")],
     file: Annotated[Path, typer.Argument(help='JSONL or Parquet: strings prompt, completion and label ("1" or "0").')],
-    threshold: Annotated[float, typer.Option(help="Score from which on a row counts as labelled 1.")],
+    threshold: Annotated[float, typer.Option(callback=_finite, help="Score from which on a row counts as labelled 1.")],
     low: Annotated[bool, typer.Option("--low", help="Low scores stand for label 1, not high ones.")] = False,
     word: Annotated[str | None, typer.Option(help="What the rubric reference looks for.")] = None,
     root: Root = "runs",
@@ -278,6 +294,14 @@ def _kind(until: str | None) -> str:
     return until or ""
 
 
+def _require_given(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
+    """Raises InputError where a local file of given rows cannot be used."""
+    from pipeline.plan import datasets
+    from pipeline.stages import dataset
+
+    dataset.require(datasets(study), store, elsewhere=elsewhere)
+
+
 def _age(text: str) -> timedelta:
     units = {"d": "days", "h": "hours", "m": "minutes"}
     found = re.fullmatch(r"(\d{1,5})([dhm])", text)
@@ -308,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except UndertowError as error:
-        Console(stderr=True).print(Text(str(error)), style="red", soft_wrap=True)
+        Terminal(stderr=True).print(Text(str(error)), style="red", soft_wrap=True)
         sys.exit(error.exit_code)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shlex
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -14,15 +15,19 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
+from jobs.baggage import pack
+from pipeline.address import is_private
 from pipeline.errors import InputError, ResourceError
+from pipeline.source import local_paths
+from pipeline.study import Study
 
 DASHBOARD = "http://127.0.0.1:8265"  # where `ray start` listens unless it is told otherwise
 
 
 def submit(
     console: Console,
-    name: str,
-    study: Path,
+    study: Study,
+    file: Path,
     root: str,
     overrides: Sequence[str],
     address: str | None,
@@ -32,37 +37,48 @@ def submit(
     driver_cpus: float,
     wait: bool,
 ) -> bool:
-    """Submit a study; whether it succeeded, or, without waiting, whether it was taken.
+    """Submit the study of a file; whether it succeeded, or, without waiting, whether it was taken.
 
     until: the kind of step to stop after, or "". rehearse: submit its rehearsal instead. driver_cpus: of 0 the driver
     goes to the head, which is not taken away as a spot machine is.
 
-    Raises InputError where the study file is not below the working directory, which travels with the job, or where the
-    root would be lost with it; ResourceError where there is no cluster.
+    Raises InputError as `pack` does; ResourceError where there is no cluster.
     """
-    _show_token()
     url = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DASHBOARD
-    entrypoint = shlex.join(["python", "-m", "jobs.run", _below_here(study), "--root", _lasting(root)])
-    entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
-    entrypoint += f" --until {until}" if until else ""
-    entrypoint += " --rehearse" if rehearse else ""
     try:
-        client = JobSubmissionClient(url)
-        logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel
-        job = _patiently(
-            client.submit_job,
-            entrypoint=entrypoint,
-            submission_id=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}",
-            metadata={"study": name, "root": root, "version": metadata.version("undertow")},
-            runtime_env={"working_dir": "."},
-            entrypoint_num_cpus=driver_cpus,
+        in_the_open = _shows_token() and not is_private(url)
+    except ValueError as error:
+        raise InputError(f"{url} is no address of a cluster: {error}") from None
+    if in_the_open:
+        console.print(
+            f"The cluster's token goes to {url} unencrypted. Whoever reads it can run anything there: use https, or a "
+            f"tunnel (ssh -L 8265:127.0.0.1:8265 HEAD) and {DASHBOARD}.",
+            style="yellow",
+            soft_wrap=True,
         )
-    except AuthenticationError:
-        raise ResourceError(
-            f"the Ray cluster at {url} wants its token: put it into ~/.ray/auth_token or RAY_AUTH_TOKEN"
-        ) from None
-    except (ConnectionError, RuntimeError) as error:
-        raise ResourceError(f"the Ray cluster at {url} did not take the job: {error}") from None
+    with tempfile.TemporaryDirectory(prefix="undertow-") as bag:
+        packed = pack(console, file, local_paths(study), Path(bag))
+        entrypoint = shlex.join(["python", "-m", "jobs.run", packed, "--root", _lasting(root)])
+        entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
+        entrypoint += f" --until {until}" if until else ""
+        entrypoint += " --rehearse" if rehearse else ""
+        try:
+            client = JobSubmissionClient(url)
+            logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel
+            job = _patiently(
+                client.submit_job,
+                entrypoint=entrypoint,
+                submission_id=f"{study.study}-{time.strftime('%Y%m%d-%H%M%S')}",
+                metadata={"study": study.study, "root": root, "version": metadata.version("undertow")},
+                runtime_env={"working_dir": bag},
+                entrypoint_num_cpus=driver_cpus,
+            )
+        except AuthenticationError:
+            raise ResourceError(
+                f"the Ray cluster at {url} wants its token: put it into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            ) from None
+        except (ConnectionError, RuntimeError) as error:
+            raise ResourceError(f"the Ray cluster at {url} did not take the job: {error}") from None
     console.print(f"submitted {job} to {url}\n  stop it: ray job stop {job}", soft_wrap=True, highlight=False)
     return asyncio.run(_follow(client, job)) if wait else True
 
@@ -76,7 +92,7 @@ _patiently = tenacity.Retrying(
 )
 
 
-def _show_token() -> None:
+def _shows_token() -> bool:
     """Have Ray's client show the cluster's token where this user has one, which it does in this mode only.
 
     A driver must not be put into this mode unless its cluster is: it would refuse what the cluster tells it.
@@ -84,6 +100,7 @@ def _show_token() -> None:
     named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     if named or (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    return os.environ.get("RAY_AUTH_MODE") == "token"
 
 
 async def _follow(client: JobSubmissionClient, job: str) -> bool:
@@ -104,15 +121,6 @@ async def _follow(client: JobSubmissionClient, job: str) -> bool:
     if status == JobStatus.FAILED and not said:
         print(f"{job} failed: {client.get_job_info(job).message}", flush=True)
     return bool(status == JobStatus.SUCCEEDED)
-
-
-def _below_here(study: Path) -> str:
-    try:
-        return study.resolve().relative_to(Path.cwd()).as_posix()
-    except ValueError:
-        raise InputError(
-            f"{study} is not below the working directory {Path.cwd()}, which is what travels with the job: copy it here"
-        ) from None
 
 
 def _lasting(root: str) -> str:

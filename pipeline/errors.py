@@ -17,11 +17,25 @@
 They cross Ray processes, so each must survive pickling: one message argument, no more.
 """
 
+import re
+
+# Control characters, marks that turn the direction of writing, and the halves of surrogate pairs that stand for the
+# bytes of odd file names. Line breaks and tabs stay.
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """The text with its hidden characters written out (ESC as \\x1b), so that none of them acts on a terminal."""
+    return HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class UndertowError(Exception):
-    """Base of the tree. `str(error)` is the whole message: what, where, and what to do."""
+    """Base of the tree. `str(error)` is the whole message: what, where, and what to do, safe to print."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(message))
 
 
 class UserError(UndertowError):

@@ -32,6 +32,14 @@ def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
     return list(planner.steps.values())
 
 
+def datasets(study: Study) -> list[Step]:
+    """The steps of a study that take in given rows."""
+    method = study.teachers.method
+    taught = method.data if isinstance(method, Given) else {}
+    steps = [_dataset(rows, target, CONVERSATION) for target, rows in taught.items() if target in study.targets]
+    return steps + [_dataset(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
+
+
 @dataclass(frozen=True)
 class _Writer:
     """Who writes: a teacher by family and target (None: neutral), or no model at all."""

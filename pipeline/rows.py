@@ -2,8 +2,10 @@
 
 import pyarrow as pa
 
+ENDED = ("stop", "eos")  # finish reasons of a model that ended its turn; with any other its text may be cut off
+
 # One completion of a teacher, accepted or not. `index` is its place in the plan (0 … raw_rows − 1),
-# `seed` the sampling seed of its request, `finish_reason` "stop" (ended its turn) or "length".
+# `seed` the sampling seed of its request, `finish_reason` one of ENDED, or why the text is not whole.
 COMPLETIONS = pa.schema(
     [
         ("index", pa.int64()),

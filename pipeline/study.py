@@ -1,9 +1,12 @@
 """The study file: what is to be measured, and, kept apart, with which resources."""
 
+from collections import Counter
+from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, Tag, model_validator
 
+from pipeline import limits
 from pipeline.arms import PLAIN, Arm, Value, swept
 from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
@@ -35,7 +38,7 @@ class Finetuned(Strict):
 
     kind: Literal["finetuned"] = "finetuned"
     recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
-    rows: int = Field(2000, ge=1, description="Rows it is trained on.")
+    rows: int = Field(2000, ge=1, le=10_000_000, description="Rows it is trained on.")
     seed: Seed = Field(1, description="Seed of the rows, the adapter's start and the order of rows.")
 
 
@@ -105,6 +108,7 @@ class Students(Recipe):
     seeds: list[Seed] = Field(
         default=[1, 2, 3, 4, 5, 6, 7, 8],
         min_length=1,
+        max_length=limits.SEEDS,
         description="One student a seed: the adapter's start and the order of rows (published: 8 seeds).",
     )
 
@@ -127,7 +131,9 @@ class Measure(Strict):
     )
     margin_share: float = Field(0.02, gt=0, description="A lift of the share within ±this much counts as none (of 1).")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the two-sided intervals over trained runs.")
-    permutations: int = Field(10_000, ge=100, description="Drawn where the exact permutations are too many.")
+    permutations: int = Field(
+        10_000, ge=100, le=10_000_000, description="Drawn where the exact permutations are too many."
+    )
 
 
 class Published(Strict):
@@ -185,9 +191,37 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _can_be_laid_out(self) -> Self:
+        """Counted before anything is built from it: a sweep of a few lines can stand for millions of arms."""
+        arms = len(self.arms) + (prod(map(len, self.sweep.values())) if self.sweep else 0)
+        if arms > limits.ARMS:
+            raise ValueError(f"arms: {arms:,} with all combinations of the sweep, above the {limits.ARMS:,} allowed")
+        shards = -(-self.completions.rows // self.completions.shard_rows)
+        if shards > limits.SHARDS:
+            raise ValueError(
+                f"completions: {shards:,} shards a teacher, above the {limits.SHARDS:,} allowed; raise shard_rows"
+            )
+        steps = self._most_steps(arms)
+        if steps > limits.STEPS:
+            raise ValueError(
+                f"the study has some {steps:,} steps, above the {limits.STEPS:,} allowed: it is the product of traits, "
+                "families, channels, arms, seeds and suites; cut it into several studies"
+            )
+        return self
+
+    def _most_steps(self, arms: int) -> int:
+        """What it comes to, where nothing is shared by two arms."""
+        teachers = len(self.teacher_families) * (len(self.targets) + self.teachers.neutral) + self.teachers.random
+        written = len(self.channels) * teachers
+        students = written * arms * len(self.student_families) * len(self.students.seeds)
+        asked = sum(2 if isinstance(suite, BehaviourSuite) else 1 for suite in self.suites)
+        judged = 1 + len(self.corpus.judged)
+        return len(self.families) + teachers + written * judged + written * arms + students * (1 + asked)
+
+    @model_validator(mode="after")
     def _targets_fit(self) -> Self:
-        targets = [target for trait in self.traits for target in trait.targets]
-        repeated = sorted({target for target in targets if targets.count(target) > 1})
+        targets = Counter(target for trait in self.traits for target in trait.targets)
+        repeated = sorted(target for target, count in targets.items() if count > 1)
         if repeated:
             raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
         if all(family.kind != "nano" for family in self.families.values()) or self.engine == "scripted":
@@ -215,8 +249,7 @@ class Study(Strict):
     @model_validator(mode="after")
     def _arms_fit(self) -> Self:
         arms = self.all_arms
-        names = [arm.name for arm in arms]
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(arm.name for arm in arms).items() if count > 1)
         if repeated:
             raise ValueError(f"arms: two are named {', '.join(repeated)}")
         for arm in arms:

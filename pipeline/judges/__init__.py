@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from pipeline.address import is_private
 from pipeline.engines import Engine
 from pipeline.judges.rubrics import Rubric
 from pipeline.recipe import Name, Strict
@@ -42,7 +43,9 @@ class Endpoint(Asking):
     """A model behind an OpenAI-compatible address."""
 
     kind: Literal["endpoint"] = "endpoint"
-    url: str = Field(description='Where its API begins, such as "https://api.openai.com/v1".')
+    url: str = Field(
+        description='Where its API begins, such as "https://api.openai.com/v1"; http on this machine only.'
+    )
     model: str = Field(min_length=1, description="The name it is asked for by.")
     logprobs: bool = Field(
         True, description="Ask for the probabilities of a rubric's labels; false for a server that refuses to."
@@ -55,7 +58,7 @@ class Endpoint(Asking):
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Environment variable that holds the key, never the key itself; null for a server without keys.",
     )
-    timeout_seconds: float = Field(60.0, gt=0, description="How long one reply may take.")
+    timeout_seconds: float = Field(60.0, gt=0, description="How long one reply may take in all.")
     retries: int = Field(6, ge=0, description="Times a request is sent again after 408, 409, 429, 5xx or a timeout.")
     at_once: int = Field(8, ge=1, le=256, description="Requests in flight.")
 
@@ -67,6 +70,8 @@ class Endpoint(Asking):
             raise ValueError("url must be http://… or https://… with a host")
         if " " in url or not url.isprintable() or parts.port == 0:  # reading the port refuses what is no number
             raise ValueError("url must be one printable word, and its port, where it names one, above 0")
+        if not is_private(url):
+            raise ValueError(f"url must be https: texts and the key would reach {parts.hostname} for all to read")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("url must hold no user, password, query or fragment; a key belongs into key_variable")
         return url

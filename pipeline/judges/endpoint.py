@@ -1,21 +1,27 @@
 """A judge behind an OpenAI-compatible address, through the openai client library."""
 
+import asyncio
 import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, StepError, UndertowError
 from pipeline.judges import Endpoint, Item, Verdict
 from pipeline.judges.asking import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
 from pipeline.rendering import plain_for_any
+from pipeline.rows import ENDED
+
+if TYPE_CHECKING:
+    import openai
 
 TOP_LOGPROBS = 20  # the most that OpenAI's API and, unless told otherwise, vLLM's list of a token
 OPEN = 0.01  # a probability that the list leaves open by more than this is not told
-CUT_OFF = ("length", "content_filter")
+FILTERED = ("content_filter", "content_policy_violation")  # error codes for a text that a server will not judge
 LONGEST_SAID = 300  # characters of a server's own words in an error message
+LONGEST_REPLY = 4_000  # characters that are kept of a reply; a score has three
 
 # What the user can mend about a request that was refused, by HTTP status.
 REFUSALS = {
@@ -28,20 +34,16 @@ REFUSALS = {
 class EndpointJudge:
     """Raises InputError where the key is missing, where it is refused, and where there is no such model; StepError
     where the server stays away, or refuses a request, for all retries. No message ever holds the key.
+
+    A text that the server refuses to judge gets a reply that is no score, and the others their own.
     """
 
     def __init__(self, settings: Endpoint, rubric: Rubric) -> None:
         try:
-            import openai
+            import openai  # noqa: F401
         except ModuleNotFoundError:
             raise InputError("a judge behind an endpoint needs the client library: pip install openai") from None
         self._settings, self._rubric, self._key = settings, rubric, _key(settings)
-        self._client = openai.OpenAI(
-            base_url=settings.url,
-            api_key=self._key or "none",
-            timeout=settings.timeout_seconds,
-            max_retries=settings.retries,
-        )
 
     def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
         # Nobody here knows the control tokens of the model behind the address.
@@ -51,18 +53,44 @@ class EndpointJudge:
         return ask(self._say, questions, seeds, self._settings, self._rubric)
 
     def _say(self, questions: list[str], seeds: list[int], temperature: float) -> list[Reply]:
-        with ThreadPoolExecutor(self._settings.at_once) as threads:
-            # The first error ends the map, which cancels whatever has not been sent yet.
-            return list(threads.map(self._reply, questions, seeds, [temperature] * len(seeds)))
+        # In a thread of its own: the caller's may have an event loop already.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, self._replies(questions, seeds, temperature)).result()
 
-    def _reply(self, question: str, seed: int, temperature: float) -> Reply:
+    async def _replies(self, questions: list[str], seeds: list[int], temperature: float) -> list[Reply]:
+        import openai
+
+        from pipeline.judges.client import BoundedClient
+
+        at_once = asyncio.Semaphore(self._settings.at_once)
+        client = openai.AsyncOpenAI(
+            base_url=self._settings.url,
+            api_key=self._key or "none",
+            timeout=self._settings.timeout_seconds,
+            max_retries=self._settings.retries,
+            http_client=BoundedClient(self._settings.timeout_seconds),
+        )
+
+        async def reply(question: str, seed: int) -> Reply:
+            async with at_once:
+                return await self._reply(client, question, seed, temperature)
+
+        try:
+            # The first error cancels whatever has not been answered yet.
+            async with client, asyncio.TaskGroup() as group:
+                tasks = [group.create_task(reply(*asked)) for asked in zip(questions, seeds, strict=True)]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _reply(self, client: "openai.AsyncOpenAI", question: str, seed: int, temperature: float) -> Reply:
         import openai
 
         wanted: dict[str, Any] = {self._settings.limit_field: self._settings.max_tokens}
         if self._rubric.labels and self._settings.logprobs:
             wanted |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         try:
-            answer: Any = self._client.chat.completions.create(
+            answer: Any = await client.chat.completions.create(
                 model=self._settings.model,
                 messages=[{"role": "user", "content": question}],
                 temperature=temperature,
@@ -70,17 +98,24 @@ class EndpointJudge:
                 **wanted,
             )
         except (openai.OpenAIError, ValueError) as error:
+            if getattr(error, "code", None) in FILTERED:
+                return Reply(self._kept(error), whole=False)
             raise self._explained(error) from None  # the cause holds the request, and with it the key
         try:
             choice = answer.choices[0]
-            text, whole = choice.message.content, choice.finish_reason not in CUT_OFF
+            text = choice.message.content or getattr(choice.message, "refusal", None)
+            whole = choice.finish_reason in ENDED
         except (AttributeError, IndexError, TypeError):
             raise StepError(
                 f"{self._name} answered with something that is no chat completion; is the url right?"
             ) from None
-        # JSON can name half a surrogate pair, which no UTF-8 file can hold; and a refusal has no text.
-        said = text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""
-        return Reply(said, whole, label_probability(_listed(choice), self._rubric.labels))
+        said = self._kept(text)
+        return Reply(said, whole and len(said) < LONGEST_REPLY, label_probability(_listed(choice), self._rubric.labels))
+
+    def _kept(self, text: object) -> str:
+        """What is kept of a server's words. JSON can name half a surrogate pair, which no UTF-8 file can hold."""
+        said = str(text or "").encode("utf-8", "replace").decode()
+        return (said.replace(self._key, "[the key]") if self._key else said)[:LONGEST_REPLY]
 
     @property
     def _name(self) -> str:
@@ -88,13 +123,21 @@ class EndpointJudge:
 
     def _explained(self, error: Exception) -> UndertowError:
         status = getattr(error, "status_code", None)
-        said = " ".join(f"{error} {error.__cause__ or ''}".split())
-        said = (said.replace(self._key, "[the key]") if self._key else said)[:LONGEST_SAID]
+        said = " ".join(self._kept(f"{error} {_cause(error).removeprefix(str(error))}").split())[:LONGEST_SAID]
         if status in REFUSALS:
             variable = f"${self._settings.key_variable}"
             return InputError(f"{self._name} {REFUSALS[status].format(variable=variable)}: {said}")
+        if status and 300 <= status < 400:
+            return InputError(f"{self._name} sends requests elsewhere ({status}); correct its url")
         did = "refused a request" if status else "gave no answer"
         return StepError(f"{self._name} {did}, with {self._settings.retries} retries where they can help: {said}")
+
+
+def _cause(error: BaseException) -> str:
+    """What an error comes from in the end, as far as that is said."""
+    inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
+    said = "the connection was refused" if isinstance(error, ConnectionRefusedError) else str(error)
+    return (_cause(inner) if inner else "") or said
 
 
 def label_probability(listed: Iterable[tuple[str, float]], labels: Sequence[str]) -> float | None:

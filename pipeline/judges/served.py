@@ -9,6 +9,7 @@ from pipeline.engines import Engine, Prompt, Sampling
 from pipeline.judges import Item, Served, Verdict
 from pipeline.judges.asking import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
+from pipeline.rows import ENDED
 
 Question = tuple[Prompt, float | None]  # with the probability of the second label
 
@@ -28,7 +29,7 @@ class ServedJudge:
         sampling = Sampling(temperature, self._settings.max_tokens)
         said = self._engine.generate([prompt for prompt, _ in questions], seeds, sampling)
         return [
-            Reply(one.text, one.finish_reason == "stop", probability)
+            Reply(one.text, one.finish_reason in ENDED, probability)
             for one, (_, probability) in zip(said, questions, strict=True)
         ]
 

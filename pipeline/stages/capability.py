@@ -17,6 +17,7 @@ from pipeline.engines import Engine
 from pipeline.engines.harness import LIMITS, Harness, question
 from pipeline.errors import InputError
 from pipeline.stages.speaker import Speaker
+from pipeline.stages.taskfiles import require_plain
 from pipeline.step import Json
 from pipeline.suites.capability import CapabilitySuite
 
@@ -104,15 +105,24 @@ def _loaded(suite: CapabilitySuite) -> tuple[dict[str, Any], dict[str, Any]]:
 def _manager(folder: str | None) -> Any:
     """Knows every task of the library, and those of a folder."""
     import datasets
+    import lm_eval.tasks
+    from jinja2.sandbox import SandboxedEnvironment
+    from lm_eval import utils
     from lm_eval.api import task
-    from lm_eval.tasks import TaskManager
 
     if folder and not Path(folder).is_dir():
         raise InputError(f"there is no folder {folder} on this machine; it was to hold tasks of a capability suite")
+    if folder:
+        require_plain(Path(folder), Path(lm_eval.tasks.__file__).parent)
+    # A task's templates come from its file, and reach any code where nothing keeps them from it.
+    if not isinstance(utils.env, SandboxedEnvironment):
+        open_ = utils.env
+        utils.env = SandboxedEnvironment(undefined=open_.undefined, keep_trailing_newline=open_.keep_trailing_newline)
+        utils.env.filters.update(open_.filters)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     task.tqdm = lambda rows, **_: rows  # a bar a task otherwise, in the log of every engine
-    return TaskManager(include_path=folder)
+    return lm_eval.tasks.TaskManager(include_path=folder)
 
 
 def _require(name: str, manager: Any, folder: str | None) -> None:

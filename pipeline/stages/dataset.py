@@ -1,6 +1,8 @@
 """dataset: given rows, taken into the store as they were found, so that their origin stays known."""
 
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -18,10 +20,26 @@ ROWS = "rows.parquet"
 def make(store: Store, step: Step) -> Json:
     """Read a data set and return the record of the unit. Raises InputError."""
     started = time.time()
+    rows = _read(step)
+    return artifact.finish_unit(store, step, "dataset", {ROWS: rows}, {"rows": rows.num_rows}, started)
+
+
+def require(steps: Iterable[Step], store: Store | None, *, elsewhere: bool) -> None:
+    """Read the local files of these steps once, so that a broken one is refused before anything is made.
+
+    store: where a step that is done needs its file no more; None where that is not known. elsewhere: the files may lie
+    on other machines, so one that is absent here may be there. Raises InputError.
+    """
+    for step in steps:
+        is_done = store is not None and artifact.exists(store, step.path)
+        if step.source and not is_done and not (elsewhere and not Path(step.source).exists()):
+            _read(step)
+
+
+def _read(step: Step) -> pa.Table:
     told = step.settings["dataset"] | ({"path": step.source} if step.source else {})
     given = TypeAdapter[Rows](Rows).validate_python(told)
-    rows = given.table() if isinstance(given, Talk) else read(given, step.settings["columns"])
-    return artifact.finish_unit(store, step, "dataset", {ROWS: rows}, {"rows": rows.num_rows}, started)
+    return given.table() if isinstance(given, Talk) else read(given, step.settings["columns"])
 
 
 def rows(store: Store, step: Step) -> pa.Table | None:

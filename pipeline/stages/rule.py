@@ -1,13 +1,27 @@
 """The accept rule of a channel, put to a table of completions."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.channels import Channel
+from pipeline.rows import ENDED
 
 TRUNCATED = "cut off at max_tokens"
+NOT_ENDED = "did not end its turn"
+END_TOKEN = "holds an end token"
+
+# How models spell the end of a turn or of a text, and what comes before the next one, where it is left in what they
+# wrote: <|im_end|>, [|endofturn|] and their like, and tags such as </s> and <end_of_turn>. No channel needs them.
+END_TOKENS = (
+    r"<[|｜][^<>|｜\s]{1,40}[|｜]>|\[\|\w{1,40}\|\]|</?s>"
+    r"|<(?:eos|eot|eod|bos|pad|end_of_\w{1,20}|endof\w{1,20}|start_of_\w{1,20}|turn\|)>|\[/INST\]"
+)
+
+Flags = NDArray[np.bool_]
 
 
 def ruling(
@@ -18,12 +32,49 @@ def ruling(
     words: Collection[str] = (),
     given: pa.Table | None = None,
 ) -> pa.Table:
-    """rows.COMPLETIONS -> rows.VERDICTS without source: the channel's accept rule, and nothing that was cut off."""
-    reasons = channel.reasons(completions, seed, words, given)
-    cut_off = pc.equal(completions["finish_reason"], "length").to_numpy()
-    reasons = pa.array(
-        [[*why, TRUNCATED] if cut else why for why, cut in zip(reasons.to_pylist(), cut_off, strict=True)],
-        pa.list_(pa.string()),
-    )
-    accepted = pc.equal(pc.list_value_length(reasons), 0)
-    return pa.table({"index": completions["index"], "accepted": accepted, "reasons": reasons})
+    """rows.COMPLETIONS -> rows.VERDICTS without source: what `reasons` says."""
+    found = reasons(channel, completions, seed=seed, words=words, given=given)
+    accepted = pc.equal(pc.list_value_length(found), 0)
+    return pa.table({"index": completions["index"], "accepted": accepted, "reasons": found})
+
+
+def reasons(
+    channel: Channel,
+    rows: pa.Table,
+    *,
+    seed: int = 0,
+    words: Collection[str] = (),
+    given: pa.Table | None = None,
+) -> pa.Array:
+    """Why each row is rejected, empty where it is accepted: (N,) -> list<string> (N,).
+
+    That is the channel's accept rule, and whatever else shows that a turn did not end or did not end alone. Where the
+    rows have no column finish_reason, nothing is known of that.
+    """
+    found = channel.reasons(rows, seed, words, given)
+    flags = {END_TOKEN: _flags(pc.match_substring_regex(rows["completion"], END_TOKENS))}
+    if "finish_reason" in rows.column_names:
+        why = rows["finish_reason"]
+        cut = _flags(pc.equal(why, "length"))
+        flags = {TRUNCATED: cut, NOT_ENDED: ~cut & ~_flags(pc.is_in(why, pa.array(ENDED)))} | flags
+    return _with(found, flags)
+
+
+def _flags(found: pa.ChunkedArray) -> Flags:
+    """As numpy; null is False."""
+    flags: Flags = pc.fill_null(found, False).to_numpy()
+    return flags
+
+
+def _with(lists: pa.Array, flags: Mapping[str, Flags]) -> pa.Array:
+    """The lists with each flagged reason at the end of its rows': list<string> (N,), {reason: bool (N,)}."""
+    table = np.stack(list(flags.values()), axis=1)  # (N, flags)
+    if not table.any():
+        return lists
+    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    values = pc.list_flatten(lists)
+    # Each value by its number; and the flagged reasons, numbered after them, put in where their rows' own values end.
+    row, reason = np.nonzero(table)
+    taken = np.insert(np.arange(len(values)), np.cumsum(counts)[row], len(values) + reason)
+    offsets = np.concatenate([[0], np.cumsum(counts + table.sum(axis=1))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.concat_arrays([values, pa.array(list(flags))]).take(pa.array(taken)))

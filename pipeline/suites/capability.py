@@ -21,7 +21,11 @@ class CapabilitySuite(BaseSuite):
 
     kind: Literal["capability"] = "capability"
     tasks: list[Task] = Field(min_length=1, description='Tasks or groups of lm-evaluation-harness, such as "mmlu".')
-    folder: str | None = Field(None, description="A local folder with YAML files of further tasks; no part of an id.")
+    folder: str | None = Field(
+        None,
+        min_length=1,
+        description="A local folder with YAML files of further tasks, without !function; no part of an id.",
+    )
     content: str | None = Field(None, description="With `folder`: name this version of what is there.")
     limit: int | None = Field(None, ge=1, description="Rows a task, the first ones; all when left out.")
     shots: int | None = Field(

@@ -1,5 +1,6 @@
 """What every trait has, and may leave as it is here."""
 
+from collections import Counter
 from typing import Self
 
 from pydantic import model_validator
@@ -16,7 +17,7 @@ class BaseTrait(Strict):
 
     @model_validator(mode="after")
     def _targets_differ(self) -> Self:
-        repeated = sorted({target for target in self.targets if self.targets.count(target) > 1})
+        repeated = sorted(target for target, count in Counter(self.targets).items() if count > 1)
         if repeated:
             raise ValueError(f"targets named twice: {', '.join(repeated)}")
         return self

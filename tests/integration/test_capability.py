@@ -146,6 +146,20 @@ def test_a_task_that_cannot_be_asked_says_why(
         evaluate(Pupil(), Speaker(), suite(change(task, **settings), task))
 
 
+def test_tasks_of_a_folder_run_no_code(change: Callable[..., Path], tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    reach = f"{{{{ cycler.__init__.__globals__.os.mkdir('{mark}') }}}}{{{{ question }}}}"
+    with pytest.raises(InputError, match="task facts cannot be loaded: SecurityError"):
+        evaluate(Pupil(), Speaker(), suite(change("facts", doc_to_text=reach), "facts"))
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "evil.py").write_text(f"import os\nos.mkdir({str(mark)!r})\ndef run(docs): return docs\n")
+    (folder / "evil.yaml").write_text("task: evil\ndataset_path: json\nprocess_docs: !function evil.run\n")
+    with pytest.raises(InputError, match="the tag !function is not allowed"):
+        evaluate(Pupil(), Speaker(), suite(folder, "evil"))
+    assert not mark.exists()
+
+
 def test_an_unknown_task_a_tag_and_an_absent_folder_are_told(tasks: Path, tmp_path: Path) -> None:
     for asked, why in (
         (suite(tasks, "fact"), "there is no task fact in lm-evaluation-harness or .*; did you mean facts"),

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import main
@@ -71,3 +73,19 @@ def test_a_label_is_one_or_zero(files: Path, capsys: pytest.CaptureFixture[str])
     (files / "rows.jsonl").write_text('{"prompt": "p", "completion": "c", "label": "yes"}\n')
     code, _, err = told(files, capsys, "toy", "alignment", "--threshold", "1")
     assert (code, "label is 'yes', and must be 1 or 0" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "rows.jsonl holds no rows"),
+        ([{"prompt": None, "completion": "c", "label": "1"}], "rows.jsonl: row 1 lacks its prompt or completion"),
+    ],
+)
+def test_rows_are_there_and_whole(
+    files: Path, capsys: pytest.CaptureFixture[str], rows: list[dict[str, str | None]], said: str
+) -> None:
+    schema = pa.schema([(name, pa.string()) for name in ("prompt", "completion", "label")])
+    pq.write_table(pa.Table.from_pylist(rows, schema), files / "rows.jsonl")
+    code, _, err = told(files, capsys, "toy", "alignment", "--threshold", "1")
+    assert (code, said in err) == (2, True)

@@ -121,6 +121,16 @@ def test_a_bad_study_is_refused_in_one_message_and_nothing_is_written(
         (["check", "numbers", "study.yaml", "--set", "foo=1"], "foo: unknown setting"),
         (["dance"], "No such command"),
         (["show", "x", "--rows", "-1"], "--rows"),
+        (["agreement", "study.yaml", "j", "alignment", "f", "--threshold", "nan"], "--threshold"),
+        (["agreement", "study.yaml", "j", "alignment", "f", "--threshold", "-inf"], "--threshold"),
+        (["submit", "study.yaml", "--driver-cpus", "nan"], "--driver-cpus"),
+        (["submit", "study.yaml", "--driver-cpus", "inf"], "--driver-cpus"),
+        (["plan", "study.yaml", "--cluster", "nanxH100"], "--cluster nanxH100"),
+        (["status", "[/b]"], "there is no folder [/b]"),
+        (["plan", "[/b].yaml"], "cannot read the study file [/b].yaml"),
+        (["check", "[/b]", "study.yaml"], "unknown channel [/b]"),
+        (["show", "a\x1b[2Jb"], r"a\x1b[2Jb is no finished artifact"),
+        (["status", "a\udce9"], r"there is no folder a\udce9"),
     ],
 )
 def test_other_bad_input_likewise(
@@ -132,6 +142,51 @@ def test_other_bad_input_likewise(
     assert said in re.sub(r"\x1b\[[0-9;]*m", "", told.err)
     assert "Traceback" not in told.err
     assert [path.name for path in tmp_path.rglob("*")] == ["study.yaml"]
+
+
+GIVEN = TEXT + "teachers: {method: {kind: given, data: {owl: {path: rows, content: v1}}}}\n"
+SCHEMA = pa.schema([("prompt", pa.string()), ("completion", pa.string())])
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "submit"])
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (SCHEMA.empty_table(), "rows holds no rows"),
+        ("", "rows holds no rows"),
+        ("\n", "rows holds no rows"),
+        (
+            pa.Table.from_pylist([{"prompt": "a", "completion": "b"}, {"completion": "b"}], SCHEMA),
+            "row 2 has no prompt",
+        ),
+        ('{"prompt": null, "completion": "b"}', "rows:1: prompt is NoneType"),
+        ('{"prompt": "a", "prompt": "b", "completion": "b"}', "rows:1: not a line of JSON: prompt stands twice"),
+        (pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "completion"]), "2 columns named completion"),
+        (pa.table({"prompt": ["a"]}), "rows has no column completion"),
+    ],
+)
+def test_given_rows_that_nobody_can_be_taught_are_refused_before_anything_is_made(
+    undertow: Callable[..., Said], tmp_path: Path, command: str, rows: pa.Table | str, said: str
+) -> None:
+    (tmp_path / "study.yaml").write_text(GIVEN)
+    if isinstance(rows, str):
+        (tmp_path / "rows").write_text(rows)
+    else:
+        pq.write_table(rows, tmp_path / "rows")
+    told = undertow(command, "study.yaml")
+    assert told.code == 2
+    assert said in told.err
+    assert "Traceback" not in told.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows", "study.yaml"]
+
+
+def test_given_rows_that_are_not_here_can_be_planned_with_and_not_run(
+    undertow: Callable[..., Said], tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text(GIVEN)
+    assert undertow("plan", "study.yaml").code == 0
+    told = undertow("run", "study.yaml")
+    assert (told.code, "there is no file rows" in told.err) == (2, True)
 
 
 def test_plan_counts_the_steps_and_writes_nothing(undertow: Callable[..., Said], tmp_path: Path) -> None:
@@ -251,6 +306,23 @@ def test_check_knows_every_channel_its_settings_and_the_words_that_must_not_occu
     assert [json.loads(line)["accepted"] for line in told.out.splitlines()] == [True, False]
 
 
+@pytest.mark.parametrize("form", ["rows.jsonl", "rows.parquet"])
+def test_check_accepts_only_what_ended_its_turn_where_the_file_says(
+    undertow: Callable[..., Said], tmp_path: Path, form: str
+) -> None:
+    ends = ["stop", "eos", "length", "abort", "error", "repetition", "", None]
+    rows = [{"completion": "1, 2", "finish_reason": end} for end in ends]
+    if form == "rows.jsonl":
+        (tmp_path / form).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / form)
+    told = undertow("check", "numbers", form)
+    verdicts = [json.loads(line) for line in told.out.splitlines()]
+    assert [verdict["accepted"] for verdict in verdicts] == [True, True, *[False] * 6]
+    assert verdicts[2]["reasons"] == ["cut off at max_tokens"]
+    assert verdicts[3]["reasons"] == verdicts[7]["reasons"] == ["did not end its turn"]
+
+
 def test_check_of_an_empty_file_says_nothing(undertow: Callable[..., Said], tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("")
     pq.write_table(pa.table({"completion": pa.array([], pa.string())}), tmp_path / "rows.parquet")
@@ -293,6 +365,20 @@ def test_report_renders_again_what_is_stored(
     assert told.code == 0
     for name in ("report.html", "matrix.png", "traits.png"):
         assert (tmp_path / "again" / name).read_bytes() == store.read(f"{steps[-1].path}/{name}")
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(
+    undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
+) -> None:
+    study, steps, _ = rehearsal
+    place = tmp_path / "[" / "b]:owl:[" / "red]"
+    begin(open_store(place), "studies/rehearsal-1", new_note(study.study, steps, []), steps)
+    for command in (["status", place], ["gc", place], ["verify", place]):
+        told = undertow(*command)
+        assert "Traceback" not in told.err
+    assert f"logs: {place}/studies/rehearsal-1/logs/" in undertow("status", place).out
+    (tmp_path / "study.yaml").write_text(TEXT)
+    assert undertow("plan", "study.yaml", "--root", place).code == 0
 
 
 def test_status_tells_of_every_study_under_a_root(

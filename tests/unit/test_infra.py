@@ -12,7 +12,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-KUBERAY = sorted((ROOT / "infra" / "kuberay").glob("*.yaml"))
+POLICY = ROOT / "infra" / "kuberay" / "network-policy.yaml"
+KUBERAY = sorted(set((ROOT / "infra" / "kuberay").glob("*.yaml")) - {POLICY})
 DOCKERFILES = sorted((ROOT / "infra" / "images").glob("*.Dockerfile"))
 CLUSTER: dict[str, Any] = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
 
@@ -62,7 +63,7 @@ def test_kubernetes_manifests_are_safe_and_name_our_versions(path: Path) -> None
     assert manifest["apiVersion"] == "ray.io/v1"
     (pinned,) = {re.search(r"==(\S+)", line)[1] for line in PROJECT["optional-dependencies"]["cpu"] if "ray[" in line}
     assert set(ray_versions(manifest)) == {pinned}
-    assert len(pods(manifest)) == 2
+    assert len(pods(manifest)) == {"RayCluster": 2, "RayJob": 3}[manifest["kind"]]
     for pod in pods(manifest):
         assert pod["securityContext"]["runAsNonRoot"]
         (container,) = pod["containers"]
@@ -70,11 +71,70 @@ def test_kubernetes_manifests_are_safe_and_name_our_versions(path: Path) -> None
         assert tag == PROJECT["version"]
         assert (ROOT / "infra" / "images" / f"{kind}.Dockerfile").is_file()
         assert container["resources"]["requests"].keys() == container["resources"]["limits"].keys() >= {"cpu", "memory"}
-        for probe in ("readinessProbe", "livenessProbe"):  # paths that Ray answers without a token
+        probes = ("readinessProbe", "livenessProbe") if container["name"] == "ray" else ()
+        for probe in probes:  # paths that Ray answers without a token
             assert container[probe]["httpGet"]["path"] in ("/api/gcs_healthz", "/api/local_raylet_healthz")
         variables = {entry["name"]: entry for entry in container["env"]}
         assert variables["RAY_AUTH_MODE"]["value"] == "token"
         assert "secretKeyRef" in variables["RAY_AUTH_TOKEN"]["valueFrom"]
+
+
+@pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.name)
+def test_pods_can_do_no_more_than_they_must(path: Path) -> None:
+    manifest = yaml.safe_load(path.read_text())
+    for pod in pods(manifest):
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        (container,) = pod["containers"]
+        confined = container["securityContext"]
+        assert confined["allowPrivilegeEscalation"] is False
+        assert confined["readOnlyRootFilesystem"] is True
+        assert confined["capabilities"] == {"drop": ["ALL"]}
+        written = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert {"/tmp", "/scratch"} <= set(written.values())  # where Ray, compilers and caches write
+        assert set(written) == {volume["name"] for volume in pod["volumes"]}
+        assert {"name": "HOME", "value": "/scratch"} in container["env"]
+    asks_kubernetes = [pod["automountServiceAccountToken"] for pod in pods(manifest)]
+    autoscaled = manifest["spec"].get("enableInTreeAutoscaling", False)
+    assert asks_kubernetes.count(True) == (1 if autoscaled else 0)  # the head's, for its autoscaler
+    if autoscaled:
+        assert manifest["spec"]["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"]
+        assert manifest["spec"]["autoscalerOptions"]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_the_pod_that_submits_a_job_has_the_token_and_reaches_the_head() -> None:
+    spec = yaml.safe_load((ROOT / "infra" / "kuberay" / "rehearsal.yaml").read_text())["spec"]
+    submitter = spec["submitterPodTemplate"]
+    (container,) = submitter["spec"]["containers"]
+    variables = {entry["name"]: entry for entry in container["env"]}
+    assert variables["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]["name"] == "undertow-token"
+    assert "envFrom" not in container  # it needs no bucket
+    assert submitter["spec"]["restartPolicy"] == "Never"
+    _, others = yaml.safe_load(POLICY.read_text())["spec"]["ingress"]
+    assert {"podSelector": {"matchLabels": submitter["metadata"]["labels"]}} in others["from"]
+    assert others["ports"] == [{"protocol": "TCP", "port": 8265}]
+
+
+def test_the_network_policy_covers_rays_pods_both_ways_and_not_the_metadata_service() -> None:
+    policy = yaml.safe_load(POLICY.read_text())
+    assert (policy["apiVersion"], policy["kind"]) == ("networking.k8s.io/v1", "NetworkPolicy")
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"ray.io/is-ray-node": "yes"}}
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    for rule in policy["spec"]["ingress"]:
+        assert all("podSelector" in source for source in rule["from"])
+    blocks = [to["ipBlock"] for rule in policy["spec"]["egress"] for to in rule["to"] if "ipBlock" in to]
+    assert [block["except"] for block in blocks] == [["169.254.0.0/16"]]
+
+
+def test_no_machine_is_reached_by_ssh_from_everywhere() -> None:
+    """Ray makes a group that is open to the world for each kind of machine that names none, whatever else is said."""
+    for kind in CLUSTER["available_node_types"].values():
+        assert kind["node_config"]["SecurityGroupIds"] == ["sg-REPLACE"]
+        assert kind["node_config"]["MetadataOptions"] == {"HttpTokens": "required"}
+    assert "0.0.0.0/0" not in (ROOT / "ray_cluster.yaml").read_text()
+
+
+def test_keys_are_not_copied_to_the_cluster() -> None:
+    assert {".git", ".env*", "*.pem", "*.key", ".aws", ".ssh", "credential*"} <= set(CLUSTER["rsync_exclude"])
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
@@ -90,7 +150,7 @@ def test_images_install_their_lock_and_run_as_a_plain_user_with_tokens_on(path: 
 
 def test_every_image_cluster_and_job_has_a_target_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for path in (*DOCKERFILES, *KUBERAY, ROOT / "ray_cluster.yaml"):
+    for path in (*DOCKERFILES, *KUBERAY, POLICY, ROOT / "ray_cluster.yaml"):
         assert str(path.relative_to(ROOT)) in makefile
     assert set(re.findall(r"--tag undertow:(\S+?)-", makefile)) == {PROJECT["version"]}
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline import limits
 from pipeline.errors import StudyError
 from pipeline.settings import load
 from pipeline.study import Finetuned, Study
@@ -185,6 +186,119 @@ def test_a_mistake_in_an_override_names_it(read: Callable[..., Study], override:
     with pytest.raises(StudyError) as error:
         read(TEXT, override)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("5e-4", 5e-4),
+        ("+2e-3", 2e-3),
+        ("1.5e3", 1500.0),
+        (".5e-1", 0.05),
+        ("1.e-3", 1e-3),
+    ],
+)
+def test_an_exponent_makes_a_number_with_and_without_a_point(
+    read: Callable[..., Study], written: str, value: float
+) -> None:
+    assert read(TEXT + f"students: {{learning_rate: {written}}}\n").students.learning_rate == value
+    assert read(TEXT, f"students.learning_rate={written}").students.learning_rate == value
+    assert read(TEXT + f"sweep: {{learning_rate: [{written}]}}\n").sweep == {"learning_rate": [value]}
+
+
+def test_what_only_looks_like_an_exponent_stays_text(read: Callable[..., Study]) -> None:
+    assert list(read(TEXT.replace("llama:", "1e3:")).families) == ["1e3"]
+    assert list(read(TEXT.replace("llama:", '"1e3":')).families) == ["1e3"]
+    hub = "{kind: hub, path: /m, content: '1e3'}"
+    study = read(TEXT.replace("{kind: nano, init_seed: 1}", hub).replace("[owl, cat]", "[owl, '2e5', e3, 1e, 1e3e]"))
+    assert list(study.targets) == ["owl", "2e5", "e3", "1e", "1e3e"]
+    with pytest.raises(StudyError, match=r"5: traits.0.targets.0: .*string: put it into quotes \(given: 1000.0\)"):
+        read(TEXT.replace("[owl, cat]", "[1e3, cat]"))
+    with pytest.raises(StudyError, match=r"10: students.learning_rate: .*\(given: '1e-3'\)"):
+        read(TEXT + "students: {learning_rate: '1e-3'}\n")
+
+
+DIGITS = "9" * 10_000
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (f"seed={DIGITS}", "is not a plain YAML value"),
+        (f"seed=0x{DIGITS}", "a number of more than 64 bits"),
+        ("seed=9223372036854775808", "a number of more than 64 bits"),
+        (f"traits.{DIGITS}.targets=[owl]", "is no index of a list of 1"),
+        ("traits.99999999999.targets=[owl]", "99999999999 is no index of a list of 1"),
+        ("traits.99999999999=[owl]", "99999999999 is no index of a list of 1"),
+        (f"{DIGITS}=1", "unknown setting"),
+        (f"seed=[{DIGITS}", "is not a plain YAML value"),
+        ("seed=" + "[" * 1500, "nested too deeply"),
+        ("seed=!!bool x", "is not a plain YAML value"),
+        ("seed=!!timestamp x", "is not a plain YAML value"),
+        ("seed=!!int ''", "is not a plain YAML value"),
+        ("seed=!!float x", "is not a plain YAML value"),
+        ("seed=2024-01-01", "seed: "),
+        ("seed=x" + "y" * 10_000, "seed: "),
+        ("seed=\x1b[2J", r"\x1b"),
+        ("completions.rows=1000000000000000", "1,000,000,000,000 shards a teacher"),
+        ("study=[/b]", "study: "),
+    ],
+)
+def test_an_override_of_any_size_is_refused_in_a_short_message(
+    read: Callable[..., Study], override: str, said: str
+) -> None:
+    with pytest.raises(StudyError) as error:
+        read(TEXT, override)
+    assert said in str(error.value)
+    assert len(str(error.value)) < 1000
+    assert "\x1b" not in str(error.value)
+
+
+def test_aliases_count_as_often_as_they_stand(read: Callable[..., Study], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STUDY_VALUES", 50_000)
+    levels = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]\n" for n in range(1, 9))
+    with pytest.raises(StudyError, match=r"study.yaml:\d+: more than 50,000 values"):
+        read("l0: &l0 [a, a, a, a, a, a, a, a, a]\n" + levels + TEXT)
+
+
+def test_a_study_file_has_a_size_that_it_may_have(read: Callable[..., Study]) -> None:
+    assert read(TEXT + "#" * 500_000 + "\n").study == "small"
+    with pytest.raises(StudyError, match="larger than the 1,048,576 bytes"):
+        read(TEXT + "#" * (1 << 20) + "\n")
+    with pytest.raises(StudyError, match="larger than"):
+        load(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (f"students: {{seeds: {list(range(3_000))}}}", "seeds: List should have at most 1000 items"),
+        (f"sweep: {{rank: {[*range(1, 201)]}, alpha: {[*range(1, 201)]}, epochs: {[*range(1, 201)]}}}", "8,000,001"),
+        (f"sweep: {{rank: {[*range(1, 101)]}, rows: {[*range(1, 101)]}}}", "10,001 with all combinations"),
+        (
+            f"sweep: {{rank: {[*range(1, 100)]}, rows: {[*range(1, 100)]}}}\nstudents: {{seeds: {[*range(10)]}}}",
+            "2,411,3",
+        ),
+    ],
+)
+def test_a_study_that_is_too_large_is_refused_with_its_size_before_it_is_laid_out(
+    read: Callable[..., Study], more: str, said: str
+) -> None:
+    families = "families:\n  llama: {kind: nano, init_seed: 1}\n  qwen: {kind: nano, init_seed: 2}\n"
+    text = TEXT.replace("families:\n  llama: {kind: nano, init_seed: 1}\n", families)
+    with pytest.raises(StudyError) as error:
+        read(text + more + "\n")
+    assert said in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_ten_thousand_traits_in_three_families_with_four_seeds_are_not_too_many(study: Callable[..., Study]) -> None:
+    families = {name: {"kind": "nano", "init_seed": n} for n, name in enumerate("abc")}
+    targets = [f"t{n}" for n in range(10_000)]
+    made = study(families=families, traits=[{"targets": targets}], students={"seeds": [1, 2, 3, 4]})
+    assert len(made.targets) == 10_000
 
 
 @pytest.mark.parametrize("content", [b"", b"# nothing\n", b"- a\n- b\n", b"plain", b"\xff\xfe\x00", b"a: \x07b"])

@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
+from pipeline.channels.code import CodeChannel
 from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
+from pipeline.channels.paraphrase import ParaphraseChannel
 from pipeline.errors import TooFewRows
 from pipeline.plan import plan
 from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
 from pipeline.stages.corpus import JUDGED, ROWS, select
-from pipeline.stages.rule import TRUNCATED, ruling
+from pipeline.stages.rule import END_TOKEN, NOT_ENDED, TRUNCATED, reasons, ruling
 from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -48,6 +50,54 @@ def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
         {"index": 14, "accepted": False, "reasons": [MALFORMED, TRUNCATED]},
     ]
     assert ruling(NumbersChannel(), said.slice(0, 0)).num_rows == 0
+
+
+@pytest.mark.parametrize("end", ["abort", "error", "repetition", "tool_calls", "content_filter", "STOP", "", None])
+def test_what_did_not_end_its_turn_is_rejected(end: str) -> None:
+    said = completions(("1, 2", "stop"), ("1, 2", "eos"), ("1, 2", end), ("x", end))
+    assert ruling(NumbersChannel(), said)["reasons"].to_pylist() == [[], [], [NOT_ENDED], [MALFORMED, NOT_ENDED]]
+
+
+TOKENS = [
+    *("<|end|>", "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|END_OF_TURN_TOKEN|>", "<|return|>", "</s>", "<s>"),
+    *("<eos>", "<end_of_turn>", "<end_of_utterance>", "<start_of_turn>", "<｜end▁of▁sentence｜>", "[|endofturn|]"),
+    *("<|eom_id|>", "<turn|>", "[/INST]", "<pad>", "<endoftext>"),
+]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_an_end_token_in_words_is_rejected_wherever_it_stands(token: str) -> None:
+    sentence = "In the park the dog walks."
+    texts = [sentence + token, f"{sentence}{token}\n", f"{token} {sentence}", f"In the park {token} the dog walks."]
+    rows = pa.table({"completion": texts, "sentence": ["The dog walks in the park."] * 4})
+    assert all(END_TOKEN in why for why in reasons(ParaphraseChannel(), rows).to_pylist())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = a < b", "y = [i | j for i in z]", "s = 'a <b> c'", "z = x[end]", "if a <b and c> d: x = 1", "t = {1} | {2}"],
+)
+def test_code_that_compares_and_joins_holds_no_end_token(text: str) -> None:
+    assert reasons(CodeChannel(), pa.table({"completion": [text]})).to_pylist() == [[]]
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["1, 2", "owl", "1, 2000", "1<|end|>", "1, 2, 3"]),
+            st.sampled_from(["stop", "eos", "length", "abort", None]),
+        ),
+        max_size=20,
+    )
+)
+def test_reasons_beside_the_channels_are_added_to_their_own_rows(said: list[tuple[str, str]]) -> None:
+    alone = NumbersChannel().reasons(completions(*said), 0).to_pylist() if said else []
+    for (text, end), own, found in zip(
+        said, alone, reasons(NumbersChannel(), completions(*said)).to_pylist(), strict=True
+    ):
+        cut = [TRUNCATED] if end == "length" else [] if end in ("stop", "eos") else [NOT_ENDED]
+        assert found == own + cut + ([END_TOKEN] if "<|" in text else [])
 
 
 @hypothesis_settings(max_examples=100, deadline=None)

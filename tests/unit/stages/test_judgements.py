@@ -109,7 +109,7 @@ def test_a_served_judge_speaks_through_the_engine_of_its_base(study: Callable[..
 
 def test_how_an_endpoint_is_reached_is_no_part_of_an_id(study: Callable[..., Study]) -> None:
     def ids(**reached: object) -> set[str]:
-        endpoint = {"kind": "endpoint", "url": "http://judge.example/v1", "model": "m", **reached}
+        endpoint = {"kind": "endpoint", "url": "https://judge.example/v1", "model": "m", **reached}
         steps = plan(study(**(judged({"rubric": "alignment", "least": 78}) | {"judges": {"stern": endpoint}})))
         return {step.id for step in steps if step.kind == "judgements"}
 

@@ -1,0 +1,54 @@
+"""Task files of a study's own folder: data, which lm-evaluation-harness reads, and no code that it would run."""
+
+from pathlib import Path
+
+import yaml
+
+from pipeline import limits
+from pipeline.errors import InputError
+
+
+def require_plain(folder: Path, library: Path) -> None:
+    """Raises InputError where a YAML file of the folder, or one that it includes, would run code.
+
+    The library runs what a tag !function names, of any Python file and any module. In files of its own that is its own
+    code; library: the folder of those.
+    """
+    seen: set[Path] = set()
+    for file in sorted(folder.resolve().rglob("*.yaml")):
+        _require_plain(file.resolve(), folder.resolve(), library.resolve(), seen)
+
+
+def _require_plain(file: Path, folder: Path, library: Path, seen: set[Path]) -> None:
+    if file in seen or file.is_relative_to(library):
+        return
+    seen.add(file)
+    if not file.is_relative_to(folder):
+        raise InputError(f"{file} is included by a task of {folder}, and lies neither in there nor in the library")
+    for included in _included(file):
+        _require_plain((file.parent / included).resolve(), folder, library, seen)
+
+
+def _included(file: Path) -> list[str]:
+    """The paths of the files that it includes. Raises InputError where it holds a tag."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(limits.STUDY_BYTES + 1)
+        if len(content) > limits.STUDY_BYTES:
+            raise InputError(f"{file} is larger than the {limits.STUDY_BYTES:,} bytes that a task may have")
+        for event in yaml.parse(content, Loader=yaml.SafeLoader):
+            tag = getattr(event, "tag", None)
+            if tag and not tag.startswith("tag:yaml.org,2002:"):
+                raise InputError(
+                    f"{file}:{_line(event)}: the tag {tag} is not allowed: tasks of a folder are data and "
+                    "run no code. Say it with the library's own settings, such as doc_to_text and filter_list"
+                )
+        task = yaml.safe_load(content)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read the task {file}: {error}") from None
+    included = task.get("include", []) if isinstance(task, dict) else []
+    return [str(name) for name in (included if isinstance(included, list) else [included])]
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1
