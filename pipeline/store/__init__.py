@@ -11,17 +11,20 @@ from typing import Protocol, TypeVar
 from pipeline.errors import InputError
 
 REQUESTS_AT_ONCE = 16
+LONGEST_NAME = 255  # bytes of one part of a path: NAME_MAX of Linux file systems
+LONGEST_PATH = 700  # bytes below the root; `plan` keeps the names of steps short enough for it
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored file; `path` is relative to the root."""
+    """One stored file; `path` is relative to the root. link: whether it is a link or a device, and no file at all."""
 
     path: str
     bytes: int
     modified: datetime
+    link: bool = False
 
 
 class Store(Protocol):
@@ -67,15 +70,20 @@ class Store(Protocol):
         """Names of the folders directly under `path`, sorted."""
 
     def files(self, path: str) -> Iterator[Entry]:
-        """Every file under `path`, at any depth."""
+        """Every file under `path`, at any depth. No link is followed, `path` and what is above it included."""
 
-    def remove(self, path: str) -> None:
-        """For garbage collection alone. A file that is gone already is no error."""
+    def remove(self, path: str, modified: datetime | None = None) -> bool:
+        """Remove a file, reached through no link; for `pipeline.removal` and a store's own probes alone.
+
+        False where it stays or is gone already: it is a link, or has another time than `modified`.
+        """
 
 
 def open_store(root: str | os.PathLike[str]) -> Store:
     """The store of a root: s3://bucket/prefix, file:///folder, or a folder. Raises InputError."""
     text = os.fspath(root).removeprefix("file://")
+    if not text.strip() or "\0" in text:
+        raise InputError(f"the root {os.fspath(root)!r} names no place; name a folder, or s3://bucket/prefix")
     if text.startswith("s3://"):
         from pipeline.store.s3 import S3Store
 
