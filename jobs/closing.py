@@ -98,9 +98,11 @@ def _time(seconds: float | None) -> str:
 
 def show_status(console: Console, store: Store) -> None:
     """Every study under a root: what is done, what runs, what failed, how fast, how long still."""
-    notes = status.read(store)
-    if not notes:
-        console.print(f"no study has run under {store.root}")
+    notes, unreadable = status.read(store)
+    for message in unreadable:
+        console.print(Text(f"{message}; the next run of its study writes it anew", "yellow"), soft_wrap=True)
+    if not notes and not unreadable:
+        console.print(Text(f"no study has run under {store.root}"))
     for place, note in notes.items():
         finished = status.done(store, place, note)
         state = status.state(note, finished)
@@ -114,9 +116,9 @@ def show_status(console: Console, store: Store) -> None:
         console.print(table)
         for name, (members, busy, waiting, deaths) in note.pools.items() if state == "running" else ():
             died = f", {deaths} died so far" if deaths else ""
-            console.print(f"  {name}: {members} up, {busy} units at work, {waiting} waiting{died}", highlight=False)
+            console.print(Text(f"  {name}: {members} up, {busy} units at work, {waiting} waiting{died}"))
         _show_failures(console, store, place, note)
-        console.print(f"  logs: {store.root}/{place}/logs/", soft_wrap=True, highlight=False)
+        console.print(Text(f"  logs: {store.root}/{place}/logs/"), soft_wrap=True)
         if state == "running":
             left = status.eta_seconds(note, finished)
             console.print(
@@ -128,7 +130,7 @@ def show_status(console: Console, store: Store) -> None:
 def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:
     for path, why in note.why.items():
         console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
-        console.print(f"    its log: {store.root}/{status.log(place, path)}", soft_wrap=True, highlight=False)
+        console.print(Text(f"    its log: {store.root}/{status.log(place, path)}"), soft_wrap=True)
     if more := sum(note.failed.values()) - len(note.why):
         console.print(f"  and {more} more")
 

@@ -11,6 +11,7 @@
         ├── GateFailed      a teacher without its trait
         ├── TooFewRows      fewer accepted rows than the corpus must have
         ├── CanaryFailed    an adapter that does not change what its engine says
+        ├── LeaseLost       gc removed files while the run was suspended
         └── ArtifactError   a committed artifact is missing, damaged or of another kind
 
 They cross Ray processes, so each must survive pickling: one message argument, no more.
@@ -56,6 +57,10 @@ class TooFewRows(StepError):
 
 
 class CanaryFailed(StepError):
+    pass
+
+
+class LeaseLost(StepError):
     pass
 
 

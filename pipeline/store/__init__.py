@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 
 REQUESTS_AT_ONCE = 16
 LONGEST_NAME = 255  # bytes of one part of a path: NAME_MAX of Linux file systems
@@ -51,8 +51,8 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool: ...
 
-    def read(self, path: str) -> bytes:
-        """Raises FileNotFoundError where there is nothing."""
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """Raises FileNotFoundError where there is nothing, StoreError where it is larger than `limit` bytes."""
 
     def download(self, path: str, target: Path) -> None:
         """Copy a file to this machine. Raises FileNotFoundError where there is nothing."""
@@ -106,3 +106,9 @@ def inside(path: str) -> str:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise InputError(f"{path} leads out of the root")
     return path
+
+
+def require_small(place: str, size: int, limit: int | None) -> None:
+    """Raise StoreError where a file that is to be read whole has more bytes than it may have."""
+    if limit is not None and size > limit:
+        raise StoreError(f"{place} has {size:,} bytes; what undertow writes there has at most {limit:,}")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError, StoreError
-from pipeline.store import LONGEST_PATH, Entry, inside
+from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
 LONGEST_PLACE = 4096  # bytes of a whole path: PATH_MAX of Linux
 REMEDIES = {
@@ -51,9 +51,10 @@ class FolderStore:
         with self._failures("look at", path):
             return self._at(path).is_file()
 
-    def read(self, path: str) -> bytes:
-        with self._failures("read", path):
-            return self._at(path).read_bytes()
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        with self._failures("read", path), self._at(path).open("rb") as file:
+            require_small(f"{self.root}/{path}", os.fstat(file.fileno()).st_size, limit)
+            return file.read()
 
     def download(self, path: str, target: Path) -> None:
         with self._failures("copy", path, f" to {target}"):
@@ -149,7 +150,10 @@ class FolderStore:
     def _scratch(self, path: str, content: bytes | Path) -> Iterator[tuple[Path, Path]]:
         """A filled file beside the target that nobody else writes to; unlike mkstemp's, readable by all who may."""
         target = self._at(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, f"{error.filename} is a file") from None
         scratch = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
             _fill(scratch, content)

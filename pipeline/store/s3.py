@@ -20,7 +20,7 @@ from aiohttp import ClientPayloadError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.errors import InputError, StoreError
-from pipeline.store import LONGEST_PATH, Entry, inside
+from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
 ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be away for about a minute
 PARTS_AT_ONCE = 4  # of a multipart upload or download; one part is 50 MiB and held in memory
@@ -83,7 +83,11 @@ class S3Store:
             return False
         return True
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        if limit is not None:
+            place = {"Bucket": self._bucket, "Key": self._key(path)}
+            about = self._call("head_object", self._fs.call_s3, path, "head_object", **place)
+            require_small(f"{self.root}/{path}", about["ContentLength"], limit)
         content: bytes = self._call("get_object", self._fs.cat_file, path, self._at(path), max_concurrency=1)
         return content
 
