@@ -47,6 +47,8 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
         console.print(
             f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.place, path)}", soft_wrap=True
         )
+    if outcome.broken:
+        console.print(Text(outcome.broken, "red"), soft_wrap=True)
     if not made and outcome.complete:
         console.print("Nothing to do: every step of this study is done.")
     for step in outcome.steps:

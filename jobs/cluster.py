@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping
 import ray
 from ray.autoscaler.sdk import request_resources
 
+from jobs import local_ray
 from jobs.pools import Cost, Pools
 from pipeline.errors import ResourceError
 from pipeline.study import Study
@@ -18,6 +18,7 @@ from pipeline.study import Study
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 ROOM_SECONDS = 900.0  # an autoscaler may need as long to bring the first GPU machine
 LOOK_SECONDS = 2.0  # between two looks at what the cluster has
+ALIVE_SECONDS = 1.0  # between two looks at the processes of Ray
 
 
 class Cluster:
@@ -60,6 +61,16 @@ class Cluster:
                 await asyncio.to_thread(self._ask, pools.wanted())
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def require_alive(self) -> None:
+        """Raise ResourceError once a Ray that was started here has died; else run until cancelled."""
+        while True:
+            await asyncio.sleep(ALIVE_SECONDS)
+            if not self._elastic:
+                local_ray.require_alive()
+
+    def shut_down(self) -> None:
+        ray.shutdown()
+
     def leave(self) -> None:
         """Ask for nothing any more, so that idle machines go."""
         with contextlib.suppress(Exception):  # the head may be gone, which is why we leave
@@ -75,14 +86,7 @@ class Cluster:
 def join(address: str | None) -> Cluster:
     """Start Ray on this machine, or join a cluster. Raises ResourceError where there is none at the address."""
     if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        ray.init(
-            address="local",
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
-        )
+        local_ray.start(ENVIRONMENT)
         return Cluster(elastic=False)
     try:
         ray.init(address=address or "auto", log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})

@@ -6,11 +6,11 @@ It holds ids and counts, never rows.
 import asyncio
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-import ray
 from rich.console import Console
 
 from jobs.cluster import Cluster, join, require_memory
@@ -18,10 +18,12 @@ from jobs.pools import Pools
 from jobs.steps import Steps
 from jobs.watch import Watch
 from pipeline import artifact, status
-from pipeline.errors import Stopped, UndertowError
+from pipeline.errors import LeaseLost, ResourceError, Stopped, UndertowError
+from pipeline.lease import running
 from pipeline.plan import plan
 from pipeline.step import Step
 from pipeline.store import Store, at_once
+from pipeline.store.root import mark
 from pipeline.study import Study
 
 STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
@@ -31,7 +33,8 @@ STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds o
 class Outcome:
     """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
 
-    place: of its note and logs. stopped: the signal that ended it early, or None.
+    place: of its note and logs. stopped: the signal that ended it early, or None. broken: why the run could not go on,
+    such as that Ray died, or "".
     """
 
     place: str
@@ -41,10 +44,11 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
     stopped: signal.Signals | None = None
+    broken: str = ""
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.blocked and not self.stopped
+        return not (self.failed or self.blocked or self.stopped or self.broken)
 
 
 def run(study: Study, store: Store, address: str | None = None) -> Outcome:
@@ -54,12 +58,13 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
     """
     outcome = begin(study, store)
     if len(outcome.done) == len(outcome.steps):
+        mark(store)  # a root of an earlier version has no marker yet
         return outcome
     cluster = join(address)
     try:
         asyncio.run(_on_cluster(study, store, outcome, cluster))
     finally:
-        ray.shutdown()
+        cluster.shut_down()
     return outcome
 
 
@@ -76,31 +81,46 @@ async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Clu
     await cluster.room(study, lambda text: Console(stderr=True).print(text, style="yellow", soft_wrap=True))
     require_memory(study)
     pools = Pools(cluster.total())
-    follower = asyncio.create_task(cluster.follow(pools))
     try:
-        await walk(study, store, outcome, pools)
+        await walk(study, store, outcome, pools, cluster.follow(pools), cluster.require_alive())
     finally:
-        follower.cancel()
         cluster.leave()
 
 
-async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
-    """Make the steps that are left, and keep the outcome up to date."""
-    with Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools) as watch:
-        steps = Steps(study, store, pools, watch)
-        beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
+async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Coroutine[Any, Any, None]) -> None:
+    """Make the steps that are left, and keep the outcome up to date; more: what else is to run meanwhile."""
+    mark(store)
+    with (
+        running(store, study.study) as lease,
+        Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools) as watch,
+    ):
+        steps = Steps(study, store, pools, watch, lease)
+        beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend(), watch.renew(lease), *more)]
         walking = asyncio.create_task(Walk(steps, outcome, watch).all())
         with _heeding_signals(outcome, watch, pools, walking, study.resources.grace_seconds):
             try:
-                await walking
+                await _finished(walking, beside)
                 if not outcome.stopped:
                     await _conclude_without(study, steps, outcome)
             except asyncio.CancelledError:
                 return  # the grace time is over: members end with the driver
+            except (LeaseLost, ResourceError) as error:
+                outcome.broken = str(error)
+                return
             finally:
                 for task in beside:
                     task.cancel()
             await pools.close()
+
+
+async def _finished(walking: "asyncio.Task[None]", beside: Sequence["asyncio.Task[None]"]) -> None:
+    """Return once the walk is over. What runs beside it ends only by failing, and the walk with it."""
+    await asyncio.wait([walking, *beside], return_when=asyncio.FIRST_COMPLETED)
+    for task in beside:
+        if task.done() and not walking.done():
+            walking.cancel()
+            task.result()
+    await walking
 
 
 @contextmanager
