@@ -18,7 +18,6 @@ from pipeline.study import Study
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 ROOM_SECONDS = 900.0  # an autoscaler may need as long to bring the first GPU machine
 LOOK_SECONDS = 2.0  # between two looks at what the cluster has
-ALIVE_SECONDS = 1.0  # between two looks at the processes of Ray
 
 
 class Cluster:
@@ -54,19 +53,18 @@ class Cluster:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def follow(self, pools: Pools) -> None:
-        """Tell the pools what there is, and an autoscaler what they could use, until cancelled."""
-        while True:
-            with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed; the work goes on without
-                pools.total = await asyncio.to_thread(self.total)
-                await asyncio.to_thread(self._ask, pools.wanted())
-            await asyncio.sleep(LOOK_SECONDS)
+        """Tell the pools what there is, and an autoscaler what they could use, until cancelled.
 
-    async def require_alive(self) -> None:
-        """Raise ResourceError once a Ray that was started here has died; else run until cancelled."""
+        A Ray that was started here has what it has, and is not asked. Raises ResourceError once it has died.
+        """
         while True:
-            await asyncio.sleep(ALIVE_SECONDS)
-            if not self._elastic:
+            if self._elastic:
+                with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed
+                    pools.total = await asyncio.to_thread(self.total)
+                    await asyncio.to_thread(self._ask, pools.wanted())
+            else:
                 local_ray.require_alive()
+            await asyncio.sleep(LOOK_SECONDS)
 
     def shut_down(self) -> None:
         ray.shutdown()

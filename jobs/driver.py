@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +27,7 @@ from pipeline.store import Store, at_once
 from pipeline.store.root import mark
 from pipeline.study import Study
 
+Running = Coroutine[Any, Any, None]
 STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
 
 
@@ -82,12 +84,12 @@ async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Clu
     require_memory(study)
     pools = Pools(cluster.total())
     try:
-        await walk(study, store, outcome, pools, cluster.follow(pools), cluster.require_alive())
+        await walk(study, store, outcome, pools, partial(cluster.follow, pools))
     finally:
         cluster.leave()
 
 
-async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Coroutine[Any, Any, None]) -> None:
+async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
     """Make the steps that are left, and keep the outcome up to date; more: what else is to run meanwhile."""
     mark(store)
     with (
@@ -95,22 +97,26 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
         Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools) as watch,
     ):
         steps = Steps(study, store, pools, watch, lease)
-        beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend(), watch.renew(lease), *more)]
-        walking = asyncio.create_task(Walk(steps, outcome, watch).all())
+        background: list[Callable[[], Running]] = [pools.tend, watch.tend, partial(watch.renew, lease), *more]
+        beside = [asyncio.create_task(run()) for run in background]
+        walking = asyncio.create_task(_walk(study, steps, outcome, watch, pools))
         with _heeding_signals(outcome, watch, pools, walking, study.resources.grace_seconds):
             try:
                 await _finished(walking, beside)
-                if not outcome.stopped:
-                    await _conclude_without(study, steps, outcome)
             except asyncio.CancelledError:
-                return  # the grace time is over: members end with the driver
+                pass  # the grace time is over: members end with the driver
             except (LeaseLost, ResourceError) as error:
                 outcome.broken = str(error)
-                return
             finally:
                 for task in beside:
                     task.cancel()
-            await pools.close()
+
+
+async def _walk(study: Study, steps: Steps, outcome: Outcome, watch: Watch, pools: Pools) -> None:
+    await Walk(steps, outcome, watch).all()
+    if not outcome.stopped:
+        await _conclude_without(study, steps, outcome)
+    await pools.close()
 
 
 async def _finished(walking: "asyncio.Task[None]", beside: Sequence["asyncio.Task[None]"]) -> None:
