@@ -107,6 +107,7 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
                 pass  # the grace time is over: members end with the driver
             except (LeaseLost, ResourceError) as error:
                 outcome.broken = str(error)
+                pools.stop()
             finally:
                 for task in beside:
                     task.cancel()

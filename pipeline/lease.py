@@ -53,19 +53,20 @@ class RunLease:
         self._who = f"{study} (process {os.getpid()} on {platform.node()})"
         self._last = ""
         self._renewed = 0.0
+        self._lock, self._released = threading.Lock(), False
 
     def take(self) -> None:
         """Raises InputError where a collection is at work and does not end soon."""
         deadline = _now() + WAIT_SECONDS
         while True:
-            self.write("held")
+            self._write("held")
             entries = _entries(self._store)
             collection = _read(self._store, COLLECTION)
             if not collection or collection.state == "ended" or _lapsed(entries, COLLECTION, self._path):
                 self._last = collection.last if collection else ""
                 self._renewed = _now()
                 return
-            self.release()
+            self._let_go()
             if _now() > deadline:
                 raise InputError(
                     f"undertow gc is removing files under {self._store.root} ({collection.who}): run this again once "
@@ -76,7 +77,10 @@ class RunLease:
     def renew(self) -> None:
         """Raises LeaseLost where a collection has removed files since the run began."""
         at = _now()
-        self.write("held")
+        with self._lock:  # a renewal whose thread outlived its task takes no released lease up again
+            if self._released:
+                return
+            self._write("held")
         collection = _read(self._store, COLLECTION)
         if collection and collection.last != self._last:
             raise LeaseLost(
@@ -91,14 +95,19 @@ class RunLease:
             self.renew()
 
     def release(self) -> None:
+        with self._lock:
+            self._released = True
+            self._let_go()
+
+    def _let_go(self) -> None:
         """Remove the lease; where the store forbids that, say in it that it has ended."""
         try:
             self._store.remove(self._path)
         except StoreError:
             with contextlib.suppress(StoreError):
-                self.write("ended")
+                self._write("ended")
 
-    def write(self, state: State) -> None:
+    def _write(self, state: State) -> None:
         _write(self._store, self._path, Content(self._id, self._who, state))
 
 

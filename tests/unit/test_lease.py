@@ -160,6 +160,13 @@ def test_a_store_that_forbids_removal_has_the_lease_say_that_it_ended(
         pass
 
 
+def test_a_released_lease_is_not_taken_up_again_by_a_late_renewal(store: Store, clock: Clock) -> None:
+    run = begun(store)
+    run.release()
+    run.renew()
+    assert list(store.files(FOLDER)) == []
+
+
 @pytest.mark.parametrize("first", ["run", "gc"])
 def test_of_a_run_and_a_collection_that_begin_at_once_at_most_one_goes_on(
     store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch, first: str
