@@ -84,5 +84,5 @@ lock: ## resolve the lock files again
 		--quiet --output-file requirements/gpu.lock
 	rm -rf $(VENV)-lock
 
-clean: ## remove what setup and demo made
-	rm -rf $(VENV) $(VENV)-s3 $(ROOT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove what setup made; results stay (`undertow gc`, or remove their folder yourself)
+	rm -rf .venv .venv-s3 .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -213,9 +213,9 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove it, rather than list it.")] = False,
 ) -> None:
     """List, or with --yes remove, the files of artifacts that no manifest names."""
-    from jobs.garbage import collect
+    from jobs.garbage import list_garbage, remove_garbage
 
-    collect(console, _existing(root), _age(older_than), remove=yes)
+    (remove_garbage if yes else list_garbage)(console, _existing(root), _age(older_than))
 
 
 @app.command()

@@ -47,6 +47,8 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
         console.print(
             f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.place, path)}", soft_wrap=True
         )
+    if outcome.broken:
+        console.print(Text(outcome.broken, "red"), soft_wrap=True)
     if not made and outcome.complete:
         which = f"every step of this study up to {outcome.until}" if outcome.until else "every step of this study"
         console.print(f"Nothing to do: {which} is done.")
@@ -99,9 +101,11 @@ def _time(seconds: float | None) -> str:
 
 def show_status(console: Console, store: Store) -> None:
     """Every study under a root: what is done, what runs, what failed, how fast, how long still."""
-    notes = status.read(store)
-    if not notes:
-        console.print(f"no study has run under {store.root}")
+    notes, unreadable = status.read(store)
+    for message in unreadable:
+        console.print(Text(f"{message}; the next run of its study writes it anew", "yellow"), soft_wrap=True)
+    if not notes and not unreadable:
+        console.print(Text(f"no study has run under {store.root}"))
     for place, note in notes.items():
         finished = status.done(store, place, note)
         state = status.state(note, finished)
@@ -115,9 +119,9 @@ def show_status(console: Console, store: Store) -> None:
         console.print(table)
         for name, (members, busy, waiting, deaths) in note.pools.items() if state == "running" else ():
             died = f", {deaths} died so far" if deaths else ""
-            console.print(f"  {name}: {members} up, {busy} units at work, {waiting} waiting{died}", highlight=False)
+            console.print(Text(f"  {name}: {members} up, {busy} units at work, {waiting} waiting{died}"))
         _show_failures(console, store, place, note)
-        console.print(f"  logs: {store.root}/{place}/logs/", soft_wrap=True, highlight=False)
+        console.print(Text(f"  logs: {store.root}/{place}/logs/"), soft_wrap=True)
         if state == "running":
             left = status.eta_seconds(note, finished)
             console.print(
@@ -129,7 +133,7 @@ def show_status(console: Console, store: Store) -> None:
 def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:
     for path, why in note.why.items():
         console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
-        console.print(f"    its log: {store.root}/{status.log(place, path)}", soft_wrap=True, highlight=False)
+        console.print(Text(f"    its log: {store.root}/{status.log(place, path)}"), soft_wrap=True)
     if more := sum(note.failed.values()) - len(note.why):
         console.print(f"  and {more} more")
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from collections.abc import Callable, Mapping
 import ray
 from ray.autoscaler.sdk import request_resources
 
+from jobs import local_ray
 from jobs.pools import Cost, Pools
 from pipeline.errors import ResourceError
 from pipeline.study import Study
@@ -53,12 +53,21 @@ class Cluster:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def follow(self, pools: Pools) -> None:
-        """Tell the pools what there is, and an autoscaler what they could use, until cancelled."""
+        """Tell the pools what there is, and an autoscaler what they could use, until cancelled.
+
+        A Ray that was started here has what it has, and is not asked. Raises ResourceError once it has died.
+        """
         while True:
-            with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed; the work goes on without
-                pools.total = await asyncio.to_thread(self.total)
-                await asyncio.to_thread(self._ask, pools.wanted())
+            if self._elastic:
+                with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed
+                    pools.total = await asyncio.to_thread(self.total)
+                    await asyncio.to_thread(self._ask, pools.wanted())
+            else:
+                local_ray.require_alive()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def shut_down(self) -> None:
+        ray.shutdown()
 
     def leave(self) -> None:
         """Ask for nothing any more, so that idle machines go."""
@@ -75,14 +84,7 @@ class Cluster:
 def join(address: str | None) -> Cluster:
     """Start Ray on this machine, or join a cluster. Raises ResourceError where there is none at the address."""
     if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        ray.init(
-            address="local",
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": ENVIRONMENT},
-        )
+        local_ray.start(ENVIRONMENT)
         return Cluster(elastic=False)
     try:
         ray.init(address=address or "auto", log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})

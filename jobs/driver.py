@@ -6,11 +6,12 @@ It holds ids and counts, never rows.
 import asyncio
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-import ray
 from rich.console import Console
 
 from jobs.cluster import Cluster, join, require_memory
@@ -18,12 +19,15 @@ from jobs.pools import Pools
 from jobs.steps import Steps
 from jobs.watch import Watch
 from pipeline import artifact, status
-from pipeline.errors import Stopped, UndertowError
+from pipeline.errors import LeaseLost, ResourceError, Stopped, UndertowError
+from pipeline.lease import running
 from pipeline.plan import plan
 from pipeline.step import Step, up_to
 from pipeline.store import Store, at_once
+from pipeline.store.root import mark
 from pipeline.study import Study
 
+Running = Coroutine[Any, Any, None]
 STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
 
 
@@ -32,7 +36,8 @@ class Outcome:
     """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
 
     place: of its note and logs. asked: the steps that were to be made: all, or those up to a kind. until: that kind,
-    or "". stopped: the signal that ended it early, or None.
+    or "". stopped: the signal that ended it early, or None. broken: why the run could not go on, such as that Ray died,
+    or "".
     """
 
     place: str
@@ -44,10 +49,11 @@ class Outcome:
     blocked: dict[str, str] = field(default_factory=dict)
     until: str = ""
     stopped: signal.Signals | None = None
+    broken: str = ""
 
     @property
     def complete(self) -> bool:
-        return not self.failed and not self.blocked and not self.stopped
+        return not (self.failed or self.blocked or self.stopped or self.broken)
 
 
 def run(study: Study, store: Store, address: str | None = None, until: str = "") -> Outcome:
@@ -57,12 +63,13 @@ def run(study: Study, store: Store, address: str | None = None, until: str = "")
     """
     outcome = begin(study, store, until)
     if all(step.path in outcome.done for step in outcome.asked):
+        mark(store)  # a root of an earlier version has no marker yet
         return outcome
     cluster = join(address)
     try:
         asyncio.run(_on_cluster(study, store, outcome, cluster))
     finally:
-        ray.shutdown()
+        cluster.shut_down()
     return outcome
 
 
@@ -80,32 +87,52 @@ async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Clu
     await cluster.room(study, lambda text: Console(stderr=True).print(text, style="yellow", soft_wrap=True))
     require_memory(study)
     pools = Pools(cluster.total())
-    follower = asyncio.create_task(cluster.follow(pools))
     try:
-        await walk(study, store, outcome, pools)
+        await walk(study, store, outcome, pools, partial(cluster.follow, pools))
     finally:
-        follower.cancel()
         cluster.leave()
 
 
-async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
-    """Make the steps that are left, and keep the outcome up to date."""
+async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
+    """Make the steps that are left, and keep the outcome up to date; more: what else is to run meanwhile."""
+    mark(store)
     asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
-    with Watch(study.study, store, outcome.place, asked, done, pools, until=outcome.until) as watch:
-        steps = Steps(study, store, pools, watch, outcome.steps)
-        beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
-        walking = asyncio.create_task(Walk(steps, outcome, watch).all())
+    with (
+        running(store, study.study) as lease,
+        Watch(study.study, store, outcome.place, asked, done, pools, until=outcome.until) as watch,
+    ):
+        steps = Steps(study, store, pools, watch, lease, outcome.steps)
+        background: list[Callable[[], Running]] = [pools.tend, watch.tend, partial(watch.renew, lease), *more]
+        beside = [asyncio.create_task(run()) for run in background]
+        walking = asyncio.create_task(_walk(study, steps, outcome, watch, pools))
         with _heeding_signals(outcome, watch, pools, walking, study.resources.grace_seconds):
             try:
-                await walking
-                if not outcome.stopped and any(step.kind == "transfer" for step in outcome.asked):
-                    await _conclude_without(study, steps, outcome)
+                await _finished(walking, beside)
             except asyncio.CancelledError:
-                return  # the grace time is over: members end with the driver
+                pass  # the grace time is over: members end with the driver
+            except (LeaseLost, ResourceError) as error:
+                outcome.broken = str(error)
+                pools.stop()
             finally:
                 for task in beside:
                     task.cancel()
-            await pools.close()
+
+
+async def _walk(study: Study, steps: Steps, outcome: Outcome, watch: Watch, pools: Pools) -> None:
+    await Walk(steps, outcome, watch).all()
+    if not outcome.stopped and any(step.kind == "transfer" for step in outcome.asked):
+        await _conclude_without(study, steps, outcome)
+    await pools.close()
+
+
+async def _finished(walking: "asyncio.Task[None]", beside: Sequence["asyncio.Task[None]"]) -> None:
+    """Return once the walk is over. What runs beside it ends only by failing, and the walk with it."""
+    await asyncio.wait([walking, *beside], return_when=asyncio.FIRST_COMPLETED)
+    for task in beside:
+        if task.done() and not walking.done():
+            walking.cancel()
+            task.result()
+    await walking
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from jobs.watch import Watch
 from pipeline import artifact
 from pipeline.artifact import Json
 from pipeline.judges import science
+from pipeline.lease import RunLease
 from pipeline.stages import (
     acceptance,
     answers,
@@ -55,13 +56,16 @@ class Told:
 class Steps:
     """Makes the steps of one study; `make` is the only door."""
 
-    def __init__(self, study: Study, store: Store, pools: Pools, watch: Watch, steps: Sequence[Step] = ()) -> None:
+    def __init__(
+        self, study: Study, store: Store, pools: Pools, watch: Watch, lease: RunLease, steps: Sequence[Step] = ()
+    ) -> None:
         """steps: the plan, for what completions are needed for."""
         self._needs = corpus.needs(steps)
         self._study = study
         self._store = store
         self._pools = pools
         self._watch = watch
+        self._lease = lease
 
     async def make(self, step: Step) -> artifact.Manifest:
         """Run what is left of a step and commit it. Raises what its units raised."""
@@ -80,6 +84,7 @@ class Steps:
             "report": self._report,
         }
         units, results = await kinds[step.kind](step)
+        await asyncio.to_thread(self._lease.require)
         return await asyncio.to_thread(artifact.commit, self._store, step, units, results)
 
     async def _dataset(self, step: Step) -> tuple[list[Json], Json]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import threading
 import time
 import traceback
 from collections import Counter
@@ -17,6 +18,7 @@ from jobs.pools import Pools
 from pipeline import status
 from pipeline.artifact import Json
 from pipeline.errors import StoreError
+from pipeline.lease import RENEW_SECONDS, RunLease
 from pipeline.step import Step
 from pipeline.store import Store
 
@@ -50,6 +52,8 @@ class Watch:
         self._states["waiting"].subtract(self._states["done"])
         self._begun: dict[str, float] = {}  # path of a running step -> monotonic seconds
         self._queues: dict[tuple[str, str], tuple[int, int, int, int]] = {}
+        self._said: set[str] = set()
+        self._writing, self._ended = threading.Lock(), False
         self._bars = Bars(self._note.steps, self._note.done_at_start)
         again = status.begin(store, self._place, self._note, steps)
         self._journal = Journal(store, self._place, study, again=again)
@@ -65,7 +69,7 @@ class Watch:
         self._journal.close()
         self._measure()
         with contextlib.suppress(StoreError):
-            status.write(self._store, self._place, self._now(ended=True))
+            self._write(ended=True)
 
     def unit_begun(self, step: Step, unit: str) -> None:
         if step.path not in self._begun:
@@ -114,10 +118,33 @@ class Watch:
         while True:
             self._measure()
             self._bars.running(self._states["running"])
-            with contextlib.suppress(StoreError):  # the next beat may get through; the work goes on without
-                await asyncio.to_thread(status.write, self._store, self._place, self._now(ended=False))
+            try:
+                await asyncio.to_thread(self._write, ended=False)
+            except StoreError as error:  # the next beat may get through; the work goes on without
+                self._say_once(f"the status is not up to date: {error}")
             await asyncio.to_thread(memory.trim)
             await asyncio.sleep(status.BEAT_SECONDS)
+
+    async def renew(self, lease: RunLease) -> None:
+        """Keep the lease of the run until cancelled. Raises LeaseLost where gc took the run for gone."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await asyncio.to_thread(lease.renew)
+            except StoreError as error:
+                self._say_once(f"the lease of this run is not renewed: {error}")
+
+    def _write(self, *, ended: bool) -> None:
+        """Leave the note. A beat whose thread outlived its task writes nothing over the last word."""
+        with self._writing:
+            if not self._ended:
+                self._ended = ended
+                status.write(self._store, self._place, self._now(ended=ended))
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def _end(self, step: Step, state: str) -> float:
         """Move a step to its last state; seconds since its first unit began."""

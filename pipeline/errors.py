@@ -12,6 +12,7 @@
         ├── TooFewRows      fewer accepted rows than the corpus must have
         ├── CanaryFailed    an engine that does not serve the model that was trained
         ├── ModelRefused    a starting model that trainer and engine would not read alike
+        ├── LeaseLost       gc removed files while the run was suspended
         └── ArtifactError   a committed artifact is missing, damaged or of another kind
 
 They cross Ray processes, so each must survive pickling: one message argument, no more.
@@ -75,6 +76,10 @@ class CanaryFailed(StepError):
 
 
 class ModelRefused(StepError):
+    pass
+
+
+class LeaseLost(StepError):
     pass
 
 

@@ -14,6 +14,7 @@ from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judgements_of, step_id
+from pipeline.store import LONGEST_NAME
 from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Rows, Study
 from pipeline.suites import Suite
 from pipeline.suites.behaviour import BehaviourSuite
@@ -29,7 +30,20 @@ def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
     """
     planner = _Planner(study)
     planner.conclude(missing or {})
-    return list(planner.steps.values())
+    steps = list(planner.steps.values())
+    _require_short(steps)
+    return steps
+
+
+def _require_short(steps: Sequence[Step]) -> None:
+    """Raise StudyError where the folder of an artifact, or the log of its step, would have too long a name."""
+    longest = max(steps, key=lambda step: len(step.slug.encode()))
+    room = LONGEST_NAME - len(f"-{longest.id}.jsonl")
+    if (size := len(longest.slug.encode())) > room:
+        raise StudyError(
+            f"the {longest.kind} step {longest.slug} has a name of {size} bytes, and a store has room for {room}: "
+            "shorten the names in it, which are those of channels, targets, families, arms, suites and judges"
+        )
 
 
 def datasets(study: Study) -> list[Step]:

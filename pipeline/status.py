@@ -10,16 +10,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from pipeline import artifact
-from pipeline.step import Step
+from pipeline.errors import StoreError
+from pipeline.removal import ARTIFACT
+from pipeline.step import KINDS, Step
 from pipeline.store import Store, at_once
 
 FOLDER = "studies"
 NOTE, STEPS = "status.json", "steps.json"
 FAILURES = 20  # failed steps that a note names
 BEAT_SECONDS = 2.0  # how often a driver writes its note
-STALE_SECONDS = 30.0  # a note older than this is of a driver that is gone
+STALE_SECONDS = 30.0  # a note older than this is shown as that of a driver that is gone; gc asks its lease
+NOTE_LIMIT, STEPS_LIMIT = 1 << 20, 1 << 28  # bytes: a note has a few thousand, a list of a million steps 100 MB
+
+Counts = dict[Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")], Annotated[int, Field(ge=0, le=10**12)]]
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -32,17 +41,17 @@ class Note:
     """
 
     study: str
-    steps: dict[str, int]
-    started: float
-    beat: float
+    steps: Counts
+    started: Seconds
+    beat: Seconds
     ended: bool
     process: int
-    done: dict[str, int] = field(default_factory=dict)
-    done_at_start: dict[str, int] = field(default_factory=dict)
-    running: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, int] = field(default_factory=dict)
+    done: Counts = field(default_factory=dict)
+    done_at_start: Counts = field(default_factory=dict)
+    running: Counts = field(default_factory=dict)
+    failed: Counts = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
-    pools: dict[str, Sequence[int]] = field(default_factory=dict)
+    pools: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     until: str = ""
 
 
@@ -80,33 +89,40 @@ def write(store: Store, place: str, note: Note) -> None:
     store.replace(f"{place}/{NOTE}", json.dumps(asdict(note)).encode())
 
 
-def read(store: Store) -> dict[str, Note]:
-    """Place -> note of every study under a root."""
-    notes = {}
+def read(store: Store) -> tuple[dict[str, Note], list[str]]:
+    """Place -> note of every study under a root, and a message for each note that cannot be read."""
+    notes, unreadable = {}, []
     for name in store.folders(FOLDER):
+        place = f"{FOLDER}/{name}/{NOTE}"
         try:
-            content = store.read(f"{FOLDER}/{name}/{NOTE}")
-            notes[f"{FOLDER}/{name}"] = Note(**json.loads(content))
+            notes[f"{FOLDER}/{name}"] = TypeAdapter(Note).validate_json(store.read(place, NOTE_LIMIT))
         except FileNotFoundError:
             continue  # its driver has not written one yet
-        except (TypeError, ValueError):
-            continue  # another version's: the note is a convenience, and the next run of the study leaves a new one
-    return notes
+        except ValueError:
+            unreadable.append(f"{store.root}/{place} is not a status that this version of undertow reads")
+        except StoreError as error:
+            unreadable.append(str(error))
+    return notes, unreadable
 
 
 def done(store: Store, place: str, note: Note) -> dict[str, int]:
     """kind -> finished steps: as the note says, or, where its driver died before its last word, as the manifests do."""
+    said = {kind: note.done.get(kind, 0) for kind in note.steps}
     if note.ended or is_alive(note):
-        return {kind: note.done.get(kind, 0) for kind in note.steps}
-    paths: list[str] = json.loads(store.read(f"{place}/{STEPS}"))
+        return said
+    try:
+        listed = TypeAdapter(list[str]).validate_json(store.read(f"{place}/{STEPS}", STEPS_LIMIT))
+    except (FileNotFoundError, ValueError, StoreError):
+        return said
+    paths = [path for path in listed if ARTIFACT.fullmatch(path)]
     found = at_once(partial(artifact.exists, store), paths)
     finished = counts(path for path, exists in zip(paths, found, strict=True) if exists)
     return {kind: finished.get(kind, 0) for kind in note.steps}
 
 
-def is_alive(note: Note) -> bool:
-    """Whether a driver is at work on the study."""
-    return not note.ended and time.time() - note.beat < STALE_SECONDS
+def is_alive(note: Note, seconds: float = STALE_SECONDS) -> bool:
+    """Whether a driver is at work on the study: it gave a sign of life within so many seconds."""
+    return not note.ended and time.time() - note.beat < seconds
 
 
 def state(note: Note, finished: Mapping[str, int]) -> str:

@@ -196,7 +196,7 @@ class Study(Strict):
         arms = len(self.arms) + (prod(map(len, self.sweep.values())) if self.sweep else 0)
         if arms > limits.ARMS:
             raise ValueError(f"arms: {arms:,} with all combinations of the sweep, above the {limits.ARMS:,} allowed")
-        shards = -(-self.completions.rows // self.completions.shard_rows)
+        shards = -(-self.completions.most // self.completions.shard_rows)
         if shards > limits.SHARDS:
             raise ValueError(
                 f"completions: {shards:,} shards a teacher, above the {limits.SHARDS:,} allowed; raise shard_rows"

@@ -8,20 +8,23 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 
 REQUESTS_AT_ONCE = 16
+LONGEST_NAME = 255  # bytes of one part of a path: NAME_MAX of Linux file systems
+LONGEST_PATH = 700  # bytes below the root; `plan` keeps the names of steps short enough for it
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored file; `path` is relative to the root."""
+    """One stored file; `path` is relative to the root. link: whether it is a link or a device, and no file at all."""
 
     path: str
     bytes: int
     modified: datetime
+    link: bool = False
 
 
 class Store(Protocol):
@@ -48,8 +51,8 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool: ...
 
-    def read(self, path: str) -> bytes:
-        """Raises FileNotFoundError where there is nothing."""
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """Raises FileNotFoundError where there is nothing, StoreError where it is larger than `limit` bytes."""
 
     def download(self, path: str, target: Path) -> None:
         """Copy a file to this machine. Raises FileNotFoundError where there is nothing."""
@@ -67,15 +70,20 @@ class Store(Protocol):
         """Names of the folders directly under `path`, sorted."""
 
     def files(self, path: str) -> Iterator[Entry]:
-        """Every file under `path`, at any depth."""
+        """Every file under `path`, at any depth. No link is followed, `path` and what is above it included."""
 
-    def remove(self, path: str) -> None:
-        """For garbage collection alone. A file that is gone already is no error."""
+    def remove(self, path: str, modified: datetime | None = None) -> bool:
+        """Remove a file, reached through no link; for `pipeline.removal` and a store's own probes alone.
+
+        False where it stays or is gone already: it is a link, or has another time than `modified`.
+        """
 
 
 def open_store(root: str | os.PathLike[str]) -> Store:
     """The store of a root: s3://bucket/prefix, file:///folder, or a folder. Raises InputError."""
     text = os.fspath(root).removeprefix("file://")
+    if not text.strip() or "\0" in text:
+        raise InputError(f"the root {os.fspath(root)!r} names no place; name a folder, or s3://bucket/prefix")
     if text.startswith("s3://"):
         from pipeline.store.s3 import S3Store
 
@@ -98,3 +106,9 @@ def inside(path: str) -> str:
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise InputError(f"{path} leads out of the root")
     return path
+
+
+def require_small(place: str, size: int, limit: int | None) -> None:
+    """Raise StoreError where a file that is to be read whole has more bytes than it may have."""
+    if limit is not None and size > limit:
+        raise StoreError(f"{place} has {size:,} bytes; what undertow writes there has at most {limit:,}")

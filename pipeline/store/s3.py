@@ -10,6 +10,7 @@ import filecmp
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from aiohttp import ClientPayloadError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipeline.errors import InputError, StoreError
-from pipeline.store import Entry, inside
+from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
 ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be away for about a minute
 PARTS_AT_ONCE = 4  # of a multipart upload or download; one part is 50 MiB and held in memory
 PASSING = {"ConditionalRequestConflict", "OperationAborted", "409"}
 MISSING = {"NoSuchKey", "404"}
+LONGEST_KEY = 1024  # bytes, by S3's rules
 EXISTS = {"PreconditionFailed", "412", "NoSuchUpload"}  # the last: an upload whose completion was not heard of
 
 
@@ -39,6 +41,8 @@ class S3Store:
         self.retries = 0
         if not self._bucket:
             raise InputError(f"the root {root} names no bucket; it is to be s3://bucket/prefix")
+        if len(self._prefix.encode()) + LONGEST_PATH > LONGEST_KEY:
+            raise InputError(f"the prefix of the root {root} is too long: at most {LONGEST_KEY - LONGEST_PATH} bytes")
 
     @cached_property
     def _fs(self) -> Any:
@@ -79,7 +83,11 @@ class S3Store:
             return False
         return True
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        if limit is not None:
+            place = {"Bucket": self._bucket, "Key": self._key(path)}
+            about = self._call("head_object", self._fs.call_s3, path, "head_object", **place)
+            require_small(f"{self.root}/{path}", about["ContentLength"], limit)
         content: bytes = self._call("get_object", self._fs.cat_file, path, self._at(path), max_concurrency=1)
         return content
 
@@ -110,8 +118,17 @@ class S3Store:
             for entry in page.get("Contents", []):
                 yield Entry(entry["Key"][above:], entry["Size"], entry["LastModified"])
 
-    def remove(self, path: str) -> None:
-        self._call("delete_object", self._fs.call_s3, path, "delete_object", Bucket=self._bucket, Key=self._key(path))
+    def remove(self, path: str, modified: datetime | None = None) -> bool:
+        place = {"Bucket": self._bucket, "Key": self._key(path)}
+        try:
+            if modified is not None:
+                about = self._call("head_object", self._fs.call_s3, path, "head_object", **place)
+                if abs(about["LastModified"] - modified) >= timedelta(seconds=1):  # HTTP's dates have no fractions
+                    return False
+            self._call("delete_object", self._fs.call_s3, path, "delete_object", **place)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _pages(self, path: str, **more: str) -> Iterator[dict[str, Any]]:
         """Pages of a listing below a folder, one held at a time."""

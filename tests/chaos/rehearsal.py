@@ -67,7 +67,7 @@ class Pools:
         return {}
 
     def stop(self) -> None:
-        raise AssertionError("nobody stops a rehearsal")
+        pass  # nothing waits here
 
     async def close(self) -> None:
         pass

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ import pytest
 from pipeline import artifact
 from pipeline.copies import local_folder
 from pipeline.errors import ArtifactError, InputError, StoreError
+from pipeline.lease import collecting, running
+from pipeline.removal import remove
 from pipeline.store import Store, open_store
+from pipeline.store.root import mark
 from tests.chaos import rehearsal
 from tests.chaos.crashes import Bench, enumerate_crashes, preload
 from tests.chaos.servers import CREDENTIALS, SERVERS
@@ -123,6 +127,36 @@ def test_listings_see_what_was_written_a_moment_ago(store: Store) -> None:
     assert [entry.path for entry in store.files("kind/a")] == ["kind/a/deep/z"]
     assert [entry.path for entry in store.files("")] == ["kind/a/deep/z", "kind/b/x"]
     assert store.folders("") == ["kind"]
+
+
+def test_an_object_is_removed_only_while_it_is_as_it_was_listed(store: Store) -> None:
+    mark(store)
+    path = "student/owl-0123456789ab/units/train.json"
+    store.create(path, b"1")
+    (entry,) = store.files("student")
+    assert remove(store, path, entry.modified - timedelta(hours=1)) is False
+    assert remove(store, path, entry.modified) is True
+    assert remove(store, path, entry.modified) is False
+    assert not store.exists(path)
+
+
+def test_a_file_that_is_larger_than_it_may_be_is_not_read(store: Store) -> None:
+    store.create("note", b"1234")
+    assert store.read("note", 4) == b"1234"
+    with pytest.raises(StoreError, match="has 4 bytes"):
+        store.read("note", 3)
+    with pytest.raises(FileNotFoundError):
+        store.read("nothing", 3)
+
+
+def test_a_run_and_a_collection_see_each_others_leases(store: Store) -> None:
+    with running(store, "small") as run:
+        with pytest.raises(InputError, match=r"small .* is running"), collecting(store, lambda: None):
+            pass
+        run.renew()
+    with collecting(store, lambda: None) as collection:
+        collection.renew()
+    assert [entry.path for entry in store.files("leases")] == ["leases/gc.json"]
 
 
 def test_a_note_is_written_over(store: Store) -> None:

@@ -1,7 +1,10 @@
 """What is shipped for clusters: it parses, and it names the versions, images and files that there are."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -160,3 +163,20 @@ def test_manifests_of_jobs_run_studies_that_are_shipped() -> None:
     study = re.search(r"jobs\.run (\S+)", job["spec"]["entrypoint"])
     assert study
     assert (ROOT / study[1]).is_file()
+
+
+def test_cleaning_removes_what_setup_made_and_never_results(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    made, kept = (
+        (".venv/bin/python", ".mypy_cache/x"),
+        ("runs/student/x/manifest.json", "elsewhere/shared/manifest.json"),
+    )
+    for name in (*made, *kept):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    shared = str(tmp_path / "elsewhere/shared")
+    environment = os.environ | {"ROOT": shared, "VENV": shared}
+    for command in (["make", "clean"], ["make", "clean", f"ROOT={shared}"], ["make", "clean", f"VENV={shared}"]):
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "runs", "elsewhere"}
+    assert all((tmp_path / name).is_file() for name in kept)

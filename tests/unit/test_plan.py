@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -282,3 +282,24 @@ def test_what_a_kind_needs_is_made_with_it_though_its_own_kind_comes_later(study
     assert {step.kind for step in asked} == {"dataset", "base", "teacher", "gate", "completions", "answers", "ratings"}
     assert count(asked)["answers"] == count(asked)["ratings"] == 2 + 2  # of bases and teachers, of no student
     assert count(up_to("teacher", steps))["answers"] == 0
+
+
+@example(48, 48, 48, 48)
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(family=st.integers(1, 48), target=st.integers(1, 48), arm=st.integers(1, 48), name=st.integers(1, 48))
+def test_names_that_make_a_path_too_long_are_refused_before_anything_runs(
+    study: Build, family: int, target: int, arm: int, name: int
+) -> None:
+    made = study(
+        study="n" * name,
+        families={letter * family: {"kind": "nano", "init_seed": seed} for seed, letter in enumerate("ab")},
+        traits=[{"targets": ["t" * target]}],
+        arms=[{"name": "plain"}, {"name": "r" * arm, "shuffle": "within", "recipe": {"epochs": 1}}],
+    )
+    longest = 2 * family + max(target, len("neutral")) + 2 * arm + len("numbers---to--s1-")
+    if longest > 255 - len("-0123456789ab.jsonl"):
+        with pytest.raises(StudyError, match=r"numbers-\S+ has a name of \d+ bytes.*shorten the names"):
+            plan(made)
+    else:
+        parts = {part for step in plan(made) for part in f"{step.path}.jsonl".split("/")}
+        assert max(len(part.encode()) for part in parts) <= 255

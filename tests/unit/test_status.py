@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
+from jobs.closing import show_status
 from pipeline import artifact, status
 from pipeline.plan import plan
 from pipeline.status import Note, begin, done, eta_seconds, folder, new_note, read, state, write
@@ -23,23 +25,88 @@ def note(**changes: object) -> Note:
 
 
 def test_a_note_is_read_as_it_was_written_and_the_last_one_counts(store: Store) -> None:
-    first, last = note(), note(running={"base": 1}, pools={"engine": [1, 2, 3]}, why={"base/b": "no room"})
+    first, last = note(), note(running={"base": 1}, pools={"engine": (1, 2, 3, 4)}, why={"base/b": "no room"})
     write(store, "studies/small-1", first)
     write(store, "studies/small-1", last)
-    assert read(store) == {"studies/small-1": last}
+    assert read(store) == ({"studies/small-1": last}, [])
 
 
 def test_notes_of_every_study_are_found_and_one_not_yet_written_is_passed_over(store: Store) -> None:
-    assert read(store) == {}
+    assert read(store) == ({}, [])
     for name in ("b", "a"):
         write(store, f"studies/{name}-1", note(study=name))
     store.create("studies/c-1/logs/base/x.jsonl", b"")
-    assert [found.study for found in read(store).values()] == ["a", "b"]
+    assert [found.study for found in read(store)[0].values()] == ["a", "b"]
 
 
-def test_a_note_of_another_version_is_passed_over(store: Store) -> None:
-    store.create("studies/old-1/status.json", json.dumps({"study": "old", "stages": []}).encode())
-    assert read(store) == {}
+def test_a_note_with_fields_of_a_later_version_is_read(store: Store) -> None:
+    written = dataclasses.asdict(note()) | {"later": {"a": 1}}
+    store.create("studies/new-1/status.json", json.dumps(written).encode())
+    assert [found.study for found in read(store)[0].values()] == ["small"]
+
+
+FIELDS = {"study": "small", "steps": {"base": 2}, "started": 0.0, "beat": 1.0, "ended": False, "process": 1}
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe{}",
+    b"[" * 100_000,
+    b" " * 2_000_000,
+    json.dumps({"study": "old", "stages": []}).encode(),
+    *(
+        json.dumps(FIELDS | change).encode()
+        for change in (
+            {"steps": ["base"]},
+            {"steps": {"base": "two"}},
+            {"steps": {"[/b]": 2}},
+            {"steps": {"base": -1}},
+            {"steps": {"base": 10**400}},
+            {"started": None},
+            {"beat": float("nan")},
+            {"beat": float("inf")},
+            {"done": [1]},
+            {"why": {"base/x": 1}},
+            {"pools": {"engine": [1, 2]}},
+            {"study": 5},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_note_that_cannot_be_read_is_named_and_hides_no_other(
+    store: Store, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.create("studies/broken-1/status.json", content)
+    write(store, "studies/small-1", note(ended=True))
+    notes, unreadable = read(store)
+    assert list(notes) == ["studies/small-1"]
+    assert ["studies/broken-1/status.json" in message for message in unreadable] == [True]
+    show_status(Console(width=200), store)
+    said = capsys.readouterr().out
+    assert "studies/broken-1/status.json" in said
+    assert "small: " in said
+
+
+def test_markup_in_a_note_and_in_a_folders_name_is_shown_as_it_is(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = note(study="[/b]", why={"[/b]": "[/b]"}, failed={"base": 1}, pools={"[/b]": (1, 1, 1, 1)})
+    write(store, "studies/[b]-1", odd)
+    show_status(Console(width=200), store)
+    said = capsys.readouterr().out
+    assert said.count("[/b]") >= 5
+    assert "studies/[b]-1/logs" in said
+
+
+@pytest.mark.parametrize("steps", [None, b"{", b"[1]", b'["../../etc/passwd", "/x", ""]', b"\xff"])
+def test_without_a_list_of_steps_what_is_done_is_what_the_note_says(store: Store, steps: bytes | None) -> None:
+    killed = note(beat=time.time() - 3600, done={"base": 1})
+    if steps is not None:
+        store.create("studies/small-1/steps.json", steps)
+    assert done(store, "studies/small-1", killed)["student"] == 0
 
 
 def test_a_note_is_as_long_for_many_steps_as_for_few(study: Callable[..., Study], store: Store) -> None:

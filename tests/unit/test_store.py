@@ -1,5 +1,6 @@
-"""The store: create-if-absent, whole files only, nothing outside of the root."""
+"""The store: create-if-absent, whole files only, nothing outside of the root, no link followed."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError
 from pipeline.store import Store, open_store
 
 
@@ -179,3 +180,105 @@ def test_roots_that_are_no_folders_are_refused_and_file_urls_are_folders(tmp_pat
     with pytest.raises(InputError, match="names no bucket"):
         open_store("s3://")
     assert open_store(f"file://{tmp_path}").folder == tmp_path
+
+
+@pytest.mark.parametrize("root", ["", " ", "\t\n", "file://", "file:// ", "runs\0"])
+def test_a_root_without_a_name_is_not_the_working_directory(root: str) -> None:
+    with pytest.raises(InputError, match="names no place"):
+        open_store(root)
+
+
+def test_a_root_that_leaves_no_room_for_keys_or_paths_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"prefix of the root .* too long"):
+        open_store(f"s3://bucket/{'p' * 400}")
+    with pytest.raises(InputError, match=r"path of the root .* too long"):
+        open_store(tmp_path / "/".join(["d" * 200] * 18)).require_writable()
+
+
+def linked(store: Store, elsewhere: Path) -> None:
+    """A root with a folder, a file and a whole kind that are links, and one real file."""
+    (elsewhere / "below").mkdir(parents=True)
+    for name in ("file", "below/file"):
+        (elsewhere / name).write_text("not ours")
+    store.create("kind/real/file", b"ours")
+    assert store.folder
+    (store.folder / "kind/linked").symlink_to(elsewhere)
+    (store.folder / "kind/real/file-link").symlink_to(elsewhere / "file")
+    (store.folder / "kind/real/folder-link").symlink_to(elsewhere / "below")
+    (store.folder / "other").symlink_to(elsewhere)
+
+
+def test_links_are_listed_as_links_and_never_followed(store: Store, tmp_path: Path) -> None:
+    linked(store, tmp_path / "elsewhere")
+    found = {(entry.path, entry.link) for entry in store.files("")}
+    links = {"kind/linked", "kind/real/file-link", "kind/real/folder-link", "other"}
+    assert found == {("kind/real/file", False)} | {(path, True) for path in links}
+    assert [(entry.path, entry.link) for entry in store.files("kind/linked")] == [("kind/linked", True)]
+    assert [(entry.path, entry.link) for entry in store.files("other/below")] == [("other", True)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["kind/linked", "kind/linked/file", "kind/real/file-link", "kind/real/folder-link/file", "other/below/file"],
+)
+def test_nothing_is_removed_through_a_link_nor_the_link_itself(store: Store, tmp_path: Path, path: str) -> None:
+    linked(store, tmp_path / "elsewhere")
+    assert store.remove(path) is False
+    assert store.folder
+    assert (store.folder / path).exists()
+    assert (tmp_path / "elsewhere/below/file").read_text() == "not ours"
+
+
+def test_a_file_is_removed_only_while_it_is_as_it_was_listed(store: Store) -> None:
+    store.create("a/file", b"")
+    (entry,) = store.files("a")
+    assert store.folder
+    os.utime(store.folder / "a/file", (0, 0))
+    assert store.remove("a/file", entry.modified) is False
+    assert store.exists("a/file")
+    (entry,) = store.files("a")
+    assert store.remove("a/file", entry.modified) is True
+    assert store.remove("a/file", entry.modified) is False
+    assert store.remove("b/file") is False
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EROFS, "writable"),
+        (errno.EIO, "check the disk"),
+        (errno.EACCES, "permissions"),
+        (errno.ESTALE, "choose another --root"),
+    ],
+)
+@pytest.mark.parametrize("deed", ["create", "replace"])
+def test_what_the_file_system_refuses_names_the_path_and_the_remedy_and_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, deed: str, code: int, remedy: str
+) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    store.create("kind/other", b"")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError, match=rf"kind/file: {os.strerror(code)}; .*{remedy}"):
+        getattr(store, deed)("kind/file", b"content")
+    assert files_under(store) == {"kind/other"}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, path: store.read(path),
+        lambda store, path: store.exists(path),
+        lambda store, path: store.create(path, b""),
+        lambda store, path: store.replace(path, b""),
+        lambda store, path: store.remove(path),
+        lambda store, path: list(store.files(path)),
+    ],
+)
+def test_a_name_that_is_too_long_is_said_and_no_traceback(store: Store, use: Callable[[Store, str], object]) -> None:
+    store.create("kind/file", b"")
+    with pytest.raises(StoreError, match="File name too long; choose shorter names"):
+        use(store, f"kind/{'n' * 256}/file")

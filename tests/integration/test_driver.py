@@ -1,0 +1,82 @@
+"""What a driver does when what runs beside its walk meets a fault. Without Ray: the harness of the crash tests."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from jobs import watch as watching
+from jobs.driver import begin, walk
+from jobs.watch import Watch
+from pipeline import lease, status
+from pipeline.errors import ResourceError, StoreError
+from pipeline.lease import collecting
+from pipeline.plan import plan
+from pipeline.store import open_store
+from pipeline.study import Study
+from tests.chaos.rehearsal import SETTINGS, Pools
+
+STUDY = Study.model_validate(SETTINGS)
+
+
+def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, written = open_store(tmp_path), status.write
+    watch = Watch("small", store, "studies/small-1", plan(STUDY), [], Pools(store))  # type: ignore[arg-type]
+    first = status.read(store)[0]["studies/small-1"].beat
+    left = iter(range(3))
+
+    def full(*args: object) -> None:
+        if next(left, None) is not None:
+            raise StoreError("cannot write it: No space left on device")
+        written(*args)  # type: ignore[arg-type]
+
+    async def a_moment() -> None:
+        task = asyncio.create_task(watch.tend())
+        await asyncio.sleep(0.5)
+        assert not task.done()
+        task.cancel()
+
+    monkeypatch.setattr(status, "write", full)
+    monkeypatch.setattr(status, "BEAT_SECONDS", 0.01)
+    asyncio.run(a_moment())
+    assert status.read(store)[0]["studies/small-1"].beat > first
+    assert capsys.readouterr().err.count("No space left on device") == 1
+
+
+def test_a_run_that_gc_took_for_gone_ends_before_it_commits_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path)
+
+    async def suspended() -> None:
+        """As if the run had slept for longer than its lease, and gc had come meanwhile."""
+        monkeypatch.setattr(lease, "LEASE_SECONDS", -1.0)
+        with collecting(store, lambda: None):
+            pass
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(watching, "RENEW_SECONDS", 0.01)
+    outcome = begin(STUDY, store)
+    asyncio.run(walk(STUDY, store, outcome, Pools(store), suspended))  # type: ignore[arg-type]
+    assert "undertow gc took it for gone" in outcome.broken
+    assert not outcome.complete
+    assert not list(tmp_path.glob("*/*/manifest.json"))
+    monkeypatch.undo()
+    outcome = begin(STUDY, store)
+    asyncio.run(walk(STUDY, store, outcome, Pools(store)))  # type: ignore[arg-type]
+    assert outcome.complete
+
+
+def test_what_fails_beside_the_walk_ends_it(tmp_path: Path) -> None:
+    async def dead() -> None:
+        raise ResourceError("Ray is gone")
+
+    store = open_store(tmp_path)
+    outcome = begin(STUDY, store)
+    asyncio.run(walk(STUDY, store, outcome, Pools(store), dead))  # type: ignore[arg-type]
+    assert (outcome.broken, outcome.complete) == ("Ray is gone", False)
+    (note,) = status.read(store)[0].values()
+    assert note.ended
+    assert list(store.files(lease.FOLDER)) == []
