@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.parquet import Unreadable, open_parquet
 
 BATCH_ROWS = 100_000
 
@@ -32,9 +32,9 @@ def tables(file: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 def _parquet(file: Path, column: str) -> Iterator[pa.Array]:
     try:
-        parquet = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file} is a damaged Parquet file: {error}") from None
+        parquet = open_parquet(file)
+    except Unreadable as error:
+        raise InputError(f"{file} {error}") from None
     if column not in parquet.schema_arrow.names:
         raise InputError(f"{file} has no column {column}; it has {', '.join(parquet.schema_arrow.names)}")
     kind = parquet.schema_arrow.field(column).type
@@ -42,7 +42,9 @@ def _parquet(file: Path, column: str) -> Iterator[pa.Array]:
         raise InputError(f"{file}: the column {column} holds {kind}, not strings")
     try:
         for batch in parquet.iter_batches(BATCH_ROWS, columns=[column]):
-            yield batch.column(0).cast(pa.string())
+            texts = batch.column(0).cast(pa.string())
+            texts.validate(full=True)  # that it is UTF-8
+            yield texts
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is a damaged Parquet file: {error}") from None
 
