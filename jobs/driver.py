@@ -64,10 +64,10 @@ def run(study: Study, store: Store, address: str | None = None) -> Outcome:
 
 
 def begin(study: Study, store: Store) -> Outcome:
-    """What is done already. Raises ArtifactError where a manifest is damaged."""
+    """What is done already. Raises ArtifactError where a manifest is damaged, or is not of the step that is planned."""
     steps = plan(study)
     # Only the paths are kept: the manifests of a large study would not fit.
-    found = at_once(lambda step: step.path if artifact.load(store, step.path) else None, steps)
+    found = at_once(lambda step: step.path if artifact.load_planned(store, step) else None, steps)
     done = {path for path in found if path is not None}
     return Outcome(status.folder(study.study, steps), steps, set(done), done)
 

@@ -118,7 +118,9 @@ class Steps:
             pool = self.engine_pool(step.weights, step.family)
             return self._run(pool, step, shard, completions.write_shard, step, shard)
 
-        records = await asyncio.gather(*(self._unit(step, shard, write) for shard in completions.shards(step)))
+        records = await asyncio.gather(
+            *(self._unit(step, shard, write, completions.indices(step, shard)) for shard in completions.shards(step))
+        )
         return records, completions.summarise(records)
 
     async def _judgements(self, step: Step) -> tuple[list[Json], Json]:
@@ -156,9 +158,14 @@ class Steps:
         record = await self._unit(step, name, work)
         return [record], record["results"]
 
-    async def _unit(self, step: Step, name: str, work: Callable[[str], Awaitable[Json]]) -> Json:
-        """The record of a unit: the stored one where it is done already, else that of doing it."""
-        record = await asyncio.to_thread(artifact.unit, self._store, step.path, name)
+    async def _unit(
+        self, step: Step, name: str, work: Callable[[str], Awaitable[Json]], rows: range | None = None
+    ) -> Json:
+        """The record of a unit: the stored one where it is done already, else that of doing it.
+
+        rows: those that it covers, where they are planned.
+        """
+        record = await asyncio.to_thread(artifact.planned_unit, self._store, step, name, rows)
         if record is None:
             record = await work(name)
             self._watch.unit_done(step, name, record)
