@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import printable
 from pipeline.errors import InputError, StudyError, UndertowError
 from pipeline.store import Store, open_store
 
@@ -289,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except UndertowError as error:
-        Console(stderr=True).print(Text(str(error)), style="red", soft_wrap=True)
+        Console(stderr=True).print(Text(printable(str(error), keep="\n")), style="red", soft_wrap=True)
         sys.exit(error.exit_code)
 
 

@@ -1,5 +1,6 @@
 """What the command prints about artifacts and runs: the closing table, the status, one artifact."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.terminal import printable
 from pipeline import artifact, forecast, roofline, status
 from pipeline.stages.conclusion import CELLS
 from pipeline.stages.report import matrix_table
@@ -135,18 +137,23 @@ def _show_failures(console: Console, store: Store, place: str, note: status.Note
 
 def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, rows: int) -> None:
     """The manifest of one artifact, its inputs, and the first rows of its tables."""
-    console.print(Text(f"{manifest.kind} {Path(manifest.path).name}", "bold"))
-    console.print_json(data={"settings": manifest.settings, "results": manifest.results, "produced": manifest.produced})
+    console.print(Text(printable(f"{manifest.kind} {Path(manifest.path).name}"), "bold"))
+    console.print(f"SHA-256 of its manifest: {manifest.digest}", soft_wrap=True, highlight=False)
+    about = {"settings": manifest.settings, "results": manifest.results, "produced": manifest.produced}
+    console.print(Text(printable(json.dumps(about, indent=2, ensure_ascii=False), keep="\n")), soft_wrap=True)
     inputs = Table("input", "artifact", "manifest SHA-256", title="inputs")
     for role, source in manifest.inputs.items():
-        inputs.add_row(Text(role), Text(source["path"]), source["manifest"][:16])
+        inputs.add_row(Text(printable(role)), Text(source["path"]), source["manifest"][:16])
     files = Table("file", "bytes", "rows", "SHA-256", title="files")
     for file in manifest.files:
         files.add_row(
-            Text(file.path), f"{file.bytes:,}", "" if file.rows is None else f"{file.rows:,}", file.sha256[:16]
+            Text(printable(file.path)),
+            f"{file.bytes:,}",
+            "" if file.rows is None else f"{file.rows:,}",
+            file.sha256[:16],
         )
     console.print(inputs, files)
     for file in manifest.files:
         if file.rows is not None and rows:
             for row in artifact.read_table(store, manifest, file.path).slice(0, rows).to_pylist():
-                console.print(Text(f"{file.path}: {row}"), soft_wrap=True)
+                console.print(Text(printable(f"{file.path}: {row}")), soft_wrap=True)

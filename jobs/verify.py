@@ -3,25 +3,31 @@
 from rich.console import Console
 from rich.text import Text
 
+from jobs.terminal import printable
 from pipeline.store import Store
 from pipeline.verify import verify
 
 
 def show_verified(console: Console, store: Store) -> bool:
     """Every problem on a line, then what was read; whether there was none."""
-    finished = unfinished = files = size = problems = 0
+    finished = unfinished = files = size = leftover = problems = 0
     for found in verify(store):
         finished += found.finished
         unfinished += not found.finished
         files += found.files
         size += found.bytes
+        leftover += found.leftover
         problems += len(found.problems)
         for problem in found.problems:
-            console.print(Text(problem, "red"), soft_wrap=True)
+            console.print(Text(printable(problem), "red"), soft_wrap=True)
     console.print(
         f"{finished} artifacts and {unfinished} unfinished ones: {files:,} files, {size:,} bytes read; "
         f"{f'{problems} problems' if problems else 'all as it was written'}",
         soft_wrap=True,
         highlight=False,
     )
+    if leftover:
+        console.print(
+            f"{leftover:,} more files are left over from attempts; `undertow gc` removes them", highlight=False
+        )
     return not problems
