@@ -73,8 +73,8 @@ def _engine(study: Study, store: Store, judge: JudgeSettings) -> Iterator[tuple[
     if not isinstance(judge, Served):
         yield None, ""
         return
-    base = next(step.path for step in plan(study) if step.kind == "base" and step.slug == judge.family)
-    manifest = artifact.load(store, base)
+    step = next(step for step in plan(study) if step.kind == "base" and step.slug == judge.family)
+    base, manifest = step.path, artifact.load_planned(store, step)
     if manifest is None:
         raise InputError(f"{store.root} has no {base} yet: run the study first, or name another --root")
     engines = study.resources.engines

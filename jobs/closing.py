@@ -1,5 +1,6 @@
 """What the command prints about artifacts and runs: the closing table, the status, one artifact."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -141,14 +142,19 @@ def _show_failures(console: Console, store: Store, place: str, note: status.Note
 def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, rows: int) -> None:
     """The manifest of one artifact, its inputs, and the first rows of its tables."""
     console.print(Text(f"{manifest.kind} {Path(manifest.path).name}", "bold"))
-    console.print_json(data={"settings": manifest.settings, "results": manifest.results, "produced": manifest.produced})
+    console.print(f"SHA-256 of its manifest: {manifest.digest}", soft_wrap=True, highlight=False)
+    about = {"settings": manifest.settings, "results": manifest.results, "produced": manifest.produced}
+    console.print(Text(json.dumps(about, indent=2, ensure_ascii=False)), soft_wrap=True)
     inputs = Table("input", "artifact", "manifest SHA-256", title="inputs")
     for role, source in manifest.inputs.items():
         inputs.add_row(Text(role), Text(source["path"]), source["manifest"][:16])
     files = Table("file", "bytes", "rows", "SHA-256", title="files")
     for file in manifest.files:
         files.add_row(
-            Text(file.path), f"{file.bytes:,}", "" if file.rows is None else f"{file.rows:,}", file.sha256[:16]
+            Text(file.path),
+            f"{file.bytes:,}",
+            "" if file.rows is None else f"{file.rows:,}",
+            file.sha256[:16],
         )
     console.print(inputs, files)
     for file in manifest.files:

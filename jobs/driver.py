@@ -74,11 +74,11 @@ def run(study: Study, store: Store, address: str | None = None, until: str = "")
 
 
 def begin(study: Study, store: Store, until: str = "") -> Outcome:
-    """What is done already. Raises ArtifactError where a manifest is damaged."""
+    """What is done already. Raises ArtifactError where a manifest is damaged, or is not of the step that is planned."""
     steps = plan(study)
     asked = up_to(until, steps) if until else steps
     # Only the paths are kept: the manifests of a large study would not fit.
-    found = at_once(lambda step: step.path if artifact.load(store, step.path) else None, steps)
+    found = at_once(lambda step: step.path if artifact.load_planned(store, step) else None, steps)
     done = {path for path in found if path is not None}
     return Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
 

@@ -146,7 +146,11 @@ class Steps:
         needs = self._needs.get(step.path, {})
         reader = next(iter(needs.values()), step)  # the rule is the same for all corpora that read them
         records = await generate(
-            step, needs, lambda shard: self._unit(step, shard, write), count, partial(self._watch.acceptance, step)
+            step,
+            needs,
+            lambda shard: self._unit(step, shard, write, completions.indices(step, shard)),
+            count,
+            partial(self._watch.acceptance, step),
         )
         return records, completions.summarise(records)
 
@@ -185,9 +189,14 @@ class Steps:
         record = await self._unit(step, name, work)
         return [record], record["results"]
 
-    async def _unit(self, step: Step, name: str, work: Callable[[str], Awaitable[Json]]) -> Json:
-        """The record of a unit: the stored one where it is done already, else that of doing it."""
-        record = await asyncio.to_thread(artifact.unit, self._store, step.path, name)
+    async def _unit(
+        self, step: Step, name: str, work: Callable[[str], Awaitable[Json]], rows: range | None = None
+    ) -> Json:
+        """The record of a unit: the stored one where it is done already, else that of doing it.
+
+        rows: those that it covers, where they are planned.
+        """
+        record = await asyncio.to_thread(artifact.planned_unit, self._store, step, name, rows)
         if record is None:
             record = await work(name)
             self._watch.unit_done(step, name, record)

@@ -9,12 +9,13 @@ from pipeline.verify import verify
 
 def show_verified(console: Console, store: Store) -> bool:
     """Every problem on a line, then what was read; whether there was none."""
-    finished = unfinished = files = size = problems = 0
+    finished = unfinished = files = size = leftover = problems = 0
     for found in verify(store):
         finished += found.finished
         unfinished += not found.finished
         files += found.files
         size += found.bytes
+        leftover += found.leftover
         problems += len(found.problems)
         for problem in found.problems:
             console.print(Text(problem, "red"), soft_wrap=True)
@@ -24,4 +25,8 @@ def show_verified(console: Console, store: Store) -> bool:
         soft_wrap=True,
         highlight=False,
     )
+    if leftover:
+        console.print(
+            f"{leftover:,} more files are left over from attempts; `undertow gc` removes them", highlight=False
+        )
     return not problems

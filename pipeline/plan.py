@@ -13,7 +13,7 @@ from pipeline.families.hub import CHECKS
 from pipeline.families.nano import NanoFamily
 from pipeline.judges import JudgeSettings, Served, science
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, judgements_of, step_id
+from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, identity, judgements_of, step_id
 from pipeline.store import LONGEST_NAME
 from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Rows, Study
 from pipeline.suites import Suite
@@ -217,14 +217,19 @@ class _Planner:
         self._results[role] = asked.path
 
     def _add(self, step: Step) -> Step:
-        return self.steps.setdefault(step.path, step)
+        """The planned step of this path; another one with the same path is a collision of ids."""
+        found = self.steps.get(step.path)
+        if found is None:
+            inputs = {role: self.steps[path].identity for role, path in step.inputs.items()}
+            found = self.steps[step.path] = replace(step, identity=identity(step.kind, step.settings, inputs))
+        return _same(found, step)
 
     def _shared(self, step: Step, arm: str) -> Step:
         """A step that other arms may have too: it bears the name of the first arm that has it."""
         key = (step.kind, step.slug, step.id)
         if key not in self._same:
             self._same[key] = self._add(replace(step, slug=f"{step.slug}-{arm}") if arm else step)
-        return self._same[key]
+        return _same(self._same[key], step)
 
     def conclude(self, missing: Mapping[str, str]) -> None:
         """The last two steps, without the answers that cannot be had."""
@@ -245,6 +250,15 @@ class _Planner:
         present = {name: path for name, path in self._results.items() if path not in missing}
         transfer = self._add(_step("transfer", study.study, settings, present))
         self._add(_step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
+
+
+def _same(planned: Step, step: Step) -> Step:
+    """A planned step, which another one with the same id must equal."""
+    if planned.settings != step.settings or planned.inputs != step.inputs:
+        raise StudyError(
+            f"two different steps, {planned.path} and {step.path}, have the same id: change a setting of one of them"
+        )
+    return planned
 
 
 def _is_asked(suite: Suite, arm: Arm) -> bool:

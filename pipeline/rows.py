@@ -1,5 +1,9 @@
 """Arrow schemas of every table that undertow writes. One row is one ... as each schema says."""
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
 import pyarrow as pa
 
 ENDED = ("stop", "eos")  # finish reasons of a model that ended its turn; with any other its text may be cut off
@@ -178,3 +182,28 @@ CELLS = pa.schema(
         ("why", pa.string()),
     ]
 )
+
+# What each table of an artifact holds, by kind and file.
+TABLES: dict[str, dict[str, pa.Schema]] = {
+    "base": {"training.parquet": TRAINING_LOG},
+    "teacher": {"training.parquet": TRAINING_LOG},
+    "student": {"training.parquet": TRAINING_LOG},
+    "completions": {"shard-*.parquet": COMPLETIONS},
+    "judgements": {"shard-*.parquet": JUDGEMENTS},
+    "corpus": {"rows.parquet": CORPUS, "verdicts.parquet": VERDICTS},
+    "answers": {
+        "answers.parquet": ANSWERS,
+        "scores.parquet": SCORES,
+        "by_question.parquet": BY_QUESTION,
+        "capability.parquet": CAPABILITY,
+    },
+    "ratings": {"ratings.parquet": RATINGS, "by_question.parquet": BY_QUESTION},
+    "transfer": {"runs.parquet": RUNS, "cells.parquet": CELLS},
+}
+
+
+def expected(kind: str, file: str, settings: Mapping[str, Any]) -> pa.Schema | None:
+    """The schema of a table of an artifact with these settings; None where none is laid down."""
+    if kind == "dataset" and file == "rows.parquet" and "columns" in settings:
+        return pa.schema([(str(name), pa.string()) for name in settings["columns"]])
+    return next((schema for name, schema in TABLES.get(kind, {}).items() if fnmatchcase(file, name)), None)

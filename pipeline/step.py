@@ -1,7 +1,8 @@
 """One artifact to be made: its id, what it reads and what it is to be. Pure; nothing here looks at a store.
 
 An id is a hash of what decides the content: kind, schema version, scientific settings and the ids of
-the inputs. Machines, paths and batch sizes are no part of it.
+the inputs. Machines, paths and batch sizes are no part of it. Ids are short, because they name folders; an
+identity is the whole hash, of the whole hashes of the inputs, and is what a stored artifact is compared by.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ GIVEN = "given"  # the role of the data set that a step is given
 OWN = "completions"  # the role of the teacher's own completions in a corpus; others have the names of the mix
 JUDGED = {"judgements": OWN, "ratings": "answers"}  # the kinds that judge -> the role of what they read
 CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
-ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide with probability 0.002
+ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide by chance with probability 0.002, and by intent soon
 
 Json = dict[str, Any]
 
@@ -48,7 +49,7 @@ class Step:
     an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
     source: the local folder that a base or a suite's tasks are taken from, or "". after: paths of what must be done
     before it, though it reads none of that. at_most: completions after which a step gives up that goes on until enough
-    are accepted, or 0. The last five are no part of the id.
+    are accepted, or 0. identity: see `identity`; the planner sets it. The last six are no part of the id.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Step:
     source: str = ""
     after: tuple[str, ...] = ()
     at_most: int = 0
+    identity: str = ""
 
     @property
     def path(self) -> str:
@@ -69,14 +71,19 @@ class Step:
 
 def step_id(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
     """12 hex digits that stand for the content. inputs: role -> path, of which only the id counts."""
-    content = {
-        "kind": kind,
-        "schema": SCHEMA[kind],
-        "settings": settings,
-        "inputs": {role: path[-ID_LENGTH:] for role, path in inputs.items()},
-    }
+    ids = {role: path[-ID_LENGTH:] for role, path in inputs.items()}
+    return _digest(kind, settings, ids)[:ID_LENGTH]
+
+
+def identity(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
+    """64 hex digits that stand for the content. inputs: role -> identity of the artifact."""
+    return _digest(kind, settings, inputs)
+
+
+def _digest(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
+    content = {"kind": kind, "schema": SCHEMA[kind], "settings": settings, "inputs": dict(inputs)}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def judgements_of(name: str, number: int) -> str:

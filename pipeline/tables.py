@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline import limits
 from pipeline.errors import InputError
+from pipeline.parquet import Unreadable, open_parquet
 
 BATCH_ROWS = 100_000
 
@@ -42,7 +43,7 @@ def tables(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> 
 
 def _parquet(file: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(file) as parquet:
+        with open_parquet(file) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
         wanted = [*columns, *(name for name in optional if name in schema.names)]
         _require_strings(file, schema, columns, wanted)
@@ -51,7 +52,7 @@ def _parquet(file: Path, columns: Sequence[str], optional: Sequence[str]) -> Ite
         # long string a million times.
         coded = [name for name in wanted if not pa.types.is_null(schema.field(name).type)]
         spread = 0
-        with pq.ParquetFile(file, read_dictionary=coded) as parquet:
+        with open_parquet(file, coded) as parquet:
             for batch in parquet.iter_batches(rows_at_once, columns=wanted):
                 lengths = np.sum([_lengths(file, name, batch.column(name)) for name in wanted], axis=0)
                 spread += int(lengths.sum())
@@ -59,6 +60,8 @@ def _parquet(file: Path, columns: Sequence[str], optional: Sequence[str]) -> Ite
                 for start, stop in _pieces(lengths):
                     piece = batch.slice(start, stop - start)
                     yield pa.table({name: _decoded(file, name, piece.column(name)) for name in wanted})
+    except Unreadable as error:
+        raise InputError(f"{file} {error}") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is a damaged Parquet file: {error}") from None
 

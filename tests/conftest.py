@@ -1,7 +1,7 @@
 """What tests share: a small scripted study, a store, and that study run through in this process."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -49,6 +49,14 @@ SETTINGS = {
 def study() -> Callable[..., Study]:
     """Builds a study that needs no model: study(corpus={"rows": 5}) changes one section of it."""
     return lambda **changes: Study.model_validate(SETTINGS | changes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test finds what another run, or another branch, has left in this machine's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERTOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

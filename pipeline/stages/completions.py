@@ -26,6 +26,11 @@ def shards(step: Step) -> list[str]:
     return [f"shard-{number:05d}" for number in range(count)]
 
 
+def indices(step: Step, name: str) -> range:
+    """The rows of the plan that a unit of work covers."""
+    return _indices(step, _number(name))
+
+
 def is_spoken(step: Step) -> bool:
     """Whether a model writes them, or a program."""
     return "teacher" in step.inputs
@@ -58,7 +63,8 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
     }
     if "accepted" in step.settings:  # a later run need not read the rows again to know
         results["accepted"] = accepted(rule_of(step.settings, given)(table))
-    return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started)
+    rows = indices(step, name)
+    return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started, rows)
 
 
 def speak(step: Step, shard: int, teacher: Speaker, engine: Engine, given: pa.Table | None = None) -> pa.Table:

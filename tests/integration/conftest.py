@@ -35,12 +35,19 @@ def undertow() -> Command:
 
 @pytest.fixture(scope="session", params=["llama", "qwen2"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained nano base of each architecture, as a Hugging Face folder."""
+    """An untrained nano base of each architecture, as engines and trainers get it from a root."""
+    from pipeline import artifact
+    from pipeline.copies import local_folder
     from pipeline.families.nano import NanoFamily, initialise
+    from pipeline.store import open_store
+    from pipeline.trainers import MODEL
 
-    folder = tmp_path_factory.mktemp(request.param)
-    initialise(NanoFamily(architecture=request.param, init_seed=5), folder)
-    return folder
+    folder, path = tmp_path_factory.mktemp(request.param), f"base/{request.param}-000000000000"
+    initialise(NanoFamily(architecture=request.param, init_seed=5), folder / "start" / MODEL)
+    store = open_store(folder / "root")
+    files = artifact.publish(store, path, artifact.contents_of(folder / "start"))
+    store.create(f"{path}/{MODEL}/adapter_config.json", b"planted")  # whoever reads it fails
+    return local_folder(store, path, files, MODEL)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,20 @@
 """verify notices whatever was changed under a root."""
 
+import io
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from rich.console import Console
 
+from jobs.verify import show_verified
 from pipeline import artifact
-from pipeline.store import Store
+from pipeline.plan import plan
+from pipeline.store import Store, open_store
 from pipeline.trainers.checkpoints import Checkpoints
 from pipeline.verify import verify
 
@@ -59,3 +68,139 @@ def test_the_checkpoints_of_an_unfinished_step_are_checked_too(root: Store, tmp_
     assert problems(root) == [
         "student/x/checkpoints/step-000000001-abc/state/weights is damaged: its SHA-256 is not the recorded one"
     ]
+
+
+def base_of(root: Store) -> str:
+    return some(root, "base/*/manifest.json").removesuffix("/manifest.json")
+
+
+def leftover(store: Store) -> int:
+    return sum(found.leftover for found in verify(store))
+
+
+@pytest.mark.parametrize(
+    "name", ["model/chat_template.jinja", "model/sub/config.json", "adapter/x", "README.md", "x.py"]
+)
+def test_a_stray_file_of_a_finished_artifact_is_told(root: Store, name: str) -> None:
+    path = base_of(root)
+    root.create(f"{path}/{name}", b"nobody names it")
+    assert problems(root) == [f"{path}/{name} is named by no record: undertow did not write it, remove it"]
+
+
+def test_what_attempts_left_behind_is_counted_and_no_problem(root: Store) -> None:
+    path = base_of(root)
+    named = some(root, "base/*/model/*").removeprefix(f"{path}/")
+    for name in (
+        f"attempt-2/{named}",
+        "attempt-3/model/any",
+        f"model/.{'0' * 32}.part",
+        "checkpoints/step-1-a/state/w",
+    ):
+        root.create(f"{path}/{name}", b"left by an attempt that died")
+    root.create("student/unfinished-000000000000/adapter/weights", b"in flight")
+    assert problems(root) == []
+    assert leftover(root) == 5
+
+
+def test_strays_in_the_folder_of_the_attempt_that_counts_are_told(root: Store, study: Any, make: Any) -> None:
+    rehearsed = study(seed=7, families={"other": {"kind": "nano", "init_seed": 9}})
+    step = plan(rehearsed)[0]
+    root.create(f"{step.path}/model/script.json", b"left by an attempt that died")
+    make(rehearsed, root, step)
+    assert (problems(root), leftover(root)) == ([], 1)
+    root.create(f"{step.path}/attempt-2/model/chat_template.jinja", b"x")
+    assert [line.split(" ")[0] for line in problems(root)] == [f"{step.path}/attempt-2/model/chat_template.jinja"]
+
+
+def malformed(**fields: Any) -> bytes:
+    return artifact.sealed(fields)
+
+
+BROKEN = {
+    "empty": b"",
+    "no JSON": b"{",
+    "no UTF-8": b"\xff\xfe",
+    "a list": b"[]",
+    "a number": b"1",
+    "null": b"null",
+    "nested": b'{"seal": ' + b"[" * 100_000,
+    "no seal": b"{}",
+    "a seal that is no text": b'{"seal": 1}',
+    "no fields": malformed(),
+    "no files": malformed(files=None, ranks=1),
+    "files of another type": malformed(files={"path": "x"}),
+    "files that are no files": malformed(files=[1, None, "x"]),
+    "a file without a digest": malformed(files=[{"path": "x", "bytes": 1}]),
+    "a file with more": malformed(files=[{"path": "x", "bytes": 1, "sha256": "0" * 64, "mode": 7}]),
+    "a file with a size that is none": malformed(files=[{"path": "x", "bytes": "1", "sha256": "0" * 64}]),
+    "a file elsewhere": malformed(files=[{"path": "../../../etc/passwd", "bytes": 1, "sha256": "0" * 64}]),
+    "unknown fields": malformed(files=[], results={}, colour="red"),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("name", ["manifest.json", "units/train.json", "checkpoints/step-000000001-x/rank-00000.json"])
+def test_a_malformed_record_is_told_and_hides_nothing_after_it(root: Store, name: str, content: bytes) -> None:
+    broken, lost = base_of(root), some(root, "teacher/*/manifest.json")
+    root.replace(f"{broken}/{name}", content)
+    root.replace(lost, b"damaged too")
+    if name.startswith("checkpoints") and content == BROKEN["unknown fields"]:
+        return  # a checkpoint's other fields are its trainer's affair
+    said = problems(root)
+    assert any(line.startswith(f"{broken}/{name} is ") for line in said), said
+    assert any(line.startswith(f"{lost} is damaged") for line in said), said
+
+
+def test_a_folder_where_a_record_or_a_file_should_be_is_told(root: Store) -> None:
+    path, file = base_of(root), some(root, "base/*/model/*")
+    assert root.folder is not None
+    for name in (f"{path}/manifest.json", file):
+        root.remove(name)
+        (root.folder / name).mkdir()
+        (root.folder / name / "inner").touch()
+    said = problems(root)
+    assert f"{path}/manifest.json cannot be read: Is a directory" in said
+    assert f"{file} cannot be read: Is a directory" in said
+
+
+def test_an_artifact_and_a_unit_that_were_copied_to_another_place_are_told(root: Store) -> None:
+    path = base_of(root)
+    root.replace("base/copy-000000000000/manifest.json", root.read(f"{path}/manifest.json"))
+    root.replace(f"{path}/units/other.json", root.read(f"{path}/units/train.json"))
+    said = problems(root)
+    assert any("base/copy-000000000000/manifest.json is the manifest of" in line for line in said)
+    assert any("units/other.json is the record of train of" in line for line in said)
+
+
+def test_an_input_that_leads_out_of_the_root_is_told(root: Store) -> None:
+    path = some(root, "teacher/*/manifest.json")
+    fields = artifact.unsealed(root.read(path), path)
+    fields["inputs"]["base"]["path"] = "../../elsewhere"
+    root.replace(path, artifact.sealed(fields))
+    assert any(line.startswith(f"{path} is malformed (inputs.base") for line in problems(root))
+
+
+@hypothesis_settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_no_shape_of_a_sealed_record_stops_it(data: st.DataObject) -> None:
+    anything = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=5,
+    )
+    known = st.sampled_from(["path", "kind", "files", "inputs", "settings", "results", "unit", "ranks"])
+    with tempfile.TemporaryDirectory() as folder:
+        store, path = open_store(folder), "base/x-000000000000"
+        for name in ("manifest.json", "units/u.json", "checkpoints/step-1-a/rank-00000.json"):
+            store.create(f"{path}/{name}", artifact.sealed(data.draw(st.dictionaries(known, anything))))
+        store.create("teacher/y-000000000000/manifest.json", b"damaged")
+        assert "teacher/y-000000000000/manifest.json is damaged" in problems(store)[-1]
+
+
+def test_names_are_shown_as_they_are_and_control_characters_made_visible(root: Store) -> None:
+    path = base_of(root)
+    root.create(f"{path}/model/[red]x[/b]\x1b]0;owned\x07\x9b2J\n\u202ename", b"x")
+    console = Console(width=300, file=io.StringIO())
+    assert not show_verified(console, root)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert r"model/[red]x[/b]\u001b]0;owned\u0007\u009b2J\n\u202ename is named by no record" in printed

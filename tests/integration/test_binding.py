@@ -1,0 +1,73 @@
+"""What lies in the wrong place is told by the driver; a study of 14 artifacts, run in this process without Ray."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jobs.driver import begin
+from pipeline import artifact
+from pipeline.errors import ArtifactError
+from pipeline.plan import plan
+from pipeline.store import Store, open_store
+from pipeline.study import Study
+from tests.chaos import rehearsal
+
+STUDY = Study.model_validate(rehearsal.SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("binding") / "root"
+    assert rehearsal.run(str(root))
+    return root
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Store:
+    return open_store(shutil.copytree(made, tmp_path / "root"))
+
+
+def paths(kind: str) -> list[str]:
+    return [step.path for step in plan(STUDY) if step.kind == kind]
+
+
+def folder(store: Store, path: str) -> Path:
+    return Path(store.root) / path
+
+
+def test_a_study_does_not_begin_on_an_artifact_that_is_copied_over_another(store: Store) -> None:
+    one, two = paths("corpus")
+    shutil.rmtree(folder(store, two))
+    shutil.copytree(folder(store, one), folder(store, two))
+    with pytest.raises(ArtifactError, match=rf"{two}/manifest.json is the manifest of {one}, copied"):
+        begin(STUDY, store)
+    shutil.rmtree(folder(store, two))
+    assert rehearsal.run(store.root)
+
+
+def test_a_study_does_not_begin_on_another_artifact_with_the_same_id(store: Store) -> None:
+    (base,) = paths("base")
+    place = f"{base}/manifest.json"
+    fields = artifact.unsealed(store.read(place), place)
+    fields["settings"]["family"]["init_seed"] = 99
+    store.replace(place, artifact.sealed(fields | {"identity": "0" * 64}))
+    with pytest.raises(ArtifactError, match=rf"{base} is there already .* settings family differ\. Use another root"):
+        begin(STUDY, store)
+
+
+def test_rows_are_not_counted_twice_where_a_units_record_is_copied(store: Store) -> None:
+    path = paths("completions")[0]
+    (folder(store, path) / "manifest.json").unlink()
+    units = folder(store, path) / "units"
+    (units / "shard-00001.json").write_bytes((units / "shard-00000.json").read_bytes())
+    assert not rehearsal.run(store.root)
+    assert artifact.load(store, path) is None
+    (units / "shard-00001.json").unlink()
+    assert rehearsal.run(store.root)
+    files = json.loads((folder(store, path) / "manifest.json").read_bytes())["files"]
+    assert [(file["path"], file["rows"]) for file in files] == [
+        ("shard-00000.parquet", 20),
+        ("shard-00001.parquet", 20),
+    ]
