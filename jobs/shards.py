@@ -14,15 +14,15 @@ async def generate(
     step: Step,
     needs: Collection[int],
     write: Callable[[str], Awaitable[Json]],
-    count: Callable[[str, Json], Awaitable[int]],
+    count: Callable[[list[Json]], Awaitable[int]],
     tell: Callable[[str], None],
 ) -> list[Json]:
     """The records of the shards that the artifact is to hold: all, or the first ones that hold enough accepted rows.
 
     Shards are read in the order of their numbers, whatever order they are finished in, so that how many engines there
     are decides nothing. Those that were begun and turn out not to be needed are dropped.
-    needs: rows of the corpora that are made of them, if any. count: rows of a finished shard that the rule accepts,
-    where its record does not say.
+    needs: rows of the corpora that are made of them, if any. count: rows of finished shards that the rule accepts,
+    where their records do not say.
 
     Raises TooFewRows as soon as it is plain that none of the corpora can be filled.
     """
@@ -35,11 +35,14 @@ async def generate(
     try:
         while len(records) < len(names) and not is_enough(step, seen):
             tasks += [asyncio.ensure_future(write(name)) for name in names[len(tasks) : wanted_shards(step, seen)]]
-            name, record = names[len(records)], await tasks[len(records)]
-            records.append(record)
+            new = [await tasks[len(records)]]
+            # All that are done by now are counted at once, so that counting keeps up with fast engines.
+            while not until and len(records) + len(new) < len(tasks) and tasks[len(records) + len(new)].done():
+                new.append(tasks[len(records) + len(new)].result())
+            records += new
             if until or not last.decided:
-                found = record["results"]["accepted"] if until else await count(name, record)
-                seen += Seen(record["results"]["rows"], found)
+                found = new[0]["results"]["accepted"] if until else await count(new)
+                seen += Seen(sum(record["results"]["rows"] for record in new), found)
             if last.decided and (not until or len(records) < len(names)):
                 continue
             before, last = last, estimate(step, seen, needs)

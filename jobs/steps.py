@@ -137,11 +137,9 @@ class Steps:
             pool = self.engine_pool(step.weights, step.family)
             return self._run(pool, step, shard, completions.write_shard, step, shard)
 
-        async def count(shard: str, record: Json) -> int:
-            work = self._work(
-                step, f"acceptance-of-{shard}", _call, acceptance.count, self._store.root, step, reader, record
-            )
-            return int(await self._pools.task(work))
+        async def count(shards: list[Json]) -> int:
+            what = (acceptance.count, self._store.root, step, reader, shards)
+            return int(await self._pools.task(self._work(step, "acceptance", _call, *what)))
 
         needs = self._needs.get(step.path, {})
         reader = next(iter(needs.values()), step)  # the rule is the same for all corpora that read them

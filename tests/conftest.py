@@ -123,7 +123,7 @@ async def _shards(store: Store, step: Step) -> list[dict[str, Any]]:
             return completions.write_drawn(store, step, name)
         return completions.write_shard(store, _engine(store, step.weights), step, name)
 
-    async def count(name: str, record: dict[str, Any]) -> int:
+    async def count(records: list[dict[str, Any]]) -> int:
         raise AssertionError("there are no corpora to count for")
 
     return await generate(step, [], write, count, print)

@@ -4,7 +4,7 @@ A look at the first shards tells, long before the last one is written, whether a
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,11 +69,11 @@ def accepted(verdicts: pa.Table) -> int:
     return int(pc.sum(verdicts["accepted"]).as_py() or 0)
 
 
-def count(store: Store, step: Step, corpus: Step, record: Json) -> int:
-    """Rows of a finished shard that the rule of a corpus accepts. record: of the shard's unit."""
-    shard = artifact.draft(store, step, [record], {})
+def count(store: Store, step: Step, corpus: Step, shards: Sequence[Json]) -> int:
+    """Rows of finished shards that the rule of a corpus accepts. shards: the records of their units."""
+    so_far = artifact.draft(store, step, shards, {})
     rule = rule_of(corpus.settings, dataset.rows(store, corpus))
-    return sum(accepted(rule(artifact.read_table(store, shard, file.path))) for file in shard.files)
+    return sum(accepted(rule(artifact.read_table(store, so_far, file.path))) for file in so_far.files)
 
 
 def is_enough(step: Step, seen: Seen) -> bool:

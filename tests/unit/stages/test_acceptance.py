@@ -58,9 +58,9 @@ class Writers:
             self.written.append(number)
             return {"number": number, "results": {"rows": SHARD, "accepted": self._found[number]}}
 
-    async def count(self, name: str, record: dict[str, Any]) -> int:
-        self.counted.append(record["number"])
-        return self._found[record["number"]]
+    async def count(self, records: list[dict[str, Any]]) -> int:
+        self.counted += [record["number"] for record in records]
+        return sum(self._found[record["number"]] for record in records)
 
     async def generate(self, step: Step, *needs: int) -> list[int]:
         records = await generate(step, needs, self.write, self.count, self.told.append)
@@ -307,8 +307,8 @@ def test_the_rule_of_a_corpus_counts_a_shard_of_unfinished_completions(
     corpus_made = make(its, store, reader)
     store.remove(f"{step.path}/{artifact.MANIFEST}")
     records = [artifact.unit(store, step.path, file.path.removesuffix(".parquet")) for file in made.files]
-    counted = [acceptance.count(store, step, reader, record) for record in records if record]
-    assert sum(counted) == corpus_made.results["accepted"]
+    counted = acceptance.count(store, step, reader, [record for record in records if record])
+    assert counted == corpus_made.results["accepted"]
 
 
 def test_a_bound_is_in_no_id_and_what_is_to_be_accepted_is(study: Callable[..., Study]) -> None:
