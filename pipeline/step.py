@@ -27,7 +27,7 @@ SCHEMA = {
     "student": 1,
     "answers": 2,
     "ratings": 1,
-    "transfer": 3,
+    "transfer": 4,
     "report": 4,
 }
 KINDS = tuple(SCHEMA)
