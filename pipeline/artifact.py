@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.card import card
 from pipeline.errors import ArtifactError
 from pipeline.step import SCHEMA, Step
 from pipeline.store import Store, at_once
@@ -83,6 +84,11 @@ class Manifest:
             if entry.path == path:
                 return entry
         raise ArtifactError(f"{self.path}/{MANIFEST} names no file {path}")
+
+    @property
+    def tables(self) -> list[str]:
+        """The paths of its Parquet files."""
+        return [entry.path for entry in self.files if entry.rows is not None]
 
     def input(self, role: str) -> str:
         return self.inputs[role]["path"]
@@ -231,7 +237,10 @@ def _reference(store: Store, path: str) -> dict[str, str]:
 
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
     """Write the manifest of a finished step; where another writer was first, return theirs."""
-    fields = dataclasses.asdict(draft(store, step, units, results))
+    manifest = draft(store, step, units, results)
+    places = {file.path: file.place for file in manifest.files if file.rows is not None}
+    files = [*manifest.files, *publish(store, step.path, card(step.kind, step.path, places))]
+    fields = dataclasses.asdict(dataclasses.replace(manifest, files=files))
     del fields["digest"]
     store.create(f"{step.path}/{MANIFEST}", sealed(fields))
     return require(store, step.path)

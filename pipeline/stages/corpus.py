@@ -98,8 +98,8 @@ def select(accepted: Indices, rows: int, rng: np.random.Generator, *, judged: in
 
 def _shards(store: Store, completions: str) -> Iterator[pa.Table]:
     manifest = artifact.require(store, completions)
-    for file in manifest.files:
-        yield artifact.read_table(store, manifest, file.path)
+    for path in manifest.tables:
+        yield artifact.read_table(store, manifest, path)
 
 
 def _only(shard: pa.Table, chosen: Indices) -> pa.Table:
