@@ -7,17 +7,17 @@ import asyncio
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import ray
 from rich.console import Console
 
 from jobs.cluster import Cluster, join, require_memory
-from jobs.pools import Pools
+from jobs.pools import Cost, Pools
 from jobs.steps import Steps
 from jobs.watch import Watch
-from pipeline import artifact, status
+from pipeline import artifact, forecast, status
 from pipeline.errors import Stopped, UndertowError
 from pipeline.plan import plan
 from pipeline.step import Step
@@ -86,7 +86,8 @@ async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Clu
 
 async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> None:
     """Make the steps that are left, and keep the outcome up to date."""
-    with Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools) as watch:
+    expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
+    with Watch(study.study, store, outcome.place, outcome.steps, outcome.done, pools, expected) as watch:
         steps = Steps(study, store, pools, watch)
         beside = [asyncio.create_task(work) for work in (pools.tend(), watch.tend())]
         walking = asyncio.create_task(Walk(steps, outcome, watch).all())
@@ -101,6 +102,13 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools) -> No
                 for task in beside:
                     task.cancel()
             await pools.close()
+
+
+def _expected(study: Study, store: Store, outcome: Outcome, total: Cost) -> dict[str, tuple[float, str]]:
+    """How long each stage should take; nothing where that cannot be told, which stops no run."""
+    with suppress(UndertowError):
+        return forecast.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
+    return {}
 
 
 @contextmanager

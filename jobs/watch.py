@@ -6,7 +6,7 @@ import dataclasses
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -27,13 +27,21 @@ class Watch:
     """Keeps counts, and of single steps only those that are at work."""
 
     def __init__(
-        self, study: str, store: Store, place: str, steps: Sequence[Step], done: Iterable[str], pools: Pools
+        self,
+        study: str,
+        store: Store,
+        place: str,
+        steps: Sequence[Step],
+        done: Iterable[str],
+        pools: Pools,
+        expected: Mapping[str, tuple[float, str]] | None = None,
     ) -> None:
+        """expected: as `forecast.expected` gives it."""
         self._place = place
         self._study = study
         self._store = store
         self._pools = pools
-        self._note = status.new_note(study, steps, done)
+        self._note = status.new_note(study, steps, done, expected)
         self._states = {
             state: Counter(self._note.done_at_start) if state == "done" else Counter[str]() for state in STATES
         }
@@ -61,6 +69,7 @@ class Watch:
     def unit_begun(self, step: Step, unit: str) -> None:
         if step.path not in self._begun:
             self._begun[step.path] = time.monotonic()
+            self._note.begun.setdefault(step.kind, time.time())
             self._move(step, "waiting", "running")
         self._journal.note(step, "unit begun", unit=unit)
 
@@ -99,9 +108,10 @@ class Watch:
         """Keep the note and the gauges fresh until cancelled."""
         while True:
             self._measure()
-            self._bars.running(self._states["running"])
+            note = self._now(ended=False)
+            self._bars.running(note.running, {kind: status.stage_left(note, note.done, kind) for kind in note.steps})
             with contextlib.suppress(StoreError):  # the next beat may get through; the work goes on without
-                await asyncio.to_thread(status.write, self._store, self._place, self._now(ended=False))
+                await asyncio.to_thread(status.write, self._store, self._place, note)
             await asyncio.to_thread(memory.trim)
             await asyncio.sleep(status.BEAT_SECONDS)
 
@@ -135,6 +145,7 @@ class Watch:
             ended=ended,
             done=dict(self._states["done"]),
             running=dict(self._states["running"]),
+            begun=dict(self._note.begun),
             failed=dict(self._states["failed"]),
             pools={" ".join(filter(None, pool)): queue for pool, queue in self._queues.items()},
         )

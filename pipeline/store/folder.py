@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import InputError
@@ -54,9 +55,10 @@ class FolderStore:
         with self._scratch(path, content) as (scratch, target):
             os.replace(scratch, target)
 
-    def folders(self, path: str) -> list[str]:
+    def folders(self, path: str, limit: int | None = None) -> list[str]:
         place = self._at(path)
-        return sorted(entry.name for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
+        names = (entry.name for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else iter(())
+        return sorted(islice(names, limit))
 
     def files(self, path: str) -> Iterator[Entry]:
         for folder, _, names in os.walk(self._at(path)):

@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,10 @@ class S3Store:
     def replace(self, path: str, content: bytes) -> None:
         self._put(path, content, mode="overwrite")
 
-    def folders(self, path: str) -> list[str]:
+    def folders(self, path: str, limit: int | None = None) -> list[str]:
         pages = self._pages(path, Delimiter="/")
-        return sorted(Path(entry["Prefix"]).name for page in pages for entry in page.get("CommonPrefixes", []))
+        names = (Path(entry["Prefix"]).name for page in pages for entry in page.get("CommonPrefixes", []))
+        return sorted(islice(names, limit))  # which asks for no page that it does not need
 
     def files(self, path: str) -> Iterator[Entry]:
         above = len(self._key("")) + 1 if self._prefix else 0

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import artifact, status
 from pipeline.plan import plan
-from pipeline.status import Note, begin, done, eta_seconds, folder, new_note, read, state, write
+from pipeline.status import Note, begin, done, eta_from, eta_seconds, folder, new_note, read, stage_left, state, write
 from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -97,6 +97,27 @@ def test_time_left_is_what_is_left_at_this_runs_own_pace() -> None:
 def test_time_left_is_unknown_while_a_stage_has_made_nothing_in_this_run() -> None:
     assert eta_seconds(note(), {"base": 2, "student": 0}) is None
     assert eta_seconds(note(done_at_start={"student": 2}), {"base": 2, "student": 2}) is None
+
+
+def test_before_a_stage_has_a_pace_its_forecast_counts_and_the_words_say_so() -> None:
+    begun = note(
+        started=1000.0,
+        beat=1060.0,
+        expected={"base": 500.0, "student": 30.0},
+        expected_from={"base": "reference rates", "student": "reference rates"},
+        begun={"base": 1030.0},
+    )
+    none, one, all_ = ({"base": made, "student": 0} for made in (0, 1, 2))
+    assert eta_seconds(begun, none) == 2 * 500 + 4 * 30
+    assert eta_from(begun, none) == "reference rates"
+    # 30 s since the first base began, in which one was made.
+    assert eta_seconds(begun, one) == 30 + 4 * 30
+    assert eta_from(begun, one) == "this run's pace and reference rates"
+    assert eta_seconds(begun, all_) == 4 * 30
+    assert eta_from(begun, all_) == "reference rates"
+    partly = dataclasses.replace(begun, expected={"base": 500.0})
+    assert eta_seconds(partly, none) is None
+    assert stage_left(partly, none, "student") is None
 
 
 def test_a_study_and_its_settings_name_the_folder(study: Callable[..., Study]) -> None:
