@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,17 +118,7 @@ def show_status(console: Console, store: Store) -> None:
         _show_failures(console, store, place, note)
         console.print(f"  logs: {store.root}/{place}/logs/", soft_wrap=True, highlight=False)
         if state == "running":
-            console.print(Text(f"  ETA: {_eta(note, finished)}"), soft_wrap=True)
-
-
-def _eta(note: status.Note, finished: Mapping[str, int]) -> str:
-    """How long a run still takes, and what that rests on."""
-    left = status.eta_seconds(note, finished)
-    if left is None:
-        unknown = [kind for kind in note.steps if status.stage_left(note, finished, kind) is None]
-        return f"not known before a step of {', '.join(unknown)} is finished"
-    about = f"about {left / 60:.0f} min" if left >= 60 else "less than a minute"
-    return f"{about}, from {status.eta_from(note, finished)}"
+            console.print(Text(f"  ETA: {status.eta(note, finished)}"), soft_wrap=True)
 
 
 def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:

@@ -142,10 +142,17 @@ def eta_seconds(note: Note, finished: Mapping[str, int]) -> float | None:
     return None if None in stages else sum(stage[0] for stage in stages if stage)
 
 
-def eta_from(note: Note, finished: Mapping[str, int]) -> str:
-    """What the time left rests on, in words."""
-    stages = [stage_left(note, finished, kind) for kind in note.steps]
-    return " and ".join(dict.fromkeys(stage[1] for stage in stages if stage and stage[0])) or PACE
+def eta(note: Note, finished: Mapping[str, int]) -> str:
+    """Time left in words: how long, what that rests on, and the stages that it leaves out."""
+    stages = {kind: stage_left(note, finished, kind) for kind in note.steps}
+    unknown = ", ".join(kind for kind, left in stages.items() if left is None)
+    known = [left for left in stages.values() if left and left[0]]
+    if not known and unknown:
+        return f"not known before a step of {unknown} is finished"
+    seconds = sum(left[0] for left in known)
+    about = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
+    basis = " and ".join(dict.fromkeys(left[1] for left in known)) or PACE
+    return f"{about}, from {basis}" + (f"; not counted, for want of a rate: {unknown}" if unknown else "")
 
 
 def stage_left(note: Note, finished: Mapping[str, int], kind: str) -> tuple[float, str] | None:

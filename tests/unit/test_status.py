@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import artifact, status
 from pipeline.plan import plan
-from pipeline.status import Note, begin, done, eta_from, eta_seconds, folder, new_note, read, stage_left, state, write
+from pipeline.status import Note, begin, done, eta, eta_seconds, folder, new_note, read, stage_left, state, write
 from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -109,15 +109,20 @@ def test_before_a_stage_has_a_pace_its_forecast_counts_and_the_words_say_so() ->
     )
     none, one, all_ = ({"base": made, "student": 0} for made in (0, 1, 2))
     assert eta_seconds(begun, none) == 2 * 500 + 4 * 30
-    assert eta_from(begun, none) == "reference rates"
+    assert eta(begun, none) == "about 19 min, from reference rates"
     # 30 s since the first base began, in which one was made.
     assert eta_seconds(begun, one) == 30 + 4 * 30
-    assert eta_from(begun, one) == "this run's pace and reference rates"
-    assert eta_seconds(begun, all_) == 4 * 30
-    assert eta_from(begun, all_) == "reference rates"
-    partly = dataclasses.replace(begun, expected={"base": 500.0})
+    assert eta(begun, one) == "about 2 min, from this run's pace and reference rates"
+    assert eta(begun, all_) == "about 2 min, from reference rates"
+
+
+def test_stages_without_a_rate_are_named_and_do_not_hide_what_the_others_take() -> None:
+    partly = note(expected={"base": 500.0}, expected_from={"base": "reference rates"})
+    none = {"base": 0, "student": 0}
     assert eta_seconds(partly, none) is None
     assert stage_left(partly, none, "student") is None
+    assert eta(partly, none) == "about 17 min, from reference rates; not counted, for want of a rate: student"
+    assert eta(note(), none) == "not known before a step of base, student is finished"
 
 
 def test_a_study_and_its_settings_name_the_folder(study: Callable[..., Study]) -> None:
