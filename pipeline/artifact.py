@@ -85,11 +85,6 @@ class Manifest:
                 return entry
         raise ArtifactError(f"{self.path}/{MANIFEST} names no file {path}")
 
-    @property
-    def tables(self) -> list[str]:
-        """The paths of its Parquet files."""
-        return [entry.path for entry in self.files if entry.rows is not None]
-
     def input(self, role: str) -> str:
         return self.inputs[role]["path"]
 
@@ -134,6 +129,11 @@ def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[
         if all(store.create(f"{folder}/{_place(name, attempt)}", content) for name, content in stored.items()):
             return [File(name, *measured(content), rows.get(name), attempt) for name, content in stored.items()]
     raise AssertionError("unreachable")
+
+
+def tables_of(manifest: Manifest) -> list[str]:
+    """The paths of an artifact's Parquet files; beside them may be a card, see pipeline.card."""
+    return [file.path for file in manifest.files if file.rows is not None]
 
 
 def contents_of(folder: Path) -> dict[str, Content]:

@@ -98,7 +98,7 @@ def select(accepted: Indices, rows: int, rng: np.random.Generator, *, judged: in
 
 def _shards(store: Store, completions: str) -> Iterator[pa.Table]:
     manifest = artifact.require(store, completions)
-    for path in manifest.tables:
+    for path in artifact.tables_of(manifest):
         yield artifact.read_table(store, manifest, path)
 
 

@@ -39,7 +39,7 @@ def test_every_table_of_a_kind_is_a_configuration_and_the_first_one_needs_no_nam
     manifests = {step.kind: make(made, store, step) for step in steps if "student" not in str(step.inputs)}
     for kind, first in {"completions": "completions", "corpus": "rows", "answers": "answers"}.items():
         manifest = manifests[kind]
-        tables = {name: artifact.read_table(store, manifest, name) for name in manifest.tables}
+        tables = {name: artifact.read_table(store, manifest, name) for name in artifact.tables_of(manifest)}
         folder = Path(store.root) / manifest.path
         if kind == "completions":
             tables = {"completions.parquet": pa.concat_tables(tables.values())}
