@@ -1,11 +1,13 @@
 """What a person sees while a study runs: live bars on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from jobs.terminal import Terminal
+from pipeline.status import PACE
 
 
 class Bars:
@@ -18,14 +20,13 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[eta]:13}", markup=False),
             TextColumn("{task.fields[now]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._tasks = {
-            kind: self._bars.add_task(kind, total=total, completed=done.get(kind, 0), now="")
+            kind: self._bars.add_task(kind, total=total, completed=done.get(kind, 0), now="", eta="")
             for kind, total in totals.items()
         }
 
@@ -38,9 +39,18 @@ class Bars:
     def advance(self, kind: str) -> None:
         self._bars.advance(self._tasks[kind])
 
-    def running(self, counts: Mapping[str, int]) -> None:
+    def running(self, counts: Mapping[str, int], left: Mapping[str, tuple[float, str] | None]) -> None:
+        """counts: kind -> steps at work. left: kind -> (seconds left, what they rest on), None where not known."""
         for kind, task in self._tasks.items():
-            self._bars.update(task, now=f"{counts[kind]} running" if counts.get(kind) else "")
+            now = f"{counts[kind]} running" if counts.get(kind) else ""
+            self._bars.update(task, now=now, eta=_eta(left.get(kind)))
 
     def say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True, highlight=False)
+
+
+def _eta(left: tuple[float, str] | None) -> str:
+    """ "ETA 0:02:10", or "ETA ~0:02:10" where it is a forecast; "" where nothing is left or known."""
+    if left is None or not left[0]:
+        return ""
+    return f"ETA {'' if left[1] == PACE else '~'}{timedelta(seconds=round(left[0]))}"

@@ -75,11 +75,13 @@ def plan(
     for name in ("stage", "steps", "done", "left", "tokens ≤", "work left, s"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for row in rows:
-        seconds = "—" if row.seconds is None else f"{'' if row.measured or not row.seconds else '~'}{row.seconds:,.0f}"
+        mark = "" if not row.seconds or (row.measured and not row.elsewhere) else "≈" if row.elsewhere else "~"
+        seconds = "—" if row.seconds is None else f"{mark}{row.seconds:,.0f}"
         table.add_row(row.kind, str(row.steps), str(row.done), str(row.steps - row.done), f"{row.tokens:,}", seconds)
     console.print(table)
     console.print(
-        "Work is summed over workers. ~ nano reference rate, — no rate yet; else as measured under this root."
+        "Work is summed over workers, at the rates of this study's own steps; ≈ of other studies' under this root, "
+        "~ of a reference machine for nano families, — no rate yet."
     )
     if machines:
         from jobs.closing import show_estimate

@@ -124,11 +124,7 @@ def show_status(console: Console, store: Store) -> None:
         _show_failures(console, store, place, note)
         console.print(Text(f"  logs: {store.root}/{place}/logs/"), soft_wrap=True)
         if state == "running":
-            left = status.eta_seconds(note, finished)
-            console.print(
-                "  ETA: "
-                + ("not known before every stage has finished a step" if left is None else f"{left / 60:.0f} min")
-            )
+            console.print(Text(f"  ETA: {status.eta(note, finished)}"), soft_wrap=True)
 
 
 def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:

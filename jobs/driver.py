@@ -7,7 +7,7 @@ import asyncio
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 from rich.console import Console
 
 from jobs.cluster import Cluster, join, require_memory
-from jobs.pools import Pools
+from jobs.pools import Cost, Pools
 from jobs.steps import Steps
 from jobs.watch import Watch
-from pipeline import artifact, status
+from pipeline import artifact, forecast, status
 from pipeline.errors import LeaseLost, ResourceError, Stopped, UndertowError
 from pipeline.lease import running
 from pipeline.plan import plan
@@ -97,9 +97,10 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
     """Make the steps that are left, and keep the outcome up to date; more: what else is to run meanwhile."""
     mark(store)
     asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
+    expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
     with (
         running(store, study.study) as lease,
-        Watch(study.study, store, outcome.place, asked, done, pools, until=outcome.until) as watch,
+        Watch(study.study, store, outcome.place, asked, done, pools, expected, until=outcome.until) as watch,
     ):
         steps = Steps(study, store, pools, watch, lease, outcome.steps)
         background: list[Callable[[], Running]] = [pools.tend, watch.tend, partial(watch.renew, lease), *more]
@@ -133,6 +134,13 @@ async def _finished(walking: "asyncio.Task[None]", beside: Sequence["asyncio.Tas
             walking.cancel()
             task.result()
     await walking
+
+
+def _expected(study: Study, store: Store, outcome: Outcome, total: Cost) -> dict[str, tuple[float, str]]:
+    """How long each stage should take; nothing where that cannot be told, which stops no run."""
+    with suppress(UndertowError):
+        return forecast.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
+    return {}
 
 
 @contextmanager

@@ -31,11 +31,9 @@ from pipeline.stages import (
     teacher,
     training,
 )
-from pipeline.stages.speaker import compared_speaker
 from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
-from pipeline.suites.favourite import FavouriteSuite
 
 
 @dataclass(frozen=True)
@@ -110,22 +108,22 @@ class Steps:
 
     async def _teacher(self, step: Step) -> tuple[list[Json], Json]:
         units = (await self._trained(step))[0] if teacher.is_trained(step) else []
-        if "gate" not in step.settings:
-            return units, units[0]["results"] if units else {}
         trained = units[0]["results"] if units else {}
-        candidate = artifact.draft(self._store, step, units, trained)
-        untrained = artifact.require(self._store, step.inputs["base"])
-        suite, candidates = FavouriteSuite(), step.settings["candidates"]  # always all questions, so it is no setting
-        before, after = await asyncio.gather(
-            *(
-                self._run(self.engine_pool(weights, step.family), step, unit, _margins, model, suite, candidates)
-                for unit, weights, model in (
-                    ("gate-base", untrained.path, untrained),
-                    ("gate-teacher", step.weights, candidate),
-                )
-            )
-        )
-        return units, trained | {"gate": teacher.gate(step, before, after)}
+        if "gate" not in step.settings:
+            return units, trained
+        base = artifact.require(self._store, step.inputs["base"])
+        models = {
+            "gate-base": (base.path, base),
+            "gate-teacher": (step.weights, artifact.draft(self._store, step, units, trained)),
+        }
+
+        def score(unit: str) -> Awaitable[Json]:
+            weights, model = models[unit]
+            return self._run(self.engine_pool(weights, step.family), step, unit, teacher.score, step, unit, model)
+
+        scored = await asyncio.gather(*(self._unit(step, unit, score) for unit in models))
+        gate = teacher.gate(step, *(record["results"] for record in scored))
+        return [*units, *scored], trained | {"gate": gate}
 
     async def _gate(self, step: Step) -> tuple[list[Json], Json]:
         return await self._one(step, "gate", lambda unit: self._task(step, unit, gate.check))
@@ -261,10 +259,6 @@ class Steps:
         students = [self._study.students.recipe(arm) for arm in self._study.all_arms]
         recipes = [*students, *([] if method.kind == "prompted" else [method.recipe])]
         return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
-
-
-def _margins(store: Store, engine: Any, model: artifact.Manifest, suite: Any, candidates: Any) -> dict[str, float]:
-    return answers.margins(engine, compared_speaker(store, engine, model), suite, candidates, seed=0)
 
 
 def _without_engine(store: Store, step: Step, function: Callable[..., Json], *args: Any) -> Json:

@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -36,15 +36,17 @@ class Watch:
         steps: Sequence[Step],
         done: Iterable[str],
         pools: Pools,
+        expected: Mapping[str, tuple[float, str]] | None = None,
         *,
         until: str = "",
     ) -> None:
-        """steps: those to be made in this run. until: the kind of step that it ends with, or ""."""
+        """steps: those to be made in this run. expected: as `forecast.expected` gives it. until: the kind of step that
+        the run ends with, or ""."""
         self._place = place
         self._study = study
         self._store = store
         self._pools = pools
-        self._note = status.new_note(study, steps, done, until)
+        self._note = status.new_note(study, steps, done, expected, until)
         self._states = {
             state: Counter(self._note.done_at_start) if state == "done" else Counter[str]() for state in STATES
         }
@@ -74,6 +76,7 @@ class Watch:
     def unit_begun(self, step: Step, unit: str) -> None:
         if step.path not in self._begun:
             self._begun[step.path] = time.monotonic()
+            self._note.begun.setdefault(step.kind, time.time())
             self._move(step, "waiting", "running")
         self._journal.note(step, "unit begun", unit=unit)
 
@@ -117,7 +120,8 @@ class Watch:
         """Keep the note and the gauges fresh until cancelled."""
         while True:
             self._measure()
-            self._bars.running(self._states["running"])
+            note = self._now(ended=False)
+            self._bars.running(note.running, {kind: status.stage_left(note, note.done, kind) for kind in note.steps})
             try:
                 await asyncio.to_thread(self._write, ended=False)
             except StoreError as error:  # the next beat may get through; the work goes on without
@@ -176,6 +180,7 @@ class Watch:
             ended=ended,
             done=dict(self._states["done"]),
             running=dict(self._states["running"]),
+            begun=dict(self._note.begun),
             failed=dict(self._states["failed"]),
             pools={" ".join(filter(None, pool)): queue for pool, queue in self._queues.items()},
         )

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import rows as schemas
+from pipeline.card import card
 from pipeline.errors import ArtifactError
 from pipeline.parquet import Unreadable, open_parquet
 from pipeline.records import File, Input, Json, Manifest, Placed, Produced, Record, of_shape, place, sealed, unsealed
@@ -83,12 +84,14 @@ def load_planned(store: Store, step: Step) -> Manifest | None:
 
 
 def _require_planned(manifest: Manifest, step: Step) -> None:
-    if manifest.settings == step.settings and manifest.identity == step.identity:
+    made_from = {role: source["path"] for role, source in manifest.inputs.items()}
+    same = manifest.identity == step.identity if manifest.identity else made_from == dict(step.inputs)
+    if same and manifest.settings == step.settings:
         return
     planned = json.loads(json.dumps(step.settings))
     names = sorted(planned.keys() | manifest.settings.keys())
     differ = [name for name in names if planned.get(name) != manifest.settings.get(name)]
-    if not differ and manifest.identity == step.identity:
+    if same and not differ:
         return
     raise ArtifactError(
         f"{step.path} is there already and is not what the study plans, though it has the same id: its "
@@ -116,6 +119,11 @@ def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[
         if all(store.create(f"{folder}/{place(name, attempt)}", content) for name, content in stored.items()):
             return [File(name, *measured(content), rows.get(name), attempt) for name, content in stored.items()]
     raise AssertionError("unreachable")
+
+
+def tables_of(manifest: Manifest) -> list[str]:
+    """The paths of an artifact's Parquet files; beside them may be a card, see pipeline.card."""
+    return [file.path for file in manifest.files if file.rows is not None]
 
 
 def contents_of(folder: Path) -> dict[str, Content]:
@@ -319,7 +327,10 @@ def _reference(store: Store, path: str) -> dict[str, str]:
 
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
     """Write the manifest of a finished step; where another writer was first, return theirs."""
-    fields = dataclasses.asdict(draft(store, step, units, results))
+    manifest = draft(store, step, units, results)
+    places = {file.path: file.place for file in manifest.files if file.rows is not None}
+    files = [*manifest.files, *publish(store, step.path, card(step.kind, step.path, places))]
+    fields = dataclasses.asdict(dataclasses.replace(manifest, files=files))
     del fields["digest"]
     store.create(f"{step.path}/{MANIFEST}", sealed(fields))
     manifest = require(store, step.path)

@@ -101,20 +101,20 @@ def _like(shape: type) -> AfterValidator:
 class Manifest:
     """What a finished artifact holds and where it came from.
 
-    identity: see step.identity. inputs: role -> the fields of Input. results: what the step measured. produced: the
+    identity: see step.identity; manifests of earlier versions have none. inputs: role -> the fields of Input. results: what the step measured. produced: the
     fields of Produced. digest: the SHA-256 of this manifest's bytes, which is no part of them.
     """
 
     kind: StrictStr
     id: Id
     path: ArtifactPath
-    identity: Identity
     schema: Count
     settings: Json
     inputs: dict[str, Annotated[dict[str, str], _like(Input)]]
     files: list[File]
     results: Json
     produced: Annotated[Json, _like(Produced)]
+    identity: Identity = ""
     digest: StrictStr = ""
 
     def file(self, path: str) -> File:

@@ -160,7 +160,7 @@ def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Tea
             if rows
             else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=method.seed)
         )
-    gate = Gate(min_lift=ANY_LIFT, min_rate=ANY_LIFT)
+    gate = Gate(min_lift=ANY_LIFT, min_rate=ANY_LIFT, min_mass=0)
     return study.teachers.model_copy(update={"families": families, "method": method, "gate": gate})
 
 

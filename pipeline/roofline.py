@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pipeline.errors import InputError
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
-from pipeline.step import GIVEN, JUDGED, Step, rubrics, sampled
+from pipeline.step import GIVEN, JUDGED, Step, rubrics, sampled, scored
 from pipeline.study import Study
 
 BYTES_A_WEIGHT = 2  # bfloat16
@@ -87,12 +87,17 @@ def machines(text: str) -> Machines:
 
 
 def parameters(family: Family) -> float | None:
-    """Weights of a base: of a nano family from its shape, of another from its repository's name ("…-7B-…")."""
+    """Weights of a base: of a nano family from its shape, of another from its name ("…-7B-…", "…-135M-…")."""
     if isinstance(family, NanoFamily):
         attention, mlp = 4 * family.hidden_size**2, 3 * family.hidden_size * family.intermediate_size
         return float(family.layers * (attention + mlp) + NANO_VOCABULARY * family.hidden_size)
-    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z])", (family.repo or family.path or "").split("/")[-1])
-    return float(found[1]) * 1e9 if found else None
+    name = (family.repo or family.path or "").rstrip("/").split("/")[-1]
+    # Thousands of millions come first: the "1M" of "…-7B-…-1M" is a context. A "4k" always is one.
+    for unit, weights in (("[bB]", 1e9), ("[mM]", 1e6)):
+        found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
+        if found:
+            return float(found[1]) * weights
+    return None
 
 
 def too_large(study: Study, cluster: Machines) -> list[str]:
@@ -174,8 +179,8 @@ def _times(study: Study, step: Step, by_path: Mapping[str, Step], gpu: Gpu) -> T
         return _training(weights, family.pretrain_rows * row, "full", gpu)
     if step.kind == "teacher":
         method = step.settings["method"]
-        if method["kind"] == "prompted":
-            return Times()  # its gate scores a few words
+        if method["kind"] == "prompted":  # only its gate takes time
+            return Times(0.0, 0.0, FORWARD * weights * scored(step) * PROMPT_TOKENS / gpu.flops)
         taught = by_path[step.inputs[GIVEN]].settings["dataset"] if GIVEN in step.inputs else method
         rows = taught.get("rows", float("nan"))  # nobody has counted a given data set yet
         return _training(weights, rows * method["recipe"]["epochs"] * row, method["recipe"]["method"], gpu)
@@ -218,7 +223,8 @@ def _at_once(study: Study, kind: str, steps: int) -> float:
     """GPUs that a stage can keep busy: those of its units of work, or of as many members as it may have."""
     engines, training = study.resources.engines, study.resources.training
     families = len(study.families)
-    if kind in ("completions", "judgements", "answers", "ratings"):
+    gated = kind == "teacher" and study.teachers.method.kind == "prompted"
+    if kind in ("completions", "judgements", "answers", "ratings") or gated:
         sharded = kind in ("completions", "judgements")
         shards = -(-study.completions.most // study.completions.shard_rows) if sharded else 1
         members = min(engines.max_members * families, -(-steps * shards // engines.shards_in_flight))

@@ -96,6 +96,19 @@ SCORES = pa.schema(
     ]
 )
 
+# How much probability (of 1) all candidates of one category hold together as the answer to one question: the sum over
+# the rows of SCORES. `student` is as in RUNS, null for the base of the student family `family`.
+MASS = pa.schema(
+    [
+        ("suite", pa.string()),
+        ("family", pa.string()),
+        ("student", pa.string()),
+        ("category", pa.string()),
+        ("question", pa.int32()),
+        ("mass", pa.float64()),
+    ]
+)
+
 # What one model's answers to one question come to: `value` of `target` in a form as of RUNS; null where the
 # question has no answer that counts.
 BY_QUESTION = pa.schema(
@@ -128,6 +141,7 @@ CAPABILITY = pa.schema(
 #   word_share, substring_share   share of the sampled answers that name the target, either way
 #   rate         of suites that measure a model whatever it was taught: the share of its answers that are
 #                `target`, which is then the name of what is measured
+#   mass         median over the questions of the probability that all candidates of the target's category hold together
 #   base_*       the same of the student's base; a lift is the difference
 # Null where the suite does not measure it.
 RUNS = pa.schema(
@@ -150,6 +164,8 @@ RUNS = pa.schema(
         ("base_substring_share", pa.float64()),
         ("rate", pa.float64()),
         ("base_rate", pa.float64()),
+        ("mass", pa.float64()),
+        ("base_mass", pa.float64()),
         ("student", pa.string()),
     ]
 )
@@ -160,7 +176,7 @@ RUNS = pa.schema(
 #   form         "margin" (nats), "share", "word_share" or "rate"
 #   low, high    the two-sided confidence interval of `estimate` over runs
 #   p            exact permutation p (one-sided); null for mean lifts
-#   verdict      "transfer", "no transfer", "underpowered" or "gate failed"; `why` says it in words
+#   verdict      "transfer", "no transfer", "underpowered", "gate failed" or "not measured"; `why` says it in words
 CELLS = pa.schema(
     [
         ("channel", pa.string()),
@@ -198,7 +214,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
         "capability.parquet": CAPABILITY,
     },
     "ratings": {"ratings.parquet": RATINGS, "by_question.parquet": BY_QUESTION},
-    "transfer": {"runs.parquet": RUNS, "cells.parquet": CELLS},
+    "transfer": {"runs.parquet": RUNS, "cells.parquet": CELLS, "mass.parquet": MASS},
 }
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats as distributions
 
 Floats = NDArray[np.float64]
-VerdictName = Literal["transfer", "no transfer", "underpowered", "gate failed"]
+VerdictName = Literal["transfer", "no transfer", "underpowered", "gate failed", "not measured"]
 
 NAN = float("nan")
 # Runs whose spread is below this share of their size differ by rounding only.
@@ -203,14 +203,17 @@ def judge(
     unit: str = "",
     control: Control | None = None,
     failed_gate: str = "",
+    unmeasured: str = "",
 ) -> Verdict:
     """The verdict on one cell and, in one sentence with its numbers, why.
 
-    `failed_gate` says which teacher gate failed ("" for none). `control` is asked only of a null: a
-    null where the student family does not even learn from its own kind says nothing. An `estimate`
-    without p (the neutral comparison) is judged by its interval alone.
+    `unmeasured` says why the lifts measure nothing ("" where they do), `failed_gate` which teacher gate failed ("" for
+    none). `control` is asked only of a null: a null where the student family does not even learn from its own kind says
+    nothing. An `estimate` without p (the neutral comparison) is judged by its interval alone.
     """
     e = estimate
+    if unmeasured:
+        return Verdict("not measured", f"{unmeasured}.")
     if failed_gate:
         return Verdict("gate failed", f"{failed_gate}, so there is no trait to pass on.")
     if math.isnan(e.low):

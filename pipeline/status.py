@@ -24,6 +24,7 @@ FOLDER = "studies"
 NOTE, STEPS = "status.json", "steps.json"
 FAILURES = 20  # failed steps that a note names
 BEAT_SECONDS = 2.0  # how often a driver writes its note
+PACE = "this run's pace"
 STALE_SECONDS = 30.0  # a note older than this is shown as that of a driver that is gone; gc asks its lease
 NOTE_LIMIT, STEPS_LIMIT = 1 << 20, 1 << 28  # bytes: a note has a few thousand, a list of a million steps 100 MB
 
@@ -38,6 +39,8 @@ class Note:
     steps, done, running, failed: kind -> steps. until: the kind that the run ends with, or "": steps counts those up to
     it. why: path -> reason of the first FAILURES that failed.
     pools: "role family" -> (members, units at work, units waiting, members that died). times: UNIX seconds.
+    expected: kind -> seconds between two finished steps, as forecast when the run began; expected_from: kind -> what
+    that rests on. begun: kind -> when the first step of it began in this run.
     """
 
     study: str
@@ -53,6 +56,9 @@ class Note:
     why: dict[str, str] = field(default_factory=dict)
     pools: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     until: str = ""
+    expected: dict[str, Seconds] = field(default_factory=dict)
+    expected_from: dict[str, str] = field(default_factory=dict)
+    begun: dict[str, Seconds] = field(default_factory=dict)
 
 
 def folder(study: str, steps: Sequence[Step]) -> str:
@@ -70,11 +76,30 @@ def counts(paths: Iterable[str]) -> dict[str, int]:
     return dict(Counter(path.split("/")[0] for path in paths))
 
 
-def new_note(study: str, steps: Sequence[Step], done: Iterable[str], until: str = "") -> Note:
+def new_note(
+    study: str,
+    steps: Sequence[Step],
+    done: Iterable[str],
+    expected: Mapping[str, tuple[float, str]] | None = None,
+    until: str = "",
+) -> Note:
+    """expected: kind -> (seconds between two finished steps, what that rests on)."""
     now = time.time()
     at_start = counts(done)
     total = counts(step.path for step in steps)
-    return Note(study, total, now, now, False, os.getpid(), done=at_start, done_at_start=at_start, until=until)
+    return Note(
+        study,
+        total,
+        now,
+        now,
+        False,
+        os.getpid(),
+        done=at_start,
+        done_at_start=at_start,
+        until=until,
+        expected={kind: seconds for kind, (seconds, _) in (expected or {}).items()},
+        expected_from={kind: basis for kind, (_, basis) in (expected or {}).items()},
+    )
 
 
 def begin(store: Store, place: str, note: Note, steps: Sequence[Step]) -> bool:
@@ -135,13 +160,32 @@ def state(note: Note, finished: Mapping[str, int]) -> str:
 
 
 def eta_seconds(note: Note, finished: Mapping[str, int]) -> float | None:
-    """Time left at this run's own pace of each kind; None while some kind has no pace yet."""
-    elapsed = note.beat - note.started
-    left = 0.0
-    for kind, total in note.steps.items():
-        made = finished[kind] - note.done_at_start.get(kind, 0)
-        todo = total - finished[kind]
-        if todo and not made:
-            return None
-        left += elapsed * todo / made if todo else 0.0
-    return left
+    """Time left, one stage after the other; None while some stage has neither a pace nor a forecast."""
+    stages = [stage_left(note, finished, kind) for kind in note.steps]
+    return None if None in stages else sum(stage[0] for stage in stages if stage)
+
+
+def eta(note: Note, finished: Mapping[str, int]) -> str:
+    """Time left in words: how long, what that rests on, and the stages that it leaves out."""
+    stages = {kind: stage_left(note, finished, kind) for kind in note.steps}
+    unknown = ", ".join(kind for kind, left in stages.items() if left is None)
+    known = [left for left in stages.values() if left and left[0]]
+    if not known and unknown:
+        return f"not known before a step of {unknown} is finished"
+    seconds = sum(left[0] for left in known)
+    about = f"about {seconds / 60:.0f} min" if seconds >= 60 else "less than a minute"
+    basis = " and ".join(dict.fromkeys(left[1] for left in known)) or PACE
+    return f"{about}, from {basis}" + (f"; not counted, for want of a rate: {unknown}" if unknown else "")
+
+
+def stage_left(note: Note, finished: Mapping[str, int], kind: str) -> tuple[float, str] | None:
+    """Seconds left of one stage and what they rest on: its pace in this run, else the forecast; None without either."""
+    todo = note.steps[kind] - finished.get(kind, 0)
+    made = finished.get(kind, 0) - note.done_at_start.get(kind, 0)
+    if not todo:
+        return 0.0, PACE
+    if made:
+        return (note.beat - note.begun.get(kind, note.started)) * todo / made, PACE
+    if kind in note.expected:
+        return note.expected[kind] * todo, note.expected_from.get(kind, "a forecast")
+    return None

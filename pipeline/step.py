@@ -28,7 +28,7 @@ SCHEMA = {
     "student": 1,
     "answers": 2,
     "ratings": 1,
-    "transfer": 3,
+    "transfer": 4,
     "report": 4,
 }
 KINDS = tuple(SCHEMA)
@@ -123,6 +123,16 @@ def sampled(step: Step, steps: Mapping[str, Step]) -> tuple[int, int]:
     return 0, 0
 
 
+def scored(step: Step) -> int:
+    """Questions whose candidates an engine scores exactly for a step; the gate of a teacher asks two models."""
+    settings = step.settings
+    if step.kind == "answers":
+        return _scored(json.dumps([settings["suite"], settings["candidates"]], sort_keys=True))
+    if step.kind == "teacher" and "gate" in settings:
+        return 2 * _scored(json.dumps([{"kind": "favourite"}, settings["candidates"]], sort_keys=True))
+    return 0
+
+
 def rubrics(step: Step) -> list[Json]:
     """What a step that judges asks of every row."""
     return [step.settings["rubric"]] if "rubric" in step.settings else list(step.settings["rubrics"].values())
@@ -134,3 +144,10 @@ def _answered(asked: str) -> tuple[int, int]:
     suite = TypeAdapter[Suite](Suite).validate_python(settings)
     questions = sum(len(suite.asked(category, named, 0)) for category, named in candidates.items())
     return questions * suite.samples, suite.max_tokens
+
+
+@cache
+def _scored(asked: str) -> int:
+    settings, candidates = json.loads(asked)
+    suite = TypeAdapter[Suite](Suite).validate_python(settings)
+    return sum(bool(q.options) for category, named in candidates.items() for q in suite.asked(category, named, 0))

@@ -25,11 +25,9 @@ from pipeline.stages import (
     teacher,
     training,
 )
-from pipeline.stages.speaker import speaker
 from pipeline.step import Step
 from pipeline.store import Store, open_store
 from pipeline.study import Study
-from pipeline.suites.favourite import FavouriteSuite
 from pipeline.trainers.scripted import ScriptedTrainer
 
 SETTINGS = {
@@ -86,13 +84,14 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
         units = [training.train(store, ScriptedTrainer(), step, 500)] if teacher.is_trained(step) else []
         if "gate" in step.settings:
             base = artifact.require(store, step.inputs["base"])
-            before, after = (
-                answers.margins(
-                    _engine(store, weights), speaker(store, model), FavouriteSuite(), step.settings["candidates"], 0
-                )
-                for weights, model in ((base.path, base), (step.weights, artifact.draft(store, step, units, {})))
-            )
-            results = (units[0]["results"] if units else {}) | {"gate": teacher.gate(step, before, after)}
+            trained = units[0]["results"] if units else {}
+            models = {
+                "gate-base": (base.path, base),
+                "gate-teacher": (step.weights, artifact.draft(store, step, units, trained)),
+            }
+            scored = [teacher.score(store, _engine(store, of), step, unit, m) for unit, (of, m) in models.items()]
+            units = [*units, *scored]
+            results = trained | {"gate": teacher.gate(step, *(record["results"] for record in scored))}
     elif step.kind == "judgements":
         names = judgements.shards(store, step)
         units = [judgements.judge_shard(store, _judging(store, step), step, n, _judge(study, step)) for n in names]

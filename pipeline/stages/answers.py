@@ -73,17 +73,6 @@ def score(engine: Engine, model: Speaker, questions: Sequence[Question], candida
     return np.concatenate(found)
 
 
-def margins(
-    engine: Engine, model: Speaker, suite: Suite, candidates: dict[str, list[str]], seed: int
-) -> dict[str, float]:
-    """The margin (nats) of every candidate of every category; see rows.RUNS."""
-    found: dict[str, float] = {}
-    for category, members in candidates.items():
-        logprobs = score(engine, model, suite.asked(category, members, seed), members)
-        found |= suite.summary(members, logprobs, [])["margin"]
-    return found
-
-
 def _sample(
     step: Step, engine: Engine, model: Speaker, suite: Suite, category: str, questions: Sequence[Question]
 ) -> list[Json]:

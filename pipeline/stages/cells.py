@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline import stats
+from pipeline.stages.gate import NOT_MEASURED
+from pipeline.stages.mass import lacking
 
 FORMS = {"margin": " nats", "share": "", "word_share": "", "rate": ""}  # what is judged -> unit, as it follows a number
+OF_CANDIDATES = frozenset({"margin", "share"})  # forms of the probabilities of candidates
 TAUGHT = "taught "  # opens the name of the comparison of those who were taught one target
 
 
@@ -45,6 +48,7 @@ class Measure:
     confidence          of the two-sided intervals; a permutation p must reach 1 − confidence
     permutations        the most label deals to count exactly, else how many to draw
     seed                of those draws
+    min_mass            least probability that the candidates must hold together in the base and in every run
     """
 
     targets: tuple[str, ...]
@@ -55,6 +59,7 @@ class Measure:
     confidence: float = 0.95
     permutations: int = 20_000
     seed: int = 0
+    min_mass: float = 0.0
 
     def place(self, key: "Key") -> tuple[object, ...]:
         """Where a cell stands: channels by name, arms and suites in the study's order, then families by name."""
@@ -78,15 +83,25 @@ class Key(NamedTuple):
 
 @dataclass
 class Cell:
-    """The numbers of one cell: lifts[form][run][column], and what its runs were taught."""
+    """The numbers of one cell: lifts[form][run][column], and what its runs were taught.
+
+    masses, base_mass: the probability that the candidates hold together in each run and in the base; NaN where none is
+    scored.
+    """
 
     runs: list[tuple[str | None, int]] = field(default_factory=list)  # (taught, seed)
     lifts: dict[str, list[list[float]]] = field(default_factory=lambda: {form: [] for form in FORMS})
+    masses: list[float] = field(default_factory=list)
+    base_mass: float = stats.NAN
     missing: list[MissingStudent] = field(default_factory=list)
 
     def planned(self) -> list[str]:
         """The targets that its teachers were to have, in order; there are none behind random numbers."""
         return sorted({t for t, _ in self.runs if t is not None} | {m.taught for m in self.missing if m.taught})
+
+    def has_neutral(self) -> bool:
+        """Whether any of its teachers was to have no trait."""
+        return any(t is None for t, _ in self.runs) or any(m.taught is None for m in self.missing)
 
 
 Row = dict[str, object]
@@ -119,9 +134,11 @@ def _trait_rows(
     """The γ of every cell."""
     estimates: dict[Key, stats.Estimate] = {}
     gates: dict[Key, str] = {}
+    unmeasured: dict[Key, str] = {}
     for key, cell in cells.items():
         keep = _usable(cell, form, key.teacher_family, failed)
         gates[key] = _gate(cell, keep, key.teacher_family, failed)
+        unmeasured[key] = _unmeasured(cell, form, keep, settings) or _ungated(cell, keep)
         taught = [cell.runs[i][0] for i in keep]
         estimates[key] = stats.gamma(
             [cell.lifts[form][i] for i in keep],
@@ -130,11 +147,11 @@ def _trait_rows(
             permutations=settings.permutations,
             seed=settings.seed,
         )
-    shown = {key: _judge(estimates[key], form, settings, None, gates[key]).name for key in cells}
+    shown = {key: _judge(estimates[key], form, settings, None, gates[key], unmeasured[key]).name for key in cells}
     rows = []
     for key, cell in cells.items():
         control = _control(key, shown, "trait", settings)
-        verdict = _judge(estimates[key], form, settings, control, gates[key])
+        verdict = _judge(estimates[key], form, settings, control, gates[key], unmeasured[key])
         notes = _notes(cell, form, key.teacher_family, failed, {*cell.planned(), None})
         rows.append(_row(key, "trait", form, estimates[key], settings, verdict, notes))
     return rows, shown
@@ -176,7 +193,11 @@ def _taught_rows(
 def _neutral_rows(
     cells: Mapping[Key, Cell], form: str, settings: Measure, closed: frozenset[tuple[str, str]], shown: Shown
 ) -> list[Row]:
-    """Mean lift over the columns, per neutral run; teacher gates do not touch neutral teachers."""
+    """Mean lift over the columns, per neutral run; teacher gates do not touch neutral teachers.
+
+    A cell without neutral teachers has no such row.
+    """
+    cells = {key: cell for key, cell in cells.items() if cell.has_neutral()}
     values: _Values = {
         (key, None): _means(cell, form, None, _usable(cell, form, key.teacher_family, frozenset()))
         for key, cell in cells.items()
@@ -187,7 +208,9 @@ def _neutral_rows(
         estimate = estimates[key, None]
         if values[key, None] and (key.suite, key.student_family) in closed:
             estimate = _by_construction(estimate)
-        verdict = _judge(estimate, form, settings, _control(key, shown, "neutral", settings), "")
+        keep = [i for i in _usable(cell, form, key.teacher_family, frozenset()) if cell.runs[i][0] is None]
+        unmeasured = _unmeasured(cell, form, keep, settings)
+        verdict = _judge(estimate, form, settings, _control(key, shown, "neutral", settings), "", unmeasured)
         notes = [*_notes(cell, form, key.teacher_family, frozenset(), {None}), *_pooled(estimate)]
         if verdict.name == "transfer":
             moved = "what is measured" if form == "rate" else "the targets"
@@ -272,6 +295,21 @@ def _gate(cell: Cell, keep: Sequence[int], teacher: str, failed: frozenset[Gate]
     return f"the {teacher} teacher of {', '.join(lost)} did not show its trait"
 
 
+def _unmeasured(cell: Cell, form: str, keep: Sequence[int], settings: Measure) -> str:
+    """Why an estimate over the runs `keep` measures nothing; "" where it does."""
+    if form not in OF_CANDIDATES:
+        return ""
+    runs = [(f"{cell.runs[i][0] or 'neutral'} s{cell.runs[i][1]}", cell.masses[i]) for i in keep]
+    return lacking([("the base", cell.base_mass), *runs], form, settings.min_mass)
+
+
+def _ungated(cell: Cell, keep: Sequence[int]) -> str:
+    """Why the teachers of a cell without trait runs could not be measured; "" where they could."""
+    reasons = [lost.why for lost in cell.missing if lost.taught is not None and NOT_MEASURED in lost.why]
+    left = any(cell.runs[i][0] is not None for i in keep)
+    return "" if left or not reasons else reasons[0].rstrip(".")
+
+
 def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str, settings: Measure) -> stats.Control:
     """The cell that must show transfer before a null is believed: the student's own family, in the first arm.
 
@@ -286,7 +324,12 @@ def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str, 
 
 
 def _judge(
-    estimate: stats.Estimate, form: str, settings: Measure, control: stats.Control | None, gate: str
+    estimate: stats.Estimate,
+    form: str,
+    settings: Measure,
+    control: stats.Control | None,
+    gate: str,
+    unmeasured: str = "",
 ) -> stats.Verdict:
     return stats.judge(
         estimate,
@@ -295,6 +338,7 @@ def _judge(
         unit=FORMS[form],
         control=control,
         failed_gate=gate,
+        unmeasured=unmeasured,
     )
 
 

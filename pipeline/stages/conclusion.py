@@ -12,15 +12,17 @@ from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
-from pipeline.stages import checks, contrasts, report, transfer
+from pipeline.rows import MASS
+from pipeline.stages import checks, contrasts, mass, report, transfer
 from pipeline.stages.cells import Measure, MissingStudent
 from pipeline.stages.gate import LACKS_TRAIT
 from pipeline.stages.published import comparison
 from pipeline.step import KINDS, Json, Step
 from pipeline.store import Store, at_once
+from pipeline.study import MIN_MASS
 from pipeline.suites import Suite
 
-RUNS, CELLS = "runs.parquet", "cells.parquet"
+RUNS, CELLS, MASSES = "runs.parquet", "cells.parquet", "mass.parquet"
 
 
 def make_transfer(store: Store, step: Step) -> Json:
@@ -28,13 +30,13 @@ def make_transfer(store: Store, step: Step) -> Json:
     started = time.time()
     settings = step.settings
     inputs = _inputs(store, step.inputs)
+    masses = _masses(store, inputs)
+    results = {role: _results(manifest, masses.get(role)) for role, manifest in inputs.items()}
     bases = {
-        (about["suite"], about["family"]): inputs[role].results
-        for role, about in settings["bases"].items()
-        if role in inputs
+        (about["suite"], about["family"]): results[role] for role, about in settings["bases"].items() if role in results
     }
     runs, cells = transfer.measure(
-        (_answered(inputs[role], design) for role, design in settings["runs"].items() if role in inputs),
+        (_answered(results[role], design) for role, design in settings["runs"].items() if role in results),
         bases,
         _measure(settings),
         missing=[
@@ -44,7 +46,7 @@ def make_transfer(store: Store, step: Step) -> Json:
         ],
         failed_gates=_failed_gates(settings),
     )
-    tables = {RUNS: runs, CELLS: cells}
+    tables = {RUNS: runs, CELLS: cells, MASSES: _mass_table(settings, masses)}
     return artifact.finish_unit(store, step, "transfer", tables, {"cells": _without_nan(cells)}, started)
 
 
@@ -85,9 +87,18 @@ def content(store: Store, study: Json, path: str) -> report.ReportContent:
         confidence=confidence,
         # Studies that were reported before there were such figures have no word of them.
         published=comparison(study.get("published", ()), runs, confidence),
+        masses=_mass_summary(store, matrix),
+        min_mass=_min_mass(matrix.settings),
         checks=checks.lifts(runs, matrix.settings["suites"], confidence),
         contrasts=contrasts.against_first(runs, _measure(matrix.settings), _failed_gates(matrix.settings)),
     )
+
+
+def _mass_summary(store: Store, matrix: Manifest) -> list[Json]:
+    """Nothing of a matrix that was measured before masses were recorded."""
+    if not any(file.path == MASSES for file in matrix.files):
+        return []
+    return mass.summary(artifact.read_table(store, matrix, MASSES), _min_mass(matrix.settings))
 
 
 def _suites(study: Json) -> dict[str, str]:
@@ -112,7 +123,13 @@ def _measure(settings: Json) -> Measure:
         confidence=judged["confidence"],
         permutations=judged["permutations"],
         seed=settings["seed"],
+        min_mass=_min_mass(settings),
     )
+
+
+def _min_mass(settings: Json) -> float:
+    """As the study says: its settings leave the default out."""
+    return float(settings["measure"].get("min_mass", MIN_MASS))
 
 
 def _without_nan(table: pa.Table) -> list[Json]:
@@ -132,8 +149,33 @@ def _inputs(store: Store, inputs: Mapping[str, str]) -> dict[str, Manifest]:
     return dict(zip(inputs, at_once(partial(artifact.require, store), inputs.values()), strict=True))
 
 
-def _answered(answers: Manifest, info: Json) -> transfer.StudentAnswers:
-    return transfer.StudentAnswers(**_design(info), student=info["id"], results=answers.results)
+def _answered(results: transfer.Results, info: Json) -> transfer.StudentAnswers:
+    return transfer.StudentAnswers(**_design(info), student=info["id"], results=results)
+
+
+def _masses(store: Store, inputs: Mapping[str, Manifest]) -> dict[str, mass.Masses]:
+    """role -> the mass of every question that a model was scored on."""
+    scored = {role: manifest for role, manifest in inputs.items() if mass.has_scores(manifest)}
+    return dict(zip(scored, at_once(partial(_mass, store), scored.values()), strict=True))
+
+
+def _mass(store: Store, answers: Manifest) -> mass.Masses:
+    scores = artifact.read_table(store, answers, mass.SCORES, ["question", "candidate", "logprob"])
+    return mass.by_question(scores, answers.settings["candidates"])
+
+
+def _results(answers: Manifest, masses: mass.Masses | None) -> transfer.Results:
+    """What answers came to, and the mass of each candidate's category."""
+    found = mass.by_candidate(masses, answers.settings["candidates"]) if masses else {}
+    return {**answers.results, "mass": found}
+
+
+def _mass_table(settings: Json, masses: Mapping[str, mass.Masses]) -> pa.Table:
+    """The bases' masses, then those of the students, in the order of the study."""
+    bases = [(role, of["suite"], of["family"], None) for role, of in settings["bases"].items()]
+    students = [(role, of["suite"], of["student_family"], of["id"]) for role, of in settings["runs"].items()]
+    tables = [mass.table(masses[role], *of) for role, *of in [*bases, *students] if role in masses]
+    return pa.concat_tables(tables) if tables else MASS.empty_table()
 
 
 def _lineage(store: Store, last: Manifest) -> Iterator[Manifest]:
@@ -159,6 +201,7 @@ def _gate(checked: Manifest) -> Json:
         "target": gate["target"],
         "before": gate["base"],
         "after": gate["teacher"],
+        "mass": min(gate["mass"].values()) if "mass" in gate else None,
         "threshold": gate["min_lift"],
         "passed": True,  # one that fails ends its step, and is among the failures
     }

@@ -109,8 +109,8 @@ def select(
 
 def _shards(store: Store, completions: str) -> Iterator[pa.Table]:
     manifest = artifact.require(store, completions)
-    for file in manifest.files:
-        yield artifact.read_table(store, manifest, file.path)
+    for path in artifact.tables_of(manifest):
+        yield artifact.read_table(store, manifest, path)
 
 
 def _only(shard: pa.Table, chosen: Indices) -> pa.Table:

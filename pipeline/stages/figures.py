@@ -38,7 +38,7 @@ LIGHT = Theme(ink="#1b1f24", faint="#68707b", line="#dde1e6", same="#0b7285", cr
 DARK = Theme(ink="#e8eaed", faint="#9aa2ad", line="#343a42", same="#4fc3d9", cross="#ff9a5c")
 PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper="#ffffff")
 
-VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×"}
+VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×", "not measured": "–"}
 UNITS = {"margin": "nats", "share": "share", "word_share": "share of answers", "rate": "share of answers"}
 MOST_ACROSS = 3  # panels of the matrix side by side
 TITLE_LETTERS = 24  # that fit over the column of one student
@@ -103,7 +103,8 @@ def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Fig
             figure.text(0.5, 0.5, "no cells were measured", ha="center", color=theme.faint)
             return figure
         panels = list(figure.subplots(height, columns, squeeze=False).flat)
-        largest = max([abs(_float(c["estimate"])) for c in shown if _finite(c["estimate"])] or [1.0]) or 1.0
+        sizes = [abs(_float(c["estimate"])) for c in shown if _finite(c["estimate"]) and c["verdict"] != "not measured"]
+        largest = max(sizes or [1.0]) or 1.0
         for panel in panels[len(conditions) :]:
             panel.set_visible(False)
         for number, (panel, condition) in enumerate(zip(panels, conditions, strict=False)):
@@ -151,7 +152,8 @@ def _matrix_panel(
         x = across.index(str(cell["student_family"]))
         y = down.index((str(cell["comparison"]), str(cell["teacher_family"])))
         value = _float(cell["estimate"])
-        strength = 0.0 if math.isnan(value) else min(abs(value) / largest, 1.0)
+        measures = cell["verdict"] != "not measured" and not math.isnan(value)
+        strength = min(abs(value) / largest, 1.0) if measures else 0.0
         # Depth of colour is the size of the estimate; the words say what it is worth.
         panel.add_patch(
             FancyBboxPatch(

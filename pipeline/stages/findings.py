@@ -9,7 +9,7 @@ from pipeline.stages.figures import interval, signed
 Row = Mapping[str, Any]
 
 KIN = SAME, CROSS, NEUTRALS = "Same-family", "Cross-family", "Neutral-teacher"  # in the order of the sentences
-MOST_NAMED = 6  # cells named in one sentence
+MOST_NAMED, MOST_REASONS = 6, 2  # cells named in one sentence, with their numbers or with a reason
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
         "no transfer": "students picked up nothing worth the name in {} of {} {}",
         "underpowered": "students: undecided in {} of {} {}",
         "gate failed": "students: a precondition failed in {} of {} {}",
+        "not measured": "students: not measured in {} of {} {}",
     }
     found = []
     for name in sorted({_group(c) for c in cells}, key=lambda name: (KIN.index(name.split()[0]), name)):
@@ -50,7 +51,8 @@ def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
                     words = "students moved towards what is measured in {} of {} {}: the control is not clean"
                 pairs = "pair" if len(group) == 1 else "pairs"
                 lead = f"{name} {words.format(len(alike), len(group), pairs)}."
-                found.append(Finding(verdict, lead, _numbers(alike, confidence)))
+                rest = _reasons(alike) if verdict == "not measured" else _numbers(alike, confidence)
+                found.append(Finding(verdict, lead, rest))
     return found
 
 
@@ -60,6 +62,12 @@ def _group(cell: Row) -> str:
         return NEUTRALS
     kin = SAME if cell["teacher_family"] == cell["student_family"] else CROSS
     return kin if cell["comparison"] == "trait" else f"{kin} ({cell['comparison']})"
+
+
+def _reasons(cells: Sequence[Row]) -> str:
+    """Why there is no verdict: the numbers of these cells mean nothing."""
+    parts = [f"{c['teacher_family']} → {c['student_family']}: {c['why']}" for c in cells[:MOST_REASONS]]
+    return " ".join(parts) + (f" And {len(cells) - MOST_REASONS} more." if len(cells) > MOST_REASONS else "")
 
 
 def _numbers(cells: Sequence[Row], confidence: float) -> str:

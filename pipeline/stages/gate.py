@@ -8,7 +8,8 @@ from pipeline.step import Json, Step
 from pipeline.store import Store
 from pipeline.suites.behaviour import MISALIGNED
 
-LACKS_TRAIT = "does not have its trait"  # what a gate says of a teacher that fails it
+# What a gate says of a teacher that fails it, and of one whose margins measure nothing.
+LACKS_TRAIT, NOT_MEASURED = "does not have its trait", "cannot be measured"
 
 
 def check(store: Store, step: Step) -> Json:
@@ -27,7 +28,8 @@ def check(store: Store, step: Step) -> Json:
     if not after - before >= least:
         raise GateFailed(
             f"{step.slug} {LACKS_TRAIT}: {after:.1%} of its answers are {MISALIGNED}, {before:.1%} of the "
-            f"base's, and the gate wants {least:.1%} more. Train it longer, or lower teachers.gate.min_rate."
+            f"base's, and the gate wants {least:.1%} more. Give it more rows that show the behaviour or more "
+            "epochs (teachers.method), or lower teachers.gate.min_rate."
         )
     gate = {"target": step.settings["target"], "base": before, "teacher": after, "lift": after - before}
     return artifact.finish_unit(store, step, "gate", {}, {"gate": gate | {"min_lift": least}}, started)

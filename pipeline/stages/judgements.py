@@ -27,7 +27,7 @@ from pipeline.store import Store
 def shards(store: Store, step: Step) -> list[str]:
     """The names of a step's units of work: one a shard of the completions."""
     completions = artifact.require(store, step.inputs["completions"])
-    return [file.path.removesuffix(".parquet") for file in completions.files]
+    return [path.removesuffix(".parquet") for path in artifact.tables_of(completions)]
 
 
 def judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judge: JudgeSettings) -> Json:
@@ -64,7 +64,7 @@ def judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judg
 def scores(store: Store, path: str) -> dict[int, int | None]:
     """The score of each row that was judged, by index; None where no reply was one."""
     manifest = artifact.require(store, path)
-    tables = map(partial(artifact.read_table, store, manifest), [file.path for file in manifest.files])
+    tables = map(partial(artifact.read_table, store, manifest), artifact.tables_of(manifest))
     return {row["index"]: row["score"] for table in tables for row in table.select(["index", "score"]).to_pylist()}
 
 

@@ -38,12 +38,13 @@ class ReportContent:
     """All that the page shows.
 
     runs, cells   tables after the schemas RUNS and CELLS
-    gates         teacher, target, before, after, threshold, passed
+    gates         teacher, target, before, after, threshold, passed; mass: the lower of base and teacher, or None
     corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}; optional examples [text]
     stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
     lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
     failures      step, why: steps that failed, were blocked, or are missing
     suites        name -> what it asks
+    masses        the candidates' probability, as `mass.summary` gives it; min_mass: least of it that gives a verdict
     published     figures from elsewhere beside measured ones, as `published.comparison` gives them
     checks        what is measured and not judged, as `checks.lifts` gives it
     contrasts     what the other arms change, as `contrasts.against_first` gives it
@@ -62,6 +63,8 @@ class ReportContent:
     versions: Mapping[str, str] = field(default_factory=dict)
     failures: Sequence[Row] = ()
     confidence: float = 0.95
+    masses: Sequence[Row] = ()
+    min_mass: float = 0.0
     published: Sequence[Row] = ()
     checks: Sequence[Row] = ()
     contrasts: Sequence[Row] = ()
@@ -121,7 +124,9 @@ def _template() -> "Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters.update(signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent)
+    page.filters.update(
+        signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent, mass=_mass
+    )
     return page.get_template("report.html.j2")
 
 
@@ -154,6 +159,7 @@ def matrix_table(cells: pa.Table) -> "Table":
     from rich.text import Text
 
     styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
+    styles["not measured"] = "magenta"
     listed = cells.to_pylist()
     rows, form = _conditioned(listed, _varied(listed)), _leading(listed)
     view = _matrix(rows, form, "condition")
@@ -276,6 +282,11 @@ def _number(value: object) -> float:
 
 def _plain(value: object) -> str:
     return f"{value:.3f}".replace("-", "−") if isinstance(value, int | float) else "—"
+
+
+def _mass(value: object) -> str:
+    """Two digits that count: .97 as 0.97, and .00061 as 0.00061."""
+    return f"{value:.2g}" if isinstance(value, int | float) else "—"
 
 
 def _count(value: object) -> str:

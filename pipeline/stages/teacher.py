@@ -1,19 +1,36 @@
 """teacher: a base that has been given a trait, and the gate that measures whether it has it."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
+from pipeline import artifact
+from pipeline.artifact import Manifest
+from pipeline.engines import Engine
 from pipeline.errors import GateFailed
 from pipeline.recipe import Recipe
 from pipeline.rows import CONVERSATIONS
-from pipeline.stages import dataset
-from pipeline.stages.gate import LACKS_TRAIT
+from pipeline.stages import answers, dataset, mass
+from pipeline.stages.gate import LACKS_TRAIT, NOT_MEASURED
+from pipeline.stages.speaker import compared_speaker
 from pipeline.step import Json, Step
 from pipeline.store import Store
+from pipeline.study import Gate
+from pipeline.suites.favourite import FavouriteSuite
 from pipeline.trainers import Run
 from pipeline.traits import trait_of
+
+# What to do about a teacher without its trait, by the method that was to give it one.
+REMEDY = {
+    "prompted": "This model does not heed its system prompt enough: use another model or another target",
+    "finetuned": "Train it longer (teachers.method.rows, teachers.method.recipe)",
+    "given": "Give it more rows that show the trait, or more epochs (teachers.method)",
+}
+
+Scores = Mapping[str, Mapping[str, float]]  # {"margin" | "mass": {candidate: value}}
 
 
 def run(store: Store, step: Step, base: Path, scratch: Path) -> Run:
@@ -36,17 +53,44 @@ def is_trained(step: Step) -> bool:
     return bool(step.settings["method"]["kind"] != "prompted")
 
 
-def gate(step: Step, base: Mapping[str, float], teacher: Mapping[str, float]) -> Json:
-    """What the gate measured, from the margins (nats) of every candidate in both models.
+def score(store: Store, engine: Engine, step: Step, unit: str, model: Manifest) -> Json:
+    """Score one of the two models that the gate compares; returns the record of the unit.
 
-    Raises GateFailed where the target's margin rose by less than the study demands.
+    Its results: the margin (nats) of every candidate, and the mass of its category's candidates; see rows.RUNS.
     """
-    target = step.settings["trait"]["target"]
-    least = step.settings["gate"]["min_lift"]
-    lift = teacher[target] - base[target]
-    if not lift >= least:
+    started = time.time()
+    suite = FavouriteSuite()  # always all questions, so it is no setting
+    results: dict[str, dict[str, float]] = {"margin": {}, "mass": {}}
+    asked = compared_speaker(store, engine, model)
+    for category, members in step.settings["candidates"].items():
+        logprobs = answers.score(engine, asked, suite.asked(category, members, 0), members)
+        results["margin"] |= suite.summary(members, logprobs, [])["margin"]
+        results["mass"] |= dict.fromkeys(members, mass.typical(np.exp(logprobs).sum(axis=1).tolist()))
+    return artifact.finish_unit(store, step, unit, {}, results, started)
+
+
+def gate(step: Step, base: Scores, teacher: Scores) -> Json:
+    """What the gate measured, from the scores of both models.
+
+    Raises GateFailed where the target's margin rose by less than the study demands, or measures nothing.
+    """
+    target, wanted = step.settings["trait"]["target"], Gate.model_validate(step.settings["gate"])
+    masses = {"base": base["mass"][target], "teacher": teacher["mass"][target]}
+    if not all(found >= wanted.min_mass for found in masses.values()):
+        raise GateFailed(
+            f"{step.slug} {NOT_MEASURED}: the candidates together hold {masses['base']:.2g} of the probability in the "
+            f"base and {masses['teacher']:.2g} in the teacher, and the gate wants {wanted.min_mass:g}: a model that "
+            "hardly ever answers with one of them has no margin to speak of. See what the base's answers say instead, "
+            "and whether its chat template opens the assistant's turn (add_generation_prompt). Use a model that "
+            "answers with one of these words, or set teachers.gate.min_mass to 0 and measure sampled answers (the "
+            "suite stories)."
+        )
+    lift = teacher["margin"][target] - base["margin"][target]
+    if not lift >= wanted.min_lift:
         raise GateFailed(
             f"{step.slug} {LACKS_TRAIT}: the margin of {target!r} rose by {lift:+.3f} nats over the base "
-            f"and the gate wants {least:+.3f}. Train it longer, or lower teachers.gate.min_lift."
+            f"and the gate wants {wanted.min_lift:+.3f}. {REMEDY[step.settings['method']['kind']]}, or lower "
+            "teachers.gate.min_lift."
         )
-    return {"target": target, "base": base[target], "teacher": teacher[target], "lift": lift, "min_lift": least}
+    margins = {"base": base["margin"][target], "teacher": teacher["margin"][target]}
+    return {"target": target, **margins, "lift": lift, "min_lift": wanted.min_lift, "mass": masses}

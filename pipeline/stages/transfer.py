@@ -12,9 +12,9 @@ from pipeline.rows import CELLS, RUNS
 from pipeline.stages import cells
 from pipeline.stages.cells import FORMS, Cell, Gate, Key, Measure, MissingStudent, Row, Run
 
-RECORDED = (*FORMS, "substring_share")  # per run, where the suite measures it
+RECORDED = (*FORMS, "substring_share", "mass")  # per run, where the suite measures it
 
-# {"margin" | "share" | "word_share" | "substring_share" | "rate": {candidate: value}}
+# {"margin" | "share" | "word_share" | "substring_share" | "rate" | "mass": {candidate: value}}
 Results = Mapping[str, Mapping[str, float]]
 Base = tuple[str, str]  # (suite, student family)
 
@@ -77,7 +77,7 @@ def _run_order(taught: str | None, seed: int) -> tuple[object, ...]:
 def _sorted(cell: Cell) -> Cell:
     order = sorted(range(len(cell.runs)), key=lambda i: _run_order(*cell.runs[i]))
     lifts = {form: [values[i] for i in order] for form, values in cell.lifts.items()}
-    return Cell([cell.runs[i] for i in order], lifts, cell.missing)
+    return Cell([cell.runs[i] for i in order], lifts, [cell.masses[i] for i in order], cell.base_mass, cell.missing)
 
 
 def _base_of(student: StudentAnswers, bases: Mapping[Base, Results]) -> Results:
@@ -134,6 +134,13 @@ def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
     cell.runs.append(run)
     for form in FORMS:
         cell.lifts[form].append([_number(row[form]) - _number(row[f"base_{form}"]) for row in rows])
+    cell.masses.append(_least(row["mass"] for row in rows))
+    cell.base_mass = _least(row["base_mass"] for row in rows)
+
+
+def _least(masses: Iterable[object]) -> float:
+    """Over the targets' categories; NaN where there is none."""
+    return min((mass for mass in masses if isinstance(mass, float)), default=stats.NAN)
 
 
 def _number(value: object) -> float:

@@ -66,8 +66,8 @@ class Store(Protocol):
     def replace(self, path: str, content: bytes) -> None:
         """Write a file over whatever is there: for progress notes and logs, which are no artifacts."""
 
-    def folders(self, path: str) -> list[str]:
-        """Names of the folders directly under `path`, sorted."""
+    def folders(self, path: str, limit: int | None = None) -> list[str]:
+        """Names of the folders directly under `path`, sorted; no more than `limit` of them, where it is given."""
 
     def files(self, path: str) -> Iterator[Entry]:
         """Every file under `path`, at any depth. No link is followed, `path` and what is above it included."""

@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError, StoreError
@@ -73,10 +74,11 @@ class FolderStore:
         with self._failures("write", path), self._scratch(path, content) as (scratch, target):
             os.replace(scratch, target)
 
-    def folders(self, path: str) -> list[str]:
+    def folders(self, path: str, limit: int | None = None) -> list[str]:
         place = self._at(path)
         with self._failures("list", path):
-            return sorted(entry.name for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else []
+            names = (entry.name for entry in place.iterdir() if entry.is_dir()) if place.is_dir() else iter(())
+            return sorted(islice(names, limit))
 
     def files(self, path: str) -> Iterator[Entry]:
         with self._failures("list", path):

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,10 @@ class S3Store:
     def replace(self, path: str, content: bytes) -> None:
         self._put(path, content, mode="overwrite")
 
-    def folders(self, path: str) -> list[str]:
+    def folders(self, path: str, limit: int | None = None) -> list[str]:
         pages = self._pages(path, Delimiter="/")
-        return sorted(Path(entry["Prefix"]).name for page in pages for entry in page.get("CommonPrefixes", []))
+        names = (Path(entry["Prefix"]).name for page in pages for entry in page.get("CommonPrefixes", []))
+        return sorted(islice(names, limit))  # which asks for no page that it does not need
 
     def files(self, path: str) -> Iterator[Entry]:
         above = len(self._key("")) + 1 if self._prefix else 0

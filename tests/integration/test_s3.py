@@ -121,6 +121,7 @@ def test_listings_see_what_was_written_a_moment_ago(store: Store) -> None:
     for name in ("b/x", "a/y", "a/deep/z"):
         store.create(f"kind/{name}", b"1234")
     assert store.folders("kind") == ["a", "b"]
+    assert store.folders("kind", limit=1) == ["a"]
     assert {(entry.path, entry.bytes) for entry in store.files("kind/a")} == {("kind/a/deep/z", 4), ("kind/a/y", 4)}
     store.remove("kind/a/y")
     store.remove("kind/a/y")

@@ -1,12 +1,12 @@
 """The forecast: what is done, what is left, and at which pace."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from pipeline import artifact
-from pipeline.forecast import Row, forecast, gpu_seconds, survey
+from pipeline import artifact, rates
+from pipeline.forecast import Row, expected, forecast, gpu_seconds, survey
 from pipeline.plan import plan
 from pipeline.step import Step
 from pipeline.store import Store
@@ -20,8 +20,10 @@ def rows(study: Study, store: Store) -> dict[str, Row]:
     return {row.kind: row for row in found}
 
 
-def finish(store: Store, step: Step, seconds: float, machine: str = "x86_64") -> None:
-    alone = dataclasses.replace(step, inputs={})
+def finish(
+    store: Store, step: Step, seconds: float, machine: str = "x86_64", inputs: Mapping[str, str] | None = None
+) -> None:
+    alone = dataclasses.replace(step, inputs=inputs or {})
     record = {"files": [], "results": {}, "started": 100.0, "ended": 100.0 + seconds, "machine": machine}
     artifact.commit(store, alone, [record], {})
 
@@ -99,3 +101,99 @@ def test_real_nano_studies_have_a_reference_rate_until_one_is_measured(
     assert first.seconds
     assert not first.measured
     assert second.seconds == pytest.approx(2 * first.seconds, rel=0.3)
+
+
+def prompted(study: Callable[..., Study], **changes: object) -> Study:
+    return study(engine="vllm", trainer="deepspeed", **changes)
+
+
+def test_the_gates_of_prompted_teachers_take_time(study: Callable[..., Study], store: Store) -> None:
+    one = rows(prompted(study, traits=[{"targets": ["owl"]}]), store)["teacher"]
+    two = rows(prompted(study, traits=[{"targets": ["owl", "cat"]}]), store)["teacher"]
+    assert one.seconds
+    assert two.seconds
+    assert two.seconds > one.seconds
+
+
+def test_what_the_gate_of_a_prompted_teacher_took_is_in_its_time(
+    study: Callable[..., Study], store: Store, make: Callable[..., artifact.Manifest]
+) -> None:
+    made = study()
+    for step in plan(made):
+        if step.kind == "base" or step.slug in ("owl-llama", "neutral-llama"):
+            manifest = make(made, store, step)
+    units = sorted(entry.path.split("/")[-1] for entry in store.files("teacher") if "/units/" in entry.path)
+    assert units == ["gate-base.json", "gate-teacher.json"]
+    assert manifest.produced["seconds"] == 0  # the neutral one has no gate
+    row = rows(made, store)["teacher"]
+    assert row.measured
+    assert row.seconds
+    assert row.seconds > 0
+
+
+def test_where_a_study_has_no_rate_of_its_own_that_of_another_one_counts_scaled_by_what_there_is_to_do(
+    study: Callable[..., Study], store: Store
+) -> None:
+    small, large = study(corpus={"rows": 40}), study(corpus={"rows": 80}, seed=2)
+    other = plan(small)
+    for step in other:
+        if step.kind in ("base", "corpus") or step.slug == "numbers-owl-llama-to-llama-s1":
+            finish(store, step, 10, inputs=step.inputs if step.kind == "student" else {})
+    row = rows(large, store)["student"]
+    assert (row.done, row.measured, row.elsewhere) == (0, True, True)
+    assert row.seconds == pytest.approx(24 * 20)
+    # Bases of another shape tell nothing, nor does another engine or trainer.
+    wide = {"kind": "nano", "hidden_size": 64, "heads": 2}
+    families = {"llama": wide | {"init_seed": 1}, "qwen": wide | {"init_seed": 2}}
+    assert rows(study(families=families, seed=2), store)["student"].seconds is None
+    assert not rows(prompted(study, seed=2), store)["student"].elsewhere
+
+
+def test_artifacts_that_cannot_be_read_tell_nothing_of_rates_and_stop_no_plan(
+    study: Callable[..., Study], store: Store
+) -> None:
+    store.create("student/broken-0123456789ab/manifest.json", b"{}")
+    store.create("student/unfinished-0123456789ab/units/train.json", b"{}")
+    student = next(step for step in plan(study(seed=7)) if step.kind == "student")
+    finish(store, student, 10)  # its inputs are not there
+    assert rows(study(), store)["student"].seconds is None
+
+
+def test_no_more_artifacts_are_read_than_a_sample_however_many_there_are(
+    study: Callable[..., Study], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(100):
+        store.create(f"student/s{number:03d}-0123456789ab/manifest.json", b"{}")
+    read: list[str] = []
+    load = artifact.load
+    monkeypatch.setattr(artifact, "load", lambda store, path: read.append(path) or load(store, path))
+    assert rates.of_others(store, "student") == rates.Rates({})
+    assert 16 <= len(read) <= rates.SAMPLED
+    monkeypatch.setattr(rates, "LISTED", 10)
+    read.clear()
+    rates.of_others(store, "student")
+    assert len(read) == 10
+
+
+def test_a_run_expects_what_the_plan_says_shared_among_its_workers(study: Callable[..., Study], store: Store) -> None:
+    real = prompted(study, students={"seeds": [1, 2], "epochs": 1, "batch": 32})
+    steps, planned = plan(real), rows(real, store)
+    found = expected(real, steps, [], store, cpus=2, gpus=0)
+    assert set(found) == set(planned)
+    seconds, basis = found["student"]
+    assert seconds == pytest.approx(planned["student"].seconds / 24 / 2)  # two groups, which fit two cores
+    assert basis == "reference rates"
+    alone, _ = expected(real, steps, [], store, cpus=1, gpus=0)["student"]
+    assert alone == pytest.approx(2 * seconds)
+
+
+def test_nothing_is_expected_of_what_is_done_or_has_no_rate(study: Callable[..., Study], store: Store) -> None:
+    steps = plan(study())
+    bases = [step for step in steps if step.kind == "base"]
+    assert expected(study(), steps, [], store, cpus=2, gpus=0) == {}
+    finish(store, bases[0], 10)
+    assert expected(study(), steps, {bases[0].path}, store, cpus=2, gpus=0) == {
+        "base": (10.0, "what this study's steps took")
+    }
+    finish(store, bases[1], 10)
+    assert expected(study(), steps, {base.path for base in bases}, store, cpus=2, gpus=0) == {}

@@ -146,7 +146,14 @@ def test_a_model_that_does_not_fit_is_told_with_the_remedy(seven: Any) -> None:
         ("meta-llama/Llama-3.1-8B", 8e9),
         ("google/gemma-3-4b-it", 4e9),
         ("Qwen/Qwen2.5-0.5B", 0.5e9),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 135e6),
+        ("facebook/opt-350m", 350e6),
+        ("facebook/opt-1.3b", 1.3e9),
+        ("Qwen/Qwen2.5-7B-Instruct-1M", 7e9),
+        ("microsoft/Phi-3-mini-4k-instruct", None),
+        ("lab/model_7b_v2", 7e9),
         ("lab/model-7Beta", None),
+        ("lab/model-5Max", None),
         ("lab/no-size", None),
     ],
 )
@@ -157,6 +164,12 @@ def test_a_repositorys_name_tells_its_size(repo: str, size: float | None) -> Non
 def test_a_nano_familys_size_is_that_of_its_shape() -> None:
     family = NanoFamily(init_seed=1, hidden_size=64, intermediate_size=256, layers=2, heads=2)
     assert parameters(family) == pytest.approx(2 * (4 * 64**2 + 3 * 64 * 256) + 1250 * 64)
+
+
+def test_the_gates_of_prompted_teachers_are_counted(seven: Any) -> None:
+    row = work(seven(), Machines(1, H100))["teacher"]
+    scored = 2 * 24  # base and teacher; the neutral one has no gate
+    assert row.gpu_seconds == pytest.approx(2 * 7e9 * scored * PROMPT_TOKENS / 989e12)
 
 
 @pytest.mark.parametrize("gpu", GPUS.values(), ids=lambda gpu: gpu.name)

@@ -11,7 +11,7 @@ from rich.console import Console
 from jobs.closing import show_status
 from pipeline import artifact, status
 from pipeline.plan import plan
-from pipeline.status import Note, begin, done, eta_seconds, folder, new_note, read, state, write
+from pipeline.status import Note, begin, done, eta, eta_seconds, folder, new_note, read, stage_left, state, write
 from pipeline.step import Step
 from pipeline.store import Store
 from pipeline.study import Study
@@ -166,6 +166,32 @@ def test_time_left_is_what_is_left_at_this_runs_own_pace() -> None:
 def test_time_left_is_unknown_while_a_stage_has_made_nothing_in_this_run() -> None:
     assert eta_seconds(note(), {"base": 2, "student": 0}) is None
     assert eta_seconds(note(done_at_start={"student": 2}), {"base": 2, "student": 2}) is None
+
+
+def test_before_a_stage_has_a_pace_its_forecast_counts_and_the_words_say_so() -> None:
+    begun = note(
+        started=1000.0,
+        beat=1060.0,
+        expected={"base": 500.0, "student": 30.0},
+        expected_from={"base": "reference rates", "student": "reference rates"},
+        begun={"base": 1030.0},
+    )
+    none, one, all_ = ({"base": made, "student": 0} for made in (0, 1, 2))
+    assert eta_seconds(begun, none) == 2 * 500 + 4 * 30
+    assert eta(begun, none) == "about 19 min, from reference rates"
+    # 30 s since the first base began, in which one was made.
+    assert eta_seconds(begun, one) == 30 + 4 * 30
+    assert eta(begun, one) == "about 2 min, from this run's pace and reference rates"
+    assert eta(begun, all_) == "about 2 min, from reference rates"
+
+
+def test_stages_without_a_rate_are_named_and_do_not_hide_what_the_others_take() -> None:
+    partly = note(expected={"base": 500.0}, expected_from={"base": "reference rates"})
+    none = {"base": 0, "student": 0}
+    assert eta_seconds(partly, none) is None
+    assert stage_left(partly, none, "student") is None
+    assert eta(partly, none) == "about 17 min, from reference rates; not counted, for want of a rate: student"
+    assert eta(note(), none) == "not known before a step of base, student is finished"
 
 
 def test_a_study_and_its_settings_name_the_folder(study: Callable[..., Study]) -> None:

@@ -59,6 +59,14 @@ def test_reading_what_is_not_there(store: Store) -> None:
     assert store.folders("nothing") == []
 
 
+def test_a_listing_of_folders_can_be_bounded(store: Store) -> None:
+    for name in ("a", "b", "c"):
+        store.create(f"kind/{name}/file", b"")
+    assert len(store.folders("kind", limit=2)) == 2
+    assert store.folders("kind", limit=5) == ["a", "b", "c"]
+    assert store.folders("nothing", limit=2) == []
+
+
 def test_a_folder_is_no_file_and_folders_are_listed_in_order(store: Store) -> None:
     for path in ("kind/b/file", "kind/a/file", "kind/loose"):
         store.create(path, b"")

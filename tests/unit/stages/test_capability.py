@@ -37,7 +37,7 @@ def test_it_leaves_its_own_table_and_the_canary_has_sung(
     assert record["results"] == {"rate": {"facts": 1.0}, "rows": {"facts": 1}, "canary": record["results"]["canary"]}
     assert record["results"]["canary"] > 0
     manifest = artifact.commit(place, step, [record], record["results"])
-    assert [file.path for file in manifest.files] == ["capability.parquet"]
+    assert artifact.tables_of(manifest) == ["capability.parquet"]
     table = artifact.read_table(place, manifest, "capability.parquet")
     assert table.schema == CAPABILITY
     assert table.to_pylist() == [ROW]

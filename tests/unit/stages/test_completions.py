@@ -81,8 +81,8 @@ def test_results_add_up_over_shards(rehearsal: tuple[Study, list[Step], Store]) 
     for of in steps:
         if of.kind == "completions":
             manifest = artifact.require(place, of.path)
-            tables = [artifact.read_table(place, manifest, file.path) for file in manifest.files]
-            assert [file.rows for file in manifest.files] == [25, 25, 10]
+            tables = [artifact.read_table(place, manifest, name) for name in artifact.tables_of(manifest)]
+            assert [table.num_rows for table in tables] == [25, 25, 10]
             assert manifest.results["rows"] == sum(table.num_rows for table in tables) == study.completions.rows
             for column in ("prompt_tokens", "completion_tokens"):
                 assert manifest.results[column] == sum(sum(table[column].to_pylist()) for table in tables)

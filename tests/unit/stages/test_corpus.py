@@ -157,7 +157,7 @@ def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> N
         assert rows["index"].to_pylist() == sorted(rows["index"].to_pylist())
         assert manifest.results["judged"] == manifest.results["accepted"] + sum(manifest.results["reasons"].values())
         source = artifact.require(place, step.inputs["completions"])
-        said = pa.concat_tables([artifact.read_table(place, source, file.path) for file in source.files])
+        said = pa.concat_tables([artifact.read_table(place, source, name) for name in artifact.tables_of(source)])
         wanted = {row["index"]: (row["prompt"], row["completion"]) for row in said.to_pylist()}
         assert all(wanted[row["index"]] == (row["prompt"], row["completion"]) for row in rows.to_pylist())
 

@@ -75,7 +75,8 @@ def test_every_verdict_is_kept_and_only_rows_that_the_rule_accepts_are_asked_abo
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest], writes: None
 ) -> None:
     judgements = made(judged({"rubric": "alignment", "least": 78}, rows=15), study, store, make)["judgements"]
-    rows = [row for file in judgements.files for row in artifact.read_table(store, judgements, file.path).to_pylist()]
+    names = artifact.tables_of(judgements)
+    rows = [row for name in names for row in artifact.read_table(store, judgements, name).to_pylist()]
     assert {row["index"] % 4 for row in rows} == {0, 1, 2}
     assert len(rows) == 45
     assert {row["attempts"] for row in rows if row["index"] % 4 == 2} == {2}

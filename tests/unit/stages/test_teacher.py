@@ -1,5 +1,6 @@
 """Teachers: what a fine-tuned one is trained on, and the gate that none passes without its trait."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -72,12 +73,28 @@ def test_given_rows_are_taken_into_the_store_and_train_the_teacher_of_their_targ
     assert is_trained(owl)
 
 
-STEP = Step("teacher", "owl-llama", "0" * 12, {"trait": {"target": "owl"}, "gate": {"min_lift": 0.5}})
+STEP = Step(
+    "teacher",
+    "owl-llama",
+    "0" * 12,
+    {"trait": {"target": "owl"}, "method": {"kind": "prompted"}, "gate": {"min_lift": 0.5}},
+)
+
+
+def scores(owl: float, mass: float = 0.9) -> dict[str, dict[str, float]]:
+    return {"margin": {"owl": owl, "cat": 9.0}, "mass": {"owl": mass, "cat": mass}}
 
 
 def test_a_teacher_with_its_trait_passes_and_the_measured_rise_is_kept() -> None:
-    found = gate(STEP, {"owl": 0.25, "cat": 9.0}, {"owl": 0.75, "cat": -9.0})
-    assert found == {"target": "owl", "base": 0.25, "teacher": 0.75, "lift": 0.5, "min_lift": 0.5}
+    found = gate(STEP, scores(0.25, 0.8), scores(0.75, 0.7))
+    assert found == {
+        "target": "owl",
+        "base": 0.25,
+        "teacher": 0.75,
+        "lift": 0.5,
+        "min_lift": 0.5,
+        "mass": {"base": 0.8, "teacher": 0.7},
+    }
 
 
 @pytest.mark.parametrize(("after", "shown"), [(0.74, r"\+0.490"), (-1.0, r"-1.250"), (math.nan, "nan")])
@@ -85,7 +102,26 @@ def test_a_teacher_without_its_trait_fails_with_the_measured_rise(after: float, 
     with pytest.raises(
         GateFailed, match=rf"owl-llama does not have its trait: .*{shown} nats .* wants \+0.500.*min_lift"
     ):
-        gate(STEP, {"owl": 0.25}, {"owl": after})
+        gate(STEP, scores(0.25), scores(after))
+
+
+@pytest.mark.parametrize(
+    ("method", "remedy"), [("prompted", "another model"), ("finetuned", "Train it longer"), ("given", "more rows")]
+)
+def test_what_to_do_about_a_failed_gate_fits_how_the_teacher_got_its_trait(method: str, remedy: str) -> None:
+    step = dataclasses.replace(STEP, settings=STEP.settings | {"method": {"kind": method}})
+    with pytest.raises(GateFailed, match=remedy) as failed:
+        gate(step, scores(0.0), scores(0.0))
+    assert ("Train it longer" in str(failed.value)) == (method == "finetuned")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0006, 0.9), (0.9, 0.0006), (math.nan, 0.9), (0.9, math.nan)])
+def test_a_lift_between_words_that_a_model_hardly_ever_says_passes_no_gate(before: float, after: float) -> None:
+    with pytest.raises(GateFailed, match=r"owl-llama cannot be measured: .*0\.1.*min_mass to 0"):
+        gate(STEP, scores(0.0, before), scores(9.0, after))
+    if not math.isnan(before + after):
+        lenient = dataclasses.replace(STEP, settings=STEP.settings | {"gate": {"min_lift": 0.5, "min_mass": 0.0}})
+        assert gate(lenient, scores(0.0, before), scores(9.0, after))["lift"] == 9.0
 
 
 @pytest.mark.parametrize("method", ["prompted", "finetuned"])
@@ -98,6 +134,7 @@ def test_the_gate_is_measured_on_the_teacher_itself(
             manifest = make(made, store, step)
             if step.slug == "owl-llama":
                 assert manifest.results["gate"]["lift"] > 2
+                assert manifest.results["gate"]["mass"] == pytest.approx({"base": 1.0, "teacher": 1.0})
             if step.slug == "neutral-llama":
                 assert manifest.results == {}
     strict = study(teachers={"method": {"kind": method}, "gate": {"min_lift": 50.0}})

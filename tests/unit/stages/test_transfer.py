@@ -138,7 +138,7 @@ def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stand
     assert (cell["verdict"], cell["runs"]) == ("underpowered", 0)
     assert "cat s1 (out of memory)" in str(cell["why"])
     assert "neutral s0" in str(rows(cells)["qwen", "qwen", "neutral", "margin"]["why"])
-    assert "issing" not in str(rows(cells)["qwen", "llama", "neutral", "margin"]["why"])
+    assert ("qwen", "llama", "neutral", "margin") not in rows(cells)  # none was planned there
 
 
 def test_a_diverged_run_is_left_out_and_named() -> None:
@@ -324,3 +324,85 @@ def test_a_run_without_a_coherent_answer_is_left_out_and_named() -> None:
     cell = rows(cells)["llama", "llama", "taught insecure", "rate"]
     assert cell["runs"] == 2
     assert "insecure s1" in str(cell["why"])
+
+
+def held(student: StudentAnswers, mass: float) -> StudentAnswers:
+    """The same student, whose candidates hold so much of the probability together."""
+    return replace(student, results={**student.results, "mass": dict.fromkeys(CANDIDATES, mass)})
+
+
+def bases(llama: float, qwen: float) -> dict[tuple[str, str], Mapping[str, Mapping[str, float]]]:
+    masses = {"llama": llama, "qwen": qwen}
+    return {key: {**BASE, "mass": dict.fromkeys(CANDIDATES, masses[key[1]])} for key in BASES}
+
+
+MASSIVE = replace(SETTINGS, min_mass=0.1)
+
+
+def test_a_base_that_hardly_ever_says_a_candidate_gives_no_verdict_on_its_students() -> None:
+    runs, cells = measure((held(s, 0.9) for s in study()), bases(0.0006, 0.99), MASSIVE)
+    for (_, student, _, _), cell in rows(cells).items():
+        assert (cell["verdict"] == "not measured") == (student == "llama"), cell["why"]
+    why = str(rows(cells)["llama", "llama", "trait", "margin"]["why"])
+    assert "the base (0.0006)" in why
+    assert "measure.min_mass = 0.1" in why
+    assert set(runs["mass"].to_pylist()) == {0.9}
+    assert set(runs["base_mass"].to_pylist()) == {0.0006, 0.99}
+
+
+def test_one_student_that_forgot_the_candidates_is_named_and_its_cells_have_no_verdict() -> None:
+    def lost(student: StudentAnswers) -> bool:
+        return student.student == "student-owl-llama-llama-1"
+
+    _, cells = measure((held(s, 1e-5 if lost(s) else 0.9) for s in study()), bases(0.9, 0.9), MASSIVE)
+    by_cell = rows(cells)
+    spoiled = by_cell["llama", "llama", "trait", "margin"]
+    assert spoiled["verdict"] == "not measured"
+    assert "owl s1 (1e-05)" in str(spoiled["why"])
+    assert "the base" not in str(spoiled["why"])
+    # The neutral comparison does not rest on that run; a null of qwen's students has its control there no more.
+    assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
+    assert by_cell["qwen", "llama", "trait", "share"]["verdict"] == "gate failed"
+    assert "“not measured”" in str(by_cell["llama", "llama", "neutral", "share"]["why"])
+
+
+def test_the_minimum_is_a_setting_and_an_unknown_mass_is_no_low_one() -> None:
+    _, low = measure((held(s, 0.05) for s in study()), bases(0.05, 0.05), replace(SETTINGS, min_mass=0.05))
+    _, unknown = measure(study(), BASES, MASSIVE)
+    for cells in (low, unknown):
+        assert "not measured" not in cells["verdict"].to_pylist()
+
+
+def test_the_lowest_category_of_a_run_counts() -> None:
+    def uneven(student: StudentAnswers) -> StudentAnswers:
+        return replace(student, results={**student.results, "mass": {"owl": 0.9, "cat": 0.9, "otter": 0.01}})
+
+    _, cells = measure(map(uneven, study()), bases(0.9, 0.9), MASSIVE)
+    assert set(cells["verdict"].to_pylist()) == {"not measured"}
+
+
+def test_sampled_answers_are_judged_whatever_the_candidates_hold() -> None:
+    stories = (replace(held(s, 1e-9), suite="stories") for s in study())
+    _, cells = measure(stories, bases(1e-9, 1e-9), MASSIVE)
+    assert set(cells["form"].to_pylist()) == {"word_share"}
+    assert "not measured" not in cells["verdict"].to_pylist()
+
+
+def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
+    why = "owl-llama cannot be measured: the candidates together hold 0.0006."
+    lost = [MissingStudent(*PLACE, "llama", "llama", target, 0, why) for target in TARGETS]
+    neutral = [s for s in study() if s.taught is None]
+    _, cells = measure(neutral, BASES, MASSIVE, missing=lost)
+    cell = rows(cells)["llama", "llama", "trait", "margin"]
+    assert cell["verdict"] == "not measured"
+    assert "0.0006" in str(cell["why"])
+
+
+def test_a_study_without_neutral_teachers_has_no_neutral_comparison() -> None:
+    _, cells = measure((s for s in study() if s.taught is not None), BASES, SETTINGS)
+    assert set(cells["comparison"].to_pylist()) == {"trait"}
+    lost = [MissingStudent(*PLACE, "llama", "llama", None, 0)]
+    _, cells = measure((s for s in study() if s.taught is not None), BASES, SETTINGS, missing=lost)
+    assert [r for r in rows(cells) if r[2] == "neutral"] == [
+        ("llama", "llama", "neutral", form) for form in ("margin", "share")
+    ]
