@@ -122,16 +122,21 @@ def estimate(step: Step, seen: Seen, needs: Collection[int]) -> Estimate:
     )
     short = sum(need > most for need in needs)
     if short == len(needs):
-        advice = MORE_AT_MOST if "accepted" in step.settings else MORE_ROWS
-        raise TooFewRows(f"{text}; {remedy(seen, min(needs), advice)}")
+        if "accepted" in step.settings:
+            raise TooFewRows(f"{text}; {remedy(seen, min(needs), MORE_AT_MOST, whole=step.settings['shard_rows'])}")
+        raise TooFewRows(f"{text}; {remedy(seen, min(needs), MORE_ROWS)}")
     return Estimate(text, short, all(need <= fewest or need > most for need in needs))
 
 
-def remedy(seen: Seen, rows: int, advice: str) -> str:
-    """What to do where too few are accepted. rows: to be accepted. advice: MORE_ROWS or a like of it."""
+def remedy(seen: Seen, rows: int, advice: str, whole: int = 1) -> str:
+    """What to do where too few are accepted. rows: to be accepted. advice: MORE_ROWS or a like of it.
+
+    whole: rows of a shard, where only whole shards count.
+    """
     if not seen.accepted:
         return "its teacher does not write to the format at all: more completions would not help"
-    return advice.format(rows=math.ceil(rows * seen.rows / seen.accepted) + rows // SPARE)
+    wanted = math.ceil(rows * seen.rows / seen.accepted) + rows // SPARE
+    return advice.format(rows=math.ceil(wanted / whole) * whole)
 
 
 def _needed(needs: Collection[int]) -> str:

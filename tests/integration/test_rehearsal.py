@@ -130,17 +130,11 @@ def test_a_later_run_adds_to_the_log_of_a_step(undertow: Command, tmp_path: Path
     assert str(log) in again.stdout
 
 
-def test_too_few_accepted_rows_end_generation_early_and_say_how_many_would_do(
-    undertow: Command, tmp_path: Path
-) -> None:
-    many = ("--set", "corpus.rows=100000", "--set", "completions.rows=40000", "--set", "completions.shard_rows=20")
-    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *many)
+def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:
+    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, "--set", "corpus.rows=100000")
     assert done.returncode == 1
     assert "set completions.rows to" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    writers = list(tmp_path.glob("completions/*"))
-    assert writers
-    assert len(list(tmp_path.glob("completions/*/shard-*.parquet"))) < 1000 * len(writers)  # of 2,000 each
 
 
 def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_accepted(

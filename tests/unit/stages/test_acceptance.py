@@ -132,7 +132,7 @@ def test_teachers_whose_corpora_cannot_be_filled_stop_after_the_first_shards_and
     assert why.endswith("set completions.rows to 15075")
     why, written = asyncio.run(run(until(1500, 3000)))
     assert len(written) <= 3
-    assert why.endswith("give completions.until.at_most at least 15075: the same command then goes on from here")
+    assert why.endswith("give completions.until.at_most at least 15080: the same command then goes on from here")
 
 
 def test_where_some_corpora_can_be_filled_generation_goes_on_and_tells_once_that_others_cannot() -> None:
