@@ -88,6 +88,7 @@ def test_a_ray_of_which_a_vital_process_died_is_missed_and_not_waited_for(monkey
             self.dead_processes: Callable[[], list[tuple[str, None]]] = lambda: [(kind, None) for kind in kinds]
 
     calls = starting(monkeypatch)
+    monkeypatch.setattr(local_ray.atexit, "unregister", lambda function: calls.append("left to the exit"))
     monkeypatch.setattr(local_ray.worker, "_global_node", Node("dashboard", "log_monitor"))
     local_ray.require_alive()
     local_ray.shut_down()
@@ -97,4 +98,4 @@ def test_a_ray_of_which_a_vital_process_died_is_missed_and_not_waited_for(monkey
         with pytest.raises(ResourceError, match="the same command goes on"):
             local_ray.require_alive()
         local_ray.shut_down()
-    assert calls == ["shutdown"]
+    assert calls == ["shutdown", "left to the exit", "left to the exit"]
