@@ -67,7 +67,11 @@ class Cluster:
             await asyncio.sleep(LOOK_SECONDS)
 
     def shut_down(self) -> None:
-        ray.shutdown()
+        """Leave the cluster, or end the Ray that was started here."""
+        if self._elastic:
+            ray.shutdown()
+        else:
+            local_ray.shut_down()
 
     def leave(self) -> None:
         """Ask for nothing any more, so that idle machines go."""

@@ -1,5 +1,6 @@
 """A Ray of this run's own on this machine: kept to itself, started twice if need be, and missed once it has died."""
 
+import atexit
 import contextlib
 import logging
 import os
@@ -49,12 +50,24 @@ def start(environment: Mapping[str, str]) -> None:
 
 def require_alive() -> None:
     """Raise ResourceError where a process of it has ended without which Ray does nothing."""
-    node = worker._global_node
-    if node is None or any(kind in VITAL for kind, _ in node.dead_processes()):
+    if not _is_alive():
         raise ResourceError(
             "Ray, which this run had started on this machine, has ended: what is finished is kept, and the same "
             f"command goes on. If nobody ended it, look for a lack of memory, and at {LOGS}."
         )
+
+
+def shut_down() -> None:
+    """End it. One that has died is left to end with this process: to shut it down takes Ray another 15 s."""
+    if _is_alive():
+        ray.shutdown()
+    else:
+        atexit.unregister(worker.shutdown)
+
+
+def _is_alive() -> bool:
+    node = worker._global_node
+    return node is not None and not any(kind in VITAL for kind, _ in node.dead_processes())
 
 
 @contextlib.contextmanager

@@ -82,14 +82,20 @@ def test_what_ray_starts_is_in_a_group_of_its_own_and_rays_own_settings_are_put_
     assert (services.ConsolePopen, ray_constants.ENABLE_RAY_CLUSTER) == before
 
 
-def test_a_ray_of_which_a_vital_process_died_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ray_of_which_a_vital_process_died_is_missed_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     class Node:
         def __init__(self, *kinds: str) -> None:
             self.dead_processes: Callable[[], list[tuple[str, None]]] = lambda: [(kind, None) for kind in kinds]
 
+    calls = starting(monkeypatch)
+    monkeypatch.setattr(local_ray.atexit, "unregister", lambda function: calls.append("left to the exit"))
     monkeypatch.setattr(local_ray.worker, "_global_node", Node("dashboard", "log_monitor"))
     local_ray.require_alive()
+    local_ray.shut_down()
+    assert calls == ["shutdown"]
     for kind in ("raylet", "gcs_server"):
         monkeypatch.setattr(local_ray.worker, "_global_node", Node(kind))
         with pytest.raises(ResourceError, match="the same command goes on"):
             local_ray.require_alive()
+        local_ray.shut_down()
+    assert calls == ["shutdown", "left to the exit", "left to the exit"]

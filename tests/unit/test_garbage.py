@@ -200,7 +200,7 @@ def note(**changes: Any) -> bytes:
     [
         note(),
         note(beat=time.time() - 34),
-        note(beat=time.time() - LEASE_SECONDS + 60),
+        note(beat=time.time() - LEASE_SECONDS / 2),
         note(a_field_of_a_later_version={"a": 1}),
         note(beat="yesterday"),
         note(beat=float("nan")),
