@@ -44,5 +44,5 @@ class Journal:
     def _before(self, place: str) -> bytes:
         try:
             return self._store.read(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return b""

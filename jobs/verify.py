@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.errors import visible
 from pipeline.store import Store
 from pipeline.verify import verify
 
@@ -18,7 +19,7 @@ def show_verified(console: Console, store: Store) -> bool:
         leftover += found.leftover
         problems += len(found.problems)
         for problem in found.problems:
-            console.print(Text(problem, "red"), soft_wrap=True)
+            console.print(Text(visible(problem).replace("\n", r"\n"), "red"), soft_wrap=True)
     console.print(
         f"{finished} artifacts and {unfinished} unfinished ones: {files:,} files, {size:,} bytes read; "
         f"{f'{problems} problems' if problems else 'all as it was written'}",

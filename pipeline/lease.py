@@ -215,7 +215,7 @@ def _read(store: Store, path: str) -> Content | None:
         return TypeAdapter(Content).validate_json(store.read(path, LIMIT), strict=True)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, IsADirectoryError):
         raise StoreError(
             f"{store.root}/{path} is not a lease that this version of undertow reads. If neither a run nor gc is at "
             "work under this root, remove that file."

@@ -101,8 +101,9 @@ def _like(shape: type) -> AfterValidator:
 class Manifest:
     """What a finished artifact holds and where it came from.
 
-    identity: see step.identity; manifests of earlier versions have none. inputs: role -> the fields of Input. results: what the step measured. produced: the
-    fields of Produced. digest: the SHA-256 of this manifest's bytes, which is no part of them.
+    inputs: role -> the fields of Input. results: what the step measured. produced: the fields of Produced. identity:
+    see step.identity; manifests of earlier versions have none. digest: the SHA-256 of this manifest's bytes, which is
+    no part of them.
     """
 
     kind: StrictStr

@@ -123,7 +123,7 @@ def read(store: Store) -> tuple[dict[str, Note], list[str]]:
             notes[f"{FOLDER}/{name}"] = TypeAdapter(Note).validate_json(store.read(place, NOTE_LIMIT))
         except FileNotFoundError:
             continue  # its driver has not written one yet
-        except ValueError:
+        except (ValueError, IsADirectoryError):
             unreadable.append(f"{store.root}/{place} is not a status that this version of undertow reads")
         except StoreError as error:
             unreadable.append(str(error))
@@ -137,7 +137,7 @@ def done(store: Store, place: str, note: Note) -> dict[str, int]:
         return said
     try:
         listed = TypeAdapter(list[str]).validate_json(store.read(f"{place}/{STEPS}", STEPS_LIMIT))
-    except (FileNotFoundError, ValueError, StoreError):
+    except (OSError, ValueError, StoreError):
         return said
     paths = [path for path in listed if ARTIFACT.fullmatch(path)]
     found = at_once(partial(artifact.exists, store), paths)

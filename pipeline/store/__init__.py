@@ -52,10 +52,11 @@ class Store(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def read(self, path: str, limit: int | None = None) -> bytes:
-        """Raises FileNotFoundError where there is nothing, StoreError where it is larger than `limit` bytes."""
+        """Raises FileNotFoundError where there is nothing, IsADirectoryError where there is a folder, and StoreError
+        where it is larger than `limit` bytes."""
 
     def download(self, path: str, target: Path) -> None:
-        """Copy a file to this machine. Raises FileNotFoundError where there is nothing."""
+        """Copy a file to this machine. Raises FileNotFoundError and IsADirectoryError as `read`."""
 
     def create(self, path: str, content: bytes | Path) -> bool:
         """Write a file unless one is there, never half of it; content: the bytes, or a local file.

@@ -53,12 +53,12 @@ class FolderStore:
             return self._at(path).is_file()
 
     def read(self, path: str, limit: int | None = None) -> bytes:
-        with self._failures("read", path), self._at(path).open("rb") as file:
+        with self._failures("read", path, passing=IsADirectoryError), self._at(path).open("rb") as file:
             require_small(f"{self.root}/{path}", os.fstat(file.fileno()).st_size, limit)
             return file.read()
 
     def download(self, path: str, target: Path) -> None:
-        with self._failures("copy", path, f" to {target}"):
+        with self._failures("copy", path, f" to {target}", passing=IsADirectoryError):
             shutil.copyfile(self._at(path), target)
 
     def create(self, path: str, content: bytes | Path) -> bool:
@@ -139,11 +139,16 @@ class FolderStore:
         return handle
 
     @contextlib.contextmanager
-    def _failures(self, deed: str, path: str, more: str = "") -> Iterator[None]:
-        """Turns what the file system refuses into StoreError; that a file is missing or there stays what it is."""
+    def _failures(
+        self, deed: str, path: str, more: str = "", passing: type[OSError] = FileNotFoundError
+    ) -> Iterator[None]:
+        """Turns what the file system refuses into StoreError; that a file is missing or there stays what it is.
+
+        passing: what stays what it is besides.
+        """
         try:
             yield
-        except (FileNotFoundError, FileExistsError):
+        except (FileNotFoundError, FileExistsError, passing):
             raise
         except OSError as error:
             raise StoreError(f"cannot {deed} {self.root}/{path}{more}: {_explained(error)}") from None

@@ -26,7 +26,7 @@ def require_marked(store: Store) -> None:
             f"{store.root} is not marked as a root of undertow: it has no {MARKER}, so nothing is removed there. If it "
             "is one of an earlier version, run one of its studies again (`undertow run STUDY --root …`); that marks it."
         ) from None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, IsADirectoryError):
         marked = False
     if not marked:
         raise InputError(f"{store.root}/{MARKER} is not one that this version of undertow wrote; nothing is removed")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import artifact
 from pipeline.artifact import File
 from pipeline.errors import ArtifactError, UserError
+from pipeline.removal import remove
 from pipeline.store import Store
 
 CHECKPOINTS = "checkpoints"  # the folder of an artifact that holds them
@@ -167,7 +168,7 @@ class Checkpoints:
             for name in names:
                 entries = sorted(self._store.files(f"{self._folder}/{name}"), key=lambda entry: "/state/" in entry.path)
                 for entry in entries:
-                    _remove_file(self._store, entry.path)
+                    remove(self._store, entry.path)
         except UserError as error:
             logger.warning("checkpoints that are no longer needed stay in %s: %s", self._folder, error)
 
@@ -191,7 +192,7 @@ def _files(record: artifact.Json, place: str, rank: int) -> dict[str, File]:
     """The two files of a rank, by path. Raises ArtifactError where its record, at `place`, names others."""
     try:
         files = {file.path: file for file in (File(**entry) for entry in record["files"])}
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ArtifactError(f"{place} is malformed: {error}") from None
     wanted = {f"state/{tensors_name(rank)}", f"state/{progress_name(rank)}"}
     if files.keys() != wanted or any(file.attempt != 1 for file in files.values()):
@@ -210,10 +211,6 @@ def _damage_named(place: str) -> Iterator[None]:
 def _require_same(content: bytes | Path, file: File, place: str) -> None:
     if artifact.measured(content) != (file.bytes, file.sha256):
         raise ArtifactError(f"{place} is damaged: its SHA-256 is not the recorded one")
-
-
-def _remove_file(store: Store, path: str) -> None:
-    store.remove(path)
 
 
 def _step(name: str) -> int:

@@ -123,7 +123,7 @@ def invalid_utf8() -> bytes:
 def test_text_that_is_not_utf8_is_told_with_the_files_name(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "given.parquet"
     file.write_bytes(invalid_utf8())
-    with pytest.raises(InputError, match=r"given\.parquet is a damaged Parquet file: .*UTF8"):
+    with pytest.raises(InputError, match=r"given\.parquet: the column completion holds bytes that are not UTF-8"):
         list(tables(file, ["completion"]))
     manifest = stored(store, "base", "t.parquet", invalid_utf8())
     with pytest.raises(ArtifactError, match=r"t\.parquet is a damaged Parquet file: .*UTF8"):

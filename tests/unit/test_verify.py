@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from rich.console import Console
 
+from jobs.terminal import Terminal
 from jobs.verify import show_verified
 from pipeline import artifact
 from pipeline.plan import plan
@@ -200,7 +200,7 @@ def test_no_shape_of_a_sealed_record_stops_it(data: st.DataObject) -> None:
 def test_names_are_shown_as_they_are_and_control_characters_made_visible(root: Store) -> None:
     path = base_of(root)
     root.create(f"{path}/model/[red]x[/b]\x1b]0;owned\x07\x9b2J\n\u202ename", b"x")
-    console = Console(width=300, file=io.StringIO())
+    console = Terminal(width=300, file=io.StringIO())
     assert not show_verified(console, root)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert r"model/[red]x[/b]\u001b]0;owned\u0007\u009b2J\n\u202ename is named by no record" in printed
+    assert r"model/[red]x[/b]\x1b]0;owned\x07\x9b2J\n\u202ename is named by no record" in printed

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.shards import generate
 from pipeline import artifact
-from pipeline.artifact import Manifest
+from pipeline.artifact import Manifest, tables_of
 from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.errors import Stopped, TooFewRows
@@ -231,7 +231,7 @@ def test_completions_go_on_until_the_corpus_can_be_filled(
     its = untilled(study, 400)
     made = {step.kind: make(its, store, step) for step in owl(its)}
     written, kept = made["completions"], made["corpus"]
-    found = [artifact.unit(store, written.path, file.path.removesuffix(".parquet")) for file in written.files]
+    found = [artifact.unit(store, written.path, name.removesuffix(".parquet")) for name in tables_of(written)]
     counts = [record["results"]["accepted"] for record in found if record]
     assert written.results["accepted"] == sum(counts) == kept.results["accepted"] >= 40 > sum(counts[:-1])
     assert written.results["rows"] == kept.results["judged"] == 10 * len(counts)
@@ -272,12 +272,13 @@ def test_how_many_engines_write_and_where_a_run_was_stopped_changes_no_row_of_th
         make(its, store, one)
     alone = make(its, store, step)
     store.remove(f"{step.path}/{artifact.MANIFEST}")
-    for file in alone.files[1::2]:  # half of the shards are lost, and two were begun that are not needed
-        store.remove(f"{step.path}/{file.path}")
-        store.remove(f"{step.path}/{artifact.UNITS}/{file.path.removesuffix('.parquet')}.json")
-    files = artifact.published(store, step.weights, UNIT)
+    shards = tables_of(alone)
+    for name in shards[1::2]:  # half of the shards are lost, and two were begun that are not needed
+        store.remove(f"{step.path}/{name}")
+        store.remove(f"{step.path}/{artifact.UNITS}/{name.removesuffix('.parquet')}.json")
+    files, _ = artifact.published(store, step.weights, UNIT)
     engine = ScriptedEngine(local_folder(store, step.weights, files, "model"))
-    for number in (len(alone.files), len(alone.files) + 1):
+    for number in (len(shards), len(shards) + 1):
         completions.write_shard(store, engine, step, f"shard-{number:05d}")
     again = make(its, store, step)
     assert again.files == alone.files
@@ -306,7 +307,7 @@ def test_the_rule_of_a_corpus_counts_a_shard_of_unfinished_completions(
     made = make(its, store, step)
     corpus_made = make(its, store, reader)
     store.remove(f"{step.path}/{artifact.MANIFEST}")
-    records = [artifact.unit(store, step.path, file.path.removesuffix(".parquet")) for file in made.files]
+    records = [artifact.unit(store, step.path, name.removesuffix(".parquet")) for name in tables_of(made)]
     counted = acceptance.count(store, step, reader, [record for record in records if record])
     assert counted == corpus_made.results["accepted"]
 
