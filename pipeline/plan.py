@@ -1,25 +1,22 @@
 """What a study consists of: every step, and what each reads. Pure; nothing here looks at a store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+from pipeline import specs
 from pipeline.arms import Arm
-from pipeline.channels import Channel, mentions
+from pipeline.channels import Channel
 from pipeline.errors import StudyError
-from pipeline.families.hub import CHECKS
-from pipeline.families.nano import NanoFamily
-from pipeline.judges import JudgeSettings, Served, science
-from pipeline.judges.rubrics import RUBRICS
-from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, identity, judgements_of, step_id
+from pipeline.judges import Served
+from pipeline.specs import Writer, Written
+from pipeline.step import CONVERSATION, GIVEN, OWN, Json, Step, identity, judgements_of
 from pipeline.store import LONGEST_NAME
-from pipeline.study import NEUTRAL, RANDOM, Given, Judged, Prompted, Rows, Study
+from pipeline.study import NEUTRAL, RANDOM, Given, Study
 from pipeline.suites import Suite
 from pipeline.suites.behaviour import BehaviourSuite
 from pipeline.suites.capability import CapabilitySuite
-from pipeline.traits.behaviour import Behaviour
 
 
 def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
@@ -50,29 +47,8 @@ def datasets(study: Study) -> list[Step]:
     """The steps of a study that take in given rows."""
     method = study.teachers.method
     taught = method.data if isinstance(method, Given) else {}
-    steps = [_dataset(rows, target, CONVERSATION) for target, rows in taught.items() if target in study.targets]
-    return steps + [_dataset(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
-
-
-@dataclass(frozen=True)
-class _Writer:
-    """Who writes: a teacher by family and target (None: neutral), or no model at all."""
-
-    family: str
-    target: str | None
-
-    @property
-    def name(self) -> str:
-        return RANDOM if self.family == RANDOM else f"{self.target or NEUTRAL}-{self.family}"
-
-
-@dataclass(frozen=True)
-class _Written:
-    """All completions in one channel. given: the data set that it reads, as an input of its steps."""
-
-    channel: Channel
-    given: Mapping[str, str]
-    by: Mapping[_Writer, Step]
+    steps = [specs.dataset(rows, target, CONVERSATION) for target, rows in taught.items() if target in study.targets]
+    return steps + [specs.dataset(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
 
 
 class _Planner:
@@ -86,7 +62,9 @@ class _Planner:
         self._gates: Json = {}  # the same for the gates -> whose they are
         self._results: dict[str, str] = {}  # role -> path
         self._same: dict[tuple[str, ...], Step] = {}  # what two arms share
-        self._base = {name: self._add(_base(study, name)) for name in study.families if name in study.used_families}
+        self._base = {
+            name: self._add(specs.base(study, name)) for name in study.families if name in study.used_families
+        }
         for name, suite in product(study.student_families, study.suites):
             self._ask_base(name, suite)
         teachers = {w: self._teacher(w) for w in self._teachers()}
@@ -94,43 +72,43 @@ class _Planner:
             given = self._given(channel)
             by = {w: self._writings(channel, w, teacher, given) for w, teacher in teachers.items()}
             if study.teachers.random:
-                by[_Writer(RANDOM, None)] = self._add(_random_completions(study, channel))
+                by[Writer(RANDOM, None)] = self._add(specs.random_completions(study, channel))
             for arm, writer in product(study.all_arms, by):
-                self._cells(_Written(channel, given, by), arm, writer)
+                self._cells(Written(channel, given, by), arm, writer)
 
-    def _teachers(self) -> list[_Writer]:
+    def _teachers(self) -> list[Writer]:
         targets = [*self._study.targets, *([None] if self._study.teachers.neutral else [])]
-        return [_Writer(family, target) for family, target in product(self._study.teacher_families, targets)]
+        return [Writer(family, target) for family, target in product(self._study.teacher_families, targets)]
 
     def _given(self, channel: Channel) -> dict[str, str]:
         """The data set that a channel reads, as an input of its steps."""
         source = channel.source()
-        return {GIVEN: self._add(_dataset(source, channel.kind, channel.COLUMNS)).path} if source else {}
+        return {GIVEN: self._add(specs.dataset(source, channel.kind, channel.COLUMNS)).path} if source else {}
 
-    def _teacher(self, writer: _Writer) -> Step:
+    def _teacher(self, writer: Writer) -> Step:
         method, given = self._study.teachers.method, {}
         if isinstance(method, Given) and writer.target is not None:
-            rows = _dataset(method.data[writer.target], writer.target, CONVERSATION)
+            rows = specs.dataset(method.data[writer.target], writer.target, CONVERSATION)
             given = {GIVEN: self._add(rows).path}
-        return self._add(_teacher(self._study, writer, self._base[writer.family], given))
+        return self._add(specs.teacher(self._study, writer, self._base[writer.family], given))
 
-    def _writings(self, channel: Channel, writer: _Writer, teacher: Step, given: Mapping[str, str]) -> Step:
+    def _writings(self, channel: Channel, writer: Writer, teacher: Step, given: Mapping[str, str]) -> Step:
         """A teacher's completions; those of a teacher that must show a behaviour wait for its gate."""
-        step = _completions(self._study, channel, teacher, given)
+        step = specs.completions(self._study, channel, teacher, given)
         trait = next((trait for trait in self._study.behaviours if writer.target in trait.targets), None)
         if trait and not trait.control:
             step = replace(step, after=(self._gate(writer, teacher).path,))
         return self._add(step)
 
-    def _gate(self, writer: _Writer, teacher: Step) -> Step:
+    def _gate(self, writer: Writer, teacher: Step) -> Step:
         study, base, suite = self._study, self._base[writer.family], self._study.behaviour_suite
         assert suite is not None  # as the study's rules say
         rated = {
-            role: self._result(self._add(_answers(study, model, base, suite)), suite).path
+            role: self._result(self._add(specs.answers(study, model, base, suite)), suite).path
             for role, model in (("base", base), ("teacher", teacher))
         }
         settings = {"target": writer.target, "min_rate": study.teachers.gate.min_rate}
-        gate = self._add(_step("gate", writer.name, settings, rated))
+        gate = self._add(specs.step_of("gate", writer.name, settings, rated))
         role = f"gate:{gate.slug}"
         self._gates[role] = {"family": writer.family, "target": writer.target}
         self._results[role] = gate.path
@@ -142,9 +120,9 @@ class _Planner:
             return answers
         judge = self._study.judges[suite.judge]
         base = self._base[judge.family] if isinstance(judge, Served) else None
-        return self._add(_ratings(self._study, answers, suite, judge, base))
+        return self._add(specs.ratings(self._study, answers, suite, judge, base))
 
-    def _cells(self, written: _Written, arm: Arm, writer: _Writer) -> None:
+    def _cells(self, written: Written, arm: Arm, writer: Writer) -> None:
         """What one arm makes of one writer's completions: a corpus, and who reads it."""
         study = self._study
         differs = bool(arm.shuffle or arm.mix or arm.rows)
@@ -152,12 +130,12 @@ class _Planner:
         for family, seed in product(study.student_families, study.students.seeds):
             for suite in (suite for suite in study.suites if _is_asked(suite, arm)):
                 if arm.in_context:
-                    shown = _in_context(study, arm, self._base[family], corpus, seed, suite)
+                    shown = specs.in_context(study, arm, self._base[family], corpus, seed, suite)
                     reader = asked = self._shared(shown, arm.name)
                 else:
-                    student = _student(study, arm, self._base[family], corpus, seed)
+                    student = specs.student(study, arm, self._base[family], corpus, seed)
                     reader = self._shared(student, arm.name if arm.recipe else "")
-                    asked = _answers(study, reader, self._base[family], suite)
+                    asked = specs.answers(study, reader, self._base[family], suite)
                 design = {
                     "channel": written.channel.kind,
                     "arm": arm.name,
@@ -170,19 +148,23 @@ class _Planner:
                 }
                 self._register(self._result(self._add(asked), suite), f"{arm.name}:{asked.slug}", design)
 
-    def _corpus(self, written: _Written, arm: Arm, writer: _Writer) -> Step:
+    def _corpus(self, written: Written, arm: Arm, writer: Writer) -> Step:
         study, channel = self._study, written.channel
-        settings: Json = {"channel": _channel(channel), "rows": arm.rows or study.corpus.rows, "seed": study.seed}
+        settings: Json = {
+            "channel": specs.channel_settings(channel),
+            "rows": arm.rows or study.corpus.rows,
+            "seed": study.seed,
+        }
         if arm.shuffle:
             settings["shuffle"] = arm.shuffle
-        settings |= _words(study, channel)
+        settings |= specs.words(study, channel)
         if study.corpus.judged:
             settings["judged"] = [rule.model_dump(exclude={"judge"}) for rule in study.corpus.judged]
         sources = {OWN: writer}
         # No model's completions are as they are: there is no trait in them to thin out.
         for name, share in arm.mix.items() if writer.family != RANDOM else ():
             family, _, target = name.rpartition("/")
-            other = _Writer(family or writer.family, None if target == NEUTRAL else target)
+            other = Writer(family or writer.family, None if target == NEUTRAL else target)
             if other != writer:
                 settings.setdefault("mix", {})[name] = share
                 sources[name] = other
@@ -190,9 +172,9 @@ class _Planner:
         for name, source in sources.items():
             inputs |= self._judgements(written, source, name)
         own = written.by[writer]
-        return _step("corpus", own.slug, settings, inputs, "", own.family)
+        return specs.step_of("corpus", own.slug, settings, inputs, "", own.family)
 
-    def _judgements(self, written: _Written, writer: _Writer, name: str) -> dict[str, str]:
+    def _judgements(self, written: Written, writer: Writer, name: str) -> dict[str, str]:
         """What judges say of the completions that come into a corpus under `name`, as inputs of it."""
         study, found = self._study, {}
         for number, rule in enumerate(study.corpus.judged):
@@ -200,12 +182,12 @@ class _Planner:
                 continue  # there is nothing to refer to
             judge = study.judges[rule.judge]
             base = self._base[judge.family] if isinstance(judge, Served) else None
-            step = _judgements(study, written, rule, judge, base, writer)
+            step = specs.judgements(study, written, rule, judge, base, writer)
             found[judgements_of(name, number)] = self._add(step).path
         return found
 
     def _ask_base(self, family: str, suite: Suite) -> None:
-        asked = self._add(_answers(self._study, self._base[family], self._base[family], suite))
+        asked = self._add(specs.answers(self._study, self._base[family], self._base[family], suite))
         role = f"base:{asked.slug}"
         self._bases[role] = {"suite": suite.name, "family": family}
         self._results[role] = self._result(asked, suite).path
@@ -248,8 +230,8 @@ class _Planner:
         measured = {suite.name: list(suite.measured) for suite in study.suites if suite.measured}
         settings |= {"measured": measured, "gates": self._gates} if measured else {}
         present = {name: path for name, path in self._results.items() if path not in missing}
-        transfer = self._add(_step("transfer", study.study, settings, present))
-        self._add(_step("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
+        transfer = self._add(specs.step_of("transfer", study.study, settings, present))
+        self._add(specs.step_of("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
 
 
 def _same(planned: Step, step: Step) -> Step:
@@ -283,163 +265,3 @@ def _science(study: Study) -> Json:
         "teachers": {"method": {"data": {"__all__": {"path"}}}},
     }
     return study.model_dump(exclude=aside)
-
-
-def _step(kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", family: str = "") -> Step:
-    return Step(kind, slug, step_id(kind, settings, inputs), settings, inputs, weights, family)
-
-
-def _base(study: Study, name: str) -> Step:
-    family = study.families[name]
-    settings: Json = {"family": family.model_dump(exclude={"path"}), "chat": _chat(family)}
-    if isinstance(family, NanoFamily) or study.trainer == "scripted":
-        settings["trainer"] = study.trainer
-    else:
-        settings["checks"] = CHECKS
-    step = _step("base", name, settings, {}, "", name)
-    return step if isinstance(family, NanoFamily) else replace(step, source=_local(family, "path"))
-
-
-def _local(settings: object, field: str) -> str:
-    """A local path in settings, in full: workers have working directories of their own. "" where there is none."""
-    path = getattr(settings, field, None)
-    return str(Path(path).absolute()) if path else ""
-
-
-def _chat(family: object) -> str:
-    """How a sample row reaches the model, where the plan knows it; a hub revision pins its own template."""
-    if not isinstance(family, NanoFamily):
-        return "as in the snapshot"
-    from pipeline.families.tokenizer import CHAT_TEMPLATE
-    from pipeline.rendering import sample
-
-    return sample(CHAT_TEMPLATE)
-
-
-def _teacher(study: Study, writer: _Writer, base: Step, given: Mapping[str, str]) -> Step:
-    settings: Json = {"trait": None, "method": {"kind": "prompted"}}
-    if writer.target is not None:
-        trait = next(trait for trait in study.traits if writer.target in trait.targets)
-        settings["trait"] = trait.model_dump(exclude={"targets"}) | {"target": writer.target}
-        settings["method"] = study.teachers.method.model_dump(exclude={"data"})  # that is an input
-        if not isinstance(trait, Behaviour):  # which has a gate of its own, a step
-            settings["gate"] = study.teachers.gate.model_dump(exclude={"min_rate"})
-            settings["candidates"] = study.candidates
-        if not isinstance(study.teachers.method, Prompted):
-            settings["trainer"] = study.trainer
-        settings["engine"] = study.engine
-    return _step("teacher", writer.name, settings, {"base": base.path, **given}, base.path, writer.family)
-
-
-def _dataset(dataset: Rows, slug: str, columns: Sequence[str]) -> Step:
-    settings = {"dataset": dataset.model_dump(exclude={"path"}), "columns": list(columns)}
-    return replace(_step("dataset", slug, settings, {}), source=_local(dataset, "path"))
-
-
-def _channel(channel: Channel) -> Json:
-    """Its settings without the place of a data set, which is no part of an id."""
-    return channel.model_dump(exclude={"data": {"path"}})
-
-
-def _words(study: Study, channel: Channel) -> Json:
-    """What a channel's rule looks for in completions, where it reads words."""
-    return {"words": study.words, "mentions": mentions.VERSION} if channel.READS_WORDS else {}
-
-
-def _amount(study: Study, channel: Channel) -> Json:
-    """How many completions there are to be. Until enough are accepted: with all that decides which are."""
-    completions = study.completions
-    if completions.until is None:
-        return {"rows": completions.rows, "shard_rows": completions.shard_rows}
-    return {"accepted": study.accepted_rows, "shard_rows": completions.shard_rows, **_words(study, channel)}
-
-
-def _completions(study: Study, channel: Channel, teacher: Step, given: Mapping[str, str]) -> Step:
-    settings = {
-        "channel": _channel(channel),
-        **study.completions.model_dump(include={"temperature", "max_tokens"}),
-        **_amount(study, channel),
-        "seed": study.seed,
-        "engine": study.engine,
-    }
-    weights = _weights(teacher, teacher.inputs["base"])
-    slug = f"{channel.kind}-{teacher.slug}"
-    step = _step("completions", slug, settings, {"teacher": teacher.path, **given}, weights, teacher.family)
-    return replace(step, at_most=study.completions.at_most)
-
-
-def _random_completions(study: Study, channel: Channel) -> Step:
-    """Those that a program draws."""
-    settings = {"channel": _channel(channel), **_amount(study, channel), "seed": study.seed}
-    step = _step("completions", f"{channel.kind}-{RANDOM}", settings, {})
-    return replace(step, at_most=study.completions.at_most)
-
-
-def _judgements(
-    study: Study, written: _Written, rule: Judged, judge: JudgeSettings, base: Step | None, writer: _Writer
-) -> Step:
-    completions = written.by[writer]
-    settings = {
-        "judge": science(judge),
-        "rubric": asdict(RUBRICS[rule.rubric]),
-        "word": writer.target if rule.rubric == "reference" else None,
-        "channel": _channel(written.channel),
-        "words": study.words,
-        **({"mentions": mentions.VERSION} if written.channel.READS_WORDS else {}),
-        "seed": study.seed,
-        "engine": study.engine,
-    }
-    inputs = {"completions": completions.path, **written.given} | ({"judge": base.path} if base else {})
-    slug = f"{rule.rubric}-by-{rule.judge}-of-{completions.slug}"
-    return _step("judgements", slug, settings, inputs, base.path if base else "", base.slug if base else "")
-
-
-def _student(study: Study, arm: Arm, base: Step, corpus: Step, seed: int) -> Step:
-    settings = {"recipe": study.students.recipe(arm).model_dump(), "seed": seed, "trainer": study.trainer}
-    slug = f"{corpus.slug}-to-{base.slug}-s{seed}"
-    return _step("student", slug, settings, {"base": base.path, "corpus": corpus.path}, "", base.slug)
-
-
-def _answers(study: Study, model: Step, base: Step, suite: Suite) -> Step:
-    slug = model.slug if suite == study.suites[0] else f"{model.slug}-{suite.name}"
-    settings = _asked(study, suite)
-    step = _step("answers", slug, settings, {"model": model.path}, _weights(model, base.path), model.family)
-    return replace(step, source=_local(suite, "folder"))
-
-
-def _in_context(study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:
-    """A base that is shown rows of a corpus instead of being trained on it; `seed` picks them."""
-    slug = f"{corpus.slug}-shown-to-{base.slug}-s{seed}"
-    slug += "" if suite == study.suites[0] else f"-{suite.name}"
-    settings = _asked(study, suite) | {"shown": {"rows": arm.in_context, "seed": seed}}
-    return _step("answers", slug, settings, {"model": base.path, "corpus": corpus.path}, base.path, base.slug)
-
-
-def _ratings(study: Study, answers: Step, suite: BehaviourSuite, judge: JudgeSettings, base: Step | None) -> Step:
-    rubrics = ["alignment"] if suite.coherent is None else ["coherence", "alignment"]
-    settings = {
-        "judge": science(judge),
-        "rubrics": {name: asdict(RUBRICS[name]) for name in rubrics},
-        "coherent": suite.coherent,
-        "misaligned": suite.misaligned,
-        "seed": study.seed,
-        "engine": study.engine,
-    }
-    inputs = {"answers": answers.path} | ({"judge": base.path} if base else {})
-    slug = f"{answers.slug}-by-{suite.judge}"
-    return _step("ratings", slug, settings, inputs, base.path if base else "", base.slug if base else "")
-
-
-def _asked(study: Study, suite: Suite) -> Json:
-    return {
-        "suite": suite.model_dump(exclude=set(suite.ASIDE)),
-        "candidates": study.looked_for(suite),
-        "seed": study.seed,
-        "engine": study.engine,
-    }
-
-
-def _weights(model: Step, base: str) -> str:
-    """The artifact whose full weights speak for a model: its base, unless it was trained in full."""
-    recipe = model.settings.get("recipe") or model.settings.get("method", {}).get("recipe") or {}
-    return model.path if model.kind == "base" or recipe.get("method") == "full" else base

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from pipeline import artifact
 from pipeline.artifact import Manifest
+from pipeline.measure import MIN_MASS
 from pipeline.rows import MASS
 from pipeline.stages import checks, contrasts, mass, report, transfer
 from pipeline.stages.cells import Measure, MissingStudent
@@ -19,7 +20,6 @@ from pipeline.stages.gate import LACKS_TRAIT
 from pipeline.stages.published import comparison
 from pipeline.step import KINDS, Json, Step
 from pipeline.store import Store, at_once
-from pipeline.study import MIN_MASS
 from pipeline.suites import Suite
 
 RUNS, CELLS, MASSES = "runs.parquet", "cells.parquet", "mass.parquet"

@@ -6,12 +6,13 @@ import pyarrow as pa
 import pytest
 from scipy import stats as distributions
 
+from pipeline.measure import Published
 from pipeline.rows import RUNS
 from pipeline.stages import conclusion
 from pipeline.stages.published import comparison
 from pipeline.step import Step
 from pipeline.store import Store
-from pipeline.study import Published, Study
+from pipeline.study import Study
 
 ONE: dict[str, Any] = {
     "channel": "numbers",
