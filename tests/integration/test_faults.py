@@ -119,7 +119,7 @@ def test_full_and_read_only_disks_end_a_run_with_a_message_and_the_same_command_
     assert list(root.iterdir()) == []
 
     ballast.unlink()
-    ballast = fill(disk, leave=MIB // 16)
+    ballast = fill(disk, leave=MIB // 8)
     filled = undertow("run", study, "--root", root)
     assert filled.returncode == 1, filled.stdout + filled.stderr
     assert "No space left on device; make room and run the same command again" in filled.stdout
