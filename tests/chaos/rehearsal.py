@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.driver import begin, walk
-from jobs.pools import Work
+from jobs.pools import Cost, Work
 from pipeline import artifact
 from pipeline.copies import local_folder
 from pipeline.engines import Completion, Engine, Prompt, Sampling
@@ -44,6 +44,8 @@ SETTINGS = {
 
 class Pools:
     """As jobs.pools, with threads of this process for members."""
+
+    total = Cost(2.0, 0.0)
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -67,7 +67,7 @@ def test_rows_are_not_counted_twice_where_a_units_record_is_copied(store: Store)
     (units / "shard-00001.json").unlink()
     assert rehearsal.run(store.root)
     files = json.loads((folder(store, path) / "manifest.json").read_bytes())["files"]
-    assert [(file["path"], file["rows"]) for file in files] == [
+    assert [(file["path"], file["rows"]) for file in files if file["rows"]] == [
         ("shard-00000.parquet", 20),
         ("shard-00001.parquet", 20),
     ]
