@@ -50,8 +50,9 @@ def artifacts(store: Store, kind: str) -> list[str]:
 
 
 def _verify(store: Store, path: str) -> Verified:
-    names = {entry.path.removeprefix(f"{path}/") for entry in store.files(path)}
-    problems: list[str] = []
+    entries = list(store.files(path))
+    names = {entry.path.removeprefix(f"{path}/") for entry in entries if not entry.link}
+    problems = [f"{entry.path} is a link: undertow did not make it, remove it" for entry in entries if entry.link]
     manifest = _or_told(problems, artifact.load, store, path)
     named = {(path, file) for file in manifest.files} if manifest else set()
     for name in sorted(names):

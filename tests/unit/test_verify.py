@@ -180,6 +180,16 @@ def test_an_input_that_leads_out_of_the_root_is_told(root: Store) -> None:
     assert any(line.startswith(f"{path} is malformed (inputs.base") for line in problems(root))
 
 
+def test_a_link_is_told_and_hides_nothing_else(root: Store, tmp_path: Path) -> None:
+    assert root.folder is not None
+    (tmp_path / "elsewhere").mkdir()
+    (root.folder / "base" / "linked-000000000000").symlink_to(tmp_path / "elsewhere")
+    (root.folder / base_of(root) / "model" / "tokenizer.json").symlink_to(tmp_path / "secret")
+    said = problems(root)
+    assert len(said) == 2
+    assert all("is a link" in line for line in said)
+
+
 @hypothesis_settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_no_shape_of_a_sealed_record_stops_it(data: st.DataObject) -> None:
