@@ -96,7 +96,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_
     longer = (*SCRIPTED, "--set", "completions.rows=20000", "--set", "completions.shard_rows=20")
     sent = call(cluster, *submit, *longer, "--no-wait")
     assert sent.returncode == 0, sent.stderr
-    job = sent.stdout.split()[1]
+    job = sent.stdout.partition("submitted ")[2].split()[0]
     wait_for(tmp_path, "completions/*/units/shard-*.json", 10)
     assert call(cluster, RAY, "job", "stop", "--address", cluster.url, job).returncode == 0
     assert jobs(cluster)[job]["status"] == "STOPPED"
