@@ -42,6 +42,11 @@ class VllmEngine:
         on_gpu = torch.cuda.is_available()
         llm = LLM(
             model=str(weights),
+            # What transformers reads, and nothing by a layout of some model's makers that lies beside it.
+            config_format="hf",
+            tokenizer_mode="hf",
+            load_format="safetensors",
+            trust_remote_code=False,
             dtype="auto" if on_gpu else "float32",
             enforce_eager=not on_gpu,
             tensor_parallel_size=tensor_parallel,
