@@ -35,7 +35,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
                     content = await _content(response)
                 finally:
                     await response.aclose()
-        except TimeoutError:
+        except (TimeoutError, httpx2.TimeoutException):  # the library keeps clocks of its own besides
             raise httpx2.ReadTimeout(f"no whole reply within {self._seconds:g} s", request=request) from None
         return httpx2.Response(response.status_code, headers=_headers(response), content=content, request=request)
 

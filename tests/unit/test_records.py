@@ -136,7 +136,7 @@ def test_a_unit_of_another_step_with_the_same_short_id_is_not_taken(store: Store
 def test_two_steps_of_a_study_with_the_same_id_are_told(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.plan.step_id", lambda *args: "0" * 12)
+    monkeypatch.setattr("pipeline.specs.step_id", lambda *args: "0" * 12)
     with pytest.raises(StudyError, match=r"two different steps, .* have the same id"):
         plan(study(arms=[{"name": "a"}, {"name": "b", "rows": 30}, {"name": "c", "rows": 20}]))
 
