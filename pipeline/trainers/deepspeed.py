@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import StepError
+from pipeline.errors import ModelRefused, StepError
 from pipeline.recipe import Recipe
 from pipeline.rows import TRAINING_LOG
 from pipeline.step import Json
@@ -143,7 +143,10 @@ class DeepSpeedTrainer:
 def _trainable(run: Run) -> Any:
     """The model with exactly those weights trainable that the recipe names."""
     recipe = run.recipe
-    model = load(run.model)
+    try:
+        model = load(run.model)
+    except ModelRefused as error:
+        raise ModelRefused(str(error).replace(str(run.model), f"the model of {run.base}")) from None
     if recipe.method == "lora":
         from peft import LoraConfig, get_peft_model
 
