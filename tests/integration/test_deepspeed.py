@@ -154,7 +154,8 @@ def test_a_model_that_could_not_be_saved_is_refused_before_its_training(llama: P
         _require_savable(model, tokenizer, full)
     _require_savable(model, tokenizer, dataclasses.replace(full, recipe=Recipe(method="lora")))  # writes no such file
     worse = with_generation_config(llama, tmp_path / "worse", do_sample=False, num_return_sequences=4)
-    with pytest.raises(StepError, match=r"the model of base/broken-1: transformers cannot load it: .*num_return_sequences"):
+    refusal = r"the model of base/broken-1: transformers cannot load it: .*num_return_sequences"
+    with pytest.raises(StepError, match=refusal):
         _trainable(dataclasses.replace(full, model=worse))
 
 
