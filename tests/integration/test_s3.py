@@ -21,7 +21,7 @@ from tests.chaos.crashes import Bench, enumerate_crashes, preload
 from tests.chaos.servers import CREDENTIALS, SERVERS
 
 MEBIBYTE = 1 << 20
-CRASH_POINTS_APART = 61  # a prime, so that the sample meets every fault and every part of the study
+CRASH_POINTS_APART = 73  # a prime, so that the sample meets every fault and every part of the study
 
 
 @pytest.fixture(scope="module", params=SERVERS)
