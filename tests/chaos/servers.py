@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -45,8 +46,9 @@ def serving(command: list[str], environment: dict[str, str], url: str, log: Path
             try:
                 urlopen(url).close()
                 break
-            except HTTPError:
-                break  # it answers
+            except HTTPError as error:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # which says that it is not ready yet
+                    break  # it answers
             except (URLError, ConnectionError):
                 pass
             assert process.poll() is None, f"{command} ended: {log.read_text()[-500:]}"
