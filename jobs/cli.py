@@ -2,12 +2,13 @@
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.table import Table
@@ -112,12 +113,15 @@ def run(
 
     outcome: Outcome = run_study(loaded, store, address, last)
     close(console, store, outcome)
+    code = 0 if outcome.complete else 1
     if outcome.stopped:
         console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
-        raise typer.Exit(SIGNALLED + outcome.stopped)
+        code = SIGNALLED + outcome.stopped
+    if outcome.broken:
+        _end_now(code)
     if last and outcome.complete and (left := len(outcome.steps) - len(outcome.done)):
         console.print(f"Ended with {last}, as --until says: {left} steps are left; go on without --until.")
-    raise typer.Exit(0 if outcome.complete else 1)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -302,6 +306,13 @@ def _require_given(study: "Study", store: Store | None, *, elsewhere: bool) -> N
     from pipeline.stages import dataset
 
     dataset.require(datasets(study), store, elsewhere=elsewhere)
+
+
+def _end_now(code: int) -> NoReturn:
+    """End the process without the interpreter's own end, in which threads of a Ray that has died may crash it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _age(text: str) -> timedelta:
