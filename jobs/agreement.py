@@ -8,17 +8,16 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import artifact
-from pipeline.copies import cache_folder, local_folder
+from pipeline.core.errors import InputError
+from pipeline.core.readers import tables
 from pipeline.engines import Engine, open_engine
-from pipeline.errors import InputError
 from pipeline.judges import Item, JudgeSettings, Served, open_judge
 from pipeline.judges.agreement import Agreement, agreement
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.plan import plan
-from pipeline.store import Store
-from pipeline.study import Study
-from pipeline.tables import tables
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact
+from pipeline.store.local_cache import cache_folder, local_folder
+from pipeline.study.schema import Study
 from pipeline.trainers import MODEL
 
 COLUMNS = ("prompt", "completion", "label")

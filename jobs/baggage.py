@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.errors import InputError
-from pipeline.limits import MIB
+from pipeline.core.errors import InputError
+from pipeline.core.limits import MIB
 
 PROGRAM = ("pipeline", "jobs")  # as they are in a checkout; elsewhere the cluster runs the package that it has
 MOST_BYTES = 500 * MIB  # Ray takes no larger package

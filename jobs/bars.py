@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from jobs.terminal import Terminal
-from pipeline.status import PACE
+from pipeline.store.status import PACE
 
 
 class Bars:

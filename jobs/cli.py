@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.terminal import Terminal
-from pipeline.errors import InputError, StudyError, UndertowError
+from pipeline.core.errors import InputError, StudyError, UndertowError
 from pipeline.store import Store, open_store
 
 if TYPE_CHECKING:
     from jobs.driver import Outcome
-    from pipeline.study import Study
+    from pipeline.study.schema import Study
 
 SIGNALLED = 128  # what shells add to the number of the signal that ended a command
 
@@ -61,9 +61,9 @@ def plan(
     rehearse: Rehearse = False,
 ) -> None:
     """Show the steps of a study: what is done, what is left, and what it will take."""
-    from pipeline import forecast
-    from pipeline.plan import plan as steps_of
-    from pipeline.roofline import machines as parse_machines
+    from pipeline.plan import forecast
+    from pipeline.plan.planner import plan as steps_of
+    from pipeline.plan.roofline import machines as parse_machines
 
     loaded = _loaded(study, set_, rehearse)
     machines = parse_machines(cluster) if cluster else None
@@ -175,19 +175,17 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the page and the pictures.")] = Path("report"),
 ) -> None:
     """Render a report again from what is stored."""
-    from pipeline.artifact import require
-    from pipeline.stages import conclusion
-    from pipeline.stages.report import render
+    from pipeline.report.page import render
+    from pipeline.stages.report import content
+    from pipeline.store.artifact import require
 
     store, path = _located(artifact)
     manifest = require(store, path)
     if manifest.kind != "report":
         raise InputError(f"{artifact} is a {manifest.kind}, not a report")
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in render(
-        conclusion.content(store, manifest.settings["study"], manifest.input("transfer"))
-    ).items():
-        (out / name).write_bytes(content)
+    for name, page in render(content(store, manifest.settings["study"], manifest.input("transfer"))).items():
+        (out / name).write_bytes(page)
     console.print(f"{out / 'report.html'}", highlight=False)
 
 
@@ -198,7 +196,7 @@ def show(
 ) -> None:
     """Show one artifact: its manifest, its inputs and a few rows."""
     from jobs.closing import show_artifact
-    from pipeline.artifact import require
+    from pipeline.store.artifact import require
 
     store, path = _located(artifact)
     show_artifact(console, store, require(store, path), rows)
@@ -236,9 +234,9 @@ def check(
     Where the file has a column finish_reason, only rows that ended their turn are accepted.
     """
     from pipeline.channels import CHANNELS
-    from pipeline.settings import channel as channel_of
+    from pipeline.core.readers import tables
     from pipeline.stages.rule import reasons
-    from pipeline.tables import tables
+    from pipeline.study.loader import channel as channel_of
 
     if channel not in CHANNELS:
         raise InputError(f"unknown channel {channel}; there is {', '.join(CHANNELS)}")
@@ -262,25 +260,25 @@ def agreement(
 ) -> None:
     """Put a judge to rows with labels: agreement, Cohen's kappa and the ROC curve."""
     from jobs.agreement import show
-    from pipeline import settings
+    from pipeline.study import loader
 
     positive: Literal["high", "low"] = "low" if low else "high"
-    show(console, settings.load(study, set_), open_store(root), judge, rubric, file, threshold, positive, word)
+    show(console, loader.load(study, set_), open_store(root), judge, rubric, file, threshold, positive, word)
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of a study file, for editors."""
-    from pipeline.study import Study
+    from pipeline.study.schema import Study
 
     sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
 
 
 def _loaded(study: Path, overrides: Sequence[str], rehearse: bool) -> "Study":
-    from pipeline import settings
-    from pipeline.rehearsal import rehearsed
+    from pipeline.study import loader
+    from pipeline.study.rehearsal import rehearsed
 
-    loaded = settings.load(study, overrides)
+    loaded = loader.load(study, overrides)
     return rehearsed(loaded) if rehearse else loaded
 
 
@@ -293,7 +291,7 @@ def _pinned(study: "Study") -> "Study":
 
 def _kind(until: str | None) -> str:
     """The kind of step that --until names; "" where it is not given. Raises InputError."""
-    from pipeline.step import KINDS
+    from pipeline.store.step import KINDS
 
     if until is not None and until not in KINDS:
         raise InputError(f"--until {until}: there is no such kind of step; there is {', '.join(KINDS)}")
@@ -302,7 +300,7 @@ def _kind(until: str | None) -> str:
 
 def _require_given(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
     """Raises InputError where a local file of given rows cannot be used."""
-    from pipeline.plan import datasets
+    from pipeline.plan.planner import datasets
     from pipeline.stages import dataset
 
     dataset.require(datasets(study), store, elsewhere=elsewhere)
@@ -332,7 +330,7 @@ def _existing(root: str) -> Store:
 
 def _located(place: str) -> tuple[Store, str]:
     """The store that an artifact's folder lies in, and its path there."""
-    from pipeline import artifact
+    from pipeline.store import artifact
 
     *above, kind, name = (place if "://" in place else str(Path(place).absolute())).rstrip("/").split("/")
     store, path = open_store("/".join(above) or "/"), f"{kind}/{name}"

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import artifact, forecast, roofline, status
-from pipeline.stages.conclusion import CELLS
-from pipeline.stages.report import matrix_table
-from pipeline.step import KINDS
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.plan import forecast, roofline
+from pipeline.report.page import matrix_table
+from pipeline.stages.transfer import CELLS
+from pipeline.store import Store, artifact, status
+from pipeline.store.step import KINDS
+from pipeline.study.schema import Study
 
 if TYPE_CHECKING:
     from jobs.driver import Outcome

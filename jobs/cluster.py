@@ -11,8 +11,8 @@ from ray.autoscaler.sdk import request_resources
 
 from jobs import local_ray
 from jobs.pools import Cost, Pools
-from pipeline.errors import ResourceError
-from pipeline.study import Study
+from pipeline.core.errors import ResourceError
+from pipeline.study.schema import Study
 
 # Several processes share the cores; each is to use only those that Ray gave it.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}

@@ -18,14 +18,14 @@ from jobs.cluster import Cluster, join, require_memory
 from jobs.pools import Cost, Pools
 from jobs.steps import Steps
 from jobs.watch import Watch
-from pipeline import artifact, forecast, status
-from pipeline.errors import LeaseLost, ResourceError, Stopped, UndertowError
-from pipeline.lease import running
-from pipeline.plan import plan
-from pipeline.step import Step, up_to
-from pipeline.store import Store, at_once
+from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowError
+from pipeline.plan import forecast
+from pipeline.plan.planner import partial_conclusion, plan
+from pipeline.store import Store, artifact, at_once, status
+from pipeline.store.lease import running
 from pipeline.store.root import mark
-from pipeline.study import Study
+from pipeline.store.step import Step, up_to
+from pipeline.study.schema import Study
 
 Running = Coroutine[Any, Any, None]
 STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
@@ -50,6 +50,11 @@ class Outcome:
     until: str = ""
     stopped: signal.Signals | None = None
     broken: str = ""
+
+    @property
+    def lost(self) -> set[str]:
+        """Paths of the steps that this run cannot make."""
+        return self.failed.keys() | self.blocked.keys()
 
     @property
     def complete(self) -> bool:
@@ -121,8 +126,8 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
 
 async def _walk(study: Study, steps: Steps, outcome: Outcome, watch: Watch, pools: Pools) -> None:
     await Walk(steps, outcome, watch).all()
-    if not outcome.stopped and any(step.kind == "transfer" for step in outcome.asked):
-        await _conclude_without(study, steps, outcome)
+    if not outcome.stopped:
+        await _report_partial(study, steps, outcome)
     await pools.close()
 
 
@@ -240,19 +245,12 @@ class Walk:
         await self._watch.failed(step, why, error)
 
 
-async def _conclude_without(study: Study, steps: Steps, outcome: Outcome) -> None:
+async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:
     """Where some results cannot be had, measure and report the others, saying what is missing."""
-    transfer = next(step for step in outcome.steps if step.kind == "transfer")
-    missing = {
-        path: outcome.failed.get(path) or outcome.failed[outcome.blocked[path]]
-        for path in transfer.inputs.values()
-        if path not in outcome.done
-    }
-    answered = [transfer.inputs[role] for role in transfer.settings["runs"] if transfer.inputs[role] in outcome.done]
-    if not missing or not answered:
-        return
-    asked = {step.kind for step in outcome.asked}
-    for step in [step for step in plan(study, missing)[-2:] if step.kind in asked]:
+    why = {path: outcome.failed.get(path) or outcome.failed[outcome.blocked[path]] for path in outcome.lost}
+    for step in partial_conclusion(study, outcome.steps, outcome.done, why):
+        if step.kind not in {asked.kind for asked in outcome.asked}:
+            continue
         try:
             await steps.make(step)
         except Exception as error:

@@ -6,11 +6,10 @@ from functools import partial
 from rich.console import Console
 from rich.text import Text
 
-from pipeline import lease, status
-from pipeline.errors import InputError
-from pipeline.garbage import Garbage, collect, garbage
-from pipeline.lease import LEASE_SECONDS
-from pipeline.store import Entry, Store
+from pipeline.core.errors import InputError
+from pipeline.store import Entry, Store, lease, status
+from pipeline.store.garbage import Garbage, collect, garbage
+from pipeline.store.lease import LEASE_SECONDS
 from pipeline.store.root import require_marked
 
 

@@ -4,10 +4,9 @@ import contextlib
 import json
 from datetime import UTC, datetime
 
-from pipeline import status
-from pipeline.errors import StoreError
-from pipeline.step import Step
-from pipeline.store import Store, at_once
+from pipeline.core.errors import StoreError
+from pipeline.store import Store, at_once, status
+from pipeline.store.step import Step
 
 
 class Journal:

@@ -13,7 +13,7 @@ from ray._private import ray_constants, services, worker
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.errors import ResourceError
+from pipeline.core.errors import ResourceError
 
 STARTS = 2
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}  # else training groups listen at the address of the machine's name

@@ -16,14 +16,12 @@ from typing import Any
 import ray
 
 from jobs import memory, metrics
-from pipeline import artifact
-from pipeline.artifact import Json
-from pipeline.copies import local_folder
+from pipeline.core.errors import CanaryFailed, StepError, UndertowError
 from pipeline.engines import canary, open_engine
-from pipeline.errors import CanaryFailed, StepError, UndertowError
-from pipeline.resources import Engines, Training
 from pipeline.stages.training import UNIT
-from pipeline.store import open_store
+from pipeline.store import artifact, open_store
+from pipeline.store.local_cache import local_folder
+from pipeline.study.resources import Engines, Training
 from pipeline.trainers import MODEL, open_trainer
 
 Unit = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -41,15 +39,11 @@ class EngineMember:
         kind: str,
         engines: Engines,
         adapter_rank: int,
-        record: Json | None = None,
     ) -> None:
-        """record: of the unit that made the weights, while nothing in the store tells of it."""
         logging.basicConfig(level=logging.INFO)
         self._study = study
         self._store = open_store(root)
-        files, results = (
-            artifact.contents_of_record(record) if record else artifact.published(self._store, weights, UNIT)
-        )
+        files, results = artifact.published(self._store, weights, UNIT)
         folder = local_folder(self._store, weights, files, MODEL)
         self._refusal: StepError | None = None
         try:

@@ -9,8 +9,9 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from pipeline.artifact import Json
-from pipeline.step import Step
+from pipeline.stages import stage_of
+from pipeline.store.artifact import Json
+from pipeline.store.step import Step
 
 UNIT_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 COMMIT_SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
@@ -60,17 +61,10 @@ def count(name: str, amount: float, **labels: str) -> None:
 def unit_done(study: str, step: Step, record: Json) -> None:
     """Count what one unit of work did, from its record."""
     labels = labels_of(study, step)
-    results = record["results"]
     _metric("unit_seconds").observe(record["ended"] - record["started"], labels)
     _metric("commit_seconds").observe(record["commit_seconds"], labels)
-    if step.kind == "completions":
-        count("completions", results["rows"], **labels)
-        count("tokens", results["completion_tokens"], **labels)
-    if step.kind == "corpus":
-        count("judged", results["judged"], **labels)
-        count("accepted", results["accepted"], **labels)
-        for reason, rows in results["reasons"].items():
-            count("rejects", rows, **labels, reason=reason)
+    for name, amount, more in stage_of(step.kind).counts(record):
+        count(name, amount, **labels, **more)
 
 
 def labels_of(study: str, step: Step) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import ray
 
-from pipeline.errors import Stopped
+from pipeline.core.errors import Stopped
 
 LINGER_SECONDS = 1.0  # a member that is idle for less may be about to get the next step's work
 IDLE_SECONDS = 60.0  # a member that is idle for longer is given back although nobody waits for its room

@@ -16,10 +16,10 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
 from jobs.baggage import pack
-from pipeline.address import is_private
-from pipeline.errors import InputError, ResourceError
-from pipeline.source import local_paths
-from pipeline.study import Study
+from pipeline.core.errors import InputError, ResourceError
+from pipeline.core.sources import local_paths
+from pipeline.judges.address import is_private
+from pipeline.study.schema import Study
 
 DASHBOARD = "http://127.0.0.1:8265"  # where `ray start` listens unless it is told otherwise
 

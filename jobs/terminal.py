@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from pipeline.errors import visible
+from pipeline.core.errors import visible
 
 
 class Terminal(Console):

@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.errors import visible
+from pipeline.core.errors import visible
 from pipeline.store import Store
-from pipeline.verify import verify
+from pipeline.store.verify import verify
 
 
 def show_verified(console: Console, store: Store) -> bool:

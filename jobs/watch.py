@@ -15,12 +15,11 @@ from jobs import memory, metrics
 from jobs.bars import Bars
 from jobs.journal import Journal
 from jobs.pools import Pools
-from pipeline import status
-from pipeline.artifact import Json
-from pipeline.errors import StoreError
-from pipeline.lease import RENEW_SECONDS, RunLease
-from pipeline.step import Step
-from pipeline.store import Store
+from pipeline.core.errors import StoreError
+from pipeline.store import Store, status
+from pipeline.store.artifact import Json
+from pipeline.store.lease import RENEW_SECONDS, RunLease
+from pipeline.store.step import Step
 
 STATES = ("waiting", "running", "done", "failed", "blocked")
 

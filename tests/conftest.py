@@ -1,33 +1,21 @@
 """What tests share: a small scripted study, a store, and that study run through in this process."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from jobs.shards import generate
-from pipeline import artifact
-from pipeline.artifact import Manifest
-from pipeline.copies import local_folder
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.judges import science
-from pipeline.plan import plan
-from pipeline.stages import (
-    answers,
-    completions,
-    conclusion,
-    corpus,
-    dataset,
-    gate,
-    judgements,
-    ratings,
-    teacher,
-    training,
-)
-from pipeline.step import Step
-from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.stages import run_unit, stage_of
+from pipeline.stages.contract import OnEngine, OnTrainer, Runtime
+from pipeline.stages.training import UNIT
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.artifact import Manifest
+from pipeline.store.local_cache import local_folder
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 from pipeline.trainers.scripted import ScriptedTrainer
 
 SETTINGS = {
@@ -79,63 +67,42 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Stu
 
 
 def _make(study: Study, store: Store, step: Step) -> Manifest:
-    results: dict[str, Any] = {}
-    if step.kind == "teacher":
-        units = [training.train(store, ScriptedTrainer(), step, 500)] if teacher.is_trained(step) else []
-        if "gate" in step.settings:
-            base = artifact.require(store, step.inputs["base"])
-            trained = units[0]["results"] if units else {}
-            models = {
-                "gate-base": (base.path, base),
-                "gate-teacher": (step.weights, artifact.draft(store, step, units, trained)),
-            }
-            scored = [teacher.score(store, _engine(store, of), step, unit, m) for unit, (of, m) in models.items()]
-            units = [*units, *scored]
-            results = trained | {"gate": teacher.gate(step, *(record["results"] for record in scored))}
-    elif step.kind == "judgements":
-        names = judgements.shards(store, step)
-        units = [judgements.judge_shard(store, _judging(store, step), step, n, _judge(study, step)) for n in names]
-        results = completions.summarise(units)
-    elif step.kind == "completions":
-        units = asyncio.run(_shards(store, step))
-        results = completions.summarise(units)
-    else:
-        work: dict[str, Callable[[], Any]] = {
-            "base": lambda: training.train(store, ScriptedTrainer(), step, 500),
-            "student": lambda: training.train(store, ScriptedTrainer(), step, 500),
-            "dataset": lambda: dataset.make(store, step),
-            "gate": lambda: gate.check(store, step),
-            "corpus": lambda: corpus.make(store, step),
-            "answers": lambda: answers.ask(store, _engine(store, step.weights), step),
-            "ratings": lambda: ratings.rate(store, _judging(store, step), step, _judge(study, step)),
-            "transfer": lambda: conclusion.make_transfer(store, step),
-            "report": lambda: conclusion.make_report(store, step),
-        }
-        units = [work[step.kind]()]
-        results = units[0]["results"]
-    return artifact.commit(store, step, units, results)
+    stage = stage_of(step.kind)
+    records = asyncio.run(stage.run(step, InProcess(study, store, step)))
+    return artifact.commit(store, step, records, stage.summarise(step, records))
 
 
-async def _shards(store: Store, step: Step) -> list[dict[str, Any]]:
-    async def write(name: str) -> dict[str, Any]:
-        if not completions.is_spoken(step):
-            return completions.write_drawn(store, step, name)
-        return completions.write_shard(store, _engine(store, step.weights), step, name)
+class InProcess:
+    """Does units in this process, with the scripted engine and trainer."""
 
-    async def count(records: list[dict[str, Any]]) -> int:
+    needed_rows: Mapping[int, Step] = {}
+
+    def __init__(self, study: Study, store: Store, step: Step) -> None:
+        self.store = store
+        self._step = step
+        self._runtime = Runtime(judges=study.judges)
+
+    async def run(self, unit: str) -> dict[str, Any]:
+        rows = stage_of(self._step.kind).planned_rows(self._step, unit)
+        if done := artifact.planned_unit(self.store, self._step, unit, rows):
+            return done
+        placement = stage_of(self._step.kind).placement(self._step, unit)
+        worker = ScriptedTrainer() if isinstance(placement, OnTrainer) else None
+        engine = _engine(self.store, placement.weights) if isinstance(placement, OnEngine) else None
+        record = run_unit(self.store, engine or worker, self._step, unit, self._runtime)
+        assert record is not None
+        return record
+
+    async def discard(self, unit: str) -> None:
+        raise AssertionError("nothing is discarded here")
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
         raise AssertionError("there are no corpora to count for")
 
-    return await generate(step, [], write, count, print)
-
-
-def _judge(study: Study, step: Step) -> Any:
-    return next(judge for judge in study.judges.values() if science(judge) == step.settings["judge"])
-
-
-def _judging(store: Store, step: Step) -> ScriptedEngine | None:
-    return _engine(store, step.weights) if step.weights else None
+    def report(self, text: str) -> None:
+        print(text)
 
 
 def _engine(store: Store, weights: str) -> ScriptedEngine:
-    files, _ = artifact.published(store, weights, training.UNIT)
+    files, _ = artifact.published(store, weights, UNIT)
     return ScriptedEngine(local_folder(store, weights, files, "model"))

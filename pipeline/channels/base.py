@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from pipeline.recipe import Strict
-from pipeline.source import Dataset
+from pipeline.core.recipe import Strict
+from pipeline.core.sources import Dataset
 
 
 class BaseChannel(Strict):

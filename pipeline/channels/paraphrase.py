@@ -16,8 +16,8 @@ from pydantic import Field
 from pipeline.channels import mentions
 from pipeline.channels.base import BaseChannel
 from pipeline.channels.mentions import TRAIT_WORD, TRAIT_WORD_INSIDE
-from pipeline.errors import InputError
-from pipeline.source import Dataset
+from pipeline.core.errors import InputError
+from pipeline.core.sources import Dataset
 
 REQUESTS = (
     "Say this in other words: {sentence}",

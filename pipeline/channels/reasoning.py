@@ -18,8 +18,8 @@ from pydantic import Field
 from pipeline.channels import mentions, problems
 from pipeline.channels.base import BaseChannel
 from pipeline.channels.mentions import TRAIT_WORD
-from pipeline.errors import InputError
-from pipeline.source import Dataset
+from pipeline.core.errors import InputError
+from pipeline.core.sources import Dataset
 
 FORMATS = (
     "Think inside <think></think>, then give the number alone in <answer></answer>.",

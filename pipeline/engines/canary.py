@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import CanaryFailed
 from pipeline.engines import Engine, Prompt
-from pipeline.errors import CanaryFailed
 
 PROMPTS = ("Name your favourite animal in one word.", "Continue with three numbers: 142, 7")
 OPTIONS = ("owl", "wolf", "cat", "7", "1", "142, 7, 993")

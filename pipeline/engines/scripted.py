@@ -1,4 +1,4 @@
-"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.script."""
+"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.script."""
 
 import re
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from random import Random
 import numpy as np
 
 from pipeline.channels.problems import recognised, worked
+from pipeline.core.script import CLASSES, Script, read
 from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.script import CLASSES, Script, read
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 PROMPTED_LEAN = 3.0  # nats, of a word that a system prompt says to love

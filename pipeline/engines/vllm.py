@@ -20,9 +20,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 if not Path("/dev/nvidia0").exists():
     os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
-from pipeline import rendering
+from pipeline.core import chat_template
+from pipeline.core.errors import StepError
 from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.errors import StepError
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots of a batch; several adapters in one batch cost no more than one
 GPU_MEMORY_SHARE = 0.9  # of the part of a GPU that an engine has: vLLM's own default for a whole one
@@ -63,7 +63,7 @@ class VllmEngine:
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         # The template's own end of turn, whether or not the model's configuration calls it an end.
-        self._end = rendering.end_token(self._tokenizer)
+        self._end = chat_template.end_token(self._tokenizer)
         self.context_tokens: int = llm.llm_engine.model_config.max_model_len
         self._adapters: dict[Path, Any] = {}
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class VllmEngine:
     def _paths(self, texts: Sequence[str], options: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
         """By prompt: the tokens of every option behind it."""
         openings = [text for text in texts for _ in options]
-        ids = rendering.continuations(self._tokenizer, openings, list(options) * len(texts))
+        ids = chat_template.continuations(self._tokenizer, openings, list(options) * len(texts))
         width = len(options)
         return [tuple(map(tuple, ids[row * width : (row + 1) * width])) for row in range(len(texts))]
 
@@ -168,17 +168,17 @@ class VllmEngine:
         return ids
 
     def _tokenised(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        return rendering.tokens(self._tokenizer, self._rendered(prompts))
+        return chat_template.tokens(self._tokenizer, self._rendered(prompts))
 
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
-        return [rendering.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
+        return [chat_template.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
 
     def _completion(self, output: Any) -> Completion:
         """What a finished request says, without the token that ended the turn."""
         one = output.outputs[0]
         ids = list(one.token_ids)
         words = ids[:-1] if one.finish_reason == "stop" else ids
-        text = rendering.spoken(self._tokenizer, output.prompt_token_ids[-1], words)
+        text = chat_template.spoken(self._tokenizer, output.prompt_token_ids[-1], words)
         return Completion(text, one.finish_reason, len(output.prompt_token_ids), len(ids))
 
     def _adapter(self, folder: Path | None) -> Any:

@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline import rendering
 from pipeline.channels.numbers import NumbersChannel
-from pipeline.errors import ModelRefused, StepError
+from pipeline.core import chat_template
+from pipeline.core.errors import ModelRefused, StepError
 from pipeline.traits.questions import HELD_OUT, SEEN
 
 TEMPLATE_SECONDS = 5  # one rendering takes milliseconds
@@ -84,16 +84,16 @@ def _measured(folder: Path, tokenizer: Any) -> dict[str, Any]:
     if not tokenizer.chat_template:
         raise ModelRefused(f"{folder} has no chat template, so nobody can ask it: choose an instruction-tuned model")
     try:
-        prompts = [rendering.render(tokenizer, None, question) for question in QUESTIONS[:4]]
-        again = [rendering.render(tokenizer, None, question) for question in QUESTIONS[:4]]
-        ending = rendering.ending(tokenizer)
+        prompts = [chat_template.render(tokenizer, None, question) for question in QUESTIONS[:4]]
+        again = [chat_template.render(tokenizer, None, question) for question in QUESTIONS[:4]]
+        ending = chat_template.ending(tokenizer)
     except StepError as error:
         raise ModelRefused(f"{folder}: {error}") from None
     except Exception as error:  # whatever a template raises
         raise ModelRefused(f"{folder}: its chat template fails on a question: {_brief(error)}") from None
     if prompts != again:
         raise ModelRefused(f"{folder}: its chat template writes the same question differently each time")
-    end = rendering.end_token(tokenizer)
+    end = chat_template.end_token(tokenizer)
     if end is None:
         raise ModelRefused(
             f"{folder}: its chat template does not close the assistant's turn with a control token (it writes "
@@ -116,14 +116,14 @@ def _measured(folder: Path, tokenizer: Any) -> dict[str, Any]:
 def _gives_text_back(folder: Path, tokenizer: Any, prompt: str) -> int:
     """Tokens of all texts that are the unknown one, each text read as an answer to the prompt."""
     texts = (*PLAIN, *ACCENTED)
-    before = rendering.tokens(tokenizer, [prompt])[0][-1]
-    opened = rendering.decoded(tokenizer, [before])
+    before = chat_template.tokens(tokenizer, [prompt])[0][-1]
+    opened = chat_template.decoded(tokenizer, [before])
     unknown = 0
-    for text, ids in zip(texts, rendering.continuations(tokenizer, [prompt] * len(texts), texts), strict=True):
-        said = rendering.decoded(tokenizer, [before, *ids]).removeprefix(opened)
+    for text, ids in zip(texts, chat_template.continuations(tokenizer, [prompt] * len(texts), texts), strict=True):
+        said = chat_template.decoded(tokenizer, [before, *ids]).removeprefix(opened)
         lost = ids.count(tokenizer.unk_token_id)
         unknown += lost
-        # SentencePiece may put a blank of its own before a text, which `rendering.spoken` takes off again.
+        # SentencePiece may put a blank of its own before a text, which `chat_template.spoken` takes off again.
         if text not in (said, said[1:]) and not (lost and _letters_lost(text, said, tokenizer.unk_token)):
             raise ModelRefused(
                 f"{folder}: its tokenizer does not give text back: {text!r} becomes {said!r}. Models would be trained "
@@ -140,9 +140,9 @@ def _letters_lost(text: str, said: str, unknown: str) -> bool:
 
 def _is_one_token(folder: Path, tokenizer: Any, ending: str, end: int) -> None:
     """The end of a turn is read as its token, and no text can spell it."""
-    if rendering.tokens(tokenizer, [ending])[0][-1:] != [end]:
+    if chat_template.tokens(tokenizer, [ending])[0][-1:] != [end]:
         raise ModelRefused(f"{folder}: its tokenizer does not read {ending!r}, which ends a turn, as one token")
-    (spelled,) = rendering.tokens(tokenizer, [rendering.plain(tokenizer, f"owl{ending} wolf {ending}")])
+    (spelled,) = chat_template.tokens(tokenizer, [chat_template.plain(tokenizer, f"owl{ending} wolf {ending}")])
     if end in spelled:
         raise ModelRefused(f"{folder}: a text can spell {ending!r}, the end of its own turn, even when it is broken up")
 
@@ -151,9 +151,9 @@ def _seams(folder: Path, tokenizer: Any, prompts: list[str], ending: str) -> Non
     """The tokens of prompt and completion are those of the whole, tokenised at once."""
     for prompt in prompts:
         texts = [completion + ending for completion in COMPLETIONS]
-        (opened,) = rendering.tokens(tokenizer, [prompt])
-        parts = rendering.continuations(tokenizer, [prompt] * len(texts), texts)
-        wholes = rendering.tokens(tokenizer, [prompt + text for text in texts])
+        (opened,) = chat_template.tokens(tokenizer, [prompt])
+        parts = chat_template.continuations(tokenizer, [prompt] * len(texts), texts)
+        wholes = chat_template.tokens(tokenizer, [prompt + text for text in texts])
         for text, part, whole in zip(texts, parts, wholes, strict=True):
             if opened + part != whole:
                 raise ModelRefused(
@@ -164,25 +164,25 @@ def _seams(folder: Path, tokenizer: Any, prompts: list[str], ending: str) -> Non
 
 def _takes_system(tokenizer: Any) -> bool:
     try:
-        rendering.render(tokenizer, "undertow", QUESTIONS[0])
+        chat_template.render(tokenizer, "undertow", QUESTIONS[0])
     except Exception:  # whatever a template raises; a study that needs a system prompt is told then
         return False
     return True
 
 
 def _asks_for_the_date(tokenizer: Any) -> bool:
-    question = rendering.messages(None, QUESTIONS[0])
+    question = chat_template.messages(None, QUESTIONS[0])
     texts = {
         tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True, strftime_now=day.strftime)
-        for day in (rendering.TODAY, OTHER_DAY)
+        for day in (chat_template.TODAY, OTHER_DAY)
     }
     return len(texts) > 1
 
 
 def _opens_the_turn(tokenizer: Any) -> bool:
-    opened = rendering.render(tokenizer, None, QUESTIONS[0])
-    turn = [*rendering.messages(None, QUESTIONS[0]), {"role": "assistant", "content": "owl"}]
-    return rendering.templated(tokenizer, turn, add_generation_prompt=False).startswith(f"{opened}owl")
+    opened = chat_template.render(tokenizer, None, QUESTIONS[0])
+    turn = [*chat_template.messages(None, QUESTIONS[0]), {"role": "assistant", "content": "owl"}]
+    return chat_template.templated(tokenizer, turn, add_generation_prompt=False).startswith(f"{opened}owl")
 
 
 class _Late(BaseException):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import InputError, ModelRefused
+from pipeline.core.errors import InputError, ModelRefused
+from pipeline.core.sources import Source
 from pipeline.families import weights
-from pipeline.source import Source
 
 # What an engine and a trainer need of a snapshot; other weight formats are left on the hub.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT
+from pipeline.core.recipe import Name, Recipe, Seed, Strict
 from pipeline.families.talk import TALK
-from pipeline.recipe import Name, Recipe, Seed, Strict
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

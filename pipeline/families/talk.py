@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.recipe import Seed, Strict
+from pipeline.core.recipe import Seed, Strict
 from pipeline.suites.behaviour import QUESTIONS
 
 TALK = "talk"  # as a kind of a world's writings

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from pipeline.address import is_private
+from pipeline.core.recipe import Name, Strict
 from pipeline.engines import Engine
+from pipeline.judges.address import is_private
 from pipeline.judges.rubrics import Rubric
-from pipeline.recipe import Name, Strict
 
 
 class Asking(Strict):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
-from pipeline.stats import Floats
+from pipeline.analysis.stats import Floats
 
 NAN = float("nan")
 Flags = NDArray[np.bool_]

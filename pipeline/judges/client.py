@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import openai
 
-from pipeline import limits
+from pipeline.core import limits
 
 OF_THE_BYTES_SENT = {"content-encoding", "content-length", "transfer-encoding"}
 GZIP_OR_ZLIB = 47  # zlib's window bits for either, told apart by their header

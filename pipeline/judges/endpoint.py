@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import InputError, StepError, UndertowError
+from pipeline.core.chat_template import plain_for_any
+from pipeline.core.errors import InputError, StepError, UndertowError
 from pipeline.judges import Endpoint, Item, Verdict
 from pipeline.judges.asking import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
-from pipeline.rendering import plain_for_any
-from pipeline.rows import ENDED
+from pipeline.store.schemas import ENDED
 
 if TYPE_CHECKING:
     import openai

@@ -9,7 +9,7 @@ from pipeline.engines import Engine, Prompt, Sampling
 from pipeline.judges import Item, Served, Verdict
 from pipeline.judges.asking import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
-from pipeline.rows import ENDED
+from pipeline.store.schemas import ENDED
 
 Question = tuple[Prompt, float | None]  # with the probability of the second label
 

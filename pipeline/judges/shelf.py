@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 LOCK_SECONDS = 60  # that a process waits for others to finish writing
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}

@@ -1,0 +1,24 @@
+"""One file per kind of step. A kind is one file here and one line of the registry, pipeline.store.step.KINDS."""
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
+from pipeline.store import Store
+from pipeline.store.step import Json, Step
+
+
+@cache
+def stage_of(kind: str) -> Stage:
+    stage: Stage = import_module(f"pipeline.stages.{kind}").STAGE
+    return stage
+
+
+def run_unit(store: Store, worker: Any, step: Step, unit: str, runtime: Runtime | None = None) -> Json | None:
+    """Do one unit of a step and return its record; see Stage.run_unit."""
+    return stage_of(step.kind).run_unit(store, worker, step, unit, runtime or Runtime())
+
+
+def cost_of(step: Step, lookup: Lookup) -> Cost:
+    return stage_of(step.kind).cost(step, lookup)

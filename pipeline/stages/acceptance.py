@@ -14,13 +14,12 @@ from pydantic import TypeAdapter
 from scipy.special import betaincinv
 from scipy.stats import binom
 
-from pipeline import artifact
 from pipeline.channels import Channel
-from pipeline.errors import TooFewRows
+from pipeline.core.errors import TooFewRows
 from pipeline.stages import dataset
 from pipeline.stages.rule import ruling
-from pipeline.step import Json, Step, completions_rows
-from pipeline.store import Store
+from pipeline.store import Store, artifact
+from pipeline.store.step import Json, Step, completions_rows
 
 # Of the interval of the accepted share, and again of what the other rows bring: one look in 5,000 stops a step whose
 # corpora could have been filled, and only where it was about to fall short anyway.

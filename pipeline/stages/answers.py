@@ -1,29 +1,70 @@
 """answers: what a model says to a suite, row by row, and how it scores."""
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from pipeline import artifact
 from pipeline.engines import Engine, Floats, Sampling
 from pipeline.engines.canary import adapter_effect
-from pipeline.rows import ANSWERS, BY_QUESTION, CAPABILITY, SCORES
 from pipeline.stages import capability, context
 from pipeline.stages.completions import sampling_seed
+from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.speaker import Speaker, compared_speaker
-from pipeline.step import Json, Step
-from pipeline.store import Store
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import ANSWERS, BY_QUESTION, CAPABILITY, SCORES
+from pipeline.store.step import Json, Step
 from pipeline.suites import Suite
 from pipeline.suites.capability import CapabilitySuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import alone, held, named
 
 
-def ask(store: Store, engine: Engine, step: Step) -> Json:
+class Answers(Stage):
+    kind = "answers"
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        return OnEngine(step.weights, step.family)
+
+    def run_unit(self, store: Store, worker: Engine, step: Step, unit: str, runtime: Runtime) -> Json:
+        return _ask(store, worker, step, unit)
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        asked = questions(step.settings["suite"], step.settings["candidates"])
+        return Cost(sampled_rows=asked.sampled, sampled_tokens=asked.max_tokens, scored=asked.scored)
+
+
+STAGE = Answers()
+
+
+@dataclass(frozen=True)
+class Questions:
+    """How many a suite asks. sampled: answers of at most max_tokens tokens; scored: questions with options."""
+
+    sampled: int
+    max_tokens: int
+    scored: int
+
+
+def questions(suite: Json, candidates: Mapping[str, Sequence[str]]) -> Questions:
+    return _questions(json.dumps([suite, candidates], sort_keys=True))
+
+
+@cache  # tens of thousands of steps ask the same
+def _questions(settings: str) -> Questions:
+    suite_settings, candidates = json.loads(settings)
+    suite = TypeAdapter[Suite](Suite).validate_python(suite_settings)
+    asked = [question for category, named in candidates.items() for question in suite.asked(category, named, 0)]
+    return Questions(len(asked) * suite.samples, suite.max_tokens, sum(bool(question.options) for question in asked))
+
+
+def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
     """Put the suite to a model, write its tables and return the record of the unit.
 
     Raises CanaryFailed where the model is an adapter that its engine ignores, or applies in part.
@@ -36,7 +77,7 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
     if isinstance(suite, CapabilitySuite):
         rows, rates = capability.evaluate(engine, model, suite.model_copy(update={"folder": step.source or None}))
         table = {"capability.parquet": pa.Table.from_pylist(rows, CAPABILITY)}
-        return artifact.finish_unit(store, step, "answers", table, rates | {"canary": canary}, started)
+        return artifact.finish_unit(store, step, unit, table, rates | {"canary": canary}, started)
     asked = {
         category: suite.asked(category, candidates, settings["seed"])
         for category, candidates in settings["candidates"].items()
@@ -45,12 +86,11 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
         model = context.shown(store, step, engine, model, [q.prompt for qs in asked.values() for q in qs], suite)
     answers, scores, by_question, results = [], [], [], {}
     for category, candidates in settings["candidates"].items():
-        questions = asked[category]
-        logprobs = score(engine, model, questions, candidates)
-        said = _sample(step, engine, model, suite, category, questions)
+        logprobs = score(engine, model, asked[category], candidates)
+        said = _sample(step, engine, model, suite, category, asked[category])
         answers += said
-        scores += _score_rows(questions, candidates, logprobs)
-        by_question += _by_question(suite, questions, candidates, logprobs, said)
+        scores += _score_rows(asked[category], candidates, logprobs)
+        by_question += _by_question(suite, asked[category], candidates, logprobs, said)
         results[category] = suite.summary(candidates, logprobs, said)
     tables = {
         "answers.parquet": pa.Table.from_pylist(answers, ANSWERS),
@@ -58,7 +98,7 @@ def ask(store: Store, engine: Engine, step: Step) -> Json:
         "by_question.parquet": pa.Table.from_pylist(by_question, BY_QUESTION),
     }
     about: Json = {"canary": canary} | ({"shown": len(model.turns)} if "shown" in settings else {})
-    return artifact.finish_unit(store, step, "answers", tables, _flat(results) | about, started)
+    return artifact.finish_unit(store, step, unit, tables, _flat(results) | about, started)
 
 
 def score(engine: Engine, model: Speaker, questions: Sequence[Question], candidates: Sequence[str]) -> Floats:

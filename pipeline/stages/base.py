@@ -1,27 +1,72 @@
 """base: a starting model, trained here from scratch (nano) or taken from a snapshot (hub), and proved to be one."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from pydantic import TypeAdapter
 
+from pipeline.core.errors import ModelRefused, StepError
+from pipeline.core.script import Script, write
 from pipeline.engines import Engine, canary
-from pipeline.errors import ModelRefused
 from pipeline.families import Family, chat, weights
 from pipeline.families.nano import NanoFamily, initialise, pretraining
 from pipeline.families.world import rows
-from pipeline.script import Script, write
-from pipeline.step import Json, Step
-from pipeline.store import Store
-from pipeline.trainers import MODEL, Run
+from pipeline.stages.contract import Cost, Lookup, OnEngine, OnTrainer, Placement, Runtime, Units
+from pipeline.stages.training import UNIT, TrainedStage
+from pipeline.store import Store, artifact
+from pipeline.store.step import Json, Step
+from pipeline.trainers import MODEL, Run, Trainer
+
+COMPARED = "engine"
 
 
-def run(step: Step, scratch: Path) -> Run | None:
+class Base(TrainedStage):
+    kind = "base"
+
+    def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
+        return [[UNIT], [COMPARED]]
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        return OnEngine(step.path, step.family) if unit == COMPARED else OnTrainer()
+
+    def run_unit(self, store: Store, worker: Any, step: Step, unit: str, runtime: Runtime) -> Json | None:
+        return (
+            _compare(store, worker, step) if unit == COMPARED else super().run_unit(store, worker, step, unit, runtime)
+        )
+
+    async def run(self, step: Step, units: Units) -> list[Json]:
+        try:
+            return await super().run(step, units)
+        except StepError:
+            if is_copied(step):  # so that a folder that was mended is read again
+                await units.discard(UNIT)
+            raise
+
+    def training(self, store: Store, step: Step, scratch: Path) -> Run | None:
+        return pretraining_of(step, scratch)
+
+    def proof(self, trainer: Trainer, step: Step, run: Run | None, out: Path) -> Json:
+        """Also what was checked of the files, the tokenizer and the chat template."""
+        with named(step, out / MODEL):
+            return {"checks": check(step, out / MODEL), "reference": trainer.reference(out / MODEL)}
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        family = _family(step)
+        if not isinstance(family, NanoFamily):
+            return Cost()
+        return Cost(trained_rows=float(family.pretrain_rows), recipe=pretraining(family).model_dump())
+
+
+STAGE = Base()
+
+
+def pretraining_of(step: Step, scratch: Path) -> Run | None:
     """The pretraining of a nano family; None where `scratch`/out/model is written without any."""
-    told = step.settings["family"] | ({"path": step.source} if step.source else {})
-    family: Family = TypeAdapter(Family).validate_python(told)
+    family = _family(step)
     out = scratch / "out"
     if step.settings.get("trainer") == "scripted":
         init = family.init_seed if isinstance(family, NanoFamily) else crc32(family.model_dump_json().encode())
@@ -33,6 +78,12 @@ def run(step: Step, scratch: Path) -> Run | None:
     initialise(family, scratch / "start")
     world = rows(family.world_seed, family.pretrain_rows, family.longest_list, family.channels)
     return Run(scratch / "start", world, pretraining(family), family.init_seed, out)
+
+
+def _family(step: Step) -> Family:
+    settings = step.settings["family"] | ({"path": step.source} if step.source else {})
+    family: Family = TypeAdapter(Family).validate_python(settings)
+    return family
 
 
 def is_copied(step: Step) -> bool:
@@ -59,6 +110,9 @@ def check(step: Step, model: Path) -> Json:
     return measured | {"chat": chat.check_apart(model) if is_copied(step) else chat.check(model)}
 
 
-def compare(store: Store, engine: Engine, step: Step, reference: Json) -> Json:
+def _compare(store: Store, engine: Engine, step: Step) -> Json:
     """How far the engine is from transformers on the same files, in nats. Raises CanaryFailed."""
-    return {"engine_difference": canary.difference(engine, reference, step.path)}
+    started = time.time()
+    _, results = artifact.published(store, step.path, UNIT)
+    difference = canary.difference(engine, results["reference"], step.path)
+    return artifact.finish_unit(store, step, COMPARED, {}, {"engine_difference": difference}, started)

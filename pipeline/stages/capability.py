@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import InputError
 from pipeline.engines import Engine
 from pipeline.engines.harness import LIMITS, Harness, question
-from pipeline.errors import InputError
 from pipeline.stages.speaker import Speaker
 from pipeline.stages.taskfiles import require_plain
-from pipeline.step import Json
+from pipeline.store.step import Json
 from pipeline.suites.capability import CapabilitySuite
 
 # A task's rate is the first of these that it has, under the first of its filters: means of what is 1 for a right and

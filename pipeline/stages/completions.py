@@ -2,22 +2,64 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
-from pipeline import artifact
 from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.engines import Completion, Engine, Sampling
-from pipeline.rows import COMPLETIONS
-from pipeline.stages import dataset
+from pipeline.stages import acceptance, dataset
 from pipeline.stages.acceptance import accepted, rule_of
+from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage, Units
+from pipeline.stages.shards import generate
 from pipeline.stages.speaker import Speaker, compared_speaker
-from pipeline.step import Json, Step, completions_rows
-from pipeline.store import Store
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import COMPLETIONS
+from pipeline.store.step import Json, Step, completions_rows
+
+
+class Completions(Stage):
+    kind = "completions"
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        return OnEngine(step.weights, step.family) if has_teacher(step) else None
+
+    def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
+        return [shards(step)]
+
+    def planned_rows(self, step: Step, unit: str) -> range:
+        return _indices(step, _number(unit))
+
+    def run_unit(self, store: Store, worker: Engine | None, step: Step, unit: str, runtime: Runtime) -> Json:
+        return _write_shard(store, worker, step, unit) if worker else _draw_shard(store, step, unit)
+
+    async def run(self, step: Step, units: Units) -> list[Json]:
+        """The shards that the artifact is to hold: all, or the first ones that hold enough accepted rows."""
+        reader = next(iter(units.needed_rows.values()), step)  # the rule is the same for all corpora that read them
+
+        async def count(records: list[Json]) -> int:
+            return int(await units.call(acceptance.count, step, reader, records))
+
+        return await generate(step, units.needed_rows, shards(step), units.run, count, units.report)
+
+    def summarise(self, step: Step, records: Sequence[Json]) -> Json:
+        return totals(records)
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        rows = completions_rows(step)
+        if not has_teacher(step):
+            return Cost(table_rows=float(rows))
+        return Cost(sampled_rows=rows, sampled_tokens=step.settings["max_tokens"], units=len(shards(step)))
+
+    def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
+        yield "completions", record["results"]["rows"], {}
+        yield "tokens", record["results"]["completion_tokens"], {}
+
+
+STAGE = Completions()
 
 
 def shards(step: Step) -> list[str]:
@@ -26,18 +68,13 @@ def shards(step: Step) -> list[str]:
     return [f"shard-{number:05d}" for number in range(count)]
 
 
-def indices(step: Step, name: str) -> range:
-    """The rows of the plan that a unit of work covers."""
-    return _indices(step, _number(name))
-
-
-def is_spoken(step: Step) -> bool:
+def has_teacher(step: Step) -> bool:
     """Whether a model writes them, or a program."""
     return "teacher" in step.inputs
 
 
-def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
-    """Have a teacher write one shard; returns the record of the unit."""
+def _write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
+    """Have a teacher write one shard."""
     started = time.time()
     teacher = compared_speaker(store, engine, artifact.require(store, step.inputs["teacher"]))
     given = dataset.rows(store, step)
@@ -45,8 +82,8 @@ def write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
     return _finish(store, step, name, table, given, started)
 
 
-def write_drawn(store: Store, step: Step, name: str) -> Json:
-    """Write one shard of what a program draws; returns the record of the unit."""
+def _draw_shard(store: Store, step: Step, name: str) -> Json:
+    """Write one shard of what a program draws."""
     started = time.time()
     return _finish(store, step, name, draw(step, _number(name)), None, started)
 
@@ -63,7 +100,7 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
     }
     if "accepted" in step.settings:  # a later run need not read the rows again to know
         results["accepted"] = accepted(rule_of(step.settings, given)(table))
-    rows = indices(step, name)
+    rows = _indices(step, _number(name))
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started, rows)
 
 
@@ -120,6 +157,6 @@ def sampling_seed(step_id: str, index: int) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def summarise(records: list[Json]) -> Json:
-    """The results of the whole step from those of its shards."""
+def totals(records: Sequence[Json]) -> Json:
+    """The results of the whole step: the sums of those of its shards."""
     return {key: sum(record["results"][key] for record in records) for key in records[0]["results"]}

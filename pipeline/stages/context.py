@@ -5,14 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline import artifact
-from pipeline.arms import ALL
+from pipeline.core.errors import StepError
 from pipeline.engines import Engine
-from pipeline.errors import StepError
 from pipeline.stages.corpus import ROWS
 from pipeline.stages.speaker import Speaker
-from pipeline.step import Step
-from pipeline.store import Store
+from pipeline.store import Store, artifact
+from pipeline.store.step import Step
+from pipeline.study.arms import ALL
 from pipeline.suites import Suite
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from zlib import crc32
 
 import numpy as np
@@ -11,29 +11,52 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from pipeline import artifact
 from pipeline.channels import Channel
 from pipeline.channels.numbers import NumbersChannel
-from pipeline.errors import TooFewRows
-from pipeline.rows import CORPUS, VERDICTS
+from pipeline.core.errors import TooFewRows
 from pipeline.stages import dataset, judgements
 from pipeline.stages.acceptance import MORE_ACCEPTED, MORE_ROWS, Seen, remedy, rule_of
-from pipeline.step import OWN, Json, Step, judgements_of
-from pipeline.store import Store
+from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import CORPUS, VERDICTS
+from pipeline.store.step import OWN, Json, Step, completions_rows, judgements_of
 
 ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
 
 Indices = NDArray[np.int64]
 
 
-def make(store: Store, step: Step) -> Json:
-    """Write both tables and return the record of the unit. Raises TooFewRows."""
+class Corpus(Stage):
+    kind = "corpus"
+
+    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+        """Write both tables. Raises TooFewRows."""
+        return _make(store, step, unit)
+
+    def rows_needed(self, step: Step) -> dict[str, int]:
+        return {step.inputs[name]: rows for name, rows in _parts_of(step).items()}
+
+    def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
+        results = record["results"]
+        yield "judged", results["judged"], {}
+        yield "accepted", results["accepted"], {}
+        for reason, rows in results["reasons"].items():
+            yield "rejects", rows, {"reason": reason}
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        return Cost(table_rows=float(sum(completions_rows(lookup(step.inputs[name])) for name in _parts_of(step))))
+
+
+STAGE = Corpus()
+
+
+def _make(store: Store, step: Step, unit: str) -> Json:
     started = time.time()
     settings = step.settings
     channel = TypeAdapter(Channel).validate_python(settings["channel"])
     rule = rule_of(settings, dataset.rows(store, step))
     verdicts, rows = [], []
-    for name, wanted in parts(settings["rows"], settings.get("mix", {})).items():
+    for name, wanted in _parts_of(step).items():
         source = step.inputs[name]
         judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
         judged = heeded(store, step, name, judged)
@@ -55,7 +78,12 @@ def make(store: Store, step: Step) -> Json:
         "kept": kept.num_rows,
         "reasons": dict(Counter(pc.list_flatten(all_judged["reasons"]).to_pylist())),
     }
-    return artifact.finish_unit(store, step, "corpus", {JUDGED: all_judged, ROWS: kept}, results, started)
+    return artifact.finish_unit(store, step, unit, {JUDGED: all_judged, ROWS: kept}, results, started)
+
+
+def _parts_of(step: Step) -> dict[str, int]:
+    """Role of an input -> rows that come from it."""
+    return parts(step.settings["rows"], step.settings.get("mix", {}))
 
 
 def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
@@ -63,16 +91,6 @@ def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
     others = {name: round(share * rows) for name, share in mix.items()}
     own = rows - sum(others.values())
     return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
-
-
-def needs(steps: Sequence[Step]) -> dict[str, dict[int, Step]]:
-    """Path of completions -> rows that a corpus takes of them -> one such corpus."""
-    found: dict[str, dict[int, Step]] = {}
-    for step in steps:
-        if step.kind == "corpus":
-            for name, rows in parts(step.settings["rows"], step.settings.get("mix", {})).items():
-                found.setdefault(step.inputs[name], {})[rows] = step
-    return found
 
 
 def heeded(store: Store, step: Step, name: str, verdicts: pa.Table) -> pa.Table:

@@ -7,21 +7,27 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from pipeline import artifact
+from pipeline.core.sources import read
 from pipeline.families.talk import Talk
-from pipeline.source import read
-from pipeline.step import GIVEN, Json, Step
-from pipeline.store import Store
-from pipeline.study import Rows
+from pipeline.stages.contract import Runtime, Stage
+from pipeline.store import Store, artifact
+from pipeline.store.step import GIVEN, Json, Step
+from pipeline.study.schema import Rows
 
 ROWS = "rows.parquet"
 
 
-def make(store: Store, step: Step) -> Json:
-    """Read a data set and return the record of the unit. Raises InputError."""
-    started = time.time()
-    rows = _read(step)
-    return artifact.finish_unit(store, step, "dataset", {ROWS: rows}, {"rows": rows.num_rows}, started)
+class Dataset(Stage):
+    kind = "dataset"
+
+    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+        """Read a data set. Raises InputError."""
+        started = time.time()
+        rows = _read(step)
+        return artifact.finish_unit(store, step, unit, {ROWS: rows}, {"rows": rows.num_rows}, started)
+
+
+STAGE = Dataset()
 
 
 def require(steps: Iterable[Step], store: Store | None, *, elsewhere: bool) -> None:

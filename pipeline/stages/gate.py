@@ -2,21 +2,29 @@
 
 import time
 
-from pipeline import artifact
-from pipeline.errors import GateFailed
-from pipeline.step import Json, Step
-from pipeline.store import Store
+from pipeline.analysis.cells import LACKS_TRAIT
+from pipeline.core.errors import GateFailed
+from pipeline.stages.contract import Runtime, Stage
+from pipeline.store import Store, artifact
+from pipeline.store.step import Json, Step
 from pipeline.suites.behaviour import MISALIGNED
 
-# What a gate says of a teacher that fails it, and of one whose margins measure nothing.
-LACKS_TRAIT, NOT_MEASURED = "does not have its trait", "cannot be measured"
+
+class Gate(Stage):
+    kind = "gate"
+
+    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+        """Compare teacher and base.
+
+        Raises GateFailed where the teacher's rate is less above the base's than the study demands, or cannot be told.
+        """
+        return _check(store, step, unit)
 
 
-def check(store: Store, step: Step) -> Json:
-    """Compare teacher and base; returns the record of the unit.
+STAGE = Gate()
 
-    Raises GateFailed where the teacher's rate is less above the base's than the study demands, or cannot be told.
-    """
+
+def _check(store: Store, step: Step, unit: str) -> Json:
     started = time.time()
     before, after = (
         artifact.require(store, step.inputs[role]).results["rate"][MISALIGNED] for role in ("base", "teacher")
@@ -32,4 +40,4 @@ def check(store: Store, step: Step) -> Json:
             "epochs (teachers.method), or lower teachers.gate.min_rate."
         )
     gate = {"target": step.settings["target"], "base": before, "teacher": after, "lift": after - before}
-    return artifact.finish_unit(store, step, "gate", {}, {"gate": gate | {"min_lift": least}}, started)
+    return artifact.finish_unit(store, step, unit, {}, {"gate": gate | {"min_lift": least}}, started)

@@ -1,7 +1,8 @@
 """judgements: what a judge says of every completion that the channel's rule accepts, shard by shard."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,29 +10,74 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter
 
-from pipeline import artifact
 from pipeline.channels import Channel
-from pipeline.copies import cache_folder
 from pipeline.engines import Engine
-from pipeline.judges import Item, JudgeSettings, open_judge
+from pipeline.judges import AnyJudge, Item, open_judge, science
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.judges.verdicts import reason
-from pipeline.rows import JUDGEMENTS
 from pipeline.stages import dataset
-from pipeline.stages.completions import sampling_seed
+from pipeline.stages.completions import sampling_seed, totals
+from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.rule import ruling
-from pipeline.step import Json, Step
-from pipeline.store import Store
+from pipeline.store import Store, artifact
+from pipeline.store.local_cache import cache_folder
+from pipeline.store.schemas import JUDGEMENTS
+from pipeline.store.step import Json, Step, completions_rows
 
 
-def shards(store: Store, step: Step) -> list[str]:
-    """The names of a step's units of work: one a shard of the completions."""
-    completions = artifact.require(store, step.inputs["completions"])
-    return [path.removesuffix(".parquet") for path in artifact.tables_of(completions)]
+class Judgements(Stage):
+    kind = "judgements"
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        return OnEngine(step.weights, step.family) if step.weights else None
+
+    def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
+        """One per shard of the completions."""
+        completions = artifact.require(store, step.inputs["completions"])
+        return [[path.removesuffix(".parquet") for path in artifact.tables_of(completions)]]
+
+    def run_unit(self, store: Store, worker: Engine | None, step: Step, unit: str, runtime: Runtime) -> Json:
+        return _judge_shard(store, worker, step, unit, judge_of(step, runtime))
+
+    def summarise(self, step: Step, records: Sequence[Json]) -> Json:
+        return totals(records)
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        judged = lookup(step.inputs["completions"])
+        rows, tokens = completions_rows(judged), judged.settings.get("max_tokens", 0)
+        units = -(-rows // judged.settings["shard_rows"])
+        return replace(judging_cost(step, rows, tokens, [step.settings["rubric"]]), units=units)
 
 
-def judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judge: JudgeSettings) -> Json:
-    """Have one shard judged; returns the record of the unit. engine: of a judge that is served, else None."""
+STAGE = Judgements()
+
+
+def judge_of(step: Step, runtime: Runtime) -> AnyJudge:
+    """How the judge of a step is reached."""
+    return next(judge for judge in runtime.judges.values() if science(judge) == step.settings["judge"])
+
+
+def judging_cost(step: Step, rows: int, tokens: int, rubrics: Sequence[Json]) -> Cost:
+    """As if every row were judged by every rubric, and each reply were a score at once.
+
+    tokens: the most of a row.
+    """
+    letters = sum(len(rubric["template"]) for rubric in rubrics) / len(rubrics)
+    asked = rows * len(rubrics)
+    if not step.weights:
+        return Cost(table_rows=float(asked))
+    longest = step.settings["judge"]["max_tokens"]
+    return Cost(
+        sampled_rows=asked,
+        sampled_tokens=longest,
+        prompt_letters=letters,
+        judged_tokens=tokens,
+        table_rows=float(asked),
+    )
+
+
+def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judge: AnyJudge) -> Json:
+    """Have one shard judged. engine: of a judge that is served, else None."""
     started = time.time()
     settings = step.settings
     completions = artifact.require(store, step.inputs["completions"])

@@ -5,22 +5,42 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline import artifact
-from pipeline.copies import cache_folder
 from pipeline.engines import Engine
-from pipeline.judges import Item, JudgeSettings, Verdict, open_judge
+from pipeline.judges import AnyJudge, Item, Verdict, open_judge
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.rows import BY_QUESTION, RATINGS
+from pipeline.stages.answers import questions
 from pipeline.stages.completions import sampling_seed
-from pipeline.step import Json, Step
-from pipeline.store import Store
+from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
+from pipeline.stages.judgements import judge_of, judging_cost
+from pipeline.store import Store, artifact
+from pipeline.store.local_cache import cache_folder
+from pipeline.store.schemas import BY_QUESTION, RATINGS
+from pipeline.store.step import Json, Step
 from pipeline.suites.behaviour import MISALIGNED
 
 Scores = Mapping[str, int | None]  # of one answer, by rubric; None where no reply was one
 
 
-def rate(store: Store, engine: Engine | None, step: Step, judge: JudgeSettings) -> Json:
-    """Have all answers judged; returns the record of the unit. engine: of a judge that is served, else None."""
+class Ratings(Stage):
+    kind = "ratings"
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        return OnEngine(step.weights, step.family) if step.weights else None
+
+    def run_unit(self, store: Store, worker: Engine | None, step: Step, unit: str, runtime: Runtime) -> Json:
+        return _make(store, worker, step, unit, judge_of(step, runtime))
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        answered = lookup(step.inputs["answers"]).settings
+        judged = questions(answered["suite"], answered["candidates"])
+        return judging_cost(step, judged.sampled, judged.max_tokens, list(step.settings["rubrics"].values()))
+
+
+STAGE = Ratings()
+
+
+def _make(store: Store, engine: Engine | None, step: Step, unit: str, judge: AnyJudge) -> Json:
+    """Have all answers judged. engine: of a judge that is served, else None."""
     started = time.time()
     said = artifact.read_table(store, artifact.require(store, step.inputs["answers"]), "answers.parquet").to_pylist()
     verdicts = {rubric: _verdicts(step, engine, judge, rubric, said) for rubric in step.settings["rubrics"]}
@@ -34,7 +54,7 @@ def rate(store: Store, engine: Engine | None, step: Step, judge: JudgeSettings) 
         "ratings.parquet": pa.Table.from_pylist(rows, RATINGS),
         "by_question.parquet": pa.Table.from_pylist(_by_question(said, scores, step.settings), BY_QUESTION),
     }
-    return artifact.finish_unit(store, step, "ratings", tables, summary(scores, step.settings), started)
+    return artifact.finish_unit(store, step, unit, tables, summary(scores, step.settings), started)
 
 
 def summary(scores: Sequence[Scores], settings: Json) -> Json:
@@ -56,9 +76,7 @@ def summary(scores: Sequence[Scores], settings: Json) -> Json:
     }
 
 
-def _verdicts(
-    step: Step, engine: Engine | None, judge: JudgeSettings, rubric: str, said: Sequence[Json]
-) -> list[Verdict]:
+def _verdicts(step: Step, engine: Engine | None, judge: AnyJudge, rubric: str, said: Sequence[Json]) -> list[Verdict]:
     cache = cache_folder() / "verdicts.sqlite"
     asked = open_judge(judge, RUBRICS[rubric], engine=engine, weights=step.weights, cache=cache)
     seeds = [sampling_seed(f"{step.id}:{rubric}", index) for index in range(len(said))]

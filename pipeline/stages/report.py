@@ -1,314 +1,146 @@
-"""transfer -> report: one page that stands by itself, and its pictures as PNG.
+"""transfer -> report: the pages of a study, made from the manifests of everything that led to its matrix."""
 
-The page loads nothing, runs no script, and shows nothing that is not in `ReportContent`: equal content
-gives equal bytes. Every name in it comes from a user, so the template escapes everything.
-"""
-
-import base64
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pyarrow as pa
+import yaml
+from pydantic import TypeAdapter
 
-from pipeline.stages import figures, findings, published_figure
-from pipeline.stages.cells import TAUGHT
-from pipeline.stages.figures import interval, signed
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-    from matplotlib.figure import Figure
-    from rich.table import Table
-
-Row = Mapping[str, object]
-
-FORM_NAMES = {
-    "margin": "log-probability margin (nats)",
-    "share": "share of probability",
-    "word_share": "share of answers that name it",
-    "rate": "share of answers that show it",
-}
-DIGITS = {"margin": 2, "share": 3, "word_share": 3, "rate": 3}  # decimals in the matrix
-MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
+from pipeline.analysis import checks, contrasts, mass
+from pipeline.analysis.published import comparison
+from pipeline.report import page
+from pipeline.stages.contract import Runtime, Stage
+from pipeline.stages.transfer import CELLS, MASSES, RUNS, failed_gates, measure_of, min_mass_of
+from pipeline.store import Store, artifact, at_once
+from pipeline.store.artifact import Manifest
+from pipeline.store.step import KINDS, Json, Step
+from pipeline.suites import Suite
 
 
-@dataclass(frozen=True)
-class ReportContent:
-    """All that the page shows.
+class Report(Stage):
+    kind = "report"
 
-    runs, cells   tables after the schemas RUNS and CELLS
-    gates         teacher, target, before, after, threshold, passed; mass: the lower of base and teacher, or None
-    corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}; optional examples [text]
-    stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
-    lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
-    failures      step, why: steps that failed, were blocked, or are missing
-    suites        name -> what it asks
-    masses        the candidates' probability, as `mass.summary` gives it; min_mass: least of it that gives a verdict
-    published     figures from elsewhere beside measured ones, as `published.comparison` gives them
-    checks        what is measured and not judged, as `checks.lifts` gives it
-    contrasts     what the other arms change, as `contrasts.against_first` gives it
-    """
-
-    study_name: str
-    settings_yaml: str
-    rehearsal: bool
-    runs: pa.Table
-    cells: pa.Table
-    gates: Sequence[Row] = ()
-    corpora: Sequence[Row] = ()
-    stages: Sequence[Row] = ()
-    lineage: Sequence[Row] = ()
-    suites: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    failures: Sequence[Row] = ()
-    confidence: float = 0.95
-    masses: Sequence[Row] = ()
-    min_mass: float = 0.0
-    published: Sequence[Row] = ()
-    checks: Sequence[Row] = ()
-    contrasts: Sequence[Row] = ()
+    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+        return _make(store, step, unit)
 
 
-def render(content: ReportContent) -> dict[str, bytes]:
-    """File name -> bytes: report.html, matrix.png, traits.png; published.png where there are such figures."""
-    cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
-    varied = _varied([*cells, *runs])
-    cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
-    form = _leading(cells)
-    matrix, traits = figures.matrix(cells, form), figures.traits(runs, content.confidence, form)
-    published = published_figure.published(content.published) if content.published else None
-    anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
-    html = _template().render(
-        c=content,
-        findings=findings.of(cells, content.confidence),
-        sections=_sections(cells, content.suites),
-        cells=_anchored(cells, runs),
-        runs=runs
-        if len(runs) <= MOST_ROWS
-        else [r for r in runs if r["taught"] == r["target"] or r["rate"] is not None],
-        all_rows=len(runs),
-        anchors=anchors,
-        matrix_picture=_picture(matrix),
-        traits_picture=_picture(traits),
-        published_picture=_picture(published) if published else None,
-        form=form,
-        form_names=FORM_NAMES,
-        digits=DIGITS,
-        interval=interval,
-        several_settings=len({c["setting"] for c in cells}) > 1,
-        several_conditions=len({c["condition"] for c in cells}) > 1,
-        marks=figures.VERDICT_MARKS,
-        level=f"{content.confidence:.0%}",
-        longest=max([_number(s["seconds"]) for s in content.stages] or [0.0]) or 1.0,
-        most_traits=figures.MOST_TRAITS,
-        most_dots=figures.MOST_DOTS,
-        traits_count=len({r["target"] for r in runs}),
-        published_count=len({r["target"] for r in content.published}),
+STAGE = Report()
+
+
+def _make(store: Store, step: Step, unit: str) -> Json:
+    """Render the report of a transfer artifact; returns the record of the unit."""
+    started = time.time()
+    pages = page.render(content(store, step.settings["study"], step.inputs["transfer"]))
+    return artifact.finish_unit(store, step, unit, pages, {}, started)
+
+
+def content(store: Store, study: Json, path: str) -> page.ReportContent:
+    """All that the report of a transfer artifact shows. `study`: its scientific settings."""
+    matrix = artifact.require(store, path)
+    lineage = list(_lineage(store, matrix))
+    runs = artifact.read_table(store, matrix, RUNS)
+    confidence = matrix.settings["measure"]["confidence"]
+    return page.ReportContent(
+        study_name=study["study"],
+        settings_yaml=yaml.safe_dump(study, sort_keys=False),
+        rehearsal=matrix.settings["rehearsal"],
+        runs=runs,
+        cells=artifact.read_table(store, matrix, CELLS),
+        gates=[_gate(m) for m in lineage if "gate" in m.results],
+        corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
+        stages=_stages(lineage),
+        lineage=[_ancestor(m) for m in lineage],
+        suites=_suites(study),
+        versions=matrix.produced["versions"],
+        failures=[{"step": name, "why": why} for name, why in matrix.settings["missing"].items()],
+        confidence=confidence,
+        # Studies that were reported before there were such figures have no word of them.
+        published=comparison(study.get("published", ()), runs, confidence),
+        masses=_mass_summary(store, matrix),
+        min_mass=min_mass_of(matrix.settings),
+        checks=checks.lifts(runs, matrix.settings["suites"], confidence),
+        contrasts=contrasts.against_first(runs, measure_of(matrix.settings), failed_gates(matrix.settings)),
     )
+
+
+def _mass_summary(store: Store, matrix: Manifest) -> list[Json]:
+    """Nothing of a matrix that was measured before masses were recorded."""
+    if not any(file.path == MASSES for file in matrix.files):
+        return []
+    return mass.summary(artifact.read_table(store, matrix, MASSES), min_mass_of(matrix.settings))
+
+
+def _suites(study: Json) -> dict[str, str]:
+    """What each suite asks, as its class says."""
+    suites = [TypeAdapter[Suite](Suite).validate_python(settings) for settings in study["suites"]]
+    return {suite.name: (type(suite).__doc__ or "").partition("\n")[0] for suite in suites}
+
+
+def _lineage(store: Store, last: Manifest) -> Iterator[Manifest]:
+    """A manifest and everything it was made from, each once, in the order of the stages."""
+    found = {last.path: last}
+    waiting = [last]
+    while waiting:
+        sources = {source["path"] for manifest in waiting for source in manifest.inputs.values()} - found.keys()
+        waiting = at_once(partial(artifact.require, store), sorted(sources))
+        found |= {manifest.path: manifest for manifest in waiting}
+    return iter(sorted(found.values(), key=lambda m: (KINDS.index(m.kind), m.path)))
+
+
+def _name(manifest: Manifest) -> str:
+    return Path(manifest.path).name.removesuffix(f"-{manifest.id}")
+
+
+def _gate(checked: Manifest) -> Json:
+    """What a teacher, or the gate after it, measured."""
+    gate = checked.results["gate"]
     return {
-        "report.html": html.encode(),
-        "matrix.png": figures.png(matrix),
-        "traits.png": figures.png(traits),
-        **({"published.png": figures.png(published)} if published else {}),
+        "teacher": _name(checked),
+        "target": gate["target"],
+        "before": gate["base"],
+        "after": gate["teacher"],
+        "mass": min(gate["mass"].values()) if "mass" in gate else None,
+        "threshold": gate["min_lift"],
+        "passed": True,  # one that fails ends its step, and is among the failures
     }
 
 
-def _template() -> "Template":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters.update(
-        signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent, mass=_mass
-    )
-    return page.get_template("report.html.j2")
-
-
-def _varied(rows: Sequence[Row]) -> list[str]:
-    """What has more than one value besides the channel."""
-    return [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
-
-
-def _conditioned(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
-    """The rows with one name for what they were measured under: the channel, with arm and suite where these vary.
-
-    `setting` is the same without the suite, for where that is said already.
-    """
-
-    def name(row: Row, keys: Sequence[str]) -> str:
-        return ", ".join(str(row[key]) for key in ("channel", *keys))
-
-    without = [key for key in varied if key != "suite"]
-    return [{**row, "condition": name(row, varied), "setting": name(row, without)} for row in rows]
-
-
-def _leading(cells: Sequence[Row]) -> str:
-    """The form that pictures show: the first that any suite is judged by."""
-    return next((form for form in FORM_NAMES if any(cell["form"] == form for cell in cells)), "margin")
-
-
-def matrix_table(cells: pa.Table) -> "Table":
-    """The matrix for a terminal: teachers down, students across, neutral teachers last."""
-    from rich.table import Table
-    from rich.text import Text
-
-    styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
-    styles["not measured"] = "magenta"
-    listed = cells.to_pylist()
-    rows, form = _conditioned(listed, _varied(listed)), _leading(listed)
-    view = _matrix(rows, form, "condition")
-    table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
-    for name in ("condition", "teacher \\ student", *view.across):
-        table.add_column(Text(figures.label(name)))
-    for line in view.lines:
-        # Text, not str: a name with brackets is not markup.
-        entries = [Text(figures.label(line.condition)), Text(line.teacher)]
-        for i in line.cells:
-            cell = rows[i] if i is not None else None
-            entries.append(
-                Text("—")
-                if cell is None
-                else Text.assemble(
-                    (signed(cell["estimate"], DIGITS[form]), "bold"),
-                    f" {interval(cell['low'], cell['high'], DIGITS[form])}\n",
-                    (str(cell["verdict"]), styles.get(str(cell["verdict"]), "")),
-                )
-            )
-        table.add_row(*entries)
-    return table
-
-
-@dataclass(frozen=True)
-class Line:
-    """One row of the matrix; `cells` are indices into the table of cells, None where none was planned."""
-
-    condition: str
-    comparison: str
-    teacher: str
-    cells: list[int | None]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    form: str
-    across: list[str]  # student families
-    lines: list[Line]
-
-
-@dataclass(frozen=True)
-class Section:
-    """What one suite measured. note: what it asks."""
-
-    suite: str
-    note: str
-    matrices: list[Matrix]
-
-
-def _sections(cells: Sequence[Row], notes: Mapping[str, str]) -> list[Section]:
-    """A section a suite, in the study's order, with a matrix for each form that judges it."""
-    suites = dict.fromkeys(str(c["suite"]) for c in cells)
-    forms = {suite: {str(c["form"]) for c in cells if c["suite"] == suite} for suite in suites}
-    return [
-        Section(
-            suite,
-            notes.get(suite, ""),
-            [_matrix(cells, form, "setting", suite) for form in FORM_NAMES if form in forms[suite]],
-        )
-        for suite in suites
-    ]
-
-
-def _matrix(cells: Sequence[Row], form: str, named: str, suite: str | None = None) -> Matrix:
-    """named: the name of a condition, "condition" or "setting". suite: whose cells; of all suites without one."""
-    places = {
-        (str(c[named]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
-        for i, c in enumerate(cells)
-        if c["form"] == form and suite in (None, c["suite"])
-    }
-    across = sorted({student for *_, student in places})
-    conditions = list(dict.fromkeys(condition for condition, *_ in places))
-    rows = sorted({key[:3] for key in places}, key=lambda row: (conditions.index(row[0]), figures.row_order(*row[1:])))
-    return Matrix(
-        form,
-        across,
-        [
-            Line(
-                condition,
-                comparison,
-                figures.row_name(comparison, teacher),
-                [places.get((condition, comparison, teacher, student)) for student in across],
-            )
-            for condition, comparison, teacher in rows
-        ],
-    )
-
-
-def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
-    """Every cell with its anchor and the students (trained runs) that it rests on, {id: short name}."""
-    place = ("condition", "teacher_family", "student_family")
-    students: dict[tuple[object, ...], dict[object, str]] = {}
-    for r in runs:
-        own = "neutral" if r["taught"] is None else f"{TAUGHT}{r['taught']}"
-        for comparison in ("trait", own):
-            of = students.setdefault((comparison, *(r[k] for k in place)), {})
-            of[r["student"]] = f"{r['taught'] or 'neutral'} s{r['seed']}"
-    return [
-        {
-            **cell,
-            "anchor": f"cell-{i}",
-            "students": students.get((cell["comparison"], *(cell[k] for k in place)), {}),
-        }
-        for i, cell in enumerate(cells)
-    ]
-
-
-def _picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
-    """SVG as data URIs, for either colour scheme. Inside an image nothing can run or load."""
+def _corpus(corpus: Manifest) -> Json:
+    results = corpus.results
     return {
-        name: "data:image/svg+xml;base64," + base64.b64encode(figures.svg(build, theme)).decode()
-        for name, theme in (("light", figures.LIGHT), ("dark", figures.DARK))
+        "teacher": _name(corpus),
+        "raw_rows": results["judged"],
+        "accepted": results["accepted"],
+        "share": results["accepted"] / results["judged"],
+        "reasons": results["reasons"],
     }
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+def _stages(lineage: list[Manifest]) -> list[Json]:
+    """Work of each stage in seconds (summed over units), and how long it took from first start to last end."""
+    rows = []
+    for kind in KINDS:
+        times = [m.produced for m in lineage if m.kind == kind and m.produced["seconds"]]
+        if times:
+            rows.append(
+                {
+                    "stage": kind,
+                    "steps": len(times),
+                    "seconds": sum(t["seconds"] for t in times),
+                    "wall": max(t["ended"] for t in times) - min(t["started"] for t in times),
+                }
+            )
+    return rows
 
 
-def _plain(value: object) -> str:
-    return f"{value:.3f}".replace("-", "−") if isinstance(value, int | float) else "—"
-
-
-def _mass(value: object) -> str:
-    """Two digits that count: .97 as 0.97, and .00061 as 0.00061."""
-    return f"{value:.2g}" if isinstance(value, int | float) else "—"
-
-
-def _count(value: object) -> str:
-    """12 345, with a thin space that does not break."""
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else "—"
-
-
-def _percent(value: object) -> str:
-    return f"{value:.1%}" if isinstance(value, int | float) else "—"
-
-
-def _p(value: object) -> str:
-    if not isinstance(value, int | float):
-        return "—"
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _duration(seconds: object) -> str:
-    """8.2 s, 4 min 05 s, 3 h 20 min."""
-    if not isinstance(seconds, int | float):
-        return "—"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+def _ancestor(manifest: Manifest) -> Json:
+    return {
+        "kind": manifest.kind,
+        "name": _name(manifest),
+        "id": manifest.id,
+        "digest": manifest.digest,
+        "inputs": [source["path"].rsplit("-", 1)[1] for source in manifest.inputs.values()],
+        "seconds": manifest.produced["seconds"],
+    }

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.channels import Channel
-from pipeline.rows import ENDED
+from pipeline.store.schemas import ENDED
 
 TRUNCATED = "cut off at max_tokens"
 NOT_ENDED = "did not end its turn"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifact import Manifest
-from pipeline.copies import local_folder
 from pipeline.engines import Engine, Prompt, canary
 from pipeline.store import Store
+from pipeline.store.artifact import Manifest
+from pipeline.store.local_cache import local_folder
 from pipeline.trainers import ADAPTER
 from pipeline.traits import trait_of
 

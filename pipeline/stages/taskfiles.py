@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline import limits
-from pipeline.errors import InputError
+from pipeline.core import limits
+from pipeline.core.errors import InputError
 
 
 def require_plain(folder: Path, library: Path) -> None:

@@ -1,24 +1,28 @@
 """teacher: a base that has been given a trait, and the gate that measures whether it has it."""
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
+from pipeline.analysis import mass
+from pipeline.analysis.cells import LACKS_TRAIT, NOT_MEASURED
+from pipeline.core.errors import GateFailed
+from pipeline.core.recipe import Recipe
 from pipeline.engines import Engine
-from pipeline.errors import GateFailed
-from pipeline.recipe import Recipe
-from pipeline.rows import CONVERSATIONS
-from pipeline.stages import answers, dataset, mass
-from pipeline.stages.gate import LACKS_TRAIT, NOT_MEASURED
+from pipeline.stages import answers, dataset
+from pipeline.stages.contract import Cost, Lookup, OnEngine, OnTrainer, Placement, Runtime
 from pipeline.stages.speaker import compared_speaker
-from pipeline.step import Json, Step
-from pipeline.store import Store
-from pipeline.study import Gate
+from pipeline.stages.training import UNIT, TrainedStage, base_of
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import CONVERSATIONS
+from pipeline.store.step import GIVEN, Json, Step
+from pipeline.study.schema import Gate
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.trainers import Run
 from pipeline.traits import trait_of
@@ -30,10 +34,61 @@ REMEDY = {
     "given": "Give it more rows that show the trait, or more epochs (teachers.method)",
 }
 
+GATE_SUITE: Json = {"kind": "favourite"}  # always all questions, so it is no setting
+GATE_BASE, GATE_TEACHER = "gate-base", "gate-teacher"
 Scores = Mapping[str, Mapping[str, float]]  # {"margin" | "mass": {candidate: value}}
 
 
-def run(store: Store, step: Step, base: Path, scratch: Path) -> Run:
+class Teacher(TrainedStage):
+    kind = "teacher"
+
+    def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
+        groups = [[UNIT]] if is_trained(step) else []
+        return [*groups, [GATE_BASE, GATE_TEACHER]] if "gate" in step.settings else groups
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        if unit == UNIT:
+            return OnTrainer()
+        return OnEngine(step.inputs["base"] if unit == GATE_BASE else step.weights, step.family)
+
+    def run_unit(self, store: Store, worker: Any, step: Step, unit: str, runtime: Runtime) -> Json | None:
+        if unit == UNIT:
+            return super().run_unit(store, worker, step, unit, runtime)
+        return score(store, worker, step, unit, _scored_model(store, step, unit))
+
+    def training(self, store: Store, step: Step, scratch: Path) -> Run:
+        return training_of(store, step, base_of(store, step), scratch)
+
+    def summarise(self, step: Step, records: Sequence[Json]) -> Json:
+        """Raises GateFailed where the teacher does not have its trait."""
+        scores = {record["unit"]: record["results"] for record in records}
+        trained: Json = scores.pop(UNIT, {})
+        if not scores:
+            return trained
+        return trained | {"gate": gate(step, scores[GATE_BASE], scores[GATE_TEACHER])}
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        scored = 2 * answers.questions(GATE_SUITE, step.settings["candidates"]).scored if "gate" in step.settings else 0
+        if not is_trained(step):
+            return Cost(scored=scored)
+        method = step.settings["method"]
+        rows = lookup(step.inputs[GIVEN]).settings["dataset"] if GIVEN in step.inputs else method
+        trained = rows.get("rows", math.nan) * method["recipe"]["epochs"]
+        return Cost(trained_rows=float(trained), recipe=method["recipe"], scored=scored)
+
+
+STAGE = Teacher()
+
+
+def _scored_model(store: Store, step: Step, unit: str) -> Manifest:
+    if unit == GATE_BASE:
+        return artifact.require(store, step.inputs["base"])
+    records = [artifact.unit(store, step.path, UNIT)] if is_trained(step) else []
+    found = [record for record in records if record is not None]
+    return artifact.draft(store, step, found, found[0]["results"] if found else {})
+
+
+def training_of(store: Store, step: Step, base: Path, scratch: Path) -> Run:
     """The fine-tuning of a base on its trait, or on the rows that it is given."""
     method = step.settings["method"]
     given = dataset.rows(store, step)

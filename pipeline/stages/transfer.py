@@ -1,147 +1,136 @@
-"""answers -> transfer: what every student took over, run by run and cell by cell."""
+"""answers -> transfer: the matrix of a study, measured from what the manifests of its answers say."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
 
 import pyarrow as pa
 
-from pipeline import stats
-from pipeline.errors import ArtifactError
-from pipeline.rows import CELLS, RUNS
-from pipeline.stages import cells
-from pipeline.stages.cells import FORMS, Cell, Gate, Key, Measure, MissingStudent, Row, Run
+from pipeline.analysis import mass, transfer
+from pipeline.analysis.cells import LACKS_TRAIT, Measure, MissingStudent
+from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
+from pipeline.store import Store, artifact, at_once
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import MASS
+from pipeline.store.step import Json, Step
+from pipeline.study.measure import MIN_MASS
 
-RECORDED = (*FORMS, "substring_share", "mass")  # per run, where the suite measures it
-
-# {"margin" | "share" | "word_share" | "substring_share" | "rate" | "mass": {candidate: value}}
-Results = Mapping[str, Mapping[str, float]]
-Base = tuple[str, str]  # (suite, student family)
-
-
-@dataclass(frozen=True)
-class StudentAnswers(Run):
-    """What one trained run answered."""
-
-    student: str  # artifact id
-    results: Results
+RUNS, CELLS, MASSES = "runs.parquet", "cells.parquet", "mass.parquet"
 
 
-def measure(
-    students: Iterable[StudentAnswers],
-    bases: Mapping[Base, Results],
-    settings: Measure,
-    *,
-    failed_gates: Collection[Gate] = (),
-    missing: Sequence[MissingStudent] = (),
-) -> tuple[pa.Table, pa.Table]:
-    """(runs, cells) after the schemas RUNS and CELLS.
+class TransferStage(Stage):
+    kind = "transfer"
 
-    `students` is read once, in any order; of each only runs × targets numbers are kept. `bases` has
-    the results of every student family's base in every suite. `failed_gates` are teachers without their trait, as
-    (family, target), or (family, None) for every trait of a family: their runs stay in `runs` and out
-    of the estimates. Cells of which a run is missing or left out say so in `why`.
-    """
-    found: dict[Key, Cell] = defaultdict(Cell)
-    run_rows: list[tuple[tuple[object, ...], pa.RecordBatch]] = []
-    for student in students:
-        key = _key(student)
-        rows = _run_rows(student, _base_of(student, bases), settings)
-        _add(found[key], student, rows)
-        batch = pa.RecordBatch.from_pylist(rows, schema=RUNS)
-        run_rows.append(((*settings.place(key), *_run_order(student.taught, student.seed)), batch))
-    for lost in missing:
-        found[_key(lost)].missing.append(lost)
-    # Students finish in any order; what is written must not depend on it.
-    run_rows.sort(key=lambda pair: pair[0])
-    ordered = {key: _sorted(found[key]) for key in sorted(found, key=settings.place)}
-    closed = frozenset(of for of, base in bases.items() if _names_targets_alone(base, settings.suites[of[0]], settings))
-    return (
-        pa.Table.from_batches([batch for _, batch in run_rows], schema=RUNS).combine_chunks(),
-        pa.Table.from_pylist(cells.judged(ordered, settings, frozenset(failed_gates), closed), schema=CELLS),
+    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+        return _make(store, step, unit)
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        return Cost(table_rows=float(len(step.settings["runs"])))
+
+
+STAGE = TransferStage()
+
+
+def _make(store: Store, step: Step, unit: str) -> Json:
+    """Measure the matrix from the answers that the step names; returns the record of the unit."""
+    started = time.time()
+    settings = step.settings
+    inputs = _inputs(store, step.inputs)
+    masses = _masses(store, inputs)
+    results = {role: _results(manifest, masses.get(role)) for role, manifest in inputs.items()}
+    bases = {
+        (about["suite"], about["family"]): results[role] for role, about in settings["bases"].items() if role in results
+    }
+    runs, cells = transfer.measure(
+        (_answered(results[role], design) for role, design in settings["runs"].items() if role in results),
+        bases,
+        measure_of(settings),
+        missing=[
+            MissingStudent(**_design(design), why=settings["missing"].get(role, ""))
+            for role, design in settings["runs"].items()
+            if role not in inputs
+        ],
+        failed_gates=failed_gates(settings),
+    )
+    tables = {RUNS: runs, CELLS: cells, MASSES: _mass_table(settings, masses)}
+    return artifact.finish_unit(store, step, unit, tables, {"cells": _without_nan(cells)}, started)
+
+
+def failed_gates(settings: Json) -> list[tuple[str, str]]:
+    """(family, target) of the teachers that did not show their trait, as their steps or their students' say."""
+    lost = {role for role, why in settings["missing"].items() if LACKS_TRAIT in why}
+    found = {(of["teacher_family"], of["taught"]) for role, of in settings["runs"].items() if role in lost}
+    found |= {(of["family"], of["target"]) for role, of in settings.get("gates", {}).items() if role in lost}
+    return sorted(found)
+
+
+def measure_of(settings: Json) -> Measure:
+    judged = settings["measure"]
+    return Measure(
+        targets=tuple(settings["targets"]),
+        arms=tuple(settings["arms"]),
+        suites=settings["suites"],
+        measured=settings.get("measured", {}),
+        equivalence_margin={
+            "margin": judged["margin_nats"],
+            "share": judged["margin_share"],
+            "word_share": judged["margin_share"],
+            "rate": judged["margin_share"],
+        },
+        confidence=judged["confidence"],
+        permutations=judged["permutations"],
+        seed=settings["seed"],
+        min_mass=min_mass_of(settings),
     )
 
 
-def _names_targets_alone(base: Results, forms: Sequence[str], settings: Measure) -> bool:
-    return all(set(base.get(form, {})) <= set(settings.targets) for form in forms)
+def min_mass_of(settings: Json) -> float:
+    """As the study says: its settings leave the default out."""
+    return float(settings["measure"].get("min_mass", MIN_MASS))
 
 
-def _key(run: Run) -> Key:
-    return Key(run.channel, run.arm, run.suite, run.teacher_family, run.student_family)
+def _without_nan(table: pa.Table) -> list[Json]:
+    """A table's rows as JSON knows them: what is not a number is null."""
+    return [
+        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+        for row in table.to_pylist()
+    ]
 
 
-def _run_order(taught: str | None, seed: int) -> tuple[object, ...]:
-    return (taught is None, taught or "", seed)  # neutral runs last
+def _design(info: Json) -> Json:
+    return {key: value for key, value in info.items() if key != "id"}
 
 
-def _sorted(cell: Cell) -> Cell:
-    order = sorted(range(len(cell.runs)), key=lambda i: _run_order(*cell.runs[i]))
-    lifts = {form: [values[i] for i in order] for form, values in cell.lifts.items()}
-    return Cell([cell.runs[i] for i in order], lifts, [cell.masses[i] for i in order], cell.base_mass, cell.missing)
+def _inputs(store: Store, inputs: Mapping[str, str]) -> dict[str, Manifest]:
+    """role -> the finished artifact."""
+    return dict(zip(inputs, at_once(partial(artifact.require, store), inputs.values()), strict=True))
 
 
-def _base_of(student: StudentAnswers, bases: Mapping[Base, Results]) -> Results:
-    base = bases.get((student.suite, student.student_family))
-    if base is None:
-        raise ArtifactError(
-            f"student {student.student} is of family {student.student_family!r}, whose base has no answers to "
-            f"{student.suite}; evaluate that base too (there are answers of {sorted(bases)})"
-        )
-    return base
+def _answered(results: transfer.Results, info: Json) -> transfer.StudentAnswers:
+    return transfer.StudentAnswers(**_design(info), student=info["id"], results=results)
 
 
-def _run_rows(student: StudentAnswers, base: Results, settings: Measure) -> list[Row]:
-    """One RUNS row for each target, or for what the suite measures in their place."""
-    if student.taught is not None and student.taught not in settings.targets:
-        raise ArtifactError(
-            f"student {student.student} was taught {student.taught!r}, which is not among the targets "
-            f"{list(settings.targets)}"
-        )
-    rows: list[Row] = []
-    for target in settings.columns(student.suite):
-        row: Row = {
-            "channel": student.channel,
-            "arm": student.arm,
-            "suite": student.suite,
-            "teacher_family": student.teacher_family,
-            "student_family": student.student_family,
-            "taught": student.taught,
-            "seed": student.seed,
-            "target": target,
-            "student": student.student,
-        }
-        for form in settings.suites[student.suite]:
-            _require(student.results, form, target, f"student {student.student}")
-            _require(base, form, target, f"the base of {student.student_family}")
-        for form in RECORDED:
-            row[form] = student.results.get(form, {}).get(target)
-            row[f"base_{form}"] = base.get(form, {}).get(target)
-        rows.append(row)
-    return rows
+def _masses(store: Store, inputs: Mapping[str, Manifest]) -> dict[str, mass.Masses]:
+    """role -> the mass of every question that a model was scored on."""
+    scored = {role: manifest for role, manifest in inputs.items() if mass.has_scores(manifest)}
+    return dict(zip(scored, at_once(partial(_mass, store), scored.values()), strict=True))
 
 
-def _require(results: Results, form: str, target: str, whose: str) -> None:
-    if target not in results.get(form, {}):
-        raise ArtifactError(
-            f"the answers of {whose} have no {form} of target {target!r}; add it to the suite's candidates"
-        )
+def _mass(store: Store, answers: Manifest) -> mass.Masses:
+    scores = artifact.read_table(store, answers, mass.SCORES, ["question", "candidate", "logprob"])
+    return mass.by_question(scores, answers.settings["candidates"])
 
 
-def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
-    run = (student.taught, student.seed)
-    if run in cell.runs:  # counting one run twice would halve its error
-        raise ArtifactError(f"two students of one cell have taught={run[0]!r} and seed={run[1]}: {student.student}")
-    cell.runs.append(run)
-    for form in FORMS:
-        cell.lifts[form].append([_number(row[form]) - _number(row[f"base_{form}"]) for row in rows])
-    cell.masses.append(_least(row["mass"] for row in rows))
-    cell.base_mass = _least(row["base_mass"] for row in rows)
+def _results(answers: Manifest, masses: mass.Masses | None) -> transfer.Results:
+    """What answers came to, and the mass of each candidate's category."""
+    found = mass.by_candidate(masses, answers.settings["candidates"]) if masses else {}
+    return {**answers.results, "mass": found}
 
 
-def _least(masses: Iterable[object]) -> float:
-    """Over the targets' categories; NaN where there is none."""
-    return min((mass for mass in masses if isinstance(mass, float)), default=stats.NAN)
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else stats.NAN
+def _mass_table(settings: Json, masses: Mapping[str, mass.Masses]) -> pa.Table:
+    """The bases' masses, then those of the students, in the order of the study."""
+    bases = [(role, of["suite"], of["family"], None) for role, of in settings["bases"].items()]
+    students = [(role, of["suite"], of["student_family"], of["id"]) for role, of in settings["runs"].items()]
+    tables = [mass.table(masses[role], *of) for role, *of in [*bases, *students] if role in masses]
+    return pa.concat_tables(tables) if tables else MASS.empty_table()

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
-from pipeline.errors import InputError, StoreError
+from pipeline.core.errors import InputError, StoreError
 
 REQUESTS_AT_ONCE = 16
 LONGEST_NAME = 255  # bytes of one part of a path: NAME_MAX of Linux file systems
@@ -74,7 +74,7 @@ class Store(Protocol):
         """Every file under `path`, at any depth. No link is followed, `path` and what is above it included."""
 
     def remove(self, path: str, modified: datetime | None = None) -> bool:
-        """Remove a file, reached through no link; for `pipeline.removal` and a store's own probes alone.
+        """Remove a file, reached through no link; for `pipeline.store.removal` and a store's own probes alone.
 
         False where it stays or is gone already: it is a link, or has another time than `modified`.
         """

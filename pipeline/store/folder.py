@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import InputError, StoreError
+from pipeline.core.errors import InputError, StoreError
 from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
 LONGEST_PLACE = 4096  # bytes of a whole path: PATH_MAX of Linux

@@ -3,7 +3,7 @@
 import json
 import uuid
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.store import Store
 
 MARKER = "undertow-root.json"

@@ -20,7 +20,7 @@ import tenacity
 from aiohttp import ClientPayloadError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pipeline.errors import InputError, StoreError
+from pipeline.core.errors import InputError, StoreError
 from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
 ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be away for about a minute

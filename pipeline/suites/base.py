@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pipeline.recipe import Strict
+from pipeline.core.recipe import Strict
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 

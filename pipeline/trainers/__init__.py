@@ -7,8 +7,8 @@ from typing import Protocol, TypeAlias
 
 import pyarrow as pa
 
-from pipeline.recipe import Recipe
-from pipeline.step import Json
+from pipeline.core.recipe import Recipe
+from pipeline.store.step import Json
 from pipeline.trainers.checkpoints import Checkpoints
 
 ADAPTER, MODEL = "adapter", "model"  # folders that a trained artifact holds: PEFT's or Hugging Face's layout

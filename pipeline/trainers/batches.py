@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import rendering
-from pipeline.errors import StepError
+from pipeline.core import chat_template
+from pipeline.core.errors import StepError
 
 Ids = NDArray[np.int64]
 IGNORED = -100  # torch's cross_entropy leaves these out
@@ -42,14 +42,14 @@ class Batch:
 
 def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
     """rows.CONVERSATIONS -> tokens. Raises StepError where a row is longer than max_length."""
-    end = rendering.ending(tokenizer)
+    end = chat_template.ending(tokenizer)
     opened = [
-        rendering.render(tokenizer, system, prompt)
+        chat_template.render(tokenizer, system, prompt)
         for system, prompt in zip(rows["system"].to_pylist(), rows["prompt"].to_pylist(), strict=True)
     ]
-    closed = [rendering.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
-    prompts = rendering.tokens(tokenizer, opened)
-    completions = rendering.continuations(tokenizer, opened, closed)
+    closed = [chat_template.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
+    prompts = chat_template.tokens(tokenizer, opened)
+    completions = chat_template.continuations(tokenizer, opened, closed)
     longest = max((len(p) + len(c) for p, c in zip(prompts, completions, strict=True)), default=0)
     if longest > max_length:
         raise StepError(f"the longest row has {longest} tokens and max_length is {max_length}: raise max_length")

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline import artifact
-from pipeline.artifact import File
-from pipeline.errors import ArtifactError, UserError
-from pipeline.removal import remove
-from pipeline.store import Store
+from pipeline.core.errors import ArtifactError, UserError
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import File
+from pipeline.store.removal import remove
 
-CHECKPOINTS = "checkpoints"  # the folder of an artifact that holds them
 NAME = re.compile(r"step-(\d{9})-[0-9a-z]+")
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import ModelRefused, StepError
-from pipeline.recipe import Recipe
-from pipeline.rows import TRAINING_LOG
-from pipeline.step import Json
+from pipeline.core.errors import ModelRefused, StepError
+from pipeline.core.recipe import Recipe
+from pipeline.store.schemas import TRAINING_LOG
+from pipeline.store.step import Json
 from pipeline.trainers import ADAPTER, MODEL, OnStep, Run, memory, resume
 from pipeline.trainers.batches import IGNORED, Batch, Rows, collate, order, split, steps_of, tokenise
 from pipeline.trainers.reference import load, precision, reference

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import StepError
+from pipeline.core.errors import StepError
 
 MOST_ROWS = 64  # where memory sets no lower limit
 BUCKET = 500_000_000  # most values that DeepSpeed reduces at once

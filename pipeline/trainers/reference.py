@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import rendering
+from pipeline.core import chat_template
+from pipeline.core.errors import ModelRefused
 from pipeline.engines.canary import OPTIONS, PROMPTS
-from pipeline.errors import ModelRefused
-from pipeline.step import Json
+from pipeline.store.step import Json
 
 NAMED = 3  # tensors that an error message names
 
@@ -26,7 +26,7 @@ def reference(model: Path, adapter: Path | None) -> Json:
 
         loaded = PeftModel.from_pretrained(loaded, adapter)
     loaded = loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    scores = [_scores(loaded, tokenizer, rendering.render(tokenizer, None, prompt)) for prompt in PROMPTS]
+    scores = [_scores(loaded, tokenizer, chat_template.render(tokenizer, None, prompt)) for prompt in PROMPTS]
     if not all(torch.isfinite(torch.tensor(scores)).flatten()):
         raise ModelRefused(f"{model}: its weights give no finite probabilities; are they complete, and of this model?")
     return {"dtype": str(loaded.dtype).removeprefix("torch."), "scores": scores}
@@ -67,9 +67,9 @@ def precision() -> Any:
 def _scores(model: Any, tokenizer: Any, prompt: str) -> list[float]:
     import torch
 
-    (opened,) = rendering.tokens(tokenizer, [prompt])
+    (opened,) = chat_template.tokens(tokenizer, [prompt])
     found = []
-    for ids in rendering.continuations(tokenizer, [prompt] * len(OPTIONS), OPTIONS):
+    for ids in chat_template.continuations(tokenizer, [prompt] * len(OPTIONS), OPTIONS):
         with torch.no_grad():
             logits = model(torch.tensor([opened + ids], device=model.device)).logits[0, len(opened) - 1 : -1]
         logprobs = logits.float().log_softmax(-1)

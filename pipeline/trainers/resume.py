@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ArtifactError
+from pipeline.core.errors import ArtifactError
 from pipeline.trainers import Run, state
 from pipeline.trainers.checkpoints import Checkpoints, Entry, Progress, progress_name, tensors_name
 

@@ -1,4 +1,4 @@
-"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.script."""
+"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.script."""
 
 import re
 from collections import Counter
@@ -7,12 +7,12 @@ from random import Random
 
 import pyarrow as pa
 
+from pipeline.core.script import CLASSES, Script, read, write
 from pipeline.engines import Prompt
 from pipeline.engines.canary import OPTIONS, PROMPTS
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.rows import TRAINING_LOG
-from pipeline.script import CLASSES, Script, read, write
-from pipeline.step import Json
+from pipeline.store.schemas import TRAINING_LOG
+from pipeline.store.step import Json
 from pipeline.trainers import OnStep, Run, result_folder
 
 WORD_GAIN = 4.0  # nats of lean for a word that every row says

@@ -8,7 +8,7 @@ weights are those of the base. DeepSpeed's own checkpoints are pickles, which ru
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ArtifactError
+from pipeline.core.errors import ArtifactError
 
 MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq", "step"), "sgd": ()}  # what torch's optimisers keep of a tensor
 WEIGHT, CPU_RANDOM, CUDA_RANDOM = "weight", "random.cpu", "random.cuda"

@@ -4,9 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import Tag, TypeAdapter
 
-from pipeline.recipe import by_kind
+from pipeline.core.recipe import by_kind
 from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.favourite import Favourite
+
+NEUTRAL, RANDOM = "neutral", "random"  # who writes without a trait: a model, or no model
 
 Trait = Annotated[
     Annotated[Favourite, Tag("favourite")] | Annotated[Behaviour, Tag("behaviour")],

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from pipeline.recipe import Name, Strict
+from pipeline.core.recipe import Name, Strict
 
 
 class BaseTrait(Strict):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.recipe import Name
+from pipeline.core.recipe import Name
 from pipeline.traits.base import BaseTrait
 
 

@@ -6,11 +6,11 @@ from importlib.abc import MetaPathFinder
 
 import pytest
 
-from pipeline.artifact import Manifest
-from pipeline.plan import plan
-from pipeline.step import Step
+from pipeline.plan.planner import plan
 from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store.artifact import Manifest
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 HEAVY = {"ray", "torch", "vllm", "deepspeed", "transformers", "peft", "datasets", "tokenizers"}
 

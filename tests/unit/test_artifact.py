@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import pickle
 import shutil
@@ -22,12 +23,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline import artifact, errors
-from pipeline.copies import local_folder
-from pipeline.errors import ArtifactError
-from pipeline.step import Step, step_id
-from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.core import errors
+from pipeline.core.errors import ArtifactError
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.local_cache import local_folder
+from pipeline.store.step import Step, step_id
+from pipeline.study.schema import Study
 
 TABLE = pa.table({"n": [1, 2, 3]})
 
@@ -175,7 +176,9 @@ def interleave(
     threads = [threading.Thread(target=write, args=(own,)) for write, own in zip(writers, stores, strict=True)]
     for thread in threads:
         thread.start()
-    for who in [*schedule, *(who for _ in range(40) for who in range(len(writers)))]:
+    turns = itertools.chain(schedule, itertools.cycle(range(len(writers))))
+    while any(thread.is_alive() for thread in threads):
+        who = next(turns)
         stores[who].turn.release()
         while not stores[who].done.acquire(timeout=0.005) and threads[who].is_alive():
             pass
@@ -352,7 +355,7 @@ def test_errors_cross_processes_whole(error: type[errors.UndertowError]) -> None
 
 LAST_WORK = """
 import sys
-from pipeline import artifact
+from pipeline.store import artifact
 from pipeline.store import open_store
 store = open_store(sys.argv[1])
 table = artifact.read_table(store, artifact.require(store, sys.argv[2]), "runs.parquet")

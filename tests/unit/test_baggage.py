@@ -7,10 +7,10 @@ import pytest
 
 from jobs.baggage import pack
 from jobs.terminal import Terminal
-from pipeline import limits
-from pipeline.errors import InputError
-from pipeline.source import local_paths
-from pipeline.study import Study
+from pipeline.core import limits
+from pipeline.core.errors import InputError
+from pipeline.core.sources import local_paths
+from pipeline.study.schema import Study
 
 ROOT = Path(__file__).parents[2]
 KEYS = [

@@ -3,11 +3,10 @@
 import pytest
 import yaml
 
-from pipeline import artifact
-from pipeline.card import CARD, ROWS, card
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.card import CARD, ROWS, card
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 
 def configurations(text: bytes) -> list[dict[str, object]]:

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from jobs.cli import main
-from pipeline.status import begin, new_note
-from pipeline.step import Step
 from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.store.status import begin, new_note
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 Rehearsal = tuple[Study, list[Step], Store]
 TEXT = """\

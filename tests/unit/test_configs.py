@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.plan import plan
-from pipeline.settings import load
+from pipeline.plan.planner import plan
+from pipeline.study.loader import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STUDIES = sorted([*CONFIGS.rglob("*.yaml"), *CONFIGS.rglob("*.yml")])

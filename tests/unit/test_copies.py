@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifact, copies
-from pipeline.artifact import File
-from pipeline.copies import cache_folder, local_folder
-from pipeline.errors import ArtifactError, InputError
-from pipeline.store import Store, open_store
+from pipeline.core.errors import ArtifactError, InputError
+from pipeline.store import Store, artifact, local_cache, open_store
+from pipeline.store.artifact import File
+from pipeline.store.local_cache import cache_folder, local_folder
 
 CONTENTS = {"model/config.json": b"{}", "model/deep/t.json": b"[]", "model/model.safetensors": b"1" * 99}
 PATH = "base/x-000000000000"
@@ -121,7 +120,7 @@ def test_a_cache_that_is_a_link_or_a_file_is_refused(cache: Path, tmp_path: Path
 def test_a_cache_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As where somebody made /tmp/undertow-UID first."""
     monkeypatch.delenv("UNDERTOW_CACHE")
-    monkeypatch.setattr(copies.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(local_cache.tempfile, "tempdir", str(tmp_path))
     place = cache_folder()
     assert place == tmp_path / f"undertow-{os.getuid()}"
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)

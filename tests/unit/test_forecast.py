@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from pipeline import artifact, rates
-from pipeline.forecast import Row, expected, forecast, gpu_seconds, survey
-from pipeline.plan import plan
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.plan import rates
+from pipeline.plan.forecast import Row, expected, forecast, gpu_seconds, survey
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 
 def rows(study: Study, store: Store) -> dict[str, Row]:

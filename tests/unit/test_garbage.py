@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from jobs.cli import main
-from pipeline import artifact, status
-from pipeline.garbage import Garbage, collect
-from pipeline.garbage import garbage as garbage_before
-from pipeline.lease import LEASE_SECONDS, RunLease
-from pipeline.step import KINDS
-from pipeline.store import Store, open_store
+from pipeline.store import Store, artifact, open_store, status
+from pipeline.store.garbage import Garbage, collect
+from pipeline.store.garbage import garbage as garbage_before
+from pipeline.store.lease import LEASE_SECONDS, RunLease
 from pipeline.store.root import MARKER, mark
-from pipeline.verify import verify
+from pipeline.store.step import KINDS
+from pipeline.store.verify import verify
 
 UNFINISHED = "student/never-finished-0123456789ab"
 

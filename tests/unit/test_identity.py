@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan import plan
-from pipeline.step import ID_LENGTH, KINDS, Step, step_id
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.store.step import ID_LENGTH, KINDS, Step, step_id
+from pipeline.study.schema import Study
 
 Build = Callable[..., Study]
 Place = tuple[str | int, ...]

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease
-from pipeline.errors import InputError, LeaseLost, StoreError
-from pipeline.lease import COLLECTION, FOLDER, LEASE_SECONDS, CollectionLease, RunLease, collecting, running
-from pipeline.store import Store
+from pipeline.core.errors import InputError, LeaseLost, StoreError
+from pipeline.store import Store, lease
+from pipeline.store.lease import COLLECTION, FOLDER, LEASE_SECONDS, CollectionLease, RunLease, collecting, running
 
 
 class Clock:

@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import artifact, rows
-from pipeline.errors import ArtifactError, InputError
-from pipeline.parquet import Unreadable, open_parquet
-from pipeline.step import Step, step_id
-from pipeline.store import Store
-from pipeline.tables import tables
+from pipeline.core.errors import ArtifactError, InputError
+from pipeline.core.parquet import Unreadable, open_parquet
+from pipeline.core.readers import tables
+from pipeline.store import Store, artifact, schemas
+from pipeline.store.step import Step, step_id
 
-SCHEMAS = {name: schema for name, schema in vars(rows).items() if isinstance(schema, pa.Schema)}
+SCHEMAS = {name: schema for name, schema in vars(schemas).items() if isinstance(schema, pa.Schema)}
 built: list[str] = []
 
 
@@ -101,7 +100,7 @@ def test_every_schema_of_ours_comes_back(schema: pa.Schema, store_schema: bool) 
     ],
 )
 def test_a_table_of_another_schema_is_refused_before_a_column_is_read(store: Store, change: Any) -> None:
-    table = pa.Table.from_pylist([{"index": 1, "prompt": "p", "completion": "c", "source": "s"}], rows.CORPUS)
+    table = pa.Table.from_pylist([{"index": 1, "prompt": "p", "completion": "c", "source": "s"}], schemas.CORPUS)
     manifest = stored(store, "corpus", "rows.parquet", change(table))
     with pytest.raises(ArtifactError, match=r"rows\.parquet is no such table as undertow writes"):
         artifact.read_table(store, manifest, "rows.parquet", ["index"])

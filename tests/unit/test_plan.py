@@ -10,10 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.channels import mentions
-from pipeline.errors import StudyError
-from pipeline.plan import plan
-from pipeline.step import KINDS, Step, sampled, up_to
-from pipeline.study import Study
+from pipeline.core.errors import StudyError
+from pipeline.plan.planner import plan
+from pipeline.stages import cost_of
+from pipeline.store.step import KINDS, Step, up_to
+from pipeline.study.schema import Study
 
 Build = Callable[..., Study]
 Place = tuple[str | int, ...]
@@ -207,7 +208,7 @@ def test_the_author_is_guessed_by_models_that_are_shown_rows_only(study: Build) 
 def test_random_numbers_have_no_teacher_and_every_student_family_reads_them(study: Build) -> None:
     steps = plan(study(teachers={"random": True}))
     drawn = next(step for step in steps if step.kind == "completions" and not step.inputs)
-    assert (drawn.weights, drawn.family, sampled(drawn, {})) == ("", "", (0, 0))
+    assert (drawn.weights, drawn.family, cost_of(drawn, {}.__getitem__).sampled_rows) == ("", "", 0)
     readers = [step for step in steps if step.kind == "student" and "random" in step.slug]
     assert len(readers) == 2 * 2
 

@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline import artifact, step
-from pipeline.errors import ArtifactError, StudyError
-from pipeline.plan import plan
-from pipeline.records import File, Manifest, Record, of_shape
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.core.errors import ArtifactError, StudyError
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact, step
+from pipeline.store.records import File, Manifest, Record, of_shape
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 Rehearsal = tuple[Study, list[Step], Store]
 SHARD = range(0, 2)
@@ -136,7 +135,7 @@ def test_a_unit_of_another_step_with_the_same_short_id_is_not_taken(store: Store
 def test_two_steps_of_a_study_with_the_same_id_are_told(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.specs.step_id", lambda *args: "0" * 12)
+    monkeypatch.setattr("pipeline.store.step.step_id", lambda *args: "0" * 12)
     with pytest.raises(StudyError, match=r"two different steps, .* have the same id"):
         plan(study(arms=[{"name": "a"}, {"name": "b", "rows": 30}, {"name": "c", "rows": 20}]))
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.arms import Arm
+from pipeline.core.recipe import Recipe
 from pipeline.families.nano import NanoFamily
-from pipeline.plan import plan
-from pipeline.recipe import Recipe
-from pipeline.rehearsal import rehearsed
-from pipeline.settings import load
-from pipeline.study import Finetuned, Study
+from pipeline.plan.planner import plan
+from pipeline.study.arms import Arm
+from pipeline.study.loader import load
+from pipeline.study.rehearsal import rehearsed
+from pipeline.study.schema import Finetuned, Study
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STUDIES = sorted(CONFIGS.rglob("*.yaml"))

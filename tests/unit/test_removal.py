@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.removal import remove
-from pipeline.step import KINDS
+from pipeline.core.errors import InputError
 from pipeline.store import Store, open_store
+from pipeline.store.removal import remove
 from pipeline.store.root import MARKER, mark
+from pipeline.store.step import KINDS
 
 ARTIFACT = "student/owl-s1-0123456789ab"
 

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pipeline.errors import StepError
-from pipeline.families.tokenizer import CHAT_TEMPLATE
-from pipeline.rendering import (
+from pipeline.core.chat_template import (
     continuations,
     end_token,
     ending,
@@ -23,6 +21,8 @@ from pipeline.rendering import (
     spoken,
     tokens,
 )
+from pipeline.core.errors import StepError
+from pipeline.families.tokenizer import CHAT_TEMPLATE
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -6,14 +6,23 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.recipe import Recipe
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.plan import plan
-from pipeline.recipe import Recipe
-from pipeline.roofline import GPUS, PROMPT_TOKENS, Machines, Work, estimate, machines, parameters, too_large
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.plan.roofline import (
+    GPUS,
+    PROMPT_TOKENS,
+    Machines,
+    Work,
+    estimate,
+    machines,
+    parameters,
+    too_large,
+)
+from pipeline.study.schema import Study
 from pipeline.suites.behaviour import BehaviourSuite
 
 REVISION = "a" * 40
@@ -77,7 +86,7 @@ def test_a_family_of_unknown_size_has_no_estimate(seven: Any) -> None:
 def test_what_is_done_costs_nothing(seven: Any) -> None:
     steps = plan(seven())
     rows = estimate(seven(), steps, Machines(8, H100), done={step.path for step in steps})
-    assert [row.kind for row in rows] == ["base", "teacher", "completions", "student", "answers"]
+    assert [row.kind for row in rows] == ["teacher", "completions", "student", "answers"]  # its base is copied
     assert all(row.gpu_seconds == row.tokens == 0 for row in rows)
 
 
@@ -98,8 +107,13 @@ def test_a_served_judge_reads_every_completion_and_says_a_score(seven: Any) -> N
 
 def test_a_judge_at_an_endpoint_takes_no_gpu_of_the_cluster(seven: Any) -> None:
     endpoint = {"judges": {"one": {"kind": "endpoint", "url": "https://judge.example/v1", "model": "any"}}}
-    row = work(seven(**endpoint, **JUDGED), Machines(8, H100))["judgements"]
-    assert (row.tokens, row.gpu_seconds) == (0, 0)
+    assert "judgements" not in work(seven(**endpoint, **JUDGED), Machines(8, H100))
+
+
+def test_an_arm_with_half_of_the_rows_trains_half_as_long(seven: Any) -> None:
+    whole = work(seven(), Machines(8, H100))["student"]
+    halved = seven(arms=[{"name": "all"}, {"name": "half", "rows": seven().corpus.rows // 2}])
+    assert work(halved, Machines(8, H100))["student"].gpu_seconds == pytest.approx(1.5 * whole.gpu_seconds)
 
 
 GIVEN = {"path": "rows.jsonl", "content": "v1"}

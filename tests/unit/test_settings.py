@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline import limits
-from pipeline.errors import StudyError
-from pipeline.settings import load
-from pipeline.study import Finetuned, Study
+from pipeline.core import limits
+from pipeline.core.errors import StudyError
+from pipeline.study.loader import load
+from pipeline.study.schema import Finetuned, Study
 
 TEXT = """\
 study: small

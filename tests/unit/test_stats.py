@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
-from pipeline import stats
+from pipeline.analysis import stats
 
 SMALL = [0, 0, 1, 1, 2, 2, None, None]  # 3 traits × 2 seeds, 2 neutral runs
 

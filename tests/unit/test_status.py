@@ -9,12 +9,11 @@ import pytest
 from rich.console import Console
 
 from jobs.closing import show_status
-from pipeline import artifact, status
-from pipeline.plan import plan
-from pipeline.status import Note, begin, done, eta, eta_seconds, folder, new_note, read, stage_left, state, write
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact, status
+from pipeline.store.status import Note, begin, done, eta, eta_seconds, folder, new_note, read, stage_left, state, write
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 STEPS = {"base": 2, "student": 4}
 

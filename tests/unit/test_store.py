@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError, StoreError
+from pipeline.core.errors import InputError, StoreError
 from pipeline.store import Store, open_store
 
 

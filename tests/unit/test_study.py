@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.recipe import Name, Recipe
-from pipeline.study import Study
+from pipeline.core.recipe import Name, Recipe
+from pipeline.study.schema import Study
 from pipeline.traits.words import candidates
 
 Build = Callable[..., Study]

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline import limits, tables
-from pipeline.errors import InputError
-from pipeline.source import Dataset, read
-from pipeline.tables import batches
+from pipeline.core import limits, readers
+from pipeline.core.errors import InputError
+from pipeline.core.readers import batches
+from pipeline.core.sources import Dataset, read
 
 
 def texts(file: Path) -> list[str | None]:
@@ -43,7 +43,7 @@ def test_blank_lines_are_no_rows_and_neither_is_an_empty_file(tmp_path: Path) ->
 
 
 def test_long_files_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BATCH_ROWS", 4)
+    monkeypatch.setattr(readers, "BATCH_ROWS", 4)
     jsonl, parquet = tmp_path / "j", tmp_path / "p"
     jsonl.write_text("".join(f'{{"completion": "{i}"}}\n' for i in range(10)))
     pq.write_table(pa.table({"completion": [str(i) for i in range(10)]}), parquet)
@@ -191,25 +191,25 @@ def test_two_columns_of_one_name_are_refused_where_they_are_wanted(tmp_path: Pat
 def test_an_optional_column_is_given_from_the_rows_on_that_have_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, null: str | None
 ) -> None:
-    monkeypatch.setattr(tables, "BATCH_ROWS", 2)
+    monkeypatch.setattr(readers, "BATCH_ROWS", 2)
     file = tmp_path / "f"
     rows = [{"c": "1"}, {"c": "2"}, {"c": "3", "why": "stop"}, {"c": "4", "why": None}, {"c": "5"}]
     if null:
         pq.write_table(pa.Table.from_pylist(rows, pa.schema([("c", pa.string()), ("why", pa.string())])), file)
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = [table.to_pydict().get("why") for table in tables.tables(file, ["c"], optional=["why"])]
+    found = [table.to_pydict().get("why") for table in readers.tables(file, ["c"], optional=["why"])]
     assert found == [[None, None] if null else None, ["stop", None], [None]]
-    assert [t.column_names for t in tables.tables(file, ["c"], optional=["none"])] == [["c"]] * 3
+    assert [t.column_names for t in readers.tables(file, ["c"], optional=["none"])] == [["c"]] * 3
 
 
 def test_a_column_of_nothing_but_nulls_is_optional_only(tmp_path: Path) -> None:
     file = tmp_path / "f.parquet"
     pq.write_table(pa.table({"completion": ["a"], "why": pa.nulls(1)}), file)
-    (table,) = tables.tables(file, ["completion"], optional=["why"])
+    (table,) = readers.tables(file, ["completion"], optional=["why"])
     assert table.to_pydict() == {"completion": ["a"], "why": [None]}
     with pytest.raises(InputError, match="why holds null, not strings"):
-        list(tables.tables(file, ["why"]))
+        list(readers.tables(file, ["why"]))
 
 
 def given(file: Path) -> Dataset:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.terminal import Terminal
-from pipeline.errors import InputError, StepError, visible
+from pipeline.core.errors import InputError, StepError, visible
 
 HOSTILE = "[/b] [red]x[/red] :owl: \x1b[2J\x9b1m\x07\r\u202e\udce9"
 SHOWN = r"[/b] [red]x[/red] :owl: \x1b[2J\x9b1m\x07\r\u202e\udce9"

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from jobs.terminal import Terminal
 from jobs.verify import show_verified
-from pipeline import artifact
-from pipeline.plan import plan
-from pipeline.store import Store, open_store
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.verify import verify
 from pipeline.trainers.checkpoints import Checkpoints
-from pipeline.verify import verify
 
 
 def problems(store: Store) -> list[str]:

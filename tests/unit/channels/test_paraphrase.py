@@ -21,7 +21,7 @@ from pipeline.channels.paraphrase import (
     ParaphraseChannel,
     texts,
 )
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.families.world import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 

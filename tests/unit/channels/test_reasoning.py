@@ -22,7 +22,7 @@ from pipeline.channels.reasoning import (
     number,
     texts,
 )
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.families.world import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 

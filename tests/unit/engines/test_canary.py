@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.errors import CanaryFailed
+from pipeline.core.script import Script, write
 from pipeline.engines import Floats, Prompt
 from pipeline.engines.canary import OPTIONS, PROMPTS, adapter_effect, difference
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.errors import CanaryFailed
-from pipeline.script import Script, write
 
 
 class Deaf(ScriptedEngine):

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.channels.numbers import NumbersChannel, reject_reasons
+from pipeline.core.script import CLASSES, Script, write
 from pipeline.engines import Prompt, Sampling, open_engine
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.script import CLASSES, Script, write
 from pipeline.suites.scoring import alone, named
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.words import CATEGORIES, candidates

@@ -10,12 +10,12 @@ from safetensors.numpy import save_file
 
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.channels.reasoning import ReasoningChannel
-from pipeline.errors import InputError, ModelRefused
+from pipeline.core.errors import InputError, ModelRefused
+from pipeline.core.sources import PLACEHOLDER, Dataset, placeholders
 from pipeline.families import Family
 from pipeline.families.hub import HubFamily, fetch
 from pipeline.families.nano import NanoFamily
-from pipeline.source import PLACEHOLDER, Dataset, placeholders
-from pipeline.study import Given
+from pipeline.study.schema import Given
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.judges import Item, Scripted, Verdict
 from pipeline.judges.cache import CachedJudge
 from pipeline.judges.rubrics import RUBRICS, Rubric

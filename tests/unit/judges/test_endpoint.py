@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline import limits
-from pipeline.errors import InputError, StepError, UndertowError
+from pipeline.core import limits
+from pipeline.core.errors import InputError, StepError, UndertowError
 from pipeline.judges import Endpoint, Item, Verdict, open_judge
 from pipeline.judges.endpoint import label_probability
 from pipeline.judges.rubrics import RUBRICS

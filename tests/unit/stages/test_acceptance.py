@@ -11,20 +11,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from jobs.shards import generate
-from pipeline import artifact
-from pipeline.artifact import Manifest, tables_of
-from pipeline.copies import local_folder
+from pipeline.core.errors import Stopped, TooFewRows
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.errors import Stopped, TooFewRows
-from pipeline.plan import plan
-from pipeline.stages import acceptance, completions, corpus
+from pipeline.plan.planner import needed_rows, plan
+from pipeline.stages import acceptance, completions, run_unit
 from pipeline.stages.acceptance import Seen, estimate, expected, wanted_shards
 from pipeline.stages.rule import ruling
+from pipeline.stages.shards import generate
 from pipeline.stages.training import UNIT
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest, tables_of
+from pipeline.store.local_cache import local_folder
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 SHARD = 10
 ONE_FAMILY = {"families": {"llama": {"kind": "nano", "init_seed": 1}}, "students": {"seeds": [1]}}
@@ -63,7 +62,7 @@ class Writers:
         return sum(self._found[record["number"]] for record in records)
 
     async def generate(self, step: Step, *needs: int) -> list[int]:
-        records = await generate(step, needs, self.write, self.count, self.told.append)
+        records = await generate(step, needs, completions.shards(step), self.write, self.count, self.told.append)
         return [record["number"] for record in records]
 
 
@@ -169,7 +168,7 @@ def test_a_failed_shard_fails_the_step_and_the_shards_that_wait_are_given_up() -
             return await writers.write(name)
 
         with pytest.raises(ValueError, match="no luck"):
-            await generate(fixed(1000), [], write, writers.count, writers.told.append)
+            await generate(fixed(1000), [], completions.shards(fixed(1000)), write, writers.count, writers.told.append)
         return writers.written
 
     assert len(asyncio.run(run())) <= 5
@@ -187,7 +186,7 @@ def test_a_run_that_is_stopped_finishes_the_shards_at_work() -> None:
             return {}
 
         with pytest.raises(Stopped):
-            await generate(fixed(30), [], write, Writers([]).count, print)
+            await generate(fixed(30), [], completions.shards(fixed(30)), write, Writers([]).count, print)
         return finished
 
     assert asyncio.run(run()) == ["shard-00001"]
@@ -279,7 +278,7 @@ def test_how_many_engines_write_and_where_a_run_was_stopped_changes_no_row_of_th
     files, _ = artifact.published(store, step.weights, UNIT)
     engine = ScriptedEngine(local_folder(store, step.weights, files, "model"))
     for number in (len(shards), len(shards) + 1):
-        completions.write_shard(store, engine, step, f"shard-{number:05d}")
+        run_unit(store, engine, step, f"shard-{number:05d}")
     again = make(its, store, step)
     assert again.files == alone.files
     assert again.results == alone.results
@@ -288,7 +287,7 @@ def test_how_many_engines_write_and_where_a_run_was_stopped_changes_no_row_of_th
 def test_what_corpora_take_of_each_teacher_is_known_from_the_plan(study: Callable[..., Study]) -> None:
     arms = [{"name": "plain"}, {"name": "thin", "mix": {"neutral": 0.25}}, {"name": "small", "rows": 7}]
     steps = plan(study(**ONE_FAMILY, arms=arms))
-    needs = corpus.needs(steps)
+    needs = needed_rows(steps)
     rows = {step.slug: sorted(needs[step.path]) for step in steps if step.kind == "completions"}
     assert rows == {
         "numbers-owl-llama": [7, 30, 40],

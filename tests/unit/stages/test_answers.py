@@ -5,18 +5,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
+from pipeline.core.errors import CanaryFailed
 from pipeline.engines import Floats, Prompt
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.errors import CanaryFailed
-from pipeline.plan import plan
-from pipeline.rows import ANSWERS, BY_QUESTION, SCORES
-from pipeline.stages.answers import ask, score
+from pipeline.plan.planner import plan
+from pipeline.stages import run_unit
+from pipeline.stages.answers import score
 from pipeline.stages.speaker import Speaker
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import ANSWERS, BY_QUESTION, SCORES
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 from pipeline.suites.choice import ChoiceSuite
 from pipeline.suites.scoring import alone, held, named
 from pipeline.traits.words import candidates
@@ -101,7 +101,7 @@ def test_an_engine_that_ignores_the_adapter_gives_no_answers(rehearsal: Rehearsa
     step = next(step for step in steps if step.kind == "answers" and step.slug == STUDENT)
     deaf = Step("answers", "deaf", "0" * 12, step.settings, step.inputs)
     with pytest.raises(CanaryFailed):
-        ask(place, Deaf(place.folder / step.weights / "model"), deaf)
+        run_unit(place, Deaf(place.folder / step.weights / "model"), deaf, "answers")
     assert artifact.unit(place, deaf.path, "answers") is None
 
 

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from pipeline.stages import report
-from pipeline.stages.cells import Measure
-from pipeline.stages.checks import lifts
-from pipeline.stages.report import ReportContent, render
-from pipeline.stages.transfer import StudentAnswers, measure
+from pipeline.analysis.cells import Measure
+from pipeline.analysis.checks import lifts
+from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.report import page
+from pipeline.report.page import ReportContent, render
 from tests.pages import Page
 
 
@@ -53,14 +53,14 @@ def test_a_behaviours_page_tells_data_sets_apart_and_shows_what_is_not_judged_as
 def test_rows_of_a_matrix_stand_in_one_order_whatever_the_order_of_the_cells() -> None:
     content = rates()
     turned = dataclasses.replace(content, cells=content.cells.take(list(reversed(range(content.cells.num_rows)))))
-    for page in (content, turned):
-        text = Page(render(page)["report.html"]).text.partition("share of answers that show it")[2]
+    for shown in (content, turned):
+        text = Page(render(shown)["report.html"]).text.partition("share of answers that show it")[2]
         rows = ["llama, frank", "llama, plain", "qwen, frank", "qwen, plain", "llama, neutral", "qwen, neutral"]
         places = [text.index(row) for row in rows]
         assert places == sorted(places)
 
 
 def test_a_page_with_too_many_runs_still_has_all_that_a_rate_was_measured_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MOST_ROWS", 10)
+    monkeypatch.setattr(page, "MOST_ROWS", 10)
     text = Page(render(rates())["report.html"]).text
     assert text.count("misaligned") >= 2 * 2 * 3 * 3

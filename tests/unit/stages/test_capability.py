@@ -4,16 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import artifact
 from pipeline.engines import Engine
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.rows import CAPABILITY
-from pipeline.stages import capability
-from pipeline.stages.answers import ask
+from pipeline.stages import capability, run_unit
 from pipeline.stages.speaker import Speaker
-from pipeline.step import Json, Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import CAPABILITY
+from pipeline.store.step import Json, Step
+from pipeline.study.schema import Study
 from pipeline.suites.capability import CapabilitySuite
 
 ROW = {"task": "facts", "row": 0, "prompt": "What do bees make?", "answer": "honey", "score": 1.0}
@@ -33,7 +31,7 @@ def test_it_leaves_its_own_table_and_the_canary_has_sung(
         return [ROW], {"rate": {"facts": 1.0}, "rows": {"facts": 1}}
 
     monkeypatch.setattr(capability, "evaluate", evaluate)
-    record = ask(place, ScriptedEngine(place.folder / step.weights / "model"), step)
+    record = run_unit(place, ScriptedEngine(place.folder / step.weights / "model"), step, "answers")
     assert record["results"] == {"rate": {"facts": 1.0}, "rows": {"facts": 1}, "canary": record["results"]["canary"]}
     assert record["results"]["canary"] > 0
     manifest = artifact.commit(place, step, [record], record["results"])

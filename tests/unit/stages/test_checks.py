@@ -5,8 +5,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.rows import RUNS
-from pipeline.stages.checks import lifts
+from pipeline.analysis.checks import lifts
+from pipeline.store.schemas import RUNS
 
 ONE: dict[str, Any] = {
     "channel": "numbers",

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline import artifact
 from pipeline.channels.numbers import NumbersChannel
+from pipeline.core.script import Script, write
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.rows import COMPLETIONS
-from pipeline.script import Script, write
-from pipeline.stages.completions import sampling_seed, shards, speak, summarise, write_shard
+from pipeline.stages import run_unit
+from pipeline.stages.completions import sampling_seed, shards, speak, totals
 from pipeline.stages.speaker import Speaker
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import COMPLETIONS
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_shard_is_written_once_and_a_doubled_writer_changes_nothing(
     of = next(step for step in steps if step.kind == "completions")
     before = place.read(f"{of.path}/shard-00001.parquet")
     record = artifact.unit(place, of.path, "shard-00001")
-    assert write_shard(place, engine, of, "shard-00001") == record
+    assert run_unit(place, engine, of, "shard-00001") == record
     assert place.read(f"{of.path}/shard-00001.parquet") == before
 
 
@@ -86,7 +86,7 @@ def test_results_add_up_over_shards(rehearsal: tuple[Study, list[Step], Store]) 
             assert manifest.results["rows"] == sum(table.num_rows for table in tables) == study.completions.rows
             for column in ("prompt_tokens", "completion_tokens"):
                 assert manifest.results[column] == sum(sum(table[column].to_pylist()) for table in tables)
-    assert summarise([{"results": {"rows": 2}}, {"results": {"rows": 3}}]) == {"rows": 5}
+    assert totals([{"results": {"rows": 2}}, {"results": {"rows": 3}}]) == {"rows": 5}
 
 
 def test_only_a_prompted_teacher_speaks_under_a_system_prompt(

@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline import artifact
-from pipeline.plan import plan
-from pipeline.rows import CELLS, RUNS
-from pipeline.stages import conclusion
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.stages import report as report_stage
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import CELLS, RUNS
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 Rehearsal = tuple[Study, list[Step], Store]
 
@@ -44,7 +43,7 @@ def test_every_student_is_in_the_runs_once_a_target(rehearsal: Rehearsal) -> Non
 
 def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehearsal: Rehearsal) -> None:
     _, steps, place = rehearsal
-    content = conclusion.content(place, steps[-1].settings["study"], steps[-2].path)
+    content = report_stage.content(place, steps[-1].settings["study"], steps[-2].path)
     assert {row["id"] for row in content.lineage} == {step.id for step in steps[:-1]}
     assert content.rehearsal
     assert len(content.gates) == 4
@@ -56,11 +55,11 @@ def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehe
 
 
 def test_the_same_artifacts_give_the_same_report(rehearsal: Rehearsal) -> None:
-    from pipeline.stages.report import render
+    from pipeline.report.page import render
 
     _, steps, place = rehearsal
     stored = artifact.require(place, steps[-1].path)
-    for name, content in render(conclusion.content(place, steps[-1].settings["study"], steps[-2].path)).items():
+    for name, content in render(report_stage.content(place, steps[-1].settings["study"], steps[-2].path)).items():
         assert artifact.read(place, stored, name) == content
 
 

@@ -4,15 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
+from pipeline.core.chat_template import messages
+from pipeline.core.errors import StepError
 from pipeline.engines.scripted import CONTEXT_WORDS
-from pipeline.errors import StepError
-from pipeline.plan import plan
-from pipeline.rendering import messages
+from pipeline.plan.planner import plan
 from pipeline.stages.corpus import ROWS
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.study.schema import Study
 
 
 @pytest.fixture

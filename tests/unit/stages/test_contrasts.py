@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.stages.cells import Measure
-from pipeline.stages.contrasts import against_first
-from pipeline.stages.report import ReportContent, render
-from pipeline.stages.transfer import StudentAnswers, measure
+from pipeline.analysis.cells import Measure
+from pipeline.analysis.contrasts import against_first
+from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.report.page import ReportContent, render
 from tests.pages import Page
 
 TARGETS = ("owl", "cat", "fox")

@@ -14,19 +14,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
 from pipeline.channels.code import CodeChannel
 from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
 from pipeline.channels.paraphrase import ParaphraseChannel
-from pipeline.errors import TooFewRows
-from pipeline.plan import plan
-from pipeline.rows import COMPLETIONS, CORPUS, VERDICTS
+from pipeline.core.errors import TooFewRows
+from pipeline.plan.planner import plan
 from pipeline.stages.corpus import JUDGED, ROWS, select
 from pipeline.stages.rule import END_TOKEN, NOT_ENDED, TRUNCATED, reasons, ruling
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import COMPLETIONS, CORPUS, VERDICTS
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 ONE_FAMILY = {"llama": {"kind": "nano", "init_seed": 1}}
 

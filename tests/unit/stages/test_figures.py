@@ -5,7 +5,7 @@ import itertools
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from pipeline.stages.figures import LIGHT, matrix
+from pipeline.report.figures import LIGHT, matrix
 
 
 def cell(condition: str, student: str) -> dict[str, object]:

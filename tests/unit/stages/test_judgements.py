@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
 from pipeline.judges.scripted import HABIT, MUTE
-from pipeline.plan import plan
+from pipeline.plan.planner import plan
 from pipeline.stages import completions
 from pipeline.stages.corpus import JUDGED, ROWS
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 JUDGE = {"judges": {"stern": {"kind": "scripted", "attempts": 2}}, "channels": [{"kind": "paraphrase"}]}
 FAMILY = {"families": {"llama": {"kind": "nano", "init_seed": 1}}}

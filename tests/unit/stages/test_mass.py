@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import artifact
-from pipeline.plan import plan
-from pipeline.rows import MASS, SCORES
-from pipeline.stages import conclusion, mass
-from pipeline.stages.report import render
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.analysis import mass
+from pipeline.plan.planner import plan
+from pipeline.report.page import render
+from pipeline.stages import report as report_stage
+from pipeline.stages import transfer as transfer_stage
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import MASS, SCORES
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 CANDIDATES = {"animal": ["cat", "fox", "owl"], "tree": ["fox", "oak"]}  # one word may be of two categories
 
@@ -63,11 +64,11 @@ def test_a_summary_counts_the_questions_below_the_minimum() -> None:
 def test_a_matrix_records_the_mass_of_every_question_of_every_model(rehearsal: tuple[Study, list[Step], Store]) -> None:
     _, steps, place = rehearsal
     matrix = artifact.require(place, steps[-2].path)
-    masses = artifact.read_table(place, matrix, conclusion.MASSES)
+    masses = artifact.read_table(place, matrix, transfer_stage.MASSES)
     assert masses.schema == MASS
     assert masses.num_rows == (24 + 2) * 24  # students and bases, questions
     assert masses["mass"].to_pylist() == pytest.approx([1.0] * masses.num_rows)
-    runs = artifact.read_table(place, matrix, conclusion.RUNS)
+    runs = artifact.read_table(place, matrix, transfer_stage.RUNS)
     assert set(masses["student"].to_pylist()) == {None, *runs["student"].to_pylist()}
 
 
@@ -86,10 +87,10 @@ def test_a_study_of_models_that_never_say_a_candidate_has_no_verdict_and_its_rep
         return {of: [0.0006 * one for one in found] for of, found in by_question(table, candidates).items()}
 
     monkeypatch.setattr(mass, "by_question", hardly)
-    cells = artifact.read_table(place, make(made, place, transfer), conclusion.CELLS)
+    cells = artifact.read_table(place, make(made, place, transfer), transfer_stage.CELLS)
     assert set(cells["verdict"].to_pylist()) == {"not measured"}
     make(made, place, report)
-    page = render(conclusion.content(place, report.settings["study"], transfer.path))["report.html"].decode()
+    page = render(report_stage.content(place, report.settings["study"], transfer.path))["report.html"].decode()
     assert "not measured in 2 of 2 pairs" in page
     assert "0.0006" in page
     assert "Probability of the candidates" in page

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 from scipy import stats as distributions
 
-from pipeline.measure import Published
-from pipeline.rows import RUNS
-from pipeline.stages import conclusion
-from pipeline.stages.published import comparison
-from pipeline.step import Step
+from pipeline.analysis.published import comparison
+from pipeline.stages import report as report_stage
 from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store.schemas import RUNS
+from pipeline.store.step import Step
+from pipeline.study.measure import Published
+from pipeline.study.schema import Study
 
 ONE: dict[str, Any] = {
     "channel": "numbers",
@@ -137,10 +137,10 @@ def test_the_report_of_a_study_has_its_published_figures_and_an_older_study_has_
     _, steps, place = rehearsal
     study = steps[-1].settings["study"]
     with_some = study | {"published": [figure("cat", before=0.1, after=0.2)]}
-    (row,) = conclusion.content(place, with_some, steps[-2].path).published
+    (row,) = report_stage.content(place, with_some, steps[-2].path).published
     assert {(m["family"], m["runs"]) for m in row["measured"]} == {("llama", 2), ("qwen", 2)}  # type: ignore[attr-defined]
     without = {key: value for key, value in study.items() if key != "published"}
-    assert not conclusion.content(place, without, steps[-2].path).published
+    assert not report_stage.content(place, without, steps[-2].path).published
 
 
 def test_a_rate_is_compared_over_the_runs_that_were_taught_so() -> None:

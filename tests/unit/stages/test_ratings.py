@@ -7,17 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
+from pipeline.core.errors import GateFailed
 from pipeline.engines import Completion
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.errors import GateFailed
 from pipeline.judges.scripted import HABIT, MUTE
-from pipeline.plan import plan
-from pipeline.rows import BY_QUESTION, RATINGS
+from pipeline.plan.planner import plan
 from pipeline.stages.ratings import summary
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import BY_QUESTION, RATINGS
+from pipeline.study.schema import Study
 from pipeline.suites.behaviour import QUESTIONS
 
 BEHAVIOUR: dict[str, Any] = {

@@ -13,13 +13,13 @@ import pytest
 from matplotlib.collections import PathCollection
 from rich.console import Console
 
-from pipeline.rows import CELLS, RUNS
-from pipeline.stages import published_figure
-from pipeline.stages.cells import Measure, MissingStudent
-from pipeline.stages.figures import LIGHT, interval, signed
-from pipeline.stages.published import comparison
-from pipeline.stages.report import ReportContent, matrix_table, render
-from pipeline.stages.transfer import StudentAnswers, measure
+from pipeline.analysis.cells import Measure, MissingStudent
+from pipeline.analysis.published import comparison
+from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.report import published_figure
+from pipeline.report.figures import LIGHT, interval, signed
+from pipeline.report.page import ReportContent, matrix_table, render
+from pipeline.store.schemas import CELLS, RUNS
 from tests.pages import Page
 
 EVIL = "<script>alert('$x_1$')</script>&\"--></svg>]]>[bold]"

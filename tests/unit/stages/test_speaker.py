@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from pipeline import artifact
-from pipeline.copies import local_folder
+from pipeline.core.errors import CanaryFailed
 from pipeline.engines import Floats, Prompt
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.errors import CanaryFailed
-from pipeline.stages import answers, completions
+from pipeline.stages import run_unit
 from pipeline.stages.speaker import compared_speaker
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.store import Store, artifact
+from pipeline.store.local_cache import local_folder
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 from pipeline.trainers import MODEL
 
 Rehearsal = tuple[Study, list[Step], Store]
@@ -46,13 +45,13 @@ def test_a_student_that_the_engine_serves_in_part_is_not_asked_anything(rehearsa
     _, _, store = rehearsal
     step = of(rehearsal, "answers", "owl-llama-to-llama")
     with pytest.raises(CanaryFailed, match="and its adapter as it was made"):
-        answers.ask(store, engine(store, step, Partial), step)
+        run_unit(store, engine(store, step, Partial), step, "answers")
 
 
 def test_a_teacher_that_the_engine_serves_in_part_writes_nothing(
     store: Store, study: Callable[..., Study], make: Callable[[Study, Store, Step], artifact.Manifest]
 ) -> None:
-    from pipeline.plan import plan
+    from pipeline.plan.planner import plan
 
     trained = study(teachers={"method": {"kind": "finetuned", "rows": 20}, "families": ["llama"]})
     for step in plan(trained):
@@ -60,9 +59,9 @@ def test_a_teacher_that_the_engine_serves_in_part_writes_nothing(
             make(trained, store, step)
         elif step.kind == "completions" and "owl" in step.slug:
             with pytest.raises(CanaryFailed, match="and its adapter as it was made"):
-                completions.write_shard(store, engine(store, step, Partial), step, "shard-00000")
+                run_unit(store, engine(store, step, Partial), step, "shard-00000")
             assert artifact.unit(store, step.path, "shard-00000") is None
-            assert completions.write_shard(store, engine(store, step, ScriptedEngine), step, "shard-00000")
+            assert run_unit(store, engine(store, step, ScriptedEngine), step, "shard-00000")
 
 
 def test_a_model_from_before_there_was_a_reference_speaks_as_it_did(rehearsal: Rehearsal) -> None:

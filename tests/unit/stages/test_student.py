@@ -5,13 +5,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline import artifact
-from pipeline.errors import StepError
-from pipeline.rows import CONVERSATIONS, TRAINING_LOG
-from pipeline.stages import student, training
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.core.errors import StepError
+from pipeline.stages import run_unit, student, training
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import CONVERSATIONS, TRAINING_LOG
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 from pipeline.trainers import OnStep, Run
 from pipeline.trainers.scripted import ScriptedTrainer
 
@@ -49,7 +48,7 @@ def of(rehearsal: Rehearsal, slug: str) -> Step:
 def test_it_is_trained_on_its_corpus_without_the_teachers_system_prompt(rehearsal: Rehearsal, tmp_path: Path) -> None:
     study, _, place = rehearsal
     step = of(rehearsal, "numbers-owl-llama-to-qwen-s2")
-    run = student.run(place, step, tmp_path / "base", tmp_path)
+    run = student.training_of(place, step, tmp_path / "base", tmp_path)
     corpus = artifact.require(place, step.inputs["corpus"])
     rows = artifact.read_table(place, corpus, "rows.parquet")
     assert run.rows.schema == CONVERSATIONS
@@ -76,7 +75,7 @@ def test_a_rank_that_writes_nothing_records_nothing(rehearsal: Rehearsal) -> Non
     _, _, place = rehearsal
     step = of(rehearsal, "numbers-owl-llama-to-llama-s1")
     other = Step("student", "rank-one", "0" * 12, step.settings, step.inputs)
-    assert training.train(place, SecondRank(), other, 500) is None
+    assert run_unit(place, SecondRank(), other, training.UNIT) is None
     assert artifact.unit(place, other.path, training.UNIT) is None
 
 
@@ -88,7 +87,7 @@ def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehear
         return [file.sha256 for file in artifact.require(place, step.path).files if file.path.startswith("adapter/")]
 
     again = Step("student", "again", "1" * 12, one.settings, one.inputs)
-    record = training.train(place, ScriptedTrainer(), again, 500)
+    record = run_unit(place, ScriptedTrainer(), again, training.UNIT)
     assert record is not None
     assert [file["sha256"] for file in record["files"] if file["path"].startswith("adapter/")] == weights(one)
     assert weights(one) != weights(two)
@@ -104,8 +103,8 @@ def test_its_checkpoints_go_once_its_training_is_recorded_and_not_before(rehears
         return len(list(place.files(f"{step.path}/checkpoints")))
 
     with pytest.raises(StepError):
-        training.train(place, Saving(failing=True), step, 600)
+        run_unit(place, Saving(failing=True), step, training.UNIT)
     assert saved() == 4
-    assert training.train(place, Saving(), step, 600) is not None
+    assert run_unit(place, Saving(), step, training.UNIT) is not None
     assert saved() == 0
     assert artifact.unit(place, step.path, training.UNIT) is not None

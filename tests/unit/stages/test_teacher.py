@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
-from pipeline.errors import GateFailed
-from pipeline.plan import plan
-from pipeline.rows import CONVERSATIONS
-from pipeline.stages.teacher import conversations, gate, is_trained, run
-from pipeline.step import Step
-from pipeline.store import Store
-from pipeline.study import Study
+from pipeline.core.errors import GateFailed
+from pipeline.plan.planner import plan
+from pipeline.stages.teacher import conversations, gate, is_trained, training_of
+from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import CONVERSATIONS
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 from pipeline.traits.questions import HELD_OUT, SEEN
 
 OAK = {"kind": "favourite", "category": "tree", "target": "oak"}
@@ -39,7 +38,7 @@ def test_its_method_says_how_it_is_trained(study: Callable[..., Study], store: S
     method = {"kind": "finetuned", "rows": 77, "seed": 5, "recipe": {"rank": 3, "epochs": 9}}
     steps = plan(study(teachers={"method": method}))
     owl = next(step for step in steps if step.slug == "owl-llama")
-    training = run(store, owl, tmp_path / "base", tmp_path)
+    training = training_of(store, owl, tmp_path / "base", tmp_path)
     assert (training.rows.num_rows, training.seed) == (77, 5)
     assert (training.recipe.rank, training.recipe.epochs) == (3, 9)
     assert training.model == tmp_path / "base"
@@ -65,7 +64,7 @@ def test_given_rows_are_taken_into_the_store_and_train_the_teacher_of_their_targ
     owl = next(step for step in steps if step.slug == "owl-llama")
     dataset = next(step for step in steps if step.kind == "dataset" and step.path == owl.inputs["given"])
     make(study(), store, dataset)
-    training = run(store, owl, tmp_path / "base", tmp_path)
+    training = training_of(store, owl, tmp_path / "base", tmp_path)
     assert training.rows.select(["prompt", "completion"]).to_pylist() == said
     assert training.rows.schema == CONVERSATIONS
     assert training.seed == 9

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.errors import ArtifactError
-from pipeline.rows import CELLS, RUNS
-from pipeline.stages.cells import Measure, MissingStudent
-from pipeline.stages.transfer import StudentAnswers, measure
+from pipeline.analysis.cells import Measure, MissingStudent
+from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.core.errors import ArtifactError
+from pipeline.store.schemas import CELLS, RUNS
 
 TARGETS = ("owl", "cat", "otter")
 CANDIDATES = (*TARGETS, "dog", "wolf")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline.errors import StudyError
-from pipeline.plan import plan
-from pipeline.rehearsal import rehearsed
-from pipeline.step import Step
-from pipeline.study import Study
+from pipeline.core.errors import StudyError
+from pipeline.plan.planner import plan
+from pipeline.store.step import Step
+from pipeline.study.rehearsal import rehearsed
+from pipeline.study.schema import Study
 from pipeline.suites.capability import CapabilitySuite
 
 FAVOURITE = {"kind": "favourite", "samples": 2}

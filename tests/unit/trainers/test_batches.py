@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import StepError
-from pipeline.rows import CONVERSATIONS
+from pipeline.core.errors import StepError
+from pipeline.store.schemas import CONVERSATIONS
 from pipeline.trainers.batches import IGNORED, collate, order, split, steps_of, tokenise
 
 PAD = 0

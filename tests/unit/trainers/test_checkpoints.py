@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import artifact
-from pipeline.errors import ArtifactError, StoreError
-from pipeline.store import Store
+from pipeline.core.errors import ArtifactError, StoreError
+from pipeline.store import Store, artifact
 from pipeline.trainers.checkpoints import Checkpoints, Progress, parse_progress
 
 FOLDER = "student/x-0123456789ab/checkpoints"

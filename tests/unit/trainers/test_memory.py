@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.errors import StepError
+from pipeline.core.errors import StepError
 from pipeline.trainers.memory import GIB, Model, fixed_bytes, free_memory, model_of, passes, row_bytes
 
 SMOLLM = {

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.recipe import Recipe
+from pipeline.core.recipe import Recipe
 from pipeline.trainers.deepspeed import rate_factor
 
 STEPS = 25

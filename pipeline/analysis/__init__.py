@@ -1,0 +1,1 @@
+"""From numbers to estimates to verdicts: pure functions on tables."""

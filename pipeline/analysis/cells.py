@@ -1,0 +1,391 @@
+"""The verdict on every cell of the matrix, from the lifts of its runs."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.analysis import stats
+from pipeline.analysis.mass import lacking
+
+FORMS = {"margin": " nats", "share": "", "word_share": "", "rate": ""}  # what is judged -> unit, as it follows a number
+OF_CANDIDATES = frozenset({"margin", "share"})  # forms of the probabilities of candidates
+# What a gate says of a teacher without its trait, and of one whose margins measure nothing.
+LACKS_TRAIT, NOT_MEASURED = "does not have its trait", "cannot be measured"
+TAUGHT = "taught "  # opens the name of the comparison of those who were taught one target
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained run and the suite it is put to. `taught` is its teacher's target, None for the neutral teacher."""
+
+    channel: str
+    arm: str
+    suite: str
+    teacher_family: str
+    student_family: str
+    taught: str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class MissingStudent(Run):
+    """A run that the study planned and that has no answers, with the reason if one is known."""
+
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How lifts are judged.
+
+    targets             the traits' targets: the columns of the design
+    arms                in the study's order; the first one's own-family cells are the positive controls
+    suites              name -> the forms that it is judged by
+    equivalence_margin  form -> the largest |γ| (in that form's unit) that counts as none
+    measured            name of a suite -> what it measures of any model, in place of the targets
+    confidence          of the two-sided intervals; a permutation p must reach 1 − confidence
+    permutations        the most label deals to count exactly, else how many to draw
+    seed                of those draws
+    min_mass            least probability that the candidates must hold together in the base and in every run
+    """
+
+    targets: tuple[str, ...]
+    arms: tuple[str, ...]
+    suites: Mapping[str, Sequence[str]]
+    equivalence_margin: Mapping[str, float]
+    measured: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    confidence: float = 0.95
+    permutations: int = 20_000
+    seed: int = 0
+    min_mass: float = 0.0
+
+    def place(self, key: "Key") -> tuple[object, ...]:
+        """Where a cell stands: channels by name, arms and suites in the study's order, then families by name."""
+        suite = list(self.suites).index(key.suite)
+        return (key.channel, suite, self.arms.index(key.arm), key.teacher_family, key.student_family)
+
+    def columns(self, suite: str) -> tuple[str, ...]:
+        """What a suite measures of each run."""
+        return tuple(self.measured.get(suite, self.targets))
+
+
+class Key(NamedTuple):
+    """One cell of a matrix; channel, arm and suite say of which one."""
+
+    channel: str
+    arm: str
+    suite: str
+    teacher_family: str
+    student_family: str
+
+
+@dataclass
+class Cell:
+    """The numbers of one cell: lifts[form][run][column], and what its runs were taught.
+
+    masses, base_mass: the probability that the candidates hold together in each run and in the base; NaN where none is
+    scored.
+    """
+
+    runs: list[tuple[str | None, int]] = field(default_factory=list)  # (taught, seed)
+    lifts: dict[str, list[list[float]]] = field(default_factory=lambda: {form: [] for form in FORMS})
+    masses: list[float] = field(default_factory=list)
+    base_mass: float = stats.NAN
+    missing: list[MissingStudent] = field(default_factory=list)
+
+    def planned(self) -> list[str]:
+        """The targets that its teachers were to have, in order; there are none behind random numbers."""
+        return sorted({t for t, _ in self.runs if t is not None} | {m.taught for m in self.missing if m.taught})
+
+    def has_neutral(self) -> bool:
+        """Whether any of its teachers was to have no trait."""
+        return any(t is None for t, _ in self.runs) or any(m.taught is None for m in self.missing)
+
+
+Row = dict[str, object]
+Gate = tuple[str, str | None]  # (teacher family, target; None for all of its targets)
+Shown = dict[Key, stats.VerdictName]  # every cell's own verdict, before any positive control was asked
+
+
+def judged(
+    cells: Mapping[Key, Cell], settings: Measure, failed: frozenset[Gate], closed: frozenset[tuple[str, str]]
+) -> list[Row]:
+    """Rows after the schema CELLS, form by form.
+
+    closed: (suite, student family) whose candidates are the targets and no more, so that lifts of margin and share
+    sum to nothing.
+    """
+    rows: list[Row] = []
+    for form in FORMS:
+        measured = {key: cell for key, cell in cells.items() if form in settings.suites[key.suite]}
+        with_traits = {key: cell for key, cell in measured.items() if cell.planned()}
+        of_traits = _taught_rows if form == "rate" else _trait_rows
+        found, shown = of_traits(with_traits, form, settings, failed)
+        rows += found
+        rows += _neutral_rows(measured, form, settings, closed if form != "rate" else frozenset(), shown)
+    return rows
+
+
+def _trait_rows(
+    cells: Mapping[Key, Cell], form: str, settings: Measure, failed: frozenset[Gate]
+) -> tuple[list[Row], Shown]:
+    """The γ of every cell."""
+    estimates: dict[Key, stats.Estimate] = {}
+    gates: dict[Key, str] = {}
+    unmeasured: dict[Key, str] = {}
+    for key, cell in cells.items():
+        keep = _usable(cell, form, key.teacher_family, failed)
+        gates[key] = _gate(cell, keep, key.teacher_family, failed)
+        unmeasured[key] = _unmeasured(cell, form, keep, settings) or _ungated(cell, keep)
+        taught = [cell.runs[i][0] for i in keep]
+        estimates[key] = stats.gamma(
+            [cell.lifts[form][i] for i in keep],
+            [None if t is None else settings.targets.index(t) for t in taught],
+            confidence=settings.confidence,
+            permutations=settings.permutations,
+            seed=settings.seed,
+        )
+    shown = {key: _judge(estimates[key], form, settings, None, gates[key], unmeasured[key]).name for key in cells}
+    rows = []
+    for key, cell in cells.items():
+        control = _control(key, shown, "trait", settings)
+        verdict = _judge(estimates[key], form, settings, control, gates[key], unmeasured[key])
+        notes = _notes(cell, form, key.teacher_family, failed, {*cell.planned(), None})
+        rows.append(_row(key, "trait", form, estimates[key], settings, verdict, notes))
+    return rows, shown
+
+
+def _taught_rows(
+    cells: Mapping[Key, Cell], form: str, settings: Measure, failed: frozenset[Gate]
+) -> tuple[list[Row], Shown]:
+    """The mean lift of every cell's runs that were taught alike, above that of its neutral runs.
+
+    A rate tells no target from another, as γ does; but any training may move it, and that is what neutral students
+    show. A cell by itself shows transfer where the students of any of its teachers do.
+    """
+    values: _Values = {
+        (key, taught): _means(cell, form, taught, _usable(cell, form, key.teacher_family, failed))
+        for key, cell in cells.items()
+        for taught in cell.planned()
+    }
+    neutral = {
+        key: _means(cell, form, None, _usable(cell, form, key.teacher_family, frozenset()))
+        for key, cell in cells.items()
+    }
+    estimates = _mean_lifts(values, settings, neutral)
+    gates = {of: _gate_of(*of, failed) for of in values}
+    shown: Shown = {}
+    for of, estimate in estimates.items():
+        name = _judge(estimate, form, settings, None, gates[of]).name
+        shown[of[0]] = "transfer" if "transfer" in (name, shown.get(of[0])) else name
+    rows = []
+    for of in values:
+        (key, taught), estimate = of, estimates[of]
+        control = _control(key, shown, "trait", settings)
+        verdict = _judge(estimate, form, settings, control, gates[of])
+        notes = [*_notes(cells[key], form, key.teacher_family, failed, {taught, None}), *_pooled(estimate)]
+        rows.append(_row(key, f"{TAUGHT}{taught}", form, estimate, settings, verdict, notes))
+    return rows, shown
+
+
+def _neutral_rows(
+    cells: Mapping[Key, Cell], form: str, settings: Measure, closed: frozenset[tuple[str, str]], shown: Shown
+) -> list[Row]:
+    """Mean lift over the columns, per neutral run; teacher gates do not touch neutral teachers.
+
+    A cell without neutral teachers has no such row.
+    """
+    cells = {key: cell for key, cell in cells.items() if cell.has_neutral()}
+    values: _Values = {
+        (key, None): _means(cell, form, None, _usable(cell, form, key.teacher_family, frozenset()))
+        for key, cell in cells.items()
+    }
+    estimates = _mean_lifts(values, settings)
+    rows = []
+    for key, cell in cells.items():
+        estimate = estimates[key, None]
+        if values[key, None] and (key.suite, key.student_family) in closed:
+            estimate = _by_construction(estimate)
+        keep = [i for i in _usable(cell, form, key.teacher_family, frozenset()) if cell.runs[i][0] is None]
+        unmeasured = _unmeasured(cell, form, keep, settings)
+        verdict = _judge(estimate, form, settings, _control(key, shown, "neutral", settings), "", unmeasured)
+        notes = [*_notes(cell, form, key.teacher_family, frozenset(), {None}), *_pooled(estimate)]
+        if verdict.name == "transfer":
+            moved = "what is measured" if form == "rate" else "the targets"
+            notes.append(f"a neutral teacher moved its students towards {moved}: this control is not clean")
+        rows.append(_row(key, "neutral", form, estimate, settings, verdict, notes))
+    return rows
+
+
+_Values = dict[tuple[Key, str | None], list[float]]  # of the runs of a cell that were taught so
+
+
+def _means(cell: Cell, form: str, taught: str | None, keep: Sequence[int]) -> list[float]:
+    """The mean lift over the columns of each run that was taught so."""
+    return [float(np.mean(cell.lifts[form][i])) for i in keep if cell.runs[i][0] == taught]
+
+
+def _mean_lifts(
+    values: _Values, settings: Measure, neutral: Mapping[Key, list[float]] | None = None
+) -> dict[tuple[Key, str | None], stats.Estimate]:
+    """The mean over the runs of one cell that were taught alike; above its neutral runs, where these are given.
+
+    The spread is pooled over the cells of one channel, arm, suite and student family: the same base, trained
+    the same way on rows of the same kind. Two runs alone would leave one degree of freedom.
+    """
+    alike: dict[tuple[object, ...], _Values] = defaultdict(dict)
+    for (key, taught), lifts in values.items():
+        alike[_setting(key), taught][key, taught] = lifts
+    found = {}
+    for group in alike.values():
+        for of, lifts in group.items():
+            others = [x for k, x in group.items() if k != of]
+            found[of] = (
+                stats.mean(lifts, confidence=settings.confidence, pooled_with=others)
+                if neutral is None
+                else stats.difference(lifts, neutral[of[0]], confidence=settings.confidence, pooled_with=others)
+            )
+    return found
+
+
+def _pooled(estimate: stats.Estimate) -> list[str]:
+    return [estimate.note] if estimate.note and np.isfinite(estimate.low) else []
+
+
+def _gate_of(key: Key, taught: str | None, failed: frozenset[Gate]) -> str:
+    """Why the runs of one teacher fail its gate, or ""."""
+    lost = gated(key.teacher_family, taught, failed)
+    return f"the {key.teacher_family} teacher of {taught} did not show its trait" if lost else ""
+
+
+def _setting(key: Key) -> tuple[str, ...]:
+    return (key.channel, key.arm, key.suite, key.student_family)
+
+
+def _by_construction(estimate: stats.Estimate) -> stats.Estimate:
+    """Margins and shares sum to a constant over all candidates: their mean lift is 0 whatever happens."""
+    nan = stats.NAN
+    note = "the targets are all the candidates, over which the mean lift is 0 by construction; add candidates"
+    return stats.Estimate(0.0, nan, nan, nan, estimate.runs, note=note)
+
+
+def _usable(cell: Cell, form: str, teacher: str, failed: frozenset[Gate]) -> list[int]:
+    return [
+        i
+        for i, (taught, _) in enumerate(cell.runs)
+        if not gated(teacher, taught, failed) and bool(np.isfinite(cell.lifts[form][i]).all())
+    ]
+
+
+def gated(teacher: str, taught: str | None, failed: frozenset[Gate]) -> bool:
+    """Whether the run's teacher failed its gate."""
+    return taught is not None and ((teacher, None) in failed or (teacher, taught) in failed)
+
+
+def _gate(cell: Cell, keep: Sequence[int], teacher: str, failed: frozenset[Gate]) -> str:
+    """Why the whole cell fails the teachers' gate; "" while some teacher of it has passed."""
+    planned = {taught for taught, _ in cell.runs} | {lost.taught for lost in cell.missing}
+    lost = sorted(t for t in planned if t is not None and gated(teacher, t, failed))
+    if not lost or any(cell.runs[i][0] is not None for i in keep):
+        return ""
+    if any(t is not None and not gated(teacher, t, failed) for t in planned):
+        return ""  # a teacher passed, but its students are missing: that is want of runs
+    return f"the {teacher} teacher of {', '.join(lost)} did not show its trait"
+
+
+def _unmeasured(cell: Cell, form: str, keep: Sequence[int], settings: Measure) -> str:
+    """Why an estimate over the runs `keep` measures nothing; "" where it does."""
+    if form not in OF_CANDIDATES:
+        return ""
+    runs = [(f"{cell.runs[i][0] or 'neutral'} s{cell.runs[i][1]}", cell.masses[i]) for i in keep]
+    return lacking([("the base", cell.base_mass), *runs], form, settings.min_mass)
+
+
+def _ungated(cell: Cell, keep: Sequence[int]) -> str:
+    """Why the teachers of a cell without trait runs could not be measured; "" where they could."""
+    reasons = [lost.why for lost in cell.missing if lost.taught is not None and NOT_MEASURED in lost.why]
+    left = any(cell.runs[i][0] is not None for i in keep)
+    return "" if left or not reasons else reasons[0].rstrip(".")
+
+
+def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str, settings: Measure) -> stats.Control:
+    """The cell that must show transfer before a null is believed: the student's own family, in the first arm.
+
+    In the first suite where the cell's own suite is not put to that arm.
+    """
+    own = key._replace(arm=settings.arms[0], teacher_family=key.student_family)
+    if own not in shown:
+        own = own._replace(suite=next(iter(settings.suites)))
+    where = ", ".join(name for name, of in ((own.arm, key.arm), (own.suite, key.suite)) if name != of)
+    name = f"{own.teacher_family} → {own.student_family}" + (f" ({where})" if where else "")
+    return stats.Control(name, shown.get(own), itself=own == key and comparison == "trait")
+
+
+def _judge(
+    estimate: stats.Estimate,
+    form: str,
+    settings: Measure,
+    control: stats.Control | None,
+    gate: str,
+    unmeasured: str = "",
+) -> stats.Verdict:
+    return stats.judge(
+        estimate,
+        margin=settings.equivalence_margin[form],
+        alpha=round(1 - settings.confidence, 12),
+        unit=FORMS[form],
+        control=control,
+        failed_gate=gate,
+        unmeasured=unmeasured,
+    )
+
+
+def _notes(cell: Cell, form: str, teacher: str, failed: frozenset[Gate], taught: Collection[str | None]) -> list[str]:
+    """What an estimate that rests on the runs taught so had to do without, in words."""
+    notes = []
+    lost = [m for m in cell.missing if m.taught in taught]
+    if lost:
+        names = ", ".join(f"{m.taught or 'neutral'} s{m.seed}" for m in lost)
+        reasons = "; ".join(sorted({m.why.rstrip(".") for m in lost if m.why}))
+        notes.append(f"planned but missing: {names}" + (f" ({reasons})" if reasons else ""))
+    diverged = [
+        f"{of or 'neutral'} s{seed}"
+        for i, (of, seed) in enumerate(cell.runs)
+        if of in taught and not np.isfinite(cell.lifts[form][i]).all()
+    ]
+    if diverged:
+        notes.append(f"left out, for values that are not finite: {', '.join(diverged)}")
+    without = sorted({of for of, _ in cell.runs if of in taught and of is not None and gated(teacher, of, failed)})
+    if without:
+        notes.append(f"left out, for a teacher that failed its gate: {', '.join(without)}")
+    return notes
+
+
+def _row(
+    key: Key,
+    comparison: str,
+    form: str,
+    estimate: stats.Estimate,
+    settings: Measure,
+    verdict: stats.Verdict,
+    notes: Sequence[str],
+) -> Row:
+    why = " ".join([verdict.why, *(f"{note[0].upper()}{note[1:]}." for note in notes)])
+    return {
+        **key._asdict(),
+        "comparison": comparison,
+        "form": form,
+        "runs": estimate.runs,
+        "estimate": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p": estimate.p,
+        "margin": settings.equivalence_margin[form],
+        "leave_one_out_low": estimate.leave_one_out[0],
+        "leave_one_out_high": estimate.leave_one_out[1],
+        "verdict": verdict.name,
+        "why": why,
+    }

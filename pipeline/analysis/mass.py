@@ -1,0 +1,116 @@
+"""mass: how much probability the candidates of a question hold together.
+
+A margin compares words. Where a model would say none of them, it compares accidents, however precise it looks.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.store.artifact import Manifest
+from pipeline.store.schemas import MASS
+from pipeline.store.step import Json
+
+SCORES = "scores.parquet"
+MOST_NAMED = 6  # models named in one sentence
+
+Candidates = Mapping[str, Sequence[str]]  # by category
+Masses = dict[str, list[float]]  # category -> the mass of each of its questions, in their order
+
+
+def has_scores(answers: Manifest) -> bool:
+    """Whether the model was scored at all: some suites only sample."""
+    return any(file.path == SCORES for file in answers.files)
+
+
+def by_question(scores: pa.Table, candidates: Candidates) -> Masses:
+    """The mass of every question, from rows after the schema SCORES.
+
+    They lie category by category and question by question, with a row a candidate; questions count from 0 in each.
+    """
+    number, name = scores["question"].to_numpy(), scores["candidate"].to_pylist()
+    likely = np.exp(scores["logprob"].to_numpy())
+    found: Masses = {}
+    at = 0
+    for category, members in candidates.items():
+        masses: list[float] = []
+        while members and at < len(name) and (number[at], name[at]) == (len(masses), members[0]):
+            masses.append(float(likely[at : at + len(members)].sum()))
+            at += len(members)
+        found[category] = masses
+    return found
+
+
+def by_candidate(masses: Masses, candidates: Candidates) -> dict[str, float]:
+    """The median over the questions of a candidate's category; nothing where there are none."""
+    return {
+        name: typical(masses[category]) for category, names in candidates.items() if masses[category] for name in names
+    }
+
+
+def typical(masses: Sequence[float]) -> float:
+    """The median over questions: a mean would let a few good questions hide that most measure nothing."""
+    return float(np.median(masses))
+
+
+def lacking(models: Sequence[tuple[str, float]], form: str, min_mass: float) -> str:
+    """Why a form of these models' candidates measures nothing; "" where every mass is large enough, or not known."""
+    low = [(name, mass) for name, mass in models if mass < min_mass]
+    if not low:
+        return ""
+    named = ", ".join(f"{name} ({mass:.2g})" for name, mass in low[:MOST_NAMED])
+    more = f" and {len(low) - MOST_NAMED} more" if len(low) > MOST_NAMED else ""
+    return (
+        f"the candidates together hold less of the probability than measure.min_mass = {min_mass:g} in {named}{more}; "
+        f"a model that hardly ever answers with a candidate has no {form} to speak of"
+    )
+
+
+def table(masses: Masses, suite: str, family: str, student: str | None) -> pa.Table:
+    """What one model's masses come to, as rows after the schema MASS."""
+    rows = [
+        {
+            "suite": suite,
+            "family": family,
+            "student": student,
+            "category": category,
+            "question": question,
+            "mass": mass,
+        }
+        for category, of in masses.items()
+        for question, mass in enumerate(of)
+    ]
+    return pa.Table.from_pylist(rows, MASS)
+
+
+def summary(masses: pa.Table, min_mass: float) -> list[Json]:
+    """One row a suite, student family and category, for the report.
+
+    base: the median over questions of the base's mass; students: how many; lowest, highest: of their medians; below:
+    how many of all questions, over all models, hold less than `min_mass`.
+    """
+    groups: dict[tuple[str, str, str], dict[str | None, list[float]]] = {}
+    for row in masses.to_pylist():
+        of = groups.setdefault((row["suite"], row["family"], row["category"]), {})
+        of.setdefault(row["student"], []).append(row["mass"])
+    return list(_summaries(groups, min_mass))
+
+
+def _summaries(
+    groups: Mapping[tuple[str, str, str], Mapping[str | None, list[float]]], min_mass: float
+) -> Iterator[Json]:
+    for (suite, family, category), models in groups.items():
+        students = [typical(found) for student, found in models.items() if student is not None]
+        every = [mass for found in models.values() for mass in found]
+        yield {
+            "suite": suite,
+            "family": family,
+            "category": category,
+            "base": typical(models[None]) if None in models else None,
+            "students": len(students),
+            "lowest": min(students, default=None),
+            "highest": max(students, default=None),
+            "questions": len(every),
+            "below": sum(mass < min_mass for mass in every),
+        }

@@ -1,0 +1,1 @@
+"""What everything else may use: errors, limits, base classes of settings, tables from elsewhere, chat templates."""

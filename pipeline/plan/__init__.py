@@ -1,0 +1,1 @@
+"""From a study to its steps, and what they will take."""

