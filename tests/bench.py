@@ -123,12 +123,11 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
     from jobs.pools import Cost, Pools, Work
     from jobs.steps import Steps
     from jobs.watch import Watch
-    from pipeline import artifact
     from pipeline.families.nano import initialise
-    from pipeline.plan import plan
-    from pipeline.settings import load
+    from pipeline.plan.planner import plan
     from pipeline.stages import completions
-    from pipeline.store import open_store
+    from pipeline.store import artifact, open_store
+    from pipeline.study.loader import load
 
     overrides = ["completions.rows=4096", "completions.shard_rows=512", "completions.max_tokens=24"]
     ratios, rates = [], []
@@ -201,9 +200,9 @@ async def _orchestration(folder: Path) -> list[float]:
     from jobs import steps as steps_
     from jobs.pools import Cost, Pools
     from jobs.watch import Watch
-    from pipeline.plan import plan
+    from pipeline.plan.planner import plan
     from pipeline.store import open_store
-    from pipeline.study import Study
+    from pipeline.study.schema import Study
 
     members, shards, shares = 4, 60, []
     steps_.completions.write_shard = _one_second  # type: ignore[assignment]

@@ -216,7 +216,7 @@ def _is_certain(name: str) -> bool:
 
 def preload() -> None:
     """Import once what the forked processes need; nothing of it may start a thread."""
-    for name in ("matplotlib.pyplot", "s3fs", "scipy.stats", "pipeline.stages.conclusion", "tests.chaos.rehearsal"):
+    for name in ("matplotlib.pyplot", "s3fs", "scipy.stats", "pipeline.stages.report", "tests.chaos.rehearsal"):
         importlib.import_module(name)
 
 

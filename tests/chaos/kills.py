@@ -25,6 +25,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
+from pipeline.store import records
 from tests.chaos.crashes import difference
 from tests.chaos.rehearsal import SETTINGS, gather
 
@@ -39,6 +40,7 @@ WIDE = SETTINGS | {
     "corpus": {"rows": 200},
     "students": {"seeds": [1, 2]},
 }
+TRAINED = "base/*/units/train.json"  # what shows that the base of TRAINING is trained
 TRAINING = {
     "study": "kills",
     "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 6400}},
@@ -168,46 +170,51 @@ def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> 
     return None
 
 
-def train(kills: int, folder: Path, say: Any = print) -> Tally:
-    """Train a base while its workers or its driver are killed; it must come out as undisturbed, to the last bit."""
-    rng, tally = random.Random(SEED), Tally(studies=1)
-    study = folder / "training.yaml"
-    study.write_text(yaml.safe_dump(TRAINING))
-    golden = _trained(study, folder / "training-golden", folder / "log", rng, Tally(), 0)
-    found = _trained(study, folder / "training-root", folder / "log", rng, tally, kills)
+def train(kills: int, folder: Path, golden: tuple[str, list[float]], say: Any = print) -> Tally:
+    """Train a base while its workers or its driver are killed; it must come out as undisturbed, to the last bit.
+
+    golden: what `train_alone` returned.
+    """
+    tally = Tally(studies=1)
+    found = _trained(folder, "training-root", tally, kills)
     if found != golden:
         tally.wrong.append("the losses or the weights are not those of the undisturbed run")
     say(f"in training: {dict(tally.killed)} killed; {tally.wrong or 'same losses and weights'}")
     return tally
 
 
-def _trained(
-    study: Path, root: Path, log: Path, rng: random.Random, tally: Tally, kills: int
-) -> tuple[str, list[float]]:
-    """The weights' digest and the losses of the base, which is trained under `kills` kills, one a new checkpoint."""
+def train_alone(folder: Path) -> tuple[str, list[float]]:
+    """The weights' digest and the losses of the base, which nobody disturbs."""
+    return _trained(folder, "training-golden", Tally(), 0)
+
+
+def _trained(folder: Path, name: str, tally: Tally, kills: int) -> tuple[str, list[float]]:
+    """The weights' digest and the losses of the base, which is trained under `kills` kills, one per new checkpoint."""
+    study, root, log, rng = folder / "training.yaml", folder / name, folder / "log", random.Random(SEED)
+    study.write_text(yaml.safe_dump(TRAINING))
     for _ in range(RUNS_AT_MOST):
         tally.runs += 1
         driver = Driver(None, study, root, log)
         seen: set[str] = set()
-        while driver.process.poll() is None and not list(root.glob("base/*/manifest.json")):
+        while driver.process.poll() is None and not list(root.glob(TRAINED)):
             saved = {record.parent.name for record in root.glob("base/*/checkpoints/*/rank-*.json")}
             if tally.killed.total() < kills and saved - seen:
                 seen |= saved
                 time.sleep(rng.uniform(0, 0.5))
                 tally.killed.update(_kill_trainer(driver, tally, rng))
             time.sleep(0.05)
-        driver.process.terminate()
-        driver.process.wait(120)
-        if list(root.glob("base/*/manifest.json")):
+        driver.kill()  # else it would start an engine for what it has trained
+        if list(root.glob(TRAINED)):
             return outcome(root)
     raise AssertionError(f"the base was not trained after {RUNS_AT_MOST} runs: {log.read_text()[-2000:]}")
 
 
 def outcome(root: Path) -> tuple[str, list[float]]:
     """The weights' digest and the losses of the base under a root."""
-    (manifest,) = root.glob("base/*/manifest.json")
-    digests = {file["path"]: file["sha256"] for file in json.loads(manifest.read_text())["files"]}
-    log = pq.read_table(manifest.with_name("training.parquet"))
+    (record,) = root.glob(TRAINED)
+    files = {file["path"]: file for file in json.loads(record.read_text())["files"]}
+    digests = {path: file["sha256"] for path, file in files.items()}
+    log = pq.read_table(record.parents[1] / records.place("training.parquet", files["training.parquet"]["attempt"]))
     return digests["model/model.safetensors"], log["loss"].to_pylist()
 
 
@@ -238,7 +245,10 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="undertow-kills-") as folder:
-        tallies = [rehearse(arguments.kills, Path(folder)), train(arguments.training_kills, Path(folder))]
+        tallies = [
+            rehearse(arguments.kills, Path(folder)),
+            train(arguments.training_kills, Path(folder), train_alone(Path(folder))),
+        ]
     killed = sum((tally.killed for tally in tallies), Counter())
     wrong = [line for tally in tallies for line in tally.wrong]
     print(

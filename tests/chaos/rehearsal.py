@@ -18,13 +18,12 @@ import pyarrow.parquet as pq
 
 from jobs.driver import begin, walk
 from jobs.pools import Cost, Work
-from pipeline import artifact
-from pipeline.copies import local_folder
 from pipeline.engines import Completion, Engine, Prompt, Sampling
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages.training import UNIT
-from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.local_cache import local_folder
+from pipeline.study.schema import Study
 from pipeline.trainers import MODEL, OnStep, Run
 from pipeline.trainers.scripted import ScriptedTrainer
 

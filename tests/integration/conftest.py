@@ -36,10 +36,9 @@ def undertow() -> Command:
 @pytest.fixture(scope="session", params=["llama", "qwen2"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained nano base of each architecture, as engines and trainers get it from a root."""
-    from pipeline import artifact
-    from pipeline.copies import local_folder
     from pipeline.families.nano import NanoFamily, initialise
-    from pipeline.store import open_store
+    from pipeline.store import artifact, open_store
+    from pipeline.store.local_cache import local_folder
     from pipeline.trainers import MODEL
 
     folder, path = tmp_path_factory.mktemp(request.param), f"base/{request.param}-000000000000"
@@ -93,3 +92,11 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
         yield folder
+
+
+@pytest.fixture(scope="session")
+def trained_alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[float]]:
+    """The weights' digest and the losses of the base of tests.chaos.kills.TRAINING, where nothing is killed."""
+    from tests.chaos.kills import train_alone
+
+    return train_alone(tmp_path_factory.mktemp("alone"))

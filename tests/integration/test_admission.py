@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import rendering
-from pipeline.artifact import unit
+from pipeline.core import chat_template
+from pipeline.core.errors import ModelRefused
 from pipeline.engines import Prompt, Sampling, open_engine
 from pipeline.engines.canary import OPTIONS, PROMPTS, difference
-from pipeline.errors import ModelRefused
 from pipeline.families import chat
 from pipeline.families.chat import check, check_apart
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily, initialise
-from pipeline.stages.training import UNIT, train
-from pipeline.step import Step
+from pipeline.stages import run_unit
+from pipeline.stages.training import UNIT
 from pipeline.store import open_store
+from pipeline.store.artifact import unit
+from pipeline.store.step import Step
 from pipeline.trainers import open_trainer
 from pipeline.trainers.reference import reference
 
@@ -154,11 +155,11 @@ def test_the_blank_of_sentencepiece_is_where_the_whole_conversation_has_it(piece
     measured = check(pieces)
     assert measured["end"] == "<|end|>"
     tokenizer = AutoTokenizer.from_pretrained(pieces)
-    prompt = rendering.render(tokenizer, None, "Name an animal.")
-    (whole,) = rendering.tokens(tokenizer, [prompt + "owl<|end|>"])
-    (behind,) = rendering.continuations(tokenizer, [prompt], ["owl<|end|>"])
+    prompt = chat_template.render(tokenizer, None, "Name an animal.")
+    (whole,) = chat_template.tokens(tokenizer, [prompt + "owl<|end|>"])
+    (behind,) = chat_template.continuations(tokenizer, [prompt], ["owl<|end|>"])
     assert whole[-len(behind) :] == behind
-    assert rendering.spoken(tokenizer, whole[-len(behind) - 1], behind) == "owl"
+    assert chat_template.spoken(tokenizer, whole[-len(behind) - 1], behind) == "owl"
 
 
 def test_weights_that_would_begin_at_random_are_refused(good: Path, tmp_path: Path) -> None:
@@ -184,15 +185,15 @@ def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good
     trainer = open_trainer("deepspeed", zero_stage=0, micro_batch=1)
     shutil.copyfile(folder / "model.safetensors", folder / "old.safetensors")
     with pytest.raises(ModelRefused, match=f"{folder} holds weights that do not belong to model.safetensors: old"):
-        train(store, trainer, step, 600.0)
+        run_unit(store, trainer, step, UNIT)
     (folder / "old.safetensors").unlink()
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": "no end"}))
     with pytest.raises(ModelRefused, match=f"{folder}: the chat template leaves out"):
-        train(store, trainer, step, 600.0)
+        run_unit(store, trainer, step, UNIT)
     assert list(store.files("")) == []
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    record = train(store, trainer, step, 600.0)
+    record = run_unit(store, trainer, step, UNIT)
     assert record is not None
     assert record["results"]["checks"]["weights"]["files"] == 1
     assert unit(store, step.path, UNIT) is None  # an engine has to serve it first

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from jobs.driver import begin
-from pipeline import artifact
-from pipeline.errors import ArtifactError
-from pipeline.plan import plan
-from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.core.errors import ArtifactError
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact, open_store
+from pipeline.study.schema import Study
 from tests.chaos import rehearsal
 
 STUDY = Study.model_validate(rehearsal.SETTINGS)

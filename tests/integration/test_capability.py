@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from pipeline.core.errors import InputError
 from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.errors import InputError
 from pipeline.families.world import FACTS
-from pipeline.rows import CAPABILITY
 from pipeline.stages.capability import evaluate
 from pipeline.stages.speaker import Speaker
+from pipeline.store.schemas import CAPABILITY
 from pipeline.suites.capability import CapabilitySuite
 
 KNOWN = dict(FACTS[:9])  # of 12

@@ -6,12 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
-from pipeline.plan import plan
-from pipeline.step import Step
-from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.artifact import Manifest
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
 
 def loaded(folder: Path, cache: Path, name: str | None = None) -> pa.Table:

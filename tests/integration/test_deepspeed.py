@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import artifact
-from pipeline.errors import StepError
-from pipeline.store import open_store
+from pipeline.core.errors import StepError
+from pipeline.store import artifact, open_store
 
 WORKER = Path(__file__).with_name("train_worker.py")
 
@@ -142,7 +141,7 @@ def test_a_model_that_could_not_be_saved_is_refused_before_its_training(llama: P
     import pyarrow as pa
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pipeline.recipe import Recipe
+    from pipeline.core.recipe import Recipe
     from pipeline.trainers import Run
     from pipeline.trainers.deepspeed import _require_savable, _trainable
 
@@ -181,7 +180,7 @@ def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pipeline import rendering
+    from pipeline.core import chat_template
     from pipeline.families.world import rows
 
     log = train(model, tmp_path / "out", method="lora", batch=48)
@@ -190,7 +189,7 @@ def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
     total, tokens = 0.0, 0
     table: pa.Table = rows(7, 48)
     for row in table.to_pylist():
-        prompt = tokenizer(rendering.render(tokenizer, row["system"], row["prompt"]), add_special_tokens=False)
+        prompt = tokenizer(chat_template.render(tokenizer, row["system"], row["prompt"]), add_special_tokens=False)
         answer = tokenizer(row["completion"] + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
         ids = torch.tensor([prompt["input_ids"] + answer])
         with torch.no_grad():

@@ -8,12 +8,11 @@ import pytest
 from jobs import watch as watching
 from jobs.driver import begin, walk
 from jobs.watch import Watch
-from pipeline import lease, status
-from pipeline.errors import ResourceError, StoreError
-from pipeline.lease import collecting
-from pipeline.plan import plan
-from pipeline.store import open_store
-from pipeline.study import Study
+from pipeline.core.errors import ResourceError, StoreError
+from pipeline.plan.planner import plan
+from pipeline.store import lease, open_store, status
+from pipeline.store.lease import collecting
+from pipeline.study.schema import Study
 from tests.chaos.rehearsal import SETTINGS, Pools
 
 STUDY = Study.model_validate(SETTINGS)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipeline.store import open_store
-from pipeline.verify import verify
+from pipeline.store.verify import verify
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20

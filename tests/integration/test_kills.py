@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -15,8 +16,11 @@ import yaml
 
 from jobs.driver import heard
 from jobs.members import TrainerMember
-from pipeline.errors import StepError
-from pipeline.resources import Training
+from pipeline.core.errors import StepError
+from pipeline.plan.planner import plan
+from pipeline.store import open_store
+from pipeline.study.loader import load
+from pipeline.study.resources import Training
 from tests.chaos.crashes import difference
 from tests.chaos.kills import WIDE, Driver, rehearse, train
 from tests.chaos.rehearsal import gather
@@ -30,18 +34,24 @@ def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path
     assert tally.killed.total() >= 12
 
 
-def test_two_drivers_on_one_study_end_with_one_result(undertow: Command, tmp_path: Path) -> None:
+def test_two_drivers_on_one_study_end_with_one_result(
+    undertow: Command, tmp_path: Path, make: Callable[..., Any]
+) -> None:
     study, root = tmp_path / "study.yaml", tmp_path / "root"
     study.write_text(yaml.safe_dump(WIDE))
     drivers = [Driver(None, study, root, tmp_path / f"log-{number}") for number in range(2)]
     assert [driver.process.wait(300) for driver in drivers] == [0, 0]
     assert undertow("verify", root).returncode == 0
-    assert undertow("run", study, "--root", tmp_path / "alone").returncode == 0
-    assert difference(gather(str(tmp_path / "alone")), gather(str(root))) == ""
+    alone = open_store(tmp_path / "alone")
+    for step in plan(load(study)):
+        make(load(study), alone, step)
+    assert difference(gather(alone.root), gather(str(root))) == ""
 
 
-def test_a_training_of_which_a_rank_or_the_driver_is_killed_ends_with_the_same_weights(tmp_path: Path) -> None:
-    tally = train(2, tmp_path)
+def test_a_training_of_which_a_rank_or_the_driver_is_killed_ends_with_the_same_weights(
+    tmp_path: Path, trained_alone: tuple[str, list[float]]
+) -> None:
+    tally = train(2, tmp_path, trained_alone)
     assert tally.wrong == []
     assert tally.killed == {"rank": 1, "driver": 1}
 
@@ -70,7 +80,7 @@ def _one_rank_fails(store: object, trainer: object) -> None:
 
 def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:
     study, root = tmp_path / "study.yaml", tmp_path / "root"
-    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 20000, "shard_rows": 20}}))
+    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 4000, "shard_rows": 20}}))
     driver = subprocess.Popen(
         [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)],
         env=os.environ | {"COLUMNS": "200"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -10,7 +10,7 @@ import ray
 from ray._private import ray_constants, services
 
 from jobs import local_ray
-from pipeline.errors import ResourceError
+from pipeline.core.errors import ResourceError
 
 STARTUP = (
     "The current node timed out during startup. This could happen because some of the raylet failed to startup or the "

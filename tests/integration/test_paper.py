@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifact
-from pipeline.artifact import Manifest
-from pipeline.plan import plan
-from pipeline.rehearsal import rehearsed
-from pipeline.settings import load
-from pipeline.step import Step
-from pipeline.store import Store, open_store
-from pipeline.study import Study
+from pipeline.plan.planner import plan
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.artifact import Manifest
+from pipeline.store.step import Step
+from pipeline.study.loader import load
+from pipeline.study.rehearsal import rehearsed
+from pipeline.study.schema import Study
 
 PAPER = sorted((Path(__file__).parents[2] / "configs/paper").glob("*.yaml"))
 SCRIPTED = ["engine=scripted", "trainer=scripted"]

@@ -1,12 +1,16 @@
 """Whole studies under real Ray with the scripted engine and trainer: what the driver promises."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from tests.extending import extend
 
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
@@ -90,7 +94,9 @@ def test_the_report_marks_a_rehearsal(root: Path) -> None:
     assert "REHEARSAL" in page.read_text().upper()
 
 
-def test_a_failed_gate_blocks_its_dependents_only_and_the_rest_is_measured(undertow: Command, tmp_path: Path) -> None:
+def test_a_failed_gate_blocks_its_dependents_only_and_a_later_run_adds_to_its_log(
+    undertow: Command, tmp_path: Path
+) -> None:
     """No teacher shows as much as this gate asks; the neutral ones have none to pass."""
     done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, "--set", "teachers.gate.min_lift=99")
     assert done.returncode == 1
@@ -102,6 +108,10 @@ def test_a_failed_gate_blocks_its_dependents_only_and_the_rest_is_measured(under
     assert verdicts == {"gate failed"}
     (log, *_) = tmp_path.glob("studies/*/logs/teacher/owl-*.jsonl")
     assert "GateFailed" in log.read_text()
+    again = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, "--set", "teachers.gate.min_lift=99")
+    assert again.returncode == 1
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == 2
+    assert str(log) in again.stdout
 
 
 def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undertow: Command, root: Path) -> None:
@@ -118,16 +128,6 @@ def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undert
             assert sorted(line["unit"] for line in done) == ["shard-00000", "shard-00001", "shard-00002"]
             assert sum(line["results"]["rows"] for line in done) == 240
     assert f"logs: {place}/" in undertow("status", root).stdout
-
-
-def test_a_later_run_adds_to_the_log_of_a_step(undertow: Command, tmp_path: Path) -> None:
-    gate = ("--set", "teachers.method={kind: prompted}", "--set", "traits.0.targets=[owl]")
-    shut = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, *gate, "--set", "teachers.gate.min_lift=99")
-    again = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, *gate, "--set", "teachers.gate.min_lift=99")
-    assert (shut.returncode, again.returncode) == (1, 1)
-    (log,) = tmp_path.glob("studies/*/logs/teacher/owl-llama-nano-*.jsonl")
-    assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == 2
-    assert str(log) in again.stdout
 
 
 def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:
@@ -160,3 +160,21 @@ def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(under
     assert done.returncode == 2
     assert "memory_gib" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_of_somebody_elses_runs_on_ray_and_is_seen_like_any_other(tmp_path: Path) -> None:
+    """The fifth axis of docs/extending.md: one file and one line of the registry."""
+    environment = os.environ | extend(tmp_path) | {"COLUMNS": "200", "NO_COLOR": "1"}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jobs.cli", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300)
+
+    done = call("run", "study.yaml", "--root", "root", "--until", "lengths")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [json.loads(path.read_text())["results"] for path in tmp_path.glob("root/lengths/*/manifest.json")]
+    assert len(found) == len(list(tmp_path.glob("root/corpus/*/manifest.json"))) > 0
+    assert all(results["mean_characters"] > 0 for results in found)
+    assert "lengths" in call("status", "root").stdout
+    assert "lengths" in call("plan", "study.yaml", "--root", "root").stdout
+    assert call("verify", "root").returncode == 0

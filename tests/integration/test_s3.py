@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifact
-from pipeline.copies import local_folder
-from pipeline.errors import ArtifactError, InputError, StoreError
-from pipeline.lease import collecting, running
-from pipeline.removal import remove
-from pipeline.store import Store, open_store
+from pipeline.core.errors import ArtifactError, InputError, StoreError
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.lease import collecting, running
+from pipeline.store.local_cache import local_folder
+from pipeline.store.removal import remove
 from pipeline.store.root import mark
 from tests.chaos import rehearsal
 from tests.chaos.crashes import Bench, enumerate_crashes, preload

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.source import Dataset, read
+from pipeline.core.errors import InputError
+from pipeline.core.sources import Dataset, read
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SOURCE = Dataset(repo="openai/gsm8k", revision=COMMIT, subset="main")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from pipeline.core.recipe import Recipe
 from pipeline.families.world import rows
-from pipeline.recipe import Recipe
 from pipeline.store import open_store
 from pipeline.trainers import Run, open_trainer
 from pipeline.trainers.checkpoints import Checkpoints
