@@ -82,6 +82,9 @@ lock: ## resolve the lock files again
 	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra gpu \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
 		--quiet --output-file requirements/gpu.lock
+	$(VENV)-lock/bin/uv pip compile requirements/s3-servers.in \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+		--quiet --output-file requirements/s3-servers.lock
 	rm -rf $(VENV)-lock
 
 clean: ## remove what setup made; results stay (`undertow gc`, or remove their folder yourself)
