@@ -75,16 +75,18 @@ kubejob: ## a Kubernetes job with a cluster of its own: the quickstart, rehearse
 
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
-	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra cpu --extra dev --excludes requirements/cpu.excludes \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
-		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --quiet --output-file requirements/cpu.lock
-	sed -i 's/^\(torch==[^+]*\)+cpu$$/\1/' requirements/cpu.lock # whichever build the machine's index offers
-	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra gpu \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
-		--quiet --output-file requirements/gpu.lock
 	$(VENV)-lock/bin/uv pip compile requirements/s3-servers.in \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
 		--quiet --output-file requirements/s3-servers.lock
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra gpu \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+		--quiet --output-file requirements/gpu.lock
+# The CPU build of torch wants no triton and the other one its own: that one is locked.
+	grep -o '^triton==[^ ]*' requirements/gpu.lock > $(VENV)-lock/triton
+	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra cpu --extra dev --excludes requirements/cpu.excludes \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
+		--constraints $(VENV)-lock/triton $(addprefix --find-links ,$(PIP_FIND_LINKS)) --quiet --output-file requirements/cpu.lock
+	sed -i 's/^\(torch==[^+]*\)+cpu$$/\1/' requirements/cpu.lock # whichever build the machine's index offers
 	rm -rf $(VENV)-lock
 
 clean: ## remove what setup made; results stay (`undertow gc`, or remove their folder yourself)
