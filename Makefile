@@ -13,12 +13,16 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: $(VENV)/.ready ## install everything into .venv, from the lock file
-# --no-deps: the lock is complete. The third line does nothing after a CPU build of torch, and adds
-# the CUDA libraries that the other build needs even to be imported.
+# --no-deps: the lock is complete. pip prefers files whose hash an index tells, so that the CPU build of torch in a folder
+# of wheels (PIP_FIND_LINKS) would lose to an index's: it goes first, where there is one. The line before the last does
+# nothing after it. After the other build it adds the CUDA libraries, without which that cannot even be imported; they are
+# in no lock and have no hashes.
 $(VENV)/.ready: pyproject.toml requirements/cpu.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/cpu.lock
-	$(BIN)/python -m pip install --quiet --constraint requirements/cpu.lock torch
+	sed -n '/^torch==/,/[^\]$$/p' requirements/cpu.lock | $(BIN)/python -m pip install \
+		--require-hashes --no-deps --no-index --requirement /dev/stdin >/dev/null 2>&1 || true
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/cpu.lock
+	grep -o '^[^ ]*==[^ ]*' requirements/cpu.lock | $(BIN)/python -m pip install --quiet --constraint /dev/stdin torch
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
@@ -41,7 +45,7 @@ chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about t
 # S3 servers to test against; one of them wants another botocore than s3fs does.
 $(VENV)-s3/.ready: requirements/s3-servers.lock
 	$(PYTHON) -m venv $(VENV)-s3
-	$(VENV)-s3/bin/python -m pip install --quiet --no-deps --requirement requirements/s3-servers.lock
+	$(VENV)-s3/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements/s3-servers.lock
 	touch $@
 
 # Debian's package; as root where it is missing.
@@ -73,15 +77,23 @@ kuberay: ## start the GPU cluster on Kubernetes
 kubejob: ## a Kubernetes job with a cluster of its own: the quickstart, rehearsed on CPUs
 	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/rehearsal.yaml
 
+# Only wheels are taken but of these, which come as sources alone; the lock files say so to pip.
+SOURCES := deepspeed rouge-score sqlitedict word2number
+COMPILE  = $(VENV)-lock/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --emit-build-options \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_31 --only-binary :all:
+
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
-	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra cpu --extra dev --excludes requirements/cpu.excludes \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
-		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --quiet --output-file requirements/cpu.lock
-	sed -i 's/^\(torch==[^+]*\)+cpu$$/\1/' requirements/cpu.lock # whichever build the machine's index offers
-	$(VENV)-lock/bin/uv pip compile pyproject.toml --extra gpu \
-		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate \
-		--quiet --output-file requirements/gpu.lock
+	$(COMPILE) requirements/s3-servers.in --output-file requirements/s3-servers.lock
+	$(COMPILE) pyproject.toml --extra gpu $(addprefix --no-binary ,$(SOURCES)) --output-file requirements/gpu.lock
+# The CPU build of torch wants no triton and the other one its own: that one is locked, and the hashes of both builds.
+	grep -o '^triton==[^ ]*' requirements/gpu.lock > $(VENV)-lock/triton
+	sed -n '/^torch==/,/[^\]$$/{s/[^\]$$/& \\/;/^ /p}' requirements/gpu.lock > $(VENV)-lock/torch
+	$(COMPILE) pyproject.toml --extra cpu --extra dev $(addprefix --no-binary ,$(SOURCES)) \
+		--excludes requirements/cpu.excludes --constraints $(VENV)-lock/triton \
+		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.lock
+	sed -i -e '/^torch==.*+cpu/{s/+cpu//;r $(VENV)-lock/torch' -e '}' requirements/cpu.lock
+	sed -i -e '1i --only-binary :all:' -e '/^--only-binary/d' requirements/*.lock # first, or pip forgets the others
 	rm -rf $(VENV)-lock
 
 clean: ## remove what setup made; results stay (`undertow gc`, or remove their folder yourself)

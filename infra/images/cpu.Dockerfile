@@ -5,7 +5,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends libnuma1 pro
 RUN useradd --create-home --uid 1000 ray
 WORKDIR /home/ray/undertow
 COPY requirements/cpu.lock requirements/cpu.lock
-RUN pip install --no-cache-dir --no-deps --requirement requirements/cpu.lock
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements/cpu.lock
 COPY . .
 RUN pip install --no-cache-dir --no-deps . && chown -R ray /home/ray
 USER ray

@@ -10,7 +10,7 @@ WORKDIR /home/ray/undertow
 ENV PATH=/home/ray/venv/bin:$PATH
 RUN python3.11 -m venv /home/ray/venv
 COPY requirements/gpu.lock requirements/gpu.lock
-RUN pip install --no-cache-dir --no-deps --requirement requirements/gpu.lock
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements/gpu.lock
 COPY . .
 RUN pip install --no-cache-dir --no-deps . && chown -R ray /home/ray
 USER ray

@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 POLICY = ROOT / "infra" / "kuberay" / "network-policy.yaml"
 KUBERAY = sorted(set((ROOT / "infra" / "kuberay").glob("*.yaml")) - {POLICY})
 DOCKERFILES = sorted((ROOT / "infra" / "images").glob("*.Dockerfile"))
+LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 CLUSTER: dict[str, Any] = yaml.safe_load((ROOT / "ray_cluster.yaml").read_text())
 
 
@@ -149,6 +150,45 @@ def test_images_install_their_lock_and_run_as_a_plain_user_with_tokens_on(path: 
     assert (ROOT / "requirements" / f"{kind}.lock").is_file()
     assert re.search(r"^USER ray$", text, re.MULTILINE)
     assert "RAY_AUTH_MODE=token" in text
+
+
+def logical_lines(path: Path) -> list[str]:
+    """Without the backslashes that continue a line."""
+    return path.read_text().replace("\\\n", " ").splitlines()
+
+
+def locked(path: Path) -> dict[str, str]:
+    """The line of each requirement of a lock file, by its name."""
+    return {line.split("==")[0]: line for line in logical_lines(path) if line and not line.startswith("--")}
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_every_locked_requirement_has_its_hashes_and_nothing_of_the_machine_that_locked_it(path: Path) -> None:
+    assert locked(path)
+    for line in locked(path).values():
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( +--hash=sha256:[0-9a-f]{64})+", line), line
+    options = {line.split()[0] for line in logical_lines(path) if line.startswith("--")}
+    assert options <= {"--only-binary", "--no-binary"}
+
+
+def test_locks_are_installed_with_their_hashes_everywhere() -> None:
+    files = (ROOT / "Makefile", ROOT / "ray_cluster.yaml", *DOCKERFILES)
+    installs = [
+        line for path in files for line in logical_lines(path) if re.search(r"pip install .*--requirement", line)
+    ]
+    for line in installs:
+        assert "--require-hashes" in line, line
+    assert {name for line in installs for name in re.findall(r"--requirement requirements/(\S+)", line)} == {
+        path.name for path in LOCKS
+    }
+    assert {path.stem for path in LOCKS} == {"cpu", "gpu", "s3-servers"}
+
+
+def test_the_cpu_lock_suits_either_build_of_torch() -> None:
+    """A machine without the CPU build gets the other one, which wants a triton of its own."""
+    cpu, gpu = (locked(ROOT / "requirements" / f"{kind}.lock") for kind in ("cpu", "gpu"))
+    assert cpu["triton"] == gpu["triton"]
+    assert set(gpu["torch"].split()) < set(cpu["torch"].split())
 
 
 def test_every_image_cluster_and_job_has_a_target_in_the_makefile() -> None:
