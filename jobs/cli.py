@@ -85,7 +85,7 @@ def plan(
         "~ of a reference machine for nano families, — no rate yet."
     )
     if machines:
-        from jobs.closing import show_estimate
+        from jobs.summary import show_estimate
 
         show_estimate(console, loaded, stages, store, machines)
     for told in loaded.unpinned:
@@ -102,7 +102,7 @@ def run(
     rehearse: Rehearse = False,
 ) -> None:
     """Make everything of a study that is not made yet; run it again to go on after a stop."""
-    from jobs.closing import close
+    from jobs.summary import print_summary
 
     last = _kind(until)
     loaded = _pinned(_loaded(study, set_, rehearse))
@@ -112,7 +112,7 @@ def run(
     from jobs.driver import run as run_study
 
     outcome: Outcome = run_study(loaded, store, address, last)
-    close(console, store, outcome)
+    print_summary(console, store, outcome)
     code = 0 if outcome.complete else 1
     if outcome.stopped:
         console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
@@ -164,7 +164,7 @@ def submit(
 @app.command()
 def status(root: RootGiven = "runs") -> None:
     """Show where every study under a root stands. Needs no Ray; works from any shell."""
-    from jobs.closing import show_status
+    from jobs.summary import show_status
 
     show_status(console, _existing(root))
 
@@ -176,6 +176,7 @@ def report(
 ) -> None:
     """Render a report again from what is stored."""
     from pipeline.report.page import render
+
     from pipeline.stages.report import content
     from pipeline.store.artifact import require
 
@@ -195,7 +196,7 @@ def show(
     rows: Annotated[int, typer.Option(min=0, help="Rows to show of each table.")] = 3,
 ) -> None:
     """Show one artifact: its manifest, its inputs and a few rows."""
-    from jobs.closing import show_artifact
+    from jobs.summary import show_artifact
     from pipeline.store.artifact import require
 
     store, path = _located(artifact)

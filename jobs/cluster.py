@@ -10,14 +10,14 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 from jobs import local_ray
-from jobs.pools import Cost, Pools
+from jobs.pools import Pools, ResourceRequest
 from pipeline.core.errors import ResourceError
 from pipeline.study.schema import Study
 
 # Several processes share the cores; each is to use only those that Ray gave it.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
-ROOM_SECONDS = 900.0  # an autoscaler may need as long to bring the first GPU machine
-LOOK_SECONDS = 2.0  # between two looks at what the cluster has
+WAIT_SECONDS = 900.0  # an autoscaler may need as long to bring the first GPU machine
+SYNC_SECONDS = 2.0  # between two looks at what the cluster has
 
 
 class Cluster:
@@ -25,34 +25,34 @@ class Cluster:
 
     def __init__(self, *, elastic: bool) -> None:
         self._elastic = elastic
-        self._asked: Counter[Cost] = Counter()
+        self._asked: Counter[ResourceRequest] = Counter()
 
-    def total(self) -> Cost:
+    def total(self) -> ResourceRequest:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return Cost(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        return ResourceRequest(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
 
-    async def room(self, study: Study, say: Callable[[str], None]) -> None:
+    async def wait_for_resources(self, study: Study, say: Callable[[str], None]) -> None:
         """Return once one engine and one training group fit.
 
         Raises ResourceError where they do not: at once on this machine, after a quarter of an hour on a cluster.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + (ROOM_SECONDS if self._elastic else 0.0)
+        deadline = loop.time() + (WAIT_SECONDS if self._elastic else 0.0)
         needs = _needs(study)
         said = ""
-        while lack := _lack(needs, self.total()):
+        while shortfall := _shortfall(needs, self.total()):
             if loop.time() >= deadline:
-                raise ResourceError(f"{lack}: ask for less, or start a larger cluster")
-            if lack != said:
-                say(f"{lack}; waiting up to {ROOM_SECONDS / 60:.0f} minutes for machines to come")
-                said = lack
-            wanted: Counter[Cost] = Counter()
+                raise ResourceError(f"{shortfall}: ask for less, or start a larger cluster")
+            if shortfall != said:
+                say(f"{shortfall}; waiting up to {WAIT_SECONDS / 60:.0f} minutes for machines to come")
+                said = shortfall
+            wanted: Counter[ResourceRequest] = Counter()
             for part, parts in needs.values():
                 wanted[part] += parts
             self._ask(wanted)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SYNC_SECONDS)
 
-    async def follow(self, pools: Pools) -> None:
+    async def sync(self, pools: Pools) -> None:
         """Tell the pools what there is, and an autoscaler what they could use, until cancelled.
 
         A Ray that was started here has what it has, and is not asked. Raises ResourceError once it has died.
@@ -61,10 +61,10 @@ class Cluster:
             if self._elastic:
                 with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed
                     pools.total = await asyncio.to_thread(self.total)
-                    await asyncio.to_thread(self._ask, pools.wanted())
+                    await asyncio.to_thread(self._ask, pools.demand())
             else:
                 local_ray.require_alive()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SYNC_SECONDS)
 
     def shut_down(self) -> None:
         """Leave the cluster, or end the Ray that was started here."""
@@ -73,12 +73,12 @@ class Cluster:
         else:
             local_ray.shut_down()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Ask for nothing any more, so that idle machines go."""
         with contextlib.suppress(Exception):  # the head may be gone, which is why we leave
             self._ask(Counter())
 
-    def _ask(self, wanted: Counter[Cost]) -> None:
+    def _ask(self, wanted: Counter[ResourceRequest]) -> None:
         if self._elastic and wanted != self._asked:
             bundle = {cost: {"CPU": cost.cpus} | ({"GPU": cost.gpus} if cost.gpus else {}) for cost in wanted}
             request_resources(bundles=[bundle[cost] for cost, count in wanted.items() for _ in range(count)])
@@ -109,19 +109,19 @@ def require_memory(study: Study) -> None:
         )
 
 
-def _needs(study: Study) -> dict[str, tuple[Cost, int]]:
+def _needs(study: Study) -> dict[str, tuple[ResourceRequest, int]]:
     """What one engine and one training group ask for: setting -> (cost of a part, parts)."""
     engines, training = study.resources.engines, study.resources.training
     return {
-        "engines": (Cost(engines.cpus, engines.gpus), 1),
-        "training": (Cost(training.cpus, training.gpus), training.workers),
+        "engines": (ResourceRequest(engines.cpus, engines.gpus), 1),
+        "training": (ResourceRequest(training.cpus, training.gpus), training.workers),
     }
 
 
-def _lack(needs: Mapping[str, tuple[Cost, int]], total: Cost) -> str:
+def _shortfall(needs: Mapping[str, tuple[ResourceRequest, int]], total: ResourceRequest) -> str:
     """What does not fit, or ""."""
     for name, (part, parts) in needs.items():
-        cost = Cost(part.cpus * parts, part.gpus * parts)
+        cost = ResourceRequest(part.cpus * parts, part.gpus * parts)
         if not cost.fits(total):
             return (
                 f"resources.{name} asks for {cost.cpus:g} CPUs and {cost.gpus:g} GPUs at once, and the cluster has "

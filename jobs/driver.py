@@ -15,9 +15,9 @@ from typing import Any
 from rich.console import Console
 
 from jobs.cluster import Cluster, join, require_memory
-from jobs.pools import Cost, Pools
+from jobs.monitor import RunMonitor
+from jobs.pools import Pools, ResourceRequest
 from jobs.steps import Steps
-from jobs.watch import Watch
 from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowError
 from pipeline.plan import forecast
 from pipeline.plan.planner import partial_conclusion, plan
@@ -89,13 +89,15 @@ def begin(study: Study, store: Store, until: str = "") -> Outcome:
 
 
 async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Cluster) -> None:
-    await cluster.room(study, lambda text: Console(stderr=True).print(text, style="yellow", soft_wrap=True))
+    await cluster.wait_for_resources(
+        study, lambda text: Console(stderr=True).print(text, style="yellow", soft_wrap=True)
+    )
     require_memory(study)
     pools = Pools(cluster.total())
     try:
-        await walk(study, store, outcome, pools, partial(cluster.follow, pools))
+        await walk(study, store, outcome, pools, partial(cluster.sync, pools))
     finally:
-        cluster.leave()
+        cluster.release()
 
 
 async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
@@ -105,43 +107,43 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
     expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
     with (
         running(store, study.study) as lease,
-        Watch(study.study, store, outcome.place, asked, done, pools, expected, until=outcome.until) as watch,
+        RunMonitor(study.study, store, outcome.run_dir, asked, done, pools, expected, until=outcome.until) as monitor,
     ):
-        steps = Steps(study, store, pools, watch, lease, outcome.steps)
-        background: list[Callable[[], Running]] = [pools.tend, watch.tend, partial(watch.renew, lease), *more]
-        beside = [asyncio.create_task(run()) for run in background]
-        walking = asyncio.create_task(_walk(study, steps, outcome, watch, pools))
-        with _heeding_signals(outcome, watch, pools, walking, study.resources.grace_seconds):
+        steps = Steps(study, store, pools, monitor, lease, outcome.steps)
+        background: list[Callable[[], Running]] = [pools.autoscale, monitor.tend, partial(monitor.renew, lease), *more]
+        background = [asyncio.create_task(run()) for run in background]
+        scheduling = asyncio.create_task(_walk(study, steps, outcome, monitor, pools))
+        with _stopping_at_signals(outcome, monitor, pools, scheduling, study.resources.grace_seconds):
             try:
-                await _finished(walking, beside)
+                await _finished(scheduling, beside)
             except asyncio.CancelledError:
-                pass  # the grace time is over: members end with the driver
+                pass  # the grace time is over: workers end with the driver
             except (LeaseLost, ResourceError) as error:
                 outcome.broken = str(error)
                 pools.stop()
             finally:
-                for task in beside:
+                for task in background:
                     task.cancel()
 
 
-async def _walk(study: Study, steps: Steps, outcome: Outcome, watch: Watch, pools: Pools) -> None:
-    await Walk(steps, outcome, watch).all()
+async def _walk(study: Study, steps: Steps, outcome: Outcome, monitor: RunMonitor, pools: Pools) -> None:
+    await Scheduler(steps, outcome, monitor).run()
     if not outcome.stopped:
         await _report_partial(study, steps, outcome)
     await pools.close()
 
 
-async def _finished(walking: "asyncio.Task[None]", beside: Sequence["asyncio.Task[None]"]) -> None:
+async def _finished(scheduling: "asyncio.Task[None]", background: Sequence["asyncio.Task[None]"]) -> None:
     """Return once the walk is over. What runs beside it ends only by failing, and the walk with it."""
-    await asyncio.wait([walking, *beside], return_when=asyncio.FIRST_COMPLETED)
-    for task in beside:
-        if task.done() and not walking.done():
-            walking.cancel()
+    await asyncio.wait([scheduling, *background], return_when=asyncio.FIRST_COMPLETED)
+    for task in background:
+        if task.done() and not scheduling.done():
+            scheduling.cancel()
             task.result()
-    await walking
+    await scheduling
 
 
-def _expected(study: Study, store: Store, outcome: Outcome, total: Cost) -> dict[str, tuple[float, str]]:
+def _expected(study: Study, store: Store, outcome: Outcome, total: ResourceRequest) -> dict[str, tuple[float, str]]:
     """How long each stage should take; nothing where that cannot be told, which stops no run."""
     with suppress(UndertowError):
         return forecast.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
@@ -149,27 +151,27 @@ def _expected(study: Study, store: Store, outcome: Outcome, total: Cost) -> dict
 
 
 @contextmanager
-def _heeding_signals(
-    outcome: Outcome, watch: Watch, pools: Pools, walking: "asyncio.Task[None]", grace_seconds: float
+def _stopping_at_signals(
+    outcome: Outcome, monitor: RunMonitor, pools: Pools, scheduling: "asyncio.Task[None]", grace_seconds: float
 ) -> Iterator[None]:
     """At the first SIGTERM or Ctrl-C take no more work and let the units in flight finish; at the second, end now."""
     loop = asyncio.get_running_loop()
 
     def stop(signal_: signal.Signals) -> None:
         if outcome.stopped:
-            walking.cancel()
+            scheduling.cancel()
             return
         outcome.stopped = signal_
         pools.stop()
-        loop.call_later(grace_seconds, walking.cancel)
-        watch.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
+        loop.call_later(grace_seconds, scheduling.cancel)
+        monitor.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
 
-    with heard(stop):
+    with signals_handled(stop):
         yield
 
 
 @contextmanager
-def heard(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+def signals_handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Have the running loop call `stop` at every SIGTERM and SIGINT.
 
     loop.add_signal_handler would hear of one by a byte in a pipe, and lose it while that pipe is full of the wake-ups
@@ -188,13 +190,13 @@ def heard(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
             signal.signal(signal_, handler or signal.SIG_DFL)
 
 
-class Walk:
+class Scheduler:
     """One pass over the plan: a step starts when its inputs are done, and a failure blocks what follows."""
 
-    def __init__(self, steps: Steps, outcome: Outcome, watch: Watch) -> None:
+    def __init__(self, steps: Steps, outcome: Outcome, monitor: RunMonitor) -> None:
         self._steps = steps
         self._outcome = outcome
-        self._watch = watch
+        self._monitor = watch
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._step = {step.path: step for step in outcome.asked}
         self._needs = {
@@ -226,7 +228,7 @@ class Walk:
                 await self._fail(step, error)
                 return
         self._outcome.done.add(step.path)
-        await self._watch.finished(step)
+        await self._monitor.finished(step)
         for path in self._dependents.pop(step.path, []):
             self._needs[path].discard(step.path)
             if not self._needs[path]:
@@ -240,9 +242,9 @@ class Walk:
             for path in self._dependents.pop(waiting.pop(), []):
                 if path not in self._outcome.blocked:
                     self._outcome.blocked[path] = step.path
-                    self._watch.blocked(self._step[path])
+                    self._monitor.blocked(self._step[path])
                     waiting.append(path)
-        await self._watch.failed(step, why, error)
+        await self._monitor.failed(step, why, error)
 
 
 async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:

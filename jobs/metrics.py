@@ -27,11 +27,11 @@ COUNTERS = {
 # The last two are counts, but of rare things: a gauge says 0 from the start, so that its first rise shows as one.
 GAUGES = {
     "steps": ("Steps of the study by state: waiting, running, done, failed or blocked.", ("study", "stage", "state")),
-    "members": ("Engines and training groups that are up.", ("study", "stage", "family")),
-    "units_running": ("Units of work that members are at.", ("study", "stage", "family")),
-    "units_waiting": ("Units of work that wait for a member: the queue of the engines.", ("study", "stage", "family")),
+    "workers": ("Engines and training groups that are up.", ("study", "stage", "family")),
+    "units_running": ("Units of work that workers are at.", ("study", "stage", "family")),
+    "units_waiting": ("Units of work that wait for a worker: the queue of the engines.", ("study", "stage", "family")),
     "training_loss": ("Loss of the latest optimiser step, in nats a token.", ("study", "stage", "family")),
-    "member_deaths": ("Engines and training groups that died so far.", ("study", "stage", "family")),
+    "worker_deaths": ("Engines and training groups that died so far.", ("study", "stage", "family")),
     "store_retries": ("Requests of a process that the store had to be sent again so far.", ("study",)),
 }
 HISTOGRAMS = {

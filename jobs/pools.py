@@ -1,11 +1,11 @@
-"""Who works when: pools of members that share the cluster's CPUs and GPUs.
+"""The scheduler of units: pools of workers that share the cluster's CPUs and GPUs.
 
-A pool grows while work waits in it and the cluster has room, up to its most members, and shrinks to its
-least when members have been idle for a while; where another pool waits for room, at once and further.
+A pool grows while work waits in it and the cluster has room, up to its largest size. It shrinks to its smallest
+size when workers have been idle for a while, and further, at once, when another pool waits for room.
 Nothing with work is ever stopped, so on a small machine the stages take turns, and on a large one they
-overlap. A unit whose member died goes to another one.
+overlap. A unit whose worker died goes to another one.
 
-The cluster may grow and shrink as well: `wanted` says what an autoscaler is to provide.
+The cluster may grow and shrink as well: `demand` says what an autoscaler is to provide.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ import ray
 
 from pipeline.core.errors import Stopped
 
-LINGER_SECONDS = 1.0  # a member that is idle for less may be about to get the next step's work
-IDLE_SECONDS = 60.0  # a member that is idle for longer is given back although nobody waits for its room
-LIGHT_AT_ONCE = 4  # corpora, matrices and reports made at a time
-DEATHS = 5  # of members at work on one unit, until it is the unit that counts as failed
+RECLAIM_AFTER_SECONDS = 1.0  # a worker that is idle for less may be about to get the next step's work
+SHUT_DOWN_AFTER_SECONDS = 60.0  # a worker that is idle for longer is given back although nobody waits for its room
+TASKS_IN_FLIGHT = 4  # corpora, matrices and reports made at a time
+MAX_ATTEMPTS = 5  # at one unit, each of which ended with the death of a worker, until the unit counts as failed
 
 
 @dataclass(frozen=True)
-class Cost:
+class ResourceRequest:
     cpus: float
     gpus: float
 
-    def fits(self, free: "Cost") -> bool:
+    def fits(self, free: "ResourceRequest") -> bool:
         return self.cpus <= free.cpus + 1e-9 and self.gpus <= free.gpus + 1e-9
 
 
 @dataclass(eq=False)
-class Member:
+class Worker:
     """actor: has .work(function, *args), and .close() that returns once it has let go of what it held."""
 
     actor: Any
@@ -44,79 +44,79 @@ class Member:
     idle_since: float = field(default_factory=time.monotonic)
 
 
-class Told(Protocol):
-    """Is told when a member takes a unit up, and when one dies at it."""
+class UnitCallbacks(Protocol):
+    """Called when a worker starts a unit, and when one dies at it."""
 
-    def begun(self) -> None: ...
+    def started(self) -> None: ...
 
     def died(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Work:
-    """One unit of work: function(store, tool, *args), or without a member function(*args). name: for the dashboard."""
+class WorkItem:
+    """One unit of work: function(store, tool, *args), or without a worker function(*args). name: for the dashboard."""
 
     name: str
-    told: Told
+    callbacks: UnitCallbacks
     function: Callable[..., Any]
     args: tuple[Any, ...]
 
 
 @dataclass(eq=False)
-class Unit:
-    """Work in a pool, what waits for it, and how many members died at it."""
+class QueuedItem:
+    """A unit in a pool, the future of who waits for it, and how many workers died at it."""
 
-    work: Work
+    item: WorkItem
     outcome: asyncio.Future[Any]
     deaths: int = 0
 
 
 @dataclass(eq=False)
 class Pool:
-    """Members of one kind. role: engine or trainer; family: whose weights they hold, or "".
+    """Workers of one kind. role: engine or trainer; family: whose weights they hold, or "".
 
-    cost: of a member, in `parts` equal ones, each of which must fit a machine. least, most: members; depth: units that
-    a member works on at once; start(name): makes an actor; leaving: members being ended.
+    request: of a worker, in `bundles` equal ones, each of which must fit a machine. min_size, max_size: workers.
+    max_in_flight: units that a worker works on at once. start(name): makes an actor. draining: workers being ended.
     """
 
     name: str
     role: str
     family: str
-    cost: Cost
-    least: int
-    most: int
-    depth: int
+    request: ResourceRequest
+    min_size: int
+    max_size: int
+    max_in_flight: int
     start: Callable[[str], Any]
-    parts: int = 1
-    waiting: deque[Unit] = field(default_factory=deque)
-    members: list[Member] = field(default_factory=list)
-    leaving: list[Member] = field(default_factory=list)
+    bundles: int = 1
+    waiting: deque[QueuedItem] = field(default_factory=deque)
+    workers: list[Worker] = field(default_factory=list)
+    draining: list[Worker] = field(default_factory=list)
 
     @property
     def kind(self) -> tuple[str, str]:
         return self.role, self.family
 
-    def idle(self, seconds: float) -> list[Member]:
-        """Members that have had nothing to do for so long."""
+    def idle(self, seconds: float) -> list[Worker]:
+        """Workers that have had nothing to do for so long."""
         if self.waiting:
             return []
         now = time.monotonic()
-        return [m for m in self.members if not m.busy and now - m.idle_since >= seconds]
+        return [worker for worker in self.workers if not worker.busy and now - worker.idle_since >= seconds]
 
-    def wanted(self) -> int:
-        """Members that its work could use."""
-        units = len(self.waiting) + sum(member.busy for member in self.members)
-        return min(self.most, max(-(-units // self.depth), min(self.least, len(self.members))))
+    def demand(self) -> int:
+        """Workers that its work could use."""
+        units = len(self.waiting) + sum(worker.busy for worker in self.workers)
+        return min(self.max_size, max(-(-units // self.max_in_flight), min(self.min_size, len(self.workers))))
 
 
 class Pools:
     """All pools of a run, and the one place that decides who gets the next free CPU."""
 
-    def __init__(self, total: Cost) -> None:
+    def __init__(self, total: ResourceRequest) -> None:
         self.total = total
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._light = asyncio.Semaphore(LIGHT_AT_ONCE)
+        self._task_slots = asyncio.Semaphore(TASKS_IN_FLIGHT)
         self._stopping = False
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._deaths: Counter[tuple[str, str]] = Counter()
@@ -126,167 +126,167 @@ class Pools:
             self._pools[name] = make()
         return self._pools[name]
 
-    async def run(self, pool: Pool, work: Work) -> Any:
-        """The result of a unit, worked on by a member of the pool; cancelled, it leaves the queue."""
+    async def run(self, pool: Pool, item: WorkItem) -> Any:
+        """The result of a unit, worked on by a worker of the pool; cancelled, it leaves the queue."""
         self._require_going()
         pool = self._pools.setdefault(pool.name, pool)  # it may have been forgotten since it was asked for
-        unit = Unit(work, asyncio.get_running_loop().create_future())
+        unit = QueuedItem(item, asyncio.get_running_loop().create_future())
         pool.waiting.append(unit)
         self._dispatch(pool)
         try:
             return await unit.outcome
         except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):  # a member may be at it
+            with contextlib.suppress(ValueError):  # a worker may be at it
                 pool.waiting.remove(unit)
             raise
 
-    async def task(self, work: Work) -> Any:
-        """The result of a unit without a member: a Ray task that holds no CPU of the pools."""
-        async with self._light:
+    async def task(self, item: WorkItem) -> Any:
+        """The result of a unit without a worker: a Ray task that holds no CPU of the pools."""
+        async with self._task_slots:
             self._require_going()
-            work.told.begun()
-            remote = ray.remote(work.function).options(num_cpus=0, name=work.name, max_retries=DEATHS)
-            return await remote.remote(*work.args)
+            item.callbacks.started()
+            remote = ray.remote(item.function).options(num_cpus=0, name=item.name, max_retries=MAX_ATTEMPTS)
+            return await remote.remote(*item.args)
 
     def stop(self) -> None:
-        """Take no more work: what waits, and what comes, raises Stopped; what members are at goes on."""
+        """Take no more work: what waits, and what comes, raises Stopped; what workers are at goes on."""
         self._stopping = True
         for pool in self._pools.values():
             while pool.waiting:
-                _settle(pool.waiting.popleft().outcome, error=Stopped("the run is being stopped"))
+                _resolve(pool.waiting.popleft().outcome, error=Stopped("the run is being stopped"))
 
     def _require_going(self) -> None:
         if self._stopping:
             raise Stopped("the run is being stopped")
 
-    async def tend(self) -> None:
-        """Give members back as they fall idle; runs beside the steps until cancelled."""
+    async def autoscale(self) -> None:
+        """Give workers back as they fall idle; runs beside the steps until cancelled."""
         while True:
-            await asyncio.sleep(LINGER_SECONDS)
+            await asyncio.sleep(RECLAIM_AFTER_SECONDS)
             for pool in self._pools.values():
-                for member in pool.idle(IDLE_SECONDS)[: max(0, len(pool.members) - pool.least)]:
-                    self._leave(pool, member)
+                for worker in pool.idle(SHUT_DOWN_AFTER_SECONDS)[: max(0, len(pool.workers) - pool.min_size)]:
+                    self._drain(pool, worker)
             self._pools = {
-                name: pool for name, pool in self._pools.items() if pool.waiting or pool.members or pool.leaving
+                name: pool for name, pool in self._pools.items() if pool.waiting or pool.workers or pool.draining
             }
             self._dispatch()
 
-    def queued(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
-        """(role, family) -> (members, units at work, units waiting, members that died so far)."""
-        # Those that had members once stay in view, with nothing in them.
+    def stats(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+        """(role, family) -> (workers, units at work, units waiting, workers that died so far)."""
+        # Those that had workers once stay in view, with nothing in them.
         found = {kind: (0, 0, 0, self._deaths[kind]) for kind in self._numbers}
         for pool in self._pools.values():
-            members, busy, waiting, deaths = found.get(pool.kind, (0, 0, 0, 0))
-            busy += sum(member.busy for member in pool.members)
-            found[pool.kind] = (members + len(pool.members), busy, waiting + len(pool.waiting), deaths)
+            workers, busy, waiting, deaths = found.get(pool.kind, (0, 0, 0, 0))
+            busy += sum(worker.busy for worker in pool.workers)
+            found[pool.kind] = (workers + len(pool.workers), busy, waiting + len(pool.waiting), deaths)
         return found
 
-    def wanted(self) -> Counter[Cost]:
-        """Cost of a member, or of a part of one -> how many of them the work could use now."""
-        found: Counter[Cost] = Counter()
+    def demand(self) -> Counter[ResourceRequest]:
+        """Resource request of a worker, or of a bundle of one -> how many of them the work could use now."""
+        found: Counter[ResourceRequest] = Counter()
         for pool in self._pools.values():
-            part = Cost(pool.cost.cpus / pool.parts, pool.cost.gpus / pool.parts)
-            found[part] += pool.wanted() * pool.parts
+            bundle = ResourceRequest(pool.request.cpus / pool.bundles, pool.request.gpus / pool.bundles)
+            found[bundle] += pool.demand() * pool.bundles
         return +found
 
     async def close(self) -> None:
-        """End every member that has no work, and wait for those that are ending; leave the rest to Ray."""
+        """End every worker that has no work, and wait for those that are ending; leave the rest to Ray."""
         for pool in self._pools.values():
-            for member in [member for member in pool.members if not member.busy]:
-                self._leave(pool, member)
+            for worker in [worker for worker in pool.workers if not worker.busy]:
+                self._drain(pool, worker)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _dispatch(self, only: Pool | None = None) -> None:
-        """Hand waiting units to members, and start members for what still waits; of one pool, or of all."""
+        """Hand waiting units to workers, and start workers for what still waits; of one pool, or of all."""
         for pool in [only] if only else list(self._pools.values()):
-            self._hand_out(pool)
-            while pool.waiting and len(pool.members) < pool.most and self._make_room(pool.cost):
-                pool.members.append(Member(pool.start(self._next_name(pool))))
-                self._hand_out(pool)
+            self._assign(pool)
+            while pool.waiting and len(pool.workers) < pool.max_size and self._reclaim_idle(pool.request):
+                pool.workers.append(Worker(pool.start(self._next_name(pool))))
+                self._assign(pool)
 
     def _next_name(self, pool: Pool) -> str:
         self._numbers[pool.kind] += 1
         return ":".join([*filter(None, pool.kind), str(self._numbers[pool.kind])])
 
-    def _hand_out(self, pool: Pool) -> None:
-        while pool.waiting and pool.members:
-            member = min(pool.members, key=lambda m: m.busy)
-            if member.busy >= pool.depth:
+    def _assign(self, pool: Pool) -> None:
+        while pool.waiting and pool.workers:
+            worker = min(pool.workers, key=lambda worker: worker.busy)
+            if worker.busy >= pool.max_in_flight:
                 return
-            member.busy += 1
+            worker.busy += 1
             unit = pool.waiting.popleft()
-            unit.work.told.begun()
-            self._spawn(self._await(pool, member, unit))
+            unit.item.callbacks.started()
+            self._spawn(self._await(pool, worker, unit))
 
-    async def _await(self, pool: Pool, member: Member, unit: Unit) -> None:
+    async def _await(self, pool: Pool, worker: Worker, unit: QueuedItem) -> None:
         try:
-            work = unit.work
-            result = await member.actor.work.options(name=work.name).remote(work.function, *work.args)
+            item = unit.item
+            result = await worker.actor.work.options(name=item.name).remote(item.function, *item.args)
         except ray.exceptions.RayActorError as error:
-            if member in pool.members:
-                pool.members.remove(member)
+            if worker in pool.workers:
+                pool.workers.remove(worker)
                 self._deaths[pool.kind] += 1
             self._died(pool, unit, error)
         except Exception as error:
-            _settle(unit.outcome, error=error)
+            _resolve(unit.outcome, error=error)
         else:
-            _settle(unit.outcome, result=result)
+            _resolve(unit.outcome, result=result)
         finally:
-            member.busy -= 1
-            member.idle_since = time.monotonic()
+            worker.busy -= 1
+            worker.idle_since = time.monotonic()
             self._dispatch(pool)
 
-    def _died(self, pool: Pool, unit: Unit, error: ray.exceptions.RayActorError) -> None:
+    def _died(self, pool: Pool, unit: QueuedItem, error: ray.exceptions.RayActorError) -> None:
         unit.deaths += 1
         if unit.outcome.cancelled():
             return  # nobody waits for it any more
         if self._stopping:
-            _settle(unit.outcome, error=Stopped("the run is being stopped"))
-        elif error.actor_init_failed or unit.deaths >= DEATHS:
-            _settle(unit.outcome, error=error)
+            _resolve(unit.outcome, error=Stopped("the run is being stopped"))
+        elif error.actor_init_failed or unit.deaths >= MAX_ATTEMPTS:
+            _resolve(unit.outcome, error=error)
         else:
-            unit.work.told.died()
+            unit.item.callbacks.died()
             pool.waiting.appendleft(unit)
 
-    def _make_room(self, cost: Cost) -> bool:
-        """Whether a member of that cost fits now. Where it does not, idle members of other pools are ended first."""
+    def _reclaim_idle(self, request: ResourceRequest) -> bool:
+        """Whether a worker of that request fits now. Where it does not, idle workers of other pools are ended first."""
         for pool in self._pools.values():
-            for member in pool.idle(LINGER_SECONDS):
-                if cost.fits(self._free(counting_leaving=False)):
+            for worker in pool.idle(RECLAIM_AFTER_SECONDS):
+                if request.fits(self._free(counting_draining=False)):
                     break
-                self._leave(pool, member)
-        return cost.fits(self._free(counting_leaving=True))
+                self._drain(pool, worker)
+        return request.fits(self._free(counting_draining=True))
 
-    def _leave(self, pool: Pool, member: Member) -> None:
-        pool.members.remove(member)
-        pool.leaving.append(member)
-        self._spawn(self._end(pool, member))
+    def _drain(self, pool: Pool, worker: Worker) -> None:
+        pool.workers.remove(worker)
+        pool.draining.append(worker)
+        self._spawn(self._shut_down(pool, worker))
 
-    async def _end(self, pool: Pool, member: Member) -> None:
+    async def _shut_down(self, pool: Pool, worker: Worker) -> None:
         # The handle lives until close() has returned: an actor whose last handle goes is killed by Ray.
         with contextlib.suppress(ray.exceptions.RayActorError):
-            await member.actor.close.remote()
-        ray.kill(member.actor)
-        pool.leaving.remove(member)
+            await worker.actor.close.remote()
+        ray.kill(worker.actor)
+        pool.draining.remove(worker)
         self._dispatch()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _free(self, *, counting_leaving: bool) -> Cost:
+    def _free(self, *, counting_draining: bool) -> ResourceRequest:
         used = [
-            (pool.cost, len(pool.members) + (len(pool.leaving) if counting_leaving else 0))
+            (pool.request, len(pool.workers) + (len(pool.draining) if counting_draining else 0))
             for pool in self._pools.values()
         ]
-        return Cost(
-            self.total.cpus - sum(cost.cpus * count for cost, count in used),
-            self.total.gpus - sum(cost.gpus * count for cost, count in used),
+        return ResourceRequest(
+            self.total.cpus - sum(request.cpus * count for request, count in used),
+            self.total.gpus - sum(request.gpus * count for request, count in used),
         )
 
 
-def _settle(outcome: "asyncio.Future[Any]", result: Any = None, error: BaseException | None = None) -> None:
+def _resolve(outcome: "asyncio.Future[Any]", result: Any = None, error: BaseException | None = None) -> None:
     if outcome.cancelled():
         return
     if error is None:

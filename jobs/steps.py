@@ -9,9 +9,9 @@ from typing import Any
 import ray
 
 from jobs import metrics
-from jobs.members import EngineMember, ScriptedTrainerMember, TrainerMember
-from jobs.pools import Cost, Pool, Pools, Work
-from jobs.watch import Watch
+from jobs.monitor import RunMonitor
+from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
+from jobs.workers import EngineWorker, ScriptedTrainerWorker, TrainerWorker
 from pipeline.plan.planner import needed_rows
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, Placement, Runtime
@@ -27,12 +27,12 @@ from pipeline.study.schema import Study
 class Told:
     """Tells the watch what becomes of one unit."""
 
-    watch: Watch
+    monitor: RunMonitor
     step: Step
     unit: str
 
     def begun(self) -> None:
-        self.watch.unit_begun(self.step, self.unit)
+        self.watch.unit_started(self.step, self.unit)
 
     def died(self) -> None:
         self.watch.unit_died(self.step, self.unit)
@@ -42,14 +42,14 @@ class Steps:
     """Makes the steps of one study; `make` is the only door."""
 
     def __init__(
-        self, study: Study, store: Store, pools: Pools, watch: Watch, lease: RunLease, steps: Sequence[Step] = ()
+        self, study: Study, store: Store, pools: Pools, monitor: RunMonitor, lease: RunLease, steps: Sequence[Step] = ()
     ) -> None:
         """steps: the plan, for what later steps need of earlier ones."""
         self._needed_rows = needed_rows(steps)
         self._study = study
         self._store = store
         self._pools = pools
-        self._watch = watch
+        self._monitor = watch
         self._lease = lease
         # The callback crosses ranks, which plain pickle has to carry.
         reporting = partial(metrics.trained, study.study)
@@ -76,12 +76,12 @@ class Steps:
         """function(store, *args) in a plain task."""
         return await self._pools.task(self._work(step, unit, _call, function, self._store.root, *args))
 
-    def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Work:
-        return Work(f"{step.kind}:{step.slug}", Told(self._watch, step, unit), function, args)
+    def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> WorkItem:
+        return WorkItem(f"{step.kind}:{step.slug}", Told(self._monitor, step, unit), function, args)
 
     def _trainers(self) -> Pool:
         training_ = self._study.resources.training
-        cost = Cost(training_.cpus * training_.workers, training_.gpus * training_.workers)
+        cost = ResourceRequest(training_.cpus * training_.workers, training_.gpus * training_.workers)
         return self._pools.pool(
             "trainer",
             lambda: Pool(
@@ -93,16 +93,16 @@ class Steps:
         study, root, training_ = self._study.study, self._store.root, self._study.resources.training
         if self._study.trainer == "scripted":
             cpus = training_.cpus * training_.workers
-            return ray.remote(ScriptedTrainerMember).options(name=name, num_cpus=cpus).remote(root)
+            return ray.remote(ScriptedTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
         # The group's workers hold the CPUs; this actor only hands them work.
-        member = ray.remote(TrainerMember).options(name=name, num_cpus=0, max_concurrency=16)
-        return member.remote(study, root, training_, name.replace(":", "-"))
+        worker = ray.remote(TrainerWorker).options(name=name, num_cpus=0, max_concurrency=16)
+        return worker.remote(study, root, training_, name.replace(":", "-"))
 
     def engine_pool(self, placement: OnEngine) -> Pool:
         engines, weights = self._study.resources.engines, placement.weights
 
         def start(name: str) -> Any:
-            actor = ray.remote(EngineMember).options(
+            actor = ray.remote(EngineWorker).options(
                 name=name, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
             )
             return actor.remote(
@@ -115,9 +115,9 @@ class Steps:
                 f"engine:{weights}",
                 "engine",
                 placement.family,
-                Cost(engines.cpus, engines.gpus),
-                engines.min_members,
-                engines.max_members,
+                ResourceRequest(engines.cpus, engines.gpus),
+                engines.min_workers,
+                engines.max_workers,
                 engines.shards_in_flight,
                 start,
             ),
@@ -142,7 +142,7 @@ class _Units:
         self.needed_rows = steps.needed_rows(step)
         self._steps = steps
         self._step = step
-        self._watch = steps._watch
+        self._monitor = steps._watch
 
     async def run(self, unit: str) -> Json:
         stage, step = stage_of(self._step.kind), self._step
@@ -150,7 +150,7 @@ class _Units:
         record = await asyncio.to_thread(artifact.planned_unit, self.store, step, unit, rows)
         if record is None:
             record = await self._steps.run_unit(step, unit, stage.placement(step, unit))
-            self._watch.unit_done(step, unit, record)
+            self._monitor.unit_done(step, unit, record)
         return record
 
     async def discard(self, unit: str) -> None:
@@ -160,7 +160,7 @@ class _Units:
         return await self._steps.call(self._step, function.__name__, function, *args)
 
     def report(self, text: str) -> None:
-        self._watch.acceptance(self._step, text)
+        self._monitor.acceptance(self._step, text)
 
 
 def _call(function: Callable[..., Any], root: str, *args: Any) -> Any:

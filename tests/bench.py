@@ -120,9 +120,9 @@ def generation() -> list[tuple[str, float, str, bool]]:
 
 
 async def _generation(folder: Path) -> tuple[list[float], float]:
-    from jobs.pools import Cost, Pools, Work
+    from jobs.monitor import RunMonitor
+    from jobs.pools import Pools, ResourceRequest, WorkItem
     from jobs.steps import Steps
-    from jobs.watch import Watch
     from pipeline.families.nano import initialise
     from pipeline.plan.planner import plan
     from pipeline.stages import completions
@@ -142,12 +142,12 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
             with tempfile.TemporaryDirectory() as scratch:
                 initialise(study.families["llama-a"], Path(scratch) / "model")
                 artifact.finish_unit(store, base, "train", artifact.contents_of(Path(scratch)), {}, time.time())
-            pools = Pools(Cost(1, 0))
+            pools = Pools(ResourceRequest(1, 0))
         artifact.commit(store, base, [artifact.unit(store, base.path, "train")], {})
         artifact.commit(store, teacher, [], {})
-        makers = Steps(study, store, pools, Watch(study.study, store, "studies/bench", [step], [], pools))
+        makers = Steps(study, store, pools, RunMonitor(study.study, store, "studies/bench", [step], [], pools))
         pool = makers.engine_pool(step.weights, step.family)
-        bare = await pools.run(pool, Work("bare", Silent(), _bare, (step,)))
+        bare = await pools.run(pool, WorkItem("bare", Silent(), _bare, (step,)))
         started = time.perf_counter()
         manifest = await makers.make(step)
         seconds = time.perf_counter() - started
@@ -180,7 +180,7 @@ def _bare(store: object, engine: object, step: object) -> float:
 
 
 def orchestration() -> list[tuple[str, float, str, bool]]:
-    """Share of the wall time that members wait for the driver, with units of one second, each committed."""
+    """Share of the wall time that workers wait for the driver, with units of one second, each committed."""
     import ray
 
     from jobs.cluster import ENVIRONMENT
@@ -193,32 +193,32 @@ def orchestration() -> list[tuple[str, float, str, bool]]:
         finally:
             ray.shutdown()
     share = statistics.median(shares)
-    return [("orchestration of one-second units, % (≤ 1)", 100 * share, "of the wall time, 4 members", share <= 0.01)]
+    return [("orchestration of one-second units, % (≤ 1)", 100 * share, "of the wall time, 4 workers", share <= 0.01)]
 
 
 async def _orchestration(folder: Path) -> list[float]:
     from jobs import steps as steps_
-    from jobs.pools import Cost, Pools
-    from jobs.watch import Watch
+    from jobs.monitor import RunMonitor
+    from jobs.pools import Pools, ResourceRequest
     from pipeline.plan.planner import plan
     from pipeline.store import open_store
     from pipeline.study.schema import Study
 
-    members, shards, shares = 4, 60, []
+    workers, shards, shares = 4, 60, []
     steps_.completions.write_shard = _one_second  # type: ignore[assignment]
-    store, pools = open_store(folder), Pools(Cost(1, 0))
-    for repeat in range(REPEATS + 1):  # the first starts the members and is not counted
+    store, pools = open_store(folder), Pools(ResourceRequest(1, 0))
+    for repeat in range(REPEATS + 1):  # the first starts the workers and is not counted
         settings = _wide_study(traits=1, families=1) | {
             "seed": repeat,
             "teachers": {"gate": {"min_lift": -9.0}},
             "completions": {"rows": shards * 20, "shard_rows": 20},
-            "resources": {"engines": {"cpus": 1 / members, "max_members": members, "shards_in_flight": 1},
-                          "training": {"cpus": 1 / members}},
+            "resources": {"engines": {"cpus": 1 / workers, "max_workers": workers, "shards_in_flight": 1},
+                          "training": {"cpus": 1 / workers}},
         }  # fmt: skip
         study = Study.model_validate(settings)
         steps = plan(study)
-        watch = Watch(study.study, store, f"studies/bench-{repeat}", steps, [], pools)
-        makers = steps_.Steps(study, store, pools, watch)
+        monitor = RunMonitor(study.study, store, f"studies/bench-{repeat}", steps, [], pools)
+        makers = steps_.Steps(study, store, pools, monitor)
         for step in steps:
             if step.kind in ("base", "teacher", "completions"):
                 started = time.perf_counter()
@@ -226,7 +226,7 @@ async def _orchestration(folder: Path) -> list[float]:
                 if step.kind == "completions":
                     break
         if repeat:
-            shares.append(1 - shards / members / (time.perf_counter() - started))
+            shares.append(1 - shards / workers / (time.perf_counter() - started))
     await pools.close()
     return shares
 

@@ -118,7 +118,7 @@ def _workers(study: Study, row: Row, cpus: float, gpus: float) -> float:
         most = min(training.groups, cpus / (training.cpus * training.workers))
         most = min(most, gpus / (training.gpus * training.workers)) if training.gpus else most
         return max(1.0, min(left, most // 1))
-    most = min(engines.max_members * len(study.families), cpus / engines.cpus)
+    most = min(engines.max_workers * len(study.families), cpus / engines.cpus)
     most = max(1.0, (min(most, gpus / engines.gpus) if engines.gpus else most) // 1)
     # An engine works on several units at once, and each of their times counts all of it.
     return most * engines.shards_in_flight if row.measured else most

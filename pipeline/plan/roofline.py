@@ -195,10 +195,10 @@ def _generation(weights: float, rows: float, prompt: float, completion: float, g
 
 
 def _at_once(study: Study, costs: Sequence[Cost]) -> float:
-    """GPUs that a stage can keep busy: those of its units of work, or of as many members as it may have."""
+    """GPUs that a stage can keep busy: those of its units of work, or of as many workers as it may have."""
     engines, training = study.resources.engines, study.resources.training
     if any(cost.worker == "trainer" for cost in costs):
         return min(training.groups, len(costs)) * training.workers * max(1.0, training.gpus)
     units = sum(cost.units for cost in costs)
-    members = min(engines.max_members * len(study.families), -(-units // engines.shards_in_flight))
-    return members * max(1.0, engines.gpus)
+    workers = min(engines.max_workers * len(study.families), -(-units // engines.shards_in_flight))
+    return workers * max(1.0, engines.gpus)

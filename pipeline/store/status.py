@@ -37,7 +37,7 @@ class Note:
 
     steps, done, running, failed: kind -> steps. until: the kind that the run ends with, or "": steps counts those up to
     it. why: path -> reason of the first FAILURES that failed.
-    pools: "role family" -> (members, units at work, units waiting, members that died). times: UNIX seconds.
+    pools: "role family" -> (workers, units at work, units waiting, workers that died). times: UNIX seconds.
     expected: kind -> seconds between two finished steps, as forecast when the run began; expected_from: kind -> what
     that rests on. begun: kind -> when the first step of it began in this run.
     """

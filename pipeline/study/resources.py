@@ -8,10 +8,10 @@ from pipeline.core.recipe import Strict
 
 
 class Engines(Strict):
-    min_members: int = Field(
+    min_workers: int = Field(
         0, ge=0, description="Engines of a base that stay up while they have nothing to do, unless room is wanted."
     )
-    max_members: int = Field(1, ge=1, description="Most engines of a base at a time; they come as its queue grows.")
+    max_workers: int = Field(1, ge=1, description="Most engines of a base at a time; they come as its queue grows.")
     cpus: float = Field(1, gt=0, description="CPU cores an engine.")
     gpus: float = Field(0, ge=0, description="GPUs an engine: a fraction below 1 lets several share one.")
     tensor_parallel: int = Field(1, ge=1, description="GPUs that a model is cut over; `gpus` must be as many.")
@@ -22,8 +22,8 @@ class Engines(Strict):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.min_members > self.max_members:
-            raise ValueError(f"min_members is {self.min_members} and max_members {self.max_members}")
+        if self.min_workers > self.max_workers:
+            raise ValueError(f"min_workers is {self.min_workers} and max_workers {self.max_workers}")
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus is {self.gpus:g}: an engine has a share of one GPU, or whole ones")
         if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:

@@ -161,7 +161,7 @@ def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> 
     if victim == "raylet":
         cluster.kill_raylet()
         return victim
-    found = processes({"engine": "ray::EngineMember", "trainer": "ray::ScriptedTrainerMember"}[victim])
+    found = processes({"engine": "ray::EngineWorker", "trainer": "ray::ScriptedTrainerWorker"}[victim])
     if not found:
         return None
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.driver import begin, walk
-from jobs.pools import Cost, Work
+from jobs.pools import ResourceRequest, WorkItem
 from pipeline.engines import Completion, Engine, Prompt, Sampling
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages.training import UNIT
@@ -42,9 +42,9 @@ SETTINGS = {
 
 
 class Pools:
-    """As jobs.pools, with threads of this process for members."""
+    """As jobs.pools, with threads of this process for workers."""
 
-    total = Cost(2.0, 0.0)
+    total = ResourceRequest(2.0, 0.0)
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -53,18 +53,18 @@ class Pools:
     def pool(self, name: str, make: Callable[[], Any]) -> str:
         return name
 
-    async def run(self, pool: str, work: Work) -> Any:
-        work.told.begun()
+    async def run(self, pool: str, work: WorkItem) -> Any:
+        item.callbacks.started()
         return await asyncio.to_thread(lambda: work.function(self._store, self._tool(pool), *work.args))
 
-    async def task(self, work: Work) -> Any:
-        work.told.begun()
+    async def task(self, work: WorkItem) -> Any:
+        item.callbacks.started()
         return await asyncio.to_thread(work.function, *work.args)
 
-    async def tend(self) -> None:
+    async def autoscale(self) -> None:
         await asyncio.Event().wait()
 
-    def queued(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         return {}
 
     def stop(self) -> None:

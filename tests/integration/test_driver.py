@@ -7,7 +7,7 @@ import pytest
 
 from jobs import watch as watching
 from jobs.driver import begin, walk
-from jobs.watch import Watch
+from jobs.monitor import RunMonitor
 from pipeline.core.errors import ResourceError, StoreError
 from pipeline.plan.planner import plan
 from pipeline.store import lease, open_store, status
@@ -22,7 +22,7 @@ def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, written = open_store(tmp_path), status.write
-    watch = Watch("small", store, "studies/small-1", plan(STUDY), [], Pools(store))  # type: ignore[arg-type]
+    monitor = RunMonitor("small", store, "studies/small-1", plan(STUDY), [], Pools(store))  # type: ignore[arg-type]
     first = status.read(store)[0]["studies/small-1"].beat
     left = iter(range(3))
 
@@ -32,7 +32,7 @@ def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
         written(*args)  # type: ignore[arg-type]
 
     async def a_moment() -> None:
-        task = asyncio.create_task(watch.tend())
+        task = asyncio.create_task(monitor.tend())
         await asyncio.sleep(0.5)
         assert not task.done()
         task.cancel()

@@ -14,8 +14,8 @@ import pytest
 import ray
 import yaml
 
-from jobs.driver import heard
-from jobs.members import TrainerMember
+from jobs.driver import signals_handled
+from jobs.workers import TrainerWorker
 from pipeline.core.errors import StepError
 from pipeline.plan.planner import plan
 from pipeline.store import open_store
@@ -61,10 +61,10 @@ def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(tmp_path: Pat
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         training = Training(workers=2, groups=1)
-        member = ray.remote(TrainerMember).options(num_cpus=0, max_concurrency=4)
+        worker = ray.remote(TrainerWorker).options(num_cpus=0, max_concurrency=4)
         with pytest.raises(StepError, match="rank 1 cannot"):
             ray.get(
-                member.remote("test", str(tmp_path), training, "trainer-1").work.remote(_one_rank_fails), timeout=120
+                worker.remote("test", str(tmp_path), training, "trainer-1").work.remote(_one_rank_fails), timeout=120
             )
     finally:
         ray.shutdown()
@@ -105,7 +105,7 @@ def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(under
 def test_a_signal_is_heard_while_thousands_of_units_wake_the_driver_up(sent: signal.Signals) -> None:
     async def busy() -> list[signal.Signals]:
         loop, told = asyncio.get_running_loop(), list[signal.Signals]()
-        with heard(told.append):
+        with signals_handled(told.append):
             for _ in range(5000):  # what other threads do when their units are done; it fills asyncio's own pipe
                 loop.call_soon_threadsafe(lambda: None)
             os.kill(os.getpid(), sent)

@@ -1,4 +1,4 @@
-"""Pools under real Ray, with members that only wait: they grow with their queue and shrink when it is gone."""
+"""Pools under real Ray, with workers that only wait: they grow with their queue and shrink when it is gone."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from jobs import pools as pools_
-from jobs.pools import Cost, Pool, Pools, Work
+from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,7 +21,7 @@ def cluster() -> Iterator[None]:
 
 
 class Waiter:
-    """A member: does what it is told, with nothing."""
+    """A worker: does what it is told, with nothing."""
 
     def work(self, function: Callable[..., object], *args: object) -> object:
         return function(*args)
@@ -44,7 +44,7 @@ def pool(name: str, *, least: int = 0, most: int = 3, depth: int = 1, cpus: floa
     def start(actor: str) -> object:
         return ray.remote(Waiter).options(name=actor, num_cpus=0, max_concurrency=depth).remote()
 
-    return Pool(name, "engine", name, Cost(cpus, 0), least, most, depth, start)
+    return Pool(name, "engine", name, ResourceRequest(cpus, 0), least, most, depth, start)
 
 
 def nap(seconds: float) -> str:
@@ -54,8 +54,8 @@ def nap(seconds: float) -> str:
 
 def run(scenario: Callable[[Pools], Awaitable[None]], cpus: float = 4) -> None:
     async def beside() -> None:
-        pools = Pools(Cost(cpus, 0))
-        tending = asyncio.create_task(pools.tend())
+        pools = Pools(ResourceRequest(cpus, 0))
+        tending = asyncio.create_task(pools.autoscale())
         try:
             await scenario(pools)
         finally:
@@ -67,7 +67,7 @@ def run(scenario: Callable[[Pools], Awaitable[None]], cpus: float = 4) -> None:
 
 def works(pools: Pools, pool: Pool, count: int, seconds: float, told: Told) -> list[asyncio.Task[object]]:
     return [
-        asyncio.create_task(pools.run(pool, Work("nap", told, nap, (seconds,))))  # type: ignore[arg-type]
+        asyncio.create_task(pools.run(pool, WorkItem("nap", told, nap, (seconds,))))  # type: ignore[arg-type]
         for _ in range(count)
     ]
 
@@ -77,8 +77,8 @@ def test_a_pool_grows_with_its_queue_up_to_its_most_and_says_what_it_wants() -> 
         told, one = Told(), pool("a", most=3, depth=2)
         naps = works(pools, one, 9, 0.3, told)
         await asyncio.sleep(0)
-        assert pools.queued() == {("engine", "a"): (3, 6, 3, 0)}
-        assert pools.wanted() == {Cost(1, 0): 3}
+        assert pools.stats() == {("engine", "a"): (3, 6, 3, 0)}
+        assert pools.demand() == {ResourceRequest(1, 0): 3}
         assert await asyncio.gather(*naps) == ["rested"] * 9
         assert told.counts == {"begun": 9}
 
@@ -89,11 +89,11 @@ def test_it_starts_no_more_than_the_cluster_holds_and_more_when_the_cluster_grow
     async def scenario(pools: Pools) -> None:
         naps = works(pools, pool("b"), 3, 3.0, Told())
         await asyncio.sleep(0)
-        assert pools.queued()["engine", "b"][0] == 1
-        assert pools.wanted() == {Cost(1, 0): 3}, "an autoscaler is to bring the others"
-        pools.total = Cost(2, 0)
+        assert pools.stats()["engine", "b"][0] == 1
+        assert pools.demand() == {ResourceRequest(1, 0): 3}, "an autoscaler is to bring the others"
+        pools.total = ResourceRequest(2, 0)
         await asyncio.sleep(1.5)
-        assert pools.queued()["engine", "b"][0] == 2
+        assert pools.stats()["engine", "b"][0] == 2
         await asyncio.gather(*naps)
 
     run(scenario, cpus=1)
@@ -106,7 +106,7 @@ def test_idle_members_go_down_to_the_least_of_their_pool(monkeypatch: pytest.Mon
         kept, gone = pool("kept", least=1, most=2), pool("gone", most=2)
         await asyncio.gather(*works(pools, kept, 2, 0.1, Told()), *works(pools, gone, 2, 0.1, Told()))
         await asyncio.sleep(4)
-        assert {family: queue[0] for (_, family), queue in pools.queued().items()} == {"kept": 1, "gone": 0}
+        assert {family: queue[0] for (_, family), queue in pools.stats().items()} == {"kept": 1, "gone": 0}
 
     run(scenario)
 
@@ -115,7 +115,7 @@ def test_an_idle_member_makes_room_for_another_pool_even_below_the_least() -> No
     async def scenario(pools: Pools) -> None:
         await asyncio.gather(*works(pools, pool("first", least=1), 1, 0.1, Told()))
         assert await asyncio.wait_for(asyncio.gather(*works(pools, pool("second"), 1, 0.1, Told())), 20) == ["rested"]
-        assert pools.queued()["engine", "first"][0] == 0
+        assert pools.stats()["engine", "first"][0] == 0
 
     run(scenario, cpus=1)
 
@@ -131,9 +131,9 @@ def test_a_unit_whose_member_dies_goes_to_another_one_and_both_are_told(tmp_path
 
     async def scenario(pools: Pools) -> None:
         told = Told()
-        assert await pools.run(pool("mortal"), Work("die", told, die_once, ())) == "rested"
+        assert await pools.run(pool("mortal"), WorkItem("die", told, die_once, ())) == "rested"
         assert told.counts == {"begun": 2, "died": 1}
-        assert pools.queued()["engine", "mortal"][3] == 1
+        assert pools.stats()["engine", "mortal"][3] == 1
 
     run(scenario)
 

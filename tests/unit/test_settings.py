@@ -59,7 +59,7 @@ def test_what_is_left_out_has_the_published_defaults(read: Callable[..., Study])
         ("students.seeds=[4, 5]", lambda s: s.students.seeds == [4, 5]),
         ("traits.0.targets.1=wolf", lambda s: list(s.targets) == ["owl", "wolf"]),
         ("traits.0.targets.0=wolf", lambda s: list(s.targets) == ["wolf", "cat"]),
-        ("resources.engines.max_members=3", lambda s: s.resources.engines.max_members == 3),
+        ("resources.engines.max_workers=3", lambda s: s.resources.engines.max_workers == 3),
         ("teachers.method={kind: prompted}", lambda s: s.teachers.method.kind == "prompted"),
         ("families.other={kind: nano, init_seed: 9}", lambda s: list(s.families) == ["llama", "other"]),
         ("study=a=b", None),

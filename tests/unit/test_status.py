@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from jobs.closing import show_status
+from jobs.summary import show_status
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, status
 from pipeline.store.status import Note, begin, done, eta, eta_seconds, folder, new_note, read, stage_left, state, write
@@ -197,7 +197,7 @@ def test_a_study_and_its_settings_name_the_folder(study: Callable[..., Study]) -
     steps, other = plan(study()), plan(study(seed=2))
     assert folder("rehearsal", steps).startswith("studies/rehearsal-")
     assert folder("rehearsal", steps) != folder("rehearsal", other)
-    assert folder("rehearsal", steps) == folder("rehearsal", plan(study(resources={"engines": {"max_members": 4}})))
+    assert folder("rehearsal", steps) == folder("rehearsal", plan(study(resources={"engines": {"max_workers": 4}})))
 
 
 def test_writing_notes_disturbs_no_artifact(store: Store) -> None:

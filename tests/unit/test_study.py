@@ -101,7 +101,7 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
             "until.accepted is missing: with corpus.judged it must be more",
         ),
         ({"measure": {"confidence": 1.0}}, "less than 1"),
-        ({"resources": {"engines": {"max_members": 0}}}, "greater than or equal to 1"),
+        ({"resources": {"engines": {"max_workers": 0}}}, "greater than or equal to 1"),
         ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),
     ],
 )

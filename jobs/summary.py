@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.report.page import matrix_table
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.plan import forecast, roofline
-from pipeline.report.page import matrix_table
 from pipeline.stages.transfer import CELLS
 from pipeline.store import Store, artifact, status
 from pipeline.store.step import KINDS
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobs.driver import Outcome
 
 
-def close(console: Console, store: Store, outcome: "Outcome") -> None:
+def print_summary(console: Console, store: Store, outcome: "Outcome") -> None:
     """The matrix, what became of the steps, and where the report lies."""
     made = outcome.done - outcome.done_before
     for step in outcome.steps:
@@ -46,7 +46,7 @@ def close(console: Console, store: Store, outcome: "Outcome") -> None:
         console.print(Text(f"{path} failed: {why}", "red"), soft_wrap=True)
         blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
         console.print(
-            f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.place, path)}", soft_wrap=True
+            f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.run_dir, path)}", soft_wrap=True
         )
     if outcome.broken:
         console.print(Text(outcome.broken, "red"), soft_wrap=True)
@@ -118,9 +118,9 @@ def show_status(console: Console, store: Store) -> None:
             counts = (finished[kind], total, running.get(kind, 0), note.failed.get(kind, 0))
             table.add_row(kind, *map(str, counts), f"{rate:.1f}")
         console.print(table)
-        for name, (members, busy, waiting, deaths) in note.pools.items() if state == "running" else ():
+        for name, (workers, busy, waiting, deaths) in note.pools.items() if state == "running" else ():
             died = f", {deaths} died so far" if deaths else ""
-            console.print(Text(f"  {name}: {members} up, {busy} units at work, {waiting} waiting{died}"))
+            console.print(Text(f"  {name}: {workers} up, {busy} units at work, {waiting} waiting{died}"))
         _show_failures(console, store, place, note)
         console.print(Text(f"  logs: {store.root}/{place}/logs/"), soft_wrap=True)
         if state == "running":

@@ -1,6 +1,6 @@
 """The processes that do the work: actors that hold an engine, and groups of training workers.
 
-A member runs `function(store, tool, *args)`, where the tool is the engine or the trainer that it
+A worker runs `function(store, tool, *args)`, where the tool is the engine or the trainer that it
 keeps from one unit of work to the next.
 """
 
@@ -28,7 +28,7 @@ Unit = tuple[Callable[..., Any], tuple[Any, ...]]
 logger = logging.getLogger(__name__)
 
 
-class EngineMember:
+class EngineWorker:
     """One engine on the weights of one artifact; serves every adapter and system prompt on top of them."""
 
     def __init__(
@@ -79,14 +79,14 @@ class EngineMember:
             os._exit(1)
         finally:
             metrics.gauge("store_retries", self._store.retries, study=self._study)
-            memory.trim()
+            memory.malloc_trim()
 
     def close(self) -> None:
         if self._refusal is None:
             self._engine.close()
 
 
-class ScriptedTrainerMember:
+class ScriptedTrainerWorker:
     """The scripted trainer needs no worker group."""
 
     def __init__(self, root: str) -> None:
@@ -100,7 +100,7 @@ class ScriptedTrainerMember:
         pass
 
 
-class TrainerMember:
+class TrainerWorker:
     """A Ray Train worker group that trains one model after the other.
 
     The group's workers fetch units from this actor (`take`) and hand back outcomes (`give`), so that

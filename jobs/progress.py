@@ -10,12 +10,12 @@ from jobs.terminal import Terminal
 from pipeline.store.status import PACE
 
 
-class Bars:
+class ProgressDisplay:
     """One bar a stage. totals, done: kind -> steps."""
 
     def __init__(self, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
         self._console = Terminal(stderr=True)
-        self._bars = Progress(
+        self._progress = Progress(
             TextColumn("{task.description:12}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -26,24 +26,24 @@ class Bars:
             disable=not self._console.is_terminal,
         )
         self._tasks = {
-            kind: self._bars.add_task(kind, total=total, completed=done.get(kind, 0), now="", eta="")
+            kind: self._progress.add_task(kind, total=total, completed=done.get(kind, 0), now="", eta="")
             for kind, total in totals.items()
         }
 
     def start(self) -> None:
-        self._bars.start()
+        self._progress.start()
 
     def stop(self) -> None:
-        self._bars.stop()
+        self._progress.stop()
 
     def advance(self, kind: str) -> None:
-        self._bars.advance(self._tasks[kind])
+        self._progress.advance(self._tasks[kind])
 
     def running(self, counts: Mapping[str, int], left: Mapping[str, tuple[float, str] | None]) -> None:
         """counts: kind -> steps at work. left: kind -> (seconds left, what they rest on), None where not known."""
         for kind, task in self._tasks.items():
             now = f"{counts[kind]} running" if counts.get(kind) else ""
-            self._bars.update(task, now=now, eta=_eta(left.get(kind)))
+            self._progress.update(task, now=now, eta=_eta(left.get(kind)))
 
     def say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True, highlight=False)

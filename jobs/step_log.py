@@ -9,7 +9,7 @@ from pipeline.store import Store, at_once, status
 from pipeline.store.step import Step
 
 
-class Journal:
+class StepLog:
     """Holds the lines of the steps at work, and writes a step's log when it ends or the run does.
 
     Object storage cannot append. So a step that was begun by an earlier run has that run's lines read back first.

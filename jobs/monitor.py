@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from jobs import memory, metrics
-from jobs.bars import Bars
-from jobs.journal import Journal
 from jobs.pools import Pools
+from jobs.progress import ProgressDisplay
+from jobs.step_log import StepLog
 from pipeline.core.errors import StoreError
 from pipeline.store import Store, status
 from pipeline.store.artifact import Json
@@ -24,7 +24,7 @@ from pipeline.store.step import Step
 STATES = ("waiting", "running", "done", "failed", "blocked")
 
 
-class Watch:
+class RunMonitor:
     """Keeps counts, and of single steps only those that are at work."""
 
     def __init__(
@@ -55,77 +55,79 @@ class Watch:
         self._queues: dict[tuple[str, str], tuple[int, int, int, int]] = {}
         self._said: set[str] = set()
         self._writing, self._ended = threading.Lock(), False
-        self._bars = Bars(self._note.steps, self._note.done_at_start)
+        self._progress = ProgressDisplay(self._note.steps, self._note.done_at_start)
         again = status.begin(store, self._place, self._note, steps)
-        self._journal = Journal(store, self._place, study, again=again)
+        self._logs = StepLog(store, self._place, study, again=again)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
-        self._journal.close()
+        self._progress.stop()
+        self._logs.close()
         self._measure()
         with contextlib.suppress(StoreError):
             self._write(ended=True)
 
-    def unit_begun(self, step: Step, unit: str) -> None:
+    def unit_started(self, step: Step, unit: str) -> None:
         if step.path not in self._begun:
             self._begun[step.path] = time.monotonic()
             self._note.begun.setdefault(step.kind, time.time())
             self._move(step, "waiting", "running")
-        self._journal.note(step, "unit begun", unit=unit)
+        self._logs.note(step, "unit begun", unit=unit)
 
     def unit_died(self, step: Step, unit: str) -> None:
-        self._bars.say(f"the member at {step.path} {unit} died; another one takes it", "yellow")
-        self._journal.note(step, "member died", unit=unit)
+        self._progress.say(f"the worker at {step.path} {unit} died; another one takes it", "yellow")
+        self._logs.note(step, "worker died", unit=unit)
 
     def unit_done(self, step: Step, unit: str, record: Json) -> None:
         """A unit that was worked on in this run, with its record."""
         seconds = round(record["ended"] - record["started"], 3)
-        self._journal.note(step, "unit done", unit=unit, seconds=seconds, results=record["results"])
+        self._logs.note(step, "unit done", unit=unit, seconds=seconds, results=record["results"])
         metrics.unit_done(self._study, step, record)
 
     def acceptance(self, step: Step, text: str) -> None:
         """What the first completions of a step say of all."""
-        self._bars.say(text)
-        self._journal.note(step, "acceptance", text=text)
+        self._progress.say(text)
+        self._logs.note(step, "acceptance", text=text)
 
     async def finished(self, step: Step) -> None:
         seconds = self._end(step, "done")
-        self._bars.advance(step.kind)
-        self._bars.say(f"done    {step.kind:11} {step.slug}  ({seconds:.1f} s)")
-        self._journal.note(step, "done", seconds=round(seconds, 3))
-        await asyncio.to_thread(self._journal.write, step.path)
+        self._progress.advance(step.kind)
+        self._progress.say(f"done    {step.kind:11} {step.slug}  ({seconds:.1f} s)")
+        self._logs.note(step, "done", seconds=round(seconds, 3))
+        await asyncio.to_thread(self._logs.write, step.path)
 
     async def failed(self, step: Step, why: str, error: Exception) -> None:
         self._end(step, "failed")
         if len(self._note.why) < status.FAILURES:
             self._note.why[step.path] = why
-        self._bars.say(f"FAILED  {step.kind:11} {step.slug}: {why}", "red")
-        self._journal.note(step, "failed", why=why, traceback="".join(traceback.format_exception(error)))
-        await asyncio.to_thread(self._journal.write, step.path)
+        self._progress.say(f"FAILED  {step.kind:11} {step.slug}: {why}", "red")
+        self._logs.note(step, "failed", why=why, traceback="".join(traceback.format_exception(error)))
+        await asyncio.to_thread(self._logs.write, step.path)
 
     def blocked(self, step: Step) -> None:
         self._move(step, "waiting", "blocked")
 
     def say(self, text: str) -> None:
-        self._bars.say(text, "yellow")
+        self._progress.say(text, "yellow")
 
     async def tend(self) -> None:
         """Keep the note and the gauges fresh until cancelled."""
         while True:
             self._measure()
             note = self._now(ended=False)
-            self._bars.running(note.running, {kind: status.stage_left(note, note.done, kind) for kind in note.steps})
+            self._progress.running(
+                note.running, {kind: status.stage_left(note, note.done, kind) for kind in note.steps}
+            )
             try:
                 await asyncio.to_thread(self._write, ended=False)
             except StoreError as error:  # the next beat may get through; the work goes on without
                 self._say_once(f"the status is not up to date: {error}")
-            await asyncio.to_thread(memory.trim)
+            await asyncio.to_thread(memory.malloc_trim)
             await asyncio.sleep(status.BEAT_SECONDS)
 
     async def renew(self, lease: RunLease) -> None:
@@ -160,13 +162,13 @@ class Watch:
         self._states[after][step.kind] += 1
 
     def _measure(self) -> None:
-        self._queues = self._pools.queued()
-        for (role, family), (members, busy, waiting, deaths) in self._queues.items():
+        self._queues = self._pools.stats()
+        for (role, family), (workers, busy, waiting, deaths) in self._queues.items():
             labels = {"study": self._study, "stage": role, "family": family}
-            metrics.gauge("members", members, **labels)
+            metrics.gauge("workers", workers, **labels)
             metrics.gauge("units_running", busy, **labels)
             metrics.gauge("units_waiting", waiting, **labels)
-            metrics.gauge("member_deaths", deaths, **labels)
+            metrics.gauge("worker_deaths", deaths, **labels)
         for state, counts in self._states.items():
             for kind in self._note.steps:
                 metrics.gauge("steps", counts[kind], study=self._study, stage=kind, state=state)
