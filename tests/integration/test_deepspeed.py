@@ -2,13 +2,9 @@
 
 import dataclasses
 import json
-import os
 import pickle
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import pytest
 
 from pipeline.core.errors import StepError
 from pipeline.store import artifact, open_store
+from tests.integration.ranks import run_ranks
 
 WORKER = Path(__file__).with_name("train_worker.py")
 
@@ -24,33 +21,13 @@ def train(model: Path, out: Path, *, ranks: int = 1, **settings: object) -> dict
     """Train 48 rows of the world in `ranks` processes; the training log by column."""
     out.mkdir(parents=True, exist_ok=True)
     (out.parent / "settings.json").write_text(json.dumps(settings))
-    run_ranks(ranks, WORKER, model, out, killed="dies_at" in settings)
-    if "dies_at" in settings:
+    killed = "dies_at" in settings
+    for code, errors in run_ranks(ranks, WORKER, model, out):
+        assert code == (-signal.SIGKILL if killed else 0), errors[-3000:]
+    if killed:
         return {}
     log: dict[str, list[float]] = json.loads((out.parent / "log.json").read_text())
     return log
-
-
-def run_ranks(ranks: int, *command: Path, killed: bool = False) -> list[str]:
-    """Run a script in `ranks` processes of one group; what each wrote to stderr."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    said = [worker.communicate(timeout=300)[1] for worker in workers]
-    for worker, errors in zip(workers, said, strict=True):
-        assert worker.returncode == (-signal.SIGKILL if killed else 0), errors[-3000:]
-    return said
 
 
 def weights(folder: Path) -> dict[str, object]:
@@ -261,7 +238,8 @@ def test_an_interrupted_run_of_two_ranks_ends_the_same_to_the_last_bit_under_eve
     dropping: Path, tmp_path: Path
 ) -> None:
     """With dropout, in both types of weights; and a superseded checkpoint goes only once its successor is whole."""
-    run_ranks(2, WORKER.with_name("resume_worker.py"), dropping, tmp_path)
+    for code, errors in run_ranks(2, WORKER.with_name("resume_worker.py"), dropping, tmp_path):
+        assert code == 0, errors[-3000:]
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert len(seen) == 8
     for case, found in seen.items():
