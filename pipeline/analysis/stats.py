@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
 
 Floats = NDArray[np.float64]
 VerdictName = Literal["transfer", "no transfer", "underpowered", "gate failed", "not measured"]
@@ -61,6 +60,12 @@ class Control:
     name: str
     verdict: VerdictName | None  # None: the study has no such cell
     itself: bool = False  # the cell under judgement is the control
+
+
+def _t_quantile(probability: float, df: float) -> float:
+    from scipy.special import stdtrit  # slow to import, and most processes that import this module need none
+
+    return float(stdtrit(df, probability))
 
 
 def gamma(
@@ -150,7 +155,7 @@ def _mean_above(
     spread = math.sqrt(sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / df)
     if spread <= ROUNDING * max(float(np.abs(g).max()) for g in groups) or spread < 1e-15:
         return Estimate(value, NAN, NAN, NAN, n, leave_one_out=around, note=IDENTICAL)
-    half = float(distributions.t.ppf(0.5 + confidence / 2, df)) * spread * math.sqrt(1 / n + uncertainty)
+    half = _t_quantile(0.5 + confidence / 2, df) * spread * math.sqrt(1 / n + uncertainty)
     note = f"spread pooled over {len(groups)} cells" if len(groups) > 1 + bool(uncertainty) else ""
     return Estimate(value, value - half, value + half, float(df), n, leave_one_out=around, note=note)
 
@@ -316,7 +321,7 @@ def _jackknife(
     if error <= ROUNDING * max(float(np.abs(y).max()), 1e-300):
         return NAN, NAN, NAN, around, IDENTICAL
     df = _degrees(d, u, size, labels)
-    half = float(distributions.t.ppf(0.5 + confidence / 2, df)) * error
+    half = _t_quantile(0.5 + confidence / 2, df) * error
     return value - half, value + half, df, around, ""
 
 

@@ -11,8 +11,6 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import TypeAdapter
-from scipy.special import betaincinv
-from scipy.stats import binom
 
 from pipeline.channels import Channel
 from pipeline.core.errors import TooFewRows
@@ -99,6 +97,9 @@ def expected(seen: Seen, planned: int) -> tuple[int, int]:
 
     The share of all lies in the Clopper-Pearson interval of the share seen; what the rows to come bring is binomial.
     """
+    from scipy.special import betaincinv  # slow to import, and most workers need neither
+    from scipy.stats import binom
+
     left, rejected, tail = planned - seen.rows, seen.rows - seen.accepted, (1 - CONFIDENCE) / 2
     if not left or not seen.rows:
         return seen.accepted, seen.accepted + left

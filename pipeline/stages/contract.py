@@ -4,12 +4,14 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from pipeline.judges import AnyJudge
 from pipeline.store import Store
 from pipeline.store.step import Json, Step
-from pipeline.study.schema import Study
+
+if TYPE_CHECKING:
+    from pipeline.study.schema import Study
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Stage:
 
     kind: ClassVar[str]
 
-    def steps(self, study: Study, planned: Sequence[Step]) -> Iterable[Step]:
+    def steps(self, study: "Study", planned: Sequence[Step]) -> Iterable[Step]:
         """Steps that it adds to a plan; none of a stage that the planner lays down itself."""
         return ()
 

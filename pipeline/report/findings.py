@@ -1,0 +1,88 @@
+"""What the matrix says in plain words: the sentences at the head of the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.report.figures import interval, signed
+
+Row = Mapping[str, Any]
+
+KIN = SAME, CROSS, NEUTRALS = "Same-family", "Cross-family", "Neutral-teacher"  # in the order of the sentences
+MOST_NAMED, MOST_REASONS = 6, 2  # cells named in one sentence, with their numbers or with a reason
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the summary. `tone` is the verdict that colours it."""
+
+    tone: str
+    lead: str
+    rest: str
+
+
+def of(cells: Sequence[Row], confidence: float) -> list[Finding]:
+    """Every condition's matrix in plain words, by the first form that judges it."""
+    conditions = list(dict.fromkeys(str(c["condition"]) for c in cells))
+    found = []
+    for condition in conditions:
+        here = [c for c in cells if c["condition"] == condition]
+        said = _said([c for c in here if c["form"] == here[0]["form"]], confidence)
+        found += [replace(f, lead=f"{condition}: {f.lead}") if len(conditions) > 1 else f for f in said]
+    return found
+
+
+def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
+    """One condition in plain words: same family, other families, writers without a trait."""
+    said = {
+        "transfer": "students picked up the trait in {} of {} {}",
+        "no transfer": "students picked up nothing worth the name in {} of {} {}",
+        "underpowered": "students: undecided in {} of {} {}",
+        "gate failed": "students: a precondition failed in {} of {} {}",
+        "not measured": "students: not measured in {} of {} {}",
+    }
+    found = []
+    for name in sorted({_group(c) for c in cells}, key=lambda name: (KIN.index(name.split()[0]), name)):
+        group = [c for c in cells if _group(c) == name]
+        for verdict, words in said.items():
+            alike = [c for c in group if c["verdict"] == verdict]
+            if alike:
+                if name == NEUTRALS and verdict == "transfer":
+                    words = "students moved towards what is measured in {} of {} {}: the control is not clean"
+                pairs = "pair" if len(group) == 1 else "pairs"
+                lead = f"{name} {words.format(len(alike), len(group), pairs)}."
+                rest = _reasons(alike) if verdict == "not measured" else _numbers(alike, confidence)
+                found.append(Finding(verdict, lead, rest))
+    return found
+
+
+def _group(cell: Row) -> str:
+    """Whose students a sentence of the summary speaks of."""
+    if cell["comparison"] == "neutral":
+        return NEUTRALS
+    kin = SAME if cell["teacher_family"] == cell["student_family"] else CROSS
+    return kin if cell["comparison"] == "trait" else f"{kin} ({cell['comparison']})"
+
+
+def _reasons(cells: Sequence[Row]) -> str:
+    """Why there is no verdict: the numbers of these cells mean nothing."""
+    parts = [f"{c['teacher_family']} → {c['student_family']}: {c['why']}" for c in cells[:MOST_REASONS]]
+    return " ".join(parts) + (f" And {len(cells) - MOST_REASONS} more." if len(cells) > MOST_REASONS else "")
+
+
+def _numbers(cells: Sequence[Row], confidence: float) -> str:
+    symbol = {"trait": "γ", "neutral": "mean lift"}.get(str(cells[0]["comparison"]), "above neutral")
+    unit = " nats" if cells[0]["form"] == "margin" else ""
+    parts = []
+    for n, c in enumerate(cells[:MOST_NAMED]):
+        where = f"{c['teacher_family']} → {c['student_family']}"
+        if interval(c["low"], c["high"]) == "no interval":
+            parts.append(f"{where}: {symbol} = {signed(c['estimate'])}, no interval")
+            continue
+        level = f"{confidence:.0%} interval " if n == 0 else ""
+        estimate = signed(c["estimate"]) + (unit if n == 0 else "")
+        parts.append(f"{where}: {symbol} = {estimate}, {level}{interval(c['low'], c['high'])}")
+    margins = sorted({c["margin"] for c in cells})
+    tail = f"; and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
+    within = f" Equivalence margin ±{', ±'.join(f'{m:g}' for m in margins)}{unit}."
+    return "; ".join(parts) + tail + "." + (within if cells[0]["verdict"] == "no transfer" else "")

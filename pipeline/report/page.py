@@ -1,0 +1,314 @@
+"""transfer -> report: one page that stands by itself, and its pictures as PNG.
+
+The page loads nothing, runs no script, and shows nothing that is not in `ReportContent`: equal content
+gives equal bytes. Every name in it comes from a user, so the template escapes everything.
+"""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pipeline.report import figures, findings, published_figure
+from pipeline.analysis.cells import TAUGHT
+from pipeline.report.figures import interval, signed
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+Row = Mapping[str, object]
+
+FORM_NAMES = {
+    "margin": "log-probability margin (nats)",
+    "share": "share of probability",
+    "word_share": "share of answers that name it",
+    "rate": "share of answers that show it",
+}
+DIGITS = {"margin": 2, "share": 3, "word_share": 3, "rate": 3}  # decimals in the matrix
+MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that the page shows.
+
+    runs, cells   tables after the schemas RUNS and CELLS
+    gates         teacher, target, before, after, threshold, passed; mass: the lower of base and teacher, or None
+    corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}; optional examples [text]
+    stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
+    lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
+    failures      step, why: steps that failed, were blocked, or are missing
+    suites        name -> what it asks
+    masses        the candidates' probability, as `mass.summary` gives it; min_mass: least of it that gives a verdict
+    published     figures from elsewhere beside measured ones, as `published.comparison` gives them
+    checks        what is measured and not judged, as `checks.lifts` gives it
+    contrasts     what the other arms change, as `contrasts.against_first` gives it
+    """
+
+    study_name: str
+    settings_yaml: str
+    rehearsal: bool
+    runs: pa.Table
+    cells: pa.Table
+    gates: Sequence[Row] = ()
+    corpora: Sequence[Row] = ()
+    stages: Sequence[Row] = ()
+    lineage: Sequence[Row] = ()
+    suites: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    failures: Sequence[Row] = ()
+    confidence: float = 0.95
+    masses: Sequence[Row] = ()
+    min_mass: float = 0.0
+    published: Sequence[Row] = ()
+    checks: Sequence[Row] = ()
+    contrasts: Sequence[Row] = ()
+
+
+def render(content: ReportContent) -> dict[str, bytes]:
+    """File name -> bytes: report.html, matrix.png, traits.png; published.png where there are such figures."""
+    cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
+    varied = _varied([*cells, *runs])
+    cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
+    form = _leading(cells)
+    matrix, traits = figures.matrix(cells, form), figures.traits(runs, content.confidence, form)
+    published = published_figure.published(content.published) if content.published else None
+    anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
+    html = _template().render(
+        c=content,
+        findings=findings.of(cells, content.confidence),
+        sections=_sections(cells, content.suites),
+        cells=_anchored(cells, runs),
+        runs=runs
+        if len(runs) <= MOST_ROWS
+        else [r for r in runs if r["taught"] == r["target"] or r["rate"] is not None],
+        all_rows=len(runs),
+        anchors=anchors,
+        matrix_picture=_picture(matrix),
+        traits_picture=_picture(traits),
+        published_picture=_picture(published) if published else None,
+        form=form,
+        form_names=FORM_NAMES,
+        digits=DIGITS,
+        interval=interval,
+        several_settings=len({c["setting"] for c in cells}) > 1,
+        several_conditions=len({c["condition"] for c in cells}) > 1,
+        marks=figures.VERDICT_MARKS,
+        level=f"{content.confidence:.0%}",
+        longest=max([_number(s["seconds"]) for s in content.stages] or [0.0]) or 1.0,
+        most_traits=figures.MOST_TRAITS,
+        most_dots=figures.MOST_DOTS,
+        traits_count=len({r["target"] for r in runs}),
+        published_count=len({r["target"] for r in content.published}),
+    )
+    return {
+        "report.html": html.encode(),
+        "matrix.png": figures.png(matrix),
+        "traits.png": figures.png(traits),
+        **({"published.png": figures.png(published)} if published else {}),
+    }
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    page = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters.update(
+        signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent, mass=_mass
+    )
+    return page.get_template("report.html.j2")
+
+
+def _varied(rows: Sequence[Row]) -> list[str]:
+    """What has more than one value besides the channel."""
+    return [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
+
+
+def _conditioned(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
+    """The rows with one name for what they were measured under: the channel, with arm and suite where these vary.
+
+    `setting` is the same without the suite, for where that is said already.
+    """
+
+    def name(row: Row, keys: Sequence[str]) -> str:
+        return ", ".join(str(row[key]) for key in ("channel", *keys))
+
+    without = [key for key in varied if key != "suite"]
+    return [{**row, "condition": name(row, varied), "setting": name(row, without)} for row in rows]
+
+
+def _leading(cells: Sequence[Row]) -> str:
+    """The form that pictures show: the first that any suite is judged by."""
+    return next((form for form in FORM_NAMES if any(cell["form"] == form for cell in cells)), "margin")
+
+
+def matrix_table(cells: pa.Table) -> "Table":
+    """The matrix for a terminal: teachers down, students across, neutral teachers last."""
+    from rich.table import Table
+    from rich.text import Text
+
+    styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
+    styles["not measured"] = "magenta"
+    listed = cells.to_pylist()
+    rows, form = _conditioned(listed, _varied(listed)), _leading(listed)
+    view = _matrix(rows, form, "condition")
+    table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
+    for name in ("condition", "teacher \\ student", *view.across):
+        table.add_column(Text(figures.label(name)))
+    for line in view.lines:
+        # Text, not str: a name with brackets is not markup.
+        entries = [Text(figures.label(line.condition)), Text(line.teacher)]
+        for i in line.cells:
+            cell = rows[i] if i is not None else None
+            entries.append(
+                Text("—")
+                if cell is None
+                else Text.assemble(
+                    (signed(cell["estimate"], DIGITS[form]), "bold"),
+                    f" {interval(cell['low'], cell['high'], DIGITS[form])}\n",
+                    (str(cell["verdict"]), styles.get(str(cell["verdict"]), "")),
+                )
+            )
+        table.add_row(*entries)
+    return table
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the matrix; `cells` are indices into the table of cells, None where none was planned."""
+
+    condition: str
+    comparison: str
+    teacher: str
+    cells: list[int | None]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    form: str
+    across: list[str]  # student families
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one suite measured. note: what it asks."""
+
+    suite: str
+    note: str
+    matrices: list[Matrix]
+
+
+def _sections(cells: Sequence[Row], notes: Mapping[str, str]) -> list[Section]:
+    """A section a suite, in the study's order, with a matrix for each form that judges it."""
+    suites = dict.fromkeys(str(c["suite"]) for c in cells)
+    forms = {suite: {str(c["form"]) for c in cells if c["suite"] == suite} for suite in suites}
+    return [
+        Section(
+            suite,
+            notes.get(suite, ""),
+            [_matrix(cells, form, "setting", suite) for form in FORM_NAMES if form in forms[suite]],
+        )
+        for suite in suites
+    ]
+
+
+def _matrix(cells: Sequence[Row], form: str, named: str, suite: str | None = None) -> Matrix:
+    """named: the name of a condition, "condition" or "setting". suite: whose cells; of all suites without one."""
+    places = {
+        (str(c[named]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
+        for i, c in enumerate(cells)
+        if c["form"] == form and suite in (None, c["suite"])
+    }
+    across = sorted({student for *_, student in places})
+    conditions = list(dict.fromkeys(condition for condition, *_ in places))
+    rows = sorted({key[:3] for key in places}, key=lambda row: (conditions.index(row[0]), figures.row_order(*row[1:])))
+    return Matrix(
+        form,
+        across,
+        [
+            Line(
+                condition,
+                comparison,
+                figures.row_name(comparison, teacher),
+                [places.get((condition, comparison, teacher, student)) for student in across],
+            )
+            for condition, comparison, teacher in rows
+        ],
+    )
+
+
+def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
+    """Every cell with its anchor and the students (trained runs) that it rests on, {id: short name}."""
+    place = ("condition", "teacher_family", "student_family")
+    students: dict[tuple[object, ...], dict[object, str]] = {}
+    for r in runs:
+        own = "neutral" if r["taught"] is None else f"{TAUGHT}{r['taught']}"
+        for comparison in ("trait", own):
+            of = students.setdefault((comparison, *(r[k] for k in place)), {})
+            of[r["student"]] = f"{r['taught'] or 'neutral'} s{r['seed']}"
+    return [
+        {
+            **cell,
+            "anchor": f"cell-{i}",
+            "students": students.get((cell["comparison"], *(cell[k] for k in place)), {}),
+        }
+        for i, cell in enumerate(cells)
+    ]
+
+
+def _picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
+    """SVG as data URIs, for either colour scheme. Inside an image nothing can run or load."""
+    return {
+        name: "data:image/svg+xml;base64," + base64.b64encode(figures.svg(build, theme)).decode()
+        for name, theme in (("light", figures.LIGHT), ("dark", figures.DARK))
+    }
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3f}".replace("-", "−") if isinstance(value, int | float) else "—"
+
+
+def _mass(value: object) -> str:
+    """Two digits that count: .97 as 0.97, and .00061 as 0.00061."""
+    return f"{value:.2g}" if isinstance(value, int | float) else "—"
+
+
+def _count(value: object) -> str:
+    """12 345, with a thin space that does not break."""
+    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else "—"
+
+
+def _percent(value: object) -> str:
+    return f"{value:.1%}" if isinstance(value, int | float) else "—"
+
+
+def _p(value: object) -> str:
+    if not isinstance(value, int | float):
+        return "—"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _duration(seconds: object) -> str:
+    """8.2 s, 4 min 05 s, 3 h 20 min."""
+    if not isinstance(seconds, int | float):
+        return "—"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
