@@ -1,4 +1,4 @@
-"""The driver: walks the plan, starts every step whose inputs are done, and says how it went.
+"""The driver: schedules the plan, starts every step whose inputs are done, and says how it went.
 
 It holds ids and counts, never rows.
 """
@@ -35,12 +35,12 @@ STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds o
 class Outcome:
     """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
 
-    place: of its note and logs. asked: the steps that were to be made: all, or those up to a kind. until: that kind,
-    or "". stopped: the signal that ended it early, or None. broken: why the run could not go on, such as that Ray died,
-    or "".
+    run_dir: the folder under the root with its status and logs. asked: the steps that were to be made: all, or those
+    up to a kind. until: that kind, or "". stopped: the signal that ended it early, or None. broken: why the run could
+    not go on, such as that Ray died, or "".
     """
 
-    place: str
+    run_dir: str
     steps: list[Step]
     asked: list[Step]
     done_before: set[str]
@@ -66,7 +66,7 @@ def run(study: Study, store: Store, address: str | None = None, until: str = "")
 
     Raises ResourceError where there is no cluster, or one that is too small.
     """
-    outcome = begin(study, store, until)
+    outcome = plan_run(study, store, until)
     if all(step.path in outcome.done for step in outcome.asked):
         mark(store)  # a root of an earlier version has no marker yet
         return outcome
@@ -78,7 +78,7 @@ def run(study: Study, store: Store, address: str | None = None, until: str = "")
     return outcome
 
 
-def begin(study: Study, store: Store, until: str = "") -> Outcome:
+def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
     """What is done already. Raises ArtifactError where a manifest is damaged, or is not of the step that is planned."""
     steps = plan(study)
     asked = up_to(until, steps) if until else steps
@@ -89,18 +89,17 @@ def begin(study: Study, store: Store, until: str = "") -> Outcome:
 
 
 async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Cluster) -> None:
-    await cluster.wait_for_resources(
-        study, lambda text: Console(stderr=True).print(text, style="yellow", soft_wrap=True)
-    )
+    console = Console(stderr=True)
+    await cluster.wait_for_resources(study, lambda text: console.print(text, style="yellow", soft_wrap=True))
     require_memory(study)
     pools = Pools(cluster.total())
     try:
-        await walk(study, store, outcome, pools, partial(cluster.sync, pools))
+        await execute(study, store, outcome, pools, partial(cluster.sync, pools))
     finally:
         cluster.release()
 
 
-async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
+async def execute(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
     """Make the steps that are left, and keep the outcome up to date; more: what else is to run meanwhile."""
     mark(store)
     asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
@@ -110,12 +109,12 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
         RunMonitor(study.study, store, outcome.run_dir, asked, done, pools, expected, until=outcome.until) as monitor,
     ):
         steps = Steps(study, store, pools, monitor, lease, outcome.steps)
-        background: list[Callable[[], Running]] = [pools.autoscale, monitor.tend, partial(monitor.renew, lease), *more]
-        background = [asyncio.create_task(run()) for run in background]
-        scheduling = asyncio.create_task(_walk(study, steps, outcome, monitor, pools))
+        loops: list[Callable[[], Running]] = [pools.autoscale, monitor.heartbeat, partial(monitor.renew, lease), *more]
+        background = [asyncio.create_task(loop()) for loop in loops]
+        scheduling = asyncio.create_task(_schedule(study, steps, outcome, monitor, pools))
         with _stopping_at_signals(outcome, monitor, pools, scheduling, study.resources.grace_seconds):
             try:
-                await _finished(scheduling, beside)
+                await _finished(scheduling, background)
             except asyncio.CancelledError:
                 pass  # the grace time is over: workers end with the driver
             except (LeaseLost, ResourceError) as error:
@@ -126,7 +125,7 @@ async def walk(study: Study, store: Store, outcome: Outcome, pools: Pools, *more
                     task.cancel()
 
 
-async def _walk(study: Study, steps: Steps, outcome: Outcome, monitor: RunMonitor, pools: Pools) -> None:
+async def _schedule(study: Study, steps: Steps, outcome: Outcome, monitor: RunMonitor, pools: Pools) -> None:
     await Scheduler(steps, outcome, monitor).run()
     if not outcome.stopped:
         await _report_partial(study, steps, outcome)
@@ -134,7 +133,7 @@ async def _walk(study: Study, steps: Steps, outcome: Outcome, monitor: RunMonito
 
 
 async def _finished(scheduling: "asyncio.Task[None]", background: Sequence["asyncio.Task[None]"]) -> None:
-    """Return once the walk is over. What runs beside it ends only by failing, and the walk with it."""
+    """Return once all is scheduled and done. A background task ends only by failing, and ends the run."""
     await asyncio.wait([scheduling, *background], return_when=asyncio.FIRST_COMPLETED)
     for task in background:
         if task.done() and not scheduling.done():
@@ -191,12 +190,12 @@ def signals_handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 class Scheduler:
-    """One pass over the plan: a step starts when its inputs are done, and a failure blocks what follows."""
+    """Starts every step of the plan once: a step starts when its inputs are done, and a failure blocks what follows."""
 
     def __init__(self, steps: Steps, outcome: Outcome, monitor: RunMonitor) -> None:
         self._steps = steps
         self._outcome = outcome
-        self._monitor = watch
+        self._monitor = monitor
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._step = {step.path: step for step in outcome.asked}
         self._needs = {
@@ -209,7 +208,7 @@ class Scheduler:
             for source in needs:
                 self._dependents[source].append(path)
 
-    async def all(self) -> None:
+    async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             for path in [path for path, needs in self._needs.items() if not needs]:

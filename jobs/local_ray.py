@@ -43,7 +43,7 @@ def start(environment: Mapping[str, str]) -> None:
         if attempt < STARTS:
             Console(stderr=True).print(Text(f"Ray did not start ({why}); trying once more", "yellow"), soft_wrap=True)
     raise ResourceError(
-        f"Ray did not start on this machine: {why}. Look for a shortfall of memory or disk, for other load, and at {LOGS}; "
+        f"Ray did not start on this machine: {why}. Look for a lack of memory or disk, for other load, and at {LOGS}; "
         "then run the same command again."
     )
 
@@ -53,7 +53,7 @@ def require_alive() -> None:
     if not _is_alive():
         raise ResourceError(
             "Ray, which this run had started on this machine, has ended: what is finished is kept, and the same "
-            f"command goes on. If nobody ended it, look for a shortfall of memory, and at {LOGS}."
+            f"command goes on. If nobody ended it, look for a lack of memory, and at {LOGS}."
         )
 
 

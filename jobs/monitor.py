@@ -1,4 +1,4 @@
-"""All that is told of a run while it goes: to people, to the note and the logs under the root, and to Prometheus."""
+"""Reports the progress of a run to the terminal, the status file, the logs of its steps and Prometheus."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ class RunMonitor:
         self,
         study: str,
         store: Store,
-        place: str,
+        run_dir: str,
         steps: Sequence[Step],
         done: Iterable[str],
         pools: Pools,
@@ -41,7 +41,7 @@ class RunMonitor:
     ) -> None:
         """steps: those to be made in this run. expected: as `forecast.expected` gives it. until: the kind of step that
         the run ends with, or ""."""
-        self._place = place
+        self._run_dir = run_dir
         self._study = study
         self._store = store
         self._pools = pools
@@ -56,8 +56,8 @@ class RunMonitor:
         self._said: set[str] = set()
         self._writing, self._ended = threading.Lock(), False
         self._progress = ProgressDisplay(self._note.steps, self._note.done_at_start)
-        again = status.begin(store, self._place, self._note, steps)
-        self._logs = StepLog(store, self._place, study, again=again)
+        again = status.begin(store, self._run_dir, self._note, steps)
+        self._logs = StepLog(store, self._run_dir, study, again=again)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -115,7 +115,7 @@ class RunMonitor:
     def say(self, text: str) -> None:
         self._progress.say(text, "yellow")
 
-    async def tend(self) -> None:
+    async def heartbeat(self) -> None:
         """Keep the note and the gauges fresh until cancelled."""
         while True:
             self._measure()
@@ -144,7 +144,7 @@ class RunMonitor:
         with self._writing:
             if not self._ended:
                 self._ended = ended
-                status.write(self._store, self._place, self._now(ended=ended))
+                status.write(self._store, self._run_dir, self._now(ended=ended))
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:

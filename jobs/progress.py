@@ -11,11 +11,11 @@ from pipeline.store.status import PACE
 
 
 class ProgressDisplay:
-    """One bar a stage. totals, done: kind -> steps."""
+    """One bar per stage. totals, done: kind -> steps."""
 
     def __init__(self, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
         self._console = Terminal(stderr=True)
-        self._progress = Progress(
+        self._bars = Progress(
             TextColumn("{task.description:12}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -26,24 +26,24 @@ class ProgressDisplay:
             disable=not self._console.is_terminal,
         )
         self._tasks = {
-            kind: self._progress.add_task(kind, total=total, completed=done.get(kind, 0), now="", eta="")
+            kind: self._bars.add_task(kind, total=total, completed=done.get(kind, 0), now="", eta="")
             for kind, total in totals.items()
         }
 
     def start(self) -> None:
-        self._progress.start()
+        self._bars.start()
 
     def stop(self) -> None:
-        self._progress.stop()
+        self._bars.stop()
 
     def advance(self, kind: str) -> None:
-        self._progress.advance(self._tasks[kind])
+        self._bars.advance(self._tasks[kind])
 
     def running(self, counts: Mapping[str, int], left: Mapping[str, tuple[float, str] | None]) -> None:
         """counts: kind -> steps at work. left: kind -> (seconds left, what they rest on), None where not known."""
         for kind, task in self._tasks.items():
             now = f"{counts[kind]} running" if counts.get(kind) else ""
-            self._progress.update(task, now=now, eta=_eta(left.get(kind)))
+            self._bars.update(task, now=now, eta=_eta(left.get(kind)))
 
     def say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True, highlight=False)

@@ -24,18 +24,18 @@ from pipeline.study.schema import Study
 
 
 @dataclass(frozen=True)
-class Told:
-    """Tells the watch what becomes of one unit."""
+class _UnitEvents:
+    """Tells the monitor what becomes of one unit."""
 
     monitor: RunMonitor
     step: Step
     unit: str
 
-    def begun(self) -> None:
-        self.watch.unit_started(self.step, self.unit)
+    def started(self) -> None:
+        self.monitor.unit_started(self.step, self.unit)
 
     def died(self) -> None:
-        self.watch.unit_died(self.step, self.unit)
+        self.monitor.unit_died(self.step, self.unit)
 
 
 class Steps:
@@ -49,7 +49,7 @@ class Steps:
         self._study = study
         self._store = store
         self._pools = pools
-        self._monitor = watch
+        self._monitor = monitor
         self._lease = lease
         # The callback crosses ranks, which plain pickle has to carry.
         reporting = partial(metrics.trained, study.study)
@@ -77,26 +77,26 @@ class Steps:
         return await self._pools.task(self._work(step, unit, _call, function, self._store.root, *args))
 
     def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> WorkItem:
-        return WorkItem(f"{step.kind}:{step.slug}", Told(self._monitor, step, unit), function, args)
+        return WorkItem(f"{step.kind}:{step.slug}", _UnitEvents(self._monitor, step, unit), function, args)
 
     def _trainers(self) -> Pool:
-        training_ = self._study.resources.training
-        cost = ResourceRequest(training_.cpus * training_.workers, training_.gpus * training_.workers)
+        training = self._study.resources.training
+        request = ResourceRequest(training.cpus * training.workers, training.gpus * training.workers)
         return self._pools.pool(
             "trainer",
             lambda: Pool(
-                "trainer", "trainer", "", cost, 0, training_.groups, 1, self._start_trainer, parts=training_.workers
+                "trainer", "trainer", "", request, 0, training.groups, 1, self._start_trainer, bundles=training.workers
             ),
         )
 
     def _start_trainer(self, name: str) -> Any:
-        study, root, training_ = self._study.study, self._store.root, self._study.resources.training
+        study, root, training = self._study.study, self._store.root, self._study.resources.training
         if self._study.trainer == "scripted":
-            cpus = training_.cpus * training_.workers
+            cpus = training.cpus * training.workers
             return ray.remote(ScriptedTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
         # The group's workers hold the CPUs; this actor only hands them work.
         worker = ray.remote(TrainerWorker).options(name=name, num_cpus=0, max_concurrency=16)
-        return worker.remote(study, root, training_, name.replace(":", "-"))
+        return worker.remote(study, root, training, name.replace(":", "-"))
 
     def engine_pool(self, placement: OnEngine) -> Pool:
         engines, weights = self._study.resources.engines, placement.weights
@@ -142,7 +142,7 @@ class _Units:
         self.needed_rows = steps.needed_rows(step)
         self._steps = steps
         self._step = step
-        self._monitor = steps._watch
+        self._monitor = steps._monitor
 
     async def run(self, unit: str) -> Json:
         stage, step = stage_of(self._step.kind), self._step

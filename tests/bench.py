@@ -126,7 +126,9 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
     from pipeline.families.nano import initialise
     from pipeline.plan.planner import plan
     from pipeline.stages import completions
+    from pipeline.stages.contract import OnEngine
     from pipeline.store import artifact, open_store
+    from pipeline.store.lease import running
     from pipeline.study.loader import load
 
     overrides = ["completions.rows=4096", "completions.shard_rows=512", "completions.max_tokens=24"]
@@ -145,12 +147,14 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
             pools = Pools(ResourceRequest(1, 0))
         artifact.commit(store, base, [artifact.unit(store, base.path, "train")], {})
         artifact.commit(store, teacher, [], {})
-        makers = Steps(study, store, pools, RunMonitor(study.study, store, "studies/bench", [step], [], pools))
-        pool = makers.engine_pool(step.weights, step.family)
-        bare = await pools.run(pool, WorkItem("bare", Silent(), _bare, (step,)))
-        started = time.perf_counter()
-        manifest = await makers.make(step)
-        seconds = time.perf_counter() - started
+        monitor = RunMonitor(study.study, store, "studies/bench", [step], [], pools)
+        with running(store, study.study) as lease:
+            makers = Steps(study, store, pools, monitor, lease)
+            pool = makers.engine_pool(OnEngine(step.weights, step.family))
+            bare = await pools.run(pool, WorkItem("bare", Silent(), _bare, (step,)))
+            started = time.perf_counter()
+            manifest = await makers.make(step)
+            seconds = time.perf_counter() - started
         if repeat:
             rates.append(manifest.results["completion_tokens"] / seconds)
             ratios.append(rates[-1] / bare)
@@ -162,7 +166,7 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
 class Silent:
     """Is told of units of work, and keeps it to itself."""
 
-    def begun(self) -> None: ...
+    def started(self) -> None: ...
 
     def died(self) -> None: ...
 
@@ -202,10 +206,11 @@ async def _orchestration(folder: Path) -> list[float]:
     from jobs.pools import Pools, ResourceRequest
     from pipeline.plan.planner import plan
     from pipeline.store import open_store
+    from pipeline.store.lease import running
     from pipeline.study.schema import Study
 
     workers, shards, shares = 4, 60, []
-    steps_.completions.write_shard = _one_second  # type: ignore[assignment]
+    steps_.run_unit = _one_second
     store, pools = open_store(folder), Pools(ResourceRequest(1, 0))
     for repeat in range(REPEATS + 1):  # the first starts the workers and is not counted
         settings = _wide_study(traits=1, families=1) | {
@@ -218,26 +223,28 @@ async def _orchestration(folder: Path) -> list[float]:
         study = Study.model_validate(settings)
         steps = plan(study)
         monitor = RunMonitor(study.study, store, f"studies/bench-{repeat}", steps, [], pools)
-        makers = steps_.Steps(study, store, pools, monitor)
-        for step in steps:
-            if step.kind in ("base", "teacher", "completions"):
-                started = time.perf_counter()
-                await makers.make(step)
-                if step.kind == "completions":
-                    break
+        with running(store, study.study) as lease:
+            makers = steps_.Steps(study, store, pools, monitor, lease)
+            for step in steps:
+                if step.kind in ("base", "teacher", "completions"):
+                    started = time.perf_counter()
+                    await makers.make(step)
+                    if step.kind == "completions":
+                        break
         if repeat:
             shares.append(1 - shards / workers / (time.perf_counter() - started))
     await pools.close()
     return shares
 
 
-def _one_second(store: object, engine: object, step: object, name: str) -> object:
-    """A shard, written and committed, in exactly one second."""
-    from pipeline.stages import completions
+def _one_second(store: object, worker: object, step: object, unit: str, runtime: object) -> object:
+    """A unit, done and committed; a shard in exactly one second."""
+    from pipeline.stages import run_unit
 
     started = time.perf_counter()
-    record = completions.write_shard(store, engine, step, name)
-    time.sleep(max(0.0, 1 - (time.perf_counter() - started)))
+    record = run_unit(store, worker, step, unit, runtime)
+    if step.kind == "completions":
+        time.sleep(max(0.0, 1 - (time.perf_counter() - started)))
     return record
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.report import figures, findings, published_figure
 from pipeline.analysis.cells import TAUGHT
+from pipeline.report import figures, findings, published_figure
 from pipeline.report.figures import interval, signed
 
 if TYPE_CHECKING:

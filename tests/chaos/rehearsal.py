@@ -1,4 +1,4 @@
-"""A small study run through in this process: the real driver's walk, with the scripted engine and trainer.
+"""A small study run through in this process: the real driver's scheduler, with the scripted engine and trainer.
 
 No two processes write the same: the engine samples and the trainer trains with the process's number in the seed, as
 GPUs do without being asked. So files of two attempts can be told apart, and a mixture shows.
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.driver import begin, walk
+from jobs.driver import execute, plan_run
 from jobs.pools import ResourceRequest, WorkItem
 from pipeline.engines import Completion, Engine, Prompt, Sampling
 from pipeline.engines.scripted import ScriptedEngine
@@ -53,13 +53,13 @@ class Pools:
     def pool(self, name: str, make: Callable[[], Any]) -> str:
         return name
 
-    async def run(self, pool: str, work: WorkItem) -> Any:
+    async def run(self, pool: str, item: WorkItem) -> Any:
         item.callbacks.started()
-        return await asyncio.to_thread(lambda: work.function(self._store, self._tool(pool), *work.args))
+        return await asyncio.to_thread(lambda: item.function(self._store, self._tool(pool), *item.args))
 
-    async def task(self, work: WorkItem) -> Any:
+    async def task(self, item: WorkItem) -> Any:
         item.callbacks.started()
-        return await asyncio.to_thread(work.function, *work.args)
+        return await asyncio.to_thread(item.function, *item.args)
 
     async def autoscale(self) -> None:
         await asyncio.Event().wait()
@@ -98,9 +98,9 @@ def run(root: str) -> bool:
     """Whether the study is complete now."""
     study, store = Study.model_validate(SETTINGS), open_store(root)
     store.require_writable()
-    outcome = begin(study, store)
+    outcome = plan_run(study, store)
     if len(outcome.done) < len(outcome.steps):
-        asyncio.run(walk(study, store, outcome, Pools(store)))  # type: ignore[arg-type]
+        asyncio.run(execute(study, store, outcome, Pools(store)))  # type: ignore[arg-type]
     for path, why in outcome.failed.items():
         print(f"{path} failed: {why}", flush=True)
     return outcome.complete

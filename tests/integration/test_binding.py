@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.driver import begin
+from jobs.driver import plan_run
 from pipeline.core.errors import ArtifactError
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, open_store
@@ -41,7 +41,7 @@ def test_a_study_does_not_begin_on_an_artifact_that_is_copied_over_another(store
     shutil.rmtree(folder(store, two))
     shutil.copytree(folder(store, one), folder(store, two))
     with pytest.raises(ArtifactError, match=rf"{two}/manifest.json is the manifest of {one}, copied"):
-        begin(STUDY, store)
+        plan_run(STUDY, store)
     shutil.rmtree(folder(store, two))
     assert rehearsal.run(store.root)
 
@@ -53,7 +53,7 @@ def test_a_study_does_not_begin_on_another_artifact_with_the_same_id(store: Stor
     fields["settings"]["family"]["init_seed"] = 99
     store.replace(place, artifact.sealed(fields | {"identity": "0" * 64}))
     with pytest.raises(ArtifactError, match=rf"{base} is there already .* settings family differ\. Use another root"):
-        begin(STUDY, store)
+        plan_run(STUDY, store)
 
 
 def test_rows_are_not_counted_twice_where_a_units_record_is_copied(store: Store) -> None:

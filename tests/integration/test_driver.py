@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import watch as watching
-from jobs.driver import begin, walk
+from jobs import monitor as monitoring
+from jobs.driver import execute, plan_run
 from jobs.monitor import RunMonitor
 from pipeline.core.errors import ResourceError, StoreError
 from pipeline.plan.planner import plan
@@ -32,7 +32,7 @@ def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
         written(*args)  # type: ignore[arg-type]
 
     async def a_moment() -> None:
-        task = asyncio.create_task(monitor.tend())
+        task = asyncio.create_task(monitor.heartbeat())
         await asyncio.sleep(0.5)
         assert not task.done()
         task.cancel()
@@ -56,15 +56,15 @@ def test_a_run_that_gc_took_for_gone_ends_before_it_commits_anything(
             pass
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(watching, "RENEW_SECONDS", 0.01)
-    outcome = begin(STUDY, store)
-    asyncio.run(walk(STUDY, store, outcome, Pools(store), suspended))  # type: ignore[arg-type]
+    monkeypatch.setattr(monitoring, "RENEW_SECONDS", 0.01)
+    outcome = plan_run(STUDY, store)
+    asyncio.run(execute(STUDY, store, outcome, Pools(store), suspended))  # type: ignore[arg-type]
     assert "undertow gc took it for gone" in outcome.broken
     assert not outcome.complete
     assert not list(tmp_path.glob("*/*/manifest.json"))
     monkeypatch.undo()
-    outcome = begin(STUDY, store)
-    asyncio.run(walk(STUDY, store, outcome, Pools(store)))  # type: ignore[arg-type]
+    outcome = plan_run(STUDY, store)
+    asyncio.run(execute(STUDY, store, outcome, Pools(store)))  # type: ignore[arg-type]
     assert outcome.complete
 
 
@@ -73,8 +73,8 @@ def test_what_fails_beside_the_walk_ends_it(tmp_path: Path) -> None:
         raise ResourceError("Ray is gone")
 
     store = open_store(tmp_path)
-    outcome = begin(STUDY, store)
-    asyncio.run(walk(STUDY, store, outcome, Pools(store), dead))  # type: ignore[arg-type]
+    outcome = plan_run(STUDY, store)
+    asyncio.run(execute(STUDY, store, outcome, Pools(store), dead))  # type: ignore[arg-type]
     assert (outcome.broken, outcome.complete) == ("Ray is gone", False)
     (note,) = status.read(store)[0].values()
     assert note.ended

@@ -29,22 +29,22 @@ class Waiter:
     def close(self) -> None: ...
 
 
-class Told:
+class Counted:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def begun(self) -> None:
-        self.counts["begun"] += 1
+    def started(self) -> None:
+        self.counts["started"] += 1
 
     def died(self) -> None:
         self.counts["died"] += 1
 
 
-def pool(name: str, *, least: int = 0, most: int = 3, depth: int = 1, cpus: float = 1) -> Pool:
+def pool(name: str, *, min_size: int = 0, max_size: int = 3, max_in_flight: int = 1, cpus: float = 1) -> Pool:
     def start(actor: str) -> object:
-        return ray.remote(Waiter).options(name=actor, num_cpus=0, max_concurrency=depth).remote()
+        return ray.remote(Waiter).options(name=actor, num_cpus=0, max_concurrency=max_in_flight).remote()
 
-    return Pool(name, "engine", name, ResourceRequest(cpus, 0), least, most, depth, start)
+    return Pool(name, "engine", name, ResourceRequest(cpus, 0), min_size, max_size, max_in_flight, start)
 
 
 def nap(seconds: float) -> str:
@@ -65,29 +65,29 @@ def run(scenario: Callable[[Pools], Awaitable[None]], cpus: float = 4) -> None:
     asyncio.run(beside())
 
 
-def works(pools: Pools, pool: Pool, count: int, seconds: float, told: Told) -> list[asyncio.Task[object]]:
+def works(pools: Pools, pool: Pool, count: int, seconds: float, events: Counted) -> list[asyncio.Task[object]]:
     return [
-        asyncio.create_task(pools.run(pool, WorkItem("nap", told, nap, (seconds,))))  # type: ignore[arg-type]
+        asyncio.create_task(pools.run(pool, WorkItem("nap", events, nap, (seconds,))))  # type: ignore[arg-type]
         for _ in range(count)
     ]
 
 
-def test_a_pool_grows_with_its_queue_up_to_its_most_and_says_what_it_wants() -> None:
+def test_a_pool_grows_with_its_queue_up_to_its_largest_size_and_says_what_it_wants() -> None:
     async def scenario(pools: Pools) -> None:
-        told, one = Told(), pool("a", most=3, depth=2)
-        naps = works(pools, one, 9, 0.3, told)
+        events, one = Counted(), pool("a", max_size=3, max_in_flight=2)
+        naps = works(pools, one, 9, 0.3, events)
         await asyncio.sleep(0)
         assert pools.stats() == {("engine", "a"): (3, 6, 3, 0)}
         assert pools.demand() == {ResourceRequest(1, 0): 3}
         assert await asyncio.gather(*naps) == ["rested"] * 9
-        assert told.counts == {"begun": 9}
+        assert events.counts == {"started": 9}
 
     run(scenario)
 
 
 def test_it_starts_no_more_than_the_cluster_holds_and_more_when_the_cluster_grows() -> None:
     async def scenario(pools: Pools) -> None:
-        naps = works(pools, pool("b"), 3, 3.0, Told())
+        naps = works(pools, pool("b"), 3, 3.0, Counted())
         await asyncio.sleep(0)
         assert pools.stats()["engine", "b"][0] == 1
         assert pools.demand() == {ResourceRequest(1, 0): 3}, "an autoscaler is to bring the others"
@@ -99,28 +99,30 @@ def test_it_starts_no_more_than_the_cluster_holds_and_more_when_the_cluster_grow
     run(scenario, cpus=1)
 
 
-def test_idle_members_go_down_to_the_least_of_their_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools_, "IDLE_SECONDS", 1.0)
+def test_idle_workers_go_down_to_the_smallest_size_of_their_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools_, "SHUT_DOWN_AFTER_SECONDS", 1.0)
 
     async def scenario(pools: Pools) -> None:
-        kept, gone = pool("kept", least=1, most=2), pool("gone", most=2)
-        await asyncio.gather(*works(pools, kept, 2, 0.1, Told()), *works(pools, gone, 2, 0.1, Told()))
+        kept, gone = pool("kept", min_size=1, max_size=2), pool("gone", max_size=2)
+        await asyncio.gather(*works(pools, kept, 2, 0.1, Counted()), *works(pools, gone, 2, 0.1, Counted()))
         await asyncio.sleep(4)
         assert {family: queue[0] for (_, family), queue in pools.stats().items()} == {"kept": 1, "gone": 0}
 
     run(scenario)
 
 
-def test_an_idle_member_makes_room_for_another_pool_even_below_the_least() -> None:
+def test_an_idle_worker_makes_room_for_another_pool_even_below_the_smallest_size() -> None:
     async def scenario(pools: Pools) -> None:
-        await asyncio.gather(*works(pools, pool("first", least=1), 1, 0.1, Told()))
-        assert await asyncio.wait_for(asyncio.gather(*works(pools, pool("second"), 1, 0.1, Told())), 20) == ["rested"]
+        await asyncio.gather(*works(pools, pool("first", min_size=1), 1, 0.1, Counted()))
+        assert await asyncio.wait_for(asyncio.gather(*works(pools, pool("second"), 1, 0.1, Counted())), 20) == [
+            "rested"
+        ]
         assert pools.stats()["engine", "first"][0] == 0
 
     run(scenario, cpus=1)
 
 
-def test_a_unit_whose_member_dies_goes_to_another_one_and_both_are_told(tmp_path: object) -> None:
+def test_a_unit_whose_worker_dies_goes_to_another_one_and_both_are_told(tmp_path: object) -> None:
     mark = f"{tmp_path}/died"
 
     def die_once() -> str:
@@ -130,38 +132,38 @@ def test_a_unit_whose_member_dies_goes_to_another_one_and_both_are_told(tmp_path
         return "rested"
 
     async def scenario(pools: Pools) -> None:
-        told = Told()
-        assert await pools.run(pool("mortal"), WorkItem("die", told, die_once, ())) == "rested"
-        assert told.counts == {"begun": 2, "died": 1}
+        events = Counted()
+        assert await pools.run(pool("mortal"), WorkItem("die", events, die_once, ())) == "rested"
+        assert events.counts == {"started": 2, "died": 1}
         assert pools.stats()["engine", "mortal"][3] == 1
 
     run(scenario)
 
 
 def test_a_pool_that_was_forgotten_while_it_was_idle_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools_, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(pools_, "SHUT_DOWN_AFTER_SECONDS", 0.5)
 
     async def scenario(pools: Pools) -> None:
         one = pool("again")
         for _ in range(2):
-            assert await asyncio.wait_for(asyncio.gather(*works(pools, one, 1, 0.1, Told())), 20) == ["rested"]
+            assert await asyncio.wait_for(asyncio.gather(*works(pools, one, 1, 0.1, Counted())), 20) == ["rested"]
             await asyncio.sleep(3)
 
     run(scenario)
 
 
-def test_work_that_is_given_up_leaves_the_queue_and_what_a_member_is_at_ends_by_itself() -> None:
+def test_work_that_is_given_up_leaves_the_queue_and_what_a_worker_is_at_ends_by_itself() -> None:
     async def scenario(pools: Pools) -> None:
-        told, crowd = Told(), pool("given-up", most=1)
-        tasks = works(pools, crowd, 5, 0.5, told)
-        while not told.counts["begun"]:
+        events, crowd = Counted(), pool("given-up", max_size=1)
+        tasks = works(pools, crowd, 5, 0.5, events)
+        while not events.counts["started"]:
             await asyncio.sleep(0.05)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert not crowd.waiting
-        (last,) = works(pools, crowd, 1, 0.0, told)
+        (last,) = works(pools, crowd, 1, 0.0, events)
         assert await last == "rested"
-        assert told.counts == {"begun": 2}
+        assert events.counts == {"started": 2}
 
     run(scenario)
