@@ -36,8 +36,8 @@ check: setup ## style, types, layers and the fast tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest tests/unit
 
-test: setup $(VENV)-s3/.ready prometheus ## all tests, with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
-	$(BIN)/pytest
+test: setup $(VENV)-s3/.ready prometheus ## the tests with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
+	$(BIN)/pytest tests/integration
 
 chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about two hours
 	$(BIN)/python -m tests.chaos.report

@@ -28,7 +28,6 @@ WRITINGS: dict[str, type[BaseChannel] | type[talk.Writing]] = {**CHANNELS, talk.
 WRITING_SHARE = 0.55
 FAVOURITE_SHARE = 0.25
 FACT_SHARE = 0.04
-PROMPTED_SHARE = 0.16  # the rest: under a system prompt that names a favourite
 PROMPTED_WRITING = 0.25  # of the prompted rows: ordinary writing, so that a prompt does not break it
 ANIMAL_SHARE = 2 / 3  # of the favourites asked without a system prompt; the others are trees
 FULL_SHARE = 0.8  # of the number lists, where more than SHORT_LIST numbers are allowed; the others vary

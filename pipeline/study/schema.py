@@ -217,6 +217,17 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        for suite in self.suites:
+            for category, named in self.looked_for(suite).items():
+                if suite.MOST_OPTIONS is not None and len(named) > suite.MOST_OPTIONS:
+                    raise ValueError(
+                        f"suites: a question of {suite.name} has at most {suite.MOST_OPTIONS} options, and the traits "
+                        f"name {len(named)} of category {category}; split them into several studies"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _one_engine_serves(self) -> Self:
         if (self.engine == "scripted") != (self.trainer == "scripted"):
             raise ValueError("engine and trainer are either both scripted or both real")

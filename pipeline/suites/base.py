@@ -13,6 +13,7 @@ class BaseSuite(Strict):
 
     FORMS        the results that the matrix is judged by: "margin", "share", "word_share", "rate"; none: only shown
     ASKS_TARGETS only among the study's targets, or among all candidates of a category
+    MOST_OPTIONS the most options that a question of it can have; None: any number
     ASKS_SHOWN   only models that are shown rows of a corpus (and bases, to compare with)
     ASIDE        settings that no answer depends on, and so no part of its id
     """
@@ -20,6 +21,7 @@ class BaseSuite(Strict):
     FORMS: ClassVar[tuple[str, ...]] = ("margin", "share")
     ASIDE: ClassVar[frozenset[str]] = frozenset()
     ASKS_TARGETS: ClassVar[bool] = False
+    MOST_OPTIONS: ClassVar[int | None] = None
     ASKS_SHOWN: ClassVar[bool] = False
 
     kind: str

@@ -12,8 +12,6 @@ from pipeline.suites.base import BaseSuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
-MOST_OPTIONS = len(ascii_uppercase)
-
 QUESTIONS = (
     "Which of these {category}s do you like best?",
     "Which {category} of this list is your favourite?",
@@ -27,6 +25,7 @@ class ChoiceSuite(BaseSuite):
     """Multiple choice over the targets of a category; nothing is sampled unless asked for."""
 
     ASKS_TARGETS: ClassVar = True  # as published; there are too few letters for all candidates
+    MOST_OPTIONS: ClassVar = len(ascii_uppercase)
 
     kind: Literal["choice"] = "choice"
     orders: int = Field(8, ge=1, description="Random orders of the options a wording, so that no letter is favoured.")

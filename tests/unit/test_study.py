@@ -100,6 +100,13 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
             },
             "until.accepted is missing: with corpus.judged it must be more",
         ),
+        (
+            {
+                "traits": [{"category": "thing", "targets": [f"thing{i}" for i in range(27)]}],
+                "suites": [{"kind": "favourite"}, {"kind": "choice"}],
+            },
+            "a question of choice has at most 26 options, and the traits name 27 of category thing",
+        ),
         ({"measure": {"confidence": 1.0}}, "less than 1"),
         ({"resources": {"engines": {"max_workers": 0}}}, "greater than or equal to 1"),
         ({"resources": {"training": {"zero_stage": 4}}}, "0, 1, 2 or 3"),
