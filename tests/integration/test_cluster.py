@@ -159,7 +159,7 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that is long enough to be robbed."""
     study = tmp_path_factory.mktemp("wide") / "study.yaml"
-    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 2000, "shard_rows": 20}}))
+    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 1000, "shard_rows": 20}}))
     return study
 
 
@@ -175,7 +175,7 @@ def undisturbed(wide: Path, make: Callable[..., Any]) -> dict[str, Any]:
 def test_a_study_outlives_workers_that_are_killed(wide: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
     root = tmp_path / "root"
     command = [sys.executable, "-m", "jobs.run", str(wide), "--root", str(root)]
-    with ray_cluster(workers=3) as cluster:
+    with ray_cluster(workers=3, cpus=1) as cluster:
         driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
         for stage in ("completions", "student"):
             wait_for(root, f"{stage}/*/units/*.json")
