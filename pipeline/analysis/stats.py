@@ -88,7 +88,7 @@ def gamma(
     runs) the spread rests on the two, and runs − 1 covered 91 % instead of 95 % in simulation. It takes
     Satterthwaite's for this very design (Bell & McCaffrey 2002; Pustejovsky & Tipton 2018), the smaller
     of two working models: noise alike on every target, and runs that differ in how much they take over.
-    That covers 96–98 % in balanced designs and more in lopsided ones; `tests/unit/test_stats.py`
+    That covers 96–98 % in balanced designs and more in lopsided ones; `tests/unit/analysis/test_stats.py`
     holds it to that.
 
     γ is the average over the traits of this design. Whether further traits would pass over alike is

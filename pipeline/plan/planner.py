@@ -14,7 +14,8 @@ from pipeline.stages import stage_of
 from pipeline.store import LONGEST_NAME
 from pipeline.store.step import CONVERSATION, GIVEN, KINDS, OWN, Json, Step, identity, judgements_of, step_of
 from pipeline.study.arms import Arm
-from pipeline.study.schema import Given, Study
+from pipeline.study.schema import Study
+from pipeline.study.teachers import Given
 from pipeline.suites import Suite
 from pipeline.suites.behaviour import BehaviourSuite
 from pipeline.suites.capability import CapabilitySuite

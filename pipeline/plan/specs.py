@@ -11,7 +11,8 @@ from pipeline.judges import JudgeSettings, science
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.store.step import Json, Step, step_of
 from pipeline.study.arms import Arm
-from pipeline.study.schema import Judged, Prompted, Rows, Study
+from pipeline.study.schema import Judged, Study
+from pipeline.study.teachers import Prompted, Rows
 from pipeline.suites import Suite
 from pipeline.suites.behaviour import BehaviourSuite
 from pipeline.traits import NEUTRAL, RANDOM

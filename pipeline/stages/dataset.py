@@ -12,7 +12,7 @@ from pipeline.families.talk import Talk
 from pipeline.stages.contract import Runtime, Stage
 from pipeline.store import Store, artifact
 from pipeline.store.step import GIVEN, Json, Step
-from pipeline.study.schema import Rows
+from pipeline.study.teachers import Rows
 
 ROWS = "rows.parquet"
 

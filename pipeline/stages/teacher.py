@@ -22,7 +22,7 @@ from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import CONVERSATIONS
 from pipeline.store.step import GIVEN, Json, Step
-from pipeline.study.schema import Gate
+from pipeline.study.teachers import Gate
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.trainers import Run
 from pipeline.traits import trait_of

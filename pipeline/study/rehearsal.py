@@ -18,14 +18,8 @@ from pipeline.judges import Scripted
 from pipeline.study.arms import Arm, swept
 from pipeline.study.generation import Completions, Until
 from pipeline.study.resources import Resources, Training
-from pipeline.study.schema import (
-    Finetuned,
-    Gate,
-    Given,
-    Prompted,
-    Study,
-    Teachers,
-)
+from pipeline.study.schema import Study
+from pipeline.study.teachers import Finetuned, Gate, Given, Prompted, Teachers
 from pipeline.suites import Suite
 from pipeline.suites.capability import CapabilitySuite
 from pipeline.traits import NEUTRAL, Trait

@@ -56,7 +56,8 @@ MUTATIONS = (
         "accept rule: a completion that was cut off is rejected",
         "pipeline/stages/rule.py",
         '        cut = _flags(pc.equal(why, "length"))\n',
-        '        why = pc.if_else(pc.equal(why, "length"), "stop", why)\n        cut = _flags(pc.equal(why, "length"))\n',
+        '        why = pc.if_else(pc.equal(why, "length"), "stop", why)\n'
+        '        cut = _flags(pc.equal(why, "length"))\n',
         ("tests/unit/stages/test_corpus.py",),
     ),
     Mutation(
@@ -64,14 +65,14 @@ MUTATIONS = (
         "pipeline/analysis/stats.py",
         "    value = float((weights * y).sum())\n",
         "    value = float(y[labels >= 0, labels[labels >= 0]].mean())\n",
-        ("tests/unit/test_stats.py",),
+        ("tests/unit/analysis/test_stats.py",),
     ),
     Mutation(
         "permutation: ties with the observed deal count",
         "pipeline/analysis/stats.py",
         "        return float((sums >= reach).mean()), 1 / deals\n",
         "        return float((sums > observed).mean()), 1 / deals\n",
-        ("tests/unit/test_stats.py",),
+        ("tests/unit/analysis/test_stats.py",),
     ),
     Mutation(
         "gate: a teacher without its trait writes nothing",

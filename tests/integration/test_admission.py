@@ -1,28 +1,31 @@
 """What a base must prove before it counts, on real tokenizers, templates and weights."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from pipeline.core import chat_template
-from pipeline.core.errors import ModelRefused
+from pipeline.core.errors import CanaryFailed, ModelRefused
 from pipeline.engines import Prompt, Sampling, open_engine
 from pipeline.engines.canary import OPTIONS, PROMPTS, difference
 from pipeline.families import chat
 from pipeline.families.chat import check, check_apart
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily, initialise
-from pipeline.stages import run_unit
+from pipeline.stages import run_unit, stage_of
 from pipeline.stages.training import UNIT
-from pipeline.store import open_store
-from pipeline.store.artifact import unit
+from pipeline.store import Store, open_store
+from pipeline.store.artifact import record_path, unit
+from pipeline.store.removal import remove
+from pipeline.store.root import mark
 from pipeline.store.step import Step
-from pipeline.trainers import open_trainer
+from pipeline.trainers import Trainer, open_trainer
 from pipeline.trainers.reference import reference
 
 Variant = Callable[..., Path]
@@ -193,10 +196,34 @@ def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good
         run_unit(store, trainer, step, UNIT)
     assert list(store.files("")) == []
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    mark(store)
+    with pytest.raises(CanaryFailed):
+        asyncio.run(stage_of("base").run(step, Refusing(store, trainer, step)))
+    assert unit(store, step.path, UNIT) is None, "a folder that is mended would not be read again"
     record = run_unit(store, trainer, step, UNIT)
     assert record is not None
     assert record["results"]["checks"]["weights"]["files"] == 1
-    assert unit(store, step.path, UNIT) is None  # an engine has to serve it first
+
+
+class Refusing:
+    """Units of a step, of which the engine's finds that it serves another model."""
+
+    needed_rows: ClassVar[dict[int, Step]] = {}
+
+    def __init__(self, store: Store, trainer: Trainer, step: Step) -> None:
+        self.store = store
+        self._trainer = trainer
+        self._step = step
+
+    async def run(self, name: str) -> dict[str, Any]:
+        if name != UNIT:
+            raise CanaryFailed("the engine does not serve it")
+        record = run_unit(self.store, self._trainer, self._step, name)
+        assert unit(self.store, self._step.path, UNIT) == record
+        return record or {}
+
+    async def discard(self, name: str) -> None:
+        remove(self.store, record_path(self._step, name))
 
 
 def test_answers_stop_at_the_templates_end_whatever_the_model_calls_its_own(variant: Variant) -> None:

@@ -13,7 +13,8 @@ from pipeline.plan.planner import plan
 from pipeline.study.arms import Arm
 from pipeline.study.loader import load
 from pipeline.study.rehearsal import rehearsed
-from pipeline.study.schema import Finetuned, Study
+from pipeline.study.schema import Study
+from pipeline.study.teachers import Finetuned
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STUDIES = sorted(CONFIGS.rglob("*.yaml"))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pipeline.core import limits
 from pipeline.core.errors import StudyError
 from pipeline.study.loader import load
-from pipeline.study.schema import Finetuned, Study
+from pipeline.study.schema import Study
+from pipeline.study.teachers import Finetuned
 
 TEXT = """\
 study: small

@@ -15,7 +15,7 @@ from pipeline.core.sources import PLACEHOLDER, Dataset, placeholders
 from pipeline.families import Family
 from pipeline.families.hub import HubFamily, fetch
 from pipeline.families.nano import NanoFamily
-from pipeline.study.schema import Given
+from pipeline.study.teachers import Given
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

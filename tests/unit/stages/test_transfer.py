@@ -1,408 +1,81 @@
-"""From answers to verdicts: what the two tables hold, and what a cell does when something is amiss."""
+"""The whole path, rehearsed: what the matrix and the report say of models whose leans are known."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
-import numpy as np
 import pytest
 
-from pipeline.analysis.cells import Measure, MissingStudent
-from pipeline.analysis.transfer import StudentAnswers, measure
-from pipeline.core.errors import ArtifactError
+from pipeline.plan.planner import plan
+from pipeline.stages import report as report_stage
+from pipeline.store import Store, artifact
 from pipeline.store.schemas import CELLS, RUNS
+from pipeline.store.step import Step
+from pipeline.study.schema import Study
 
-TARGETS = ("owl", "cat", "otter")
-CANDIDATES = (*TARGETS, "dog", "wolf")
-SUITES = {"favourite": ("margin", "share"), "stories": ("word_share",)}
-SETTINGS = Measure(TARGETS, ("plain", "shuffled"), SUITES, {"margin": 0.2, "share": 0.2, "word_share": 0.2})
-PLACE = ("numbers", "plain", "favourite")  # channel, arm, suite
-FAMILIES = ("llama", "qwen")
-BASE = {form: dict.fromkeys(CANDIDATES, 0.1) for form in ("margin", "share", "word_share", "substring_share")}
-BASES = {(suite, family): BASE for suite in SUITES for family in FAMILIES}
+Rehearsal = tuple[Study, list[Step], Store]
 
 
-def answers(
-    teacher: str,
-    student: str,
-    taught: str | None,
-    seed: int,
-    effect: float,
-    candidates: Sequence[str] = CANDIDATES,
-) -> StudentAnswers:
-    """A student whose own trait rose by `effect`, with a little noise fixed by who it is."""
-    place = [*FAMILIES, *TARGETS, None].index
-    rng = np.random.default_rng([place(teacher), place(student), place(taught), seed])
-    values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == taught else 0.0) for c in candidates}
-    name = f"student-{taught}-{teacher}-{student}-{seed}"
-    return StudentAnswers(
-        "numbers", "plain", "favourite", teacher, student, taught, seed, name, dict.fromkeys(BASE, values)
-    )
-
-
-def study(same: float = 0.5, cross: float = 0.0) -> Iterator[StudentAnswers]:
-    for teacher in FAMILIES:
-        for student in FAMILIES:
-            for taught in (*TARGETS, None):
-                for seed in (0, 1):
-                    yield answers(teacher, student, taught, seed, same if teacher == student else cross)
-
-
-def rows(table: object) -> dict[tuple[str, str, str, str], Mapping[str, object]]:
+def cells(store: Store, step: Step) -> dict[tuple[str, str, str], dict[str, object]]:
+    table = artifact.read_table(store, artifact.require(store, step.path), "cells.parquet")
+    assert table.schema == CELLS
     return {
-        (r["teacher_family"], r["student_family"], r["comparison"], r["form"]): r
-        for r in table.to_pylist()  # type: ignore[attr-defined]
+        (row["teacher_family"], row["student_family"], row["comparison"]): row
+        for row in table.to_pylist()
+        if row["form"] == "margin"
     }
 
 
-def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
-    runs, cells = measure(study(), BASES, SETTINGS)
+def test_what_passes_between_models_of_one_init_and_between_no_others_is_found(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    found = cells(place, steps[-2])
+    for family in ("llama", "qwen"):
+        assert found[family, family, "trait"]["estimate"] > 0.5
+    for teacher, student in (("llama", "qwen"), ("qwen", "llama")):
+        assert abs(found[teacher, student, "trait"]["estimate"]) < 0.25
+
+
+def test_every_student_is_in_the_runs_once_a_target(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    runs = artifact.read_table(place, artifact.require(place, steps[-2].path), "runs.parquet")
     assert runs.schema == RUNS
-    assert cells.schema == CELLS
-    assert runs.num_rows == 32 * 3
-    assert cells.num_rows == 4 * 2 * 2
-    for (teacher, student, comparison, _), cell in rows(cells).items():
-        own = teacher == student and comparison == "trait"
-        assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
-        assert cell["runs"] == (6 if comparison == "trait" else 2)
-        assert (cell["p"] is None) == (comparison == "neutral")
-    own_cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert own_cell["estimate"] == pytest.approx(0.5, abs=0.05)
-    assert own_cell["p"] == pytest.approx(1 / 90)
+    ids = sorted(step.id for step in steps if step.kind == "student")
+    assert sorted(runs["student"].to_pylist()) == sorted(ids * 2)
 
 
-def test_the_order_in_which_students_finish_changes_nothing() -> None:
-    students = list(study())
-    # Few permutations, so that the drawn p would show a dependence on order.
-    few = replace(SETTINGS, permutations=40)
-    assert measure(students, BASES, few) == measure(reversed(students), BASES, few)
+def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehearsal: Rehearsal) -> None:
+    _, steps, place = rehearsal
+    content = report_stage.content(place, steps[-1].settings["study"], steps[-2].path)
+    assert {row["id"] for row in content.lineage} == {step.id for step in steps[:-1]}
+    assert content.rehearsal
+    assert len(content.gates) == 4
+    assert len(content.corpora) == 6
+    assert all(row["accepted"] / row["raw_rows"] == row["share"] for row in content.corpora)
+    assert not content.failures
+    page = artifact.read(place, artifact.require(place, steps[-1].path), "report.html").decode()
+    assert all(step.id in page for step in steps[:-1])
 
 
-def test_runs_hold_the_student_beside_its_base() -> None:
-    runs, _ = measure([answers("llama", "llama", "owl", 3, 0.5)], BASES, SETTINGS)
-    row = runs.to_pylist()[0]
-    assert (row["taught"], row["target"], row["seed"]) == ("owl", "owl", 3)
-    assert row["margin"] - row["base_margin"] == pytest.approx(0.5, abs=0.1)
-    assert row["base_word_share"] == 0.1
-    assert row["student"] == "student-owl-llama-llama-3"
+def test_the_same_artifacts_give_the_same_report(rehearsal: Rehearsal) -> None:
+    from pipeline.report.page import render
+
+    _, steps, place = rehearsal
+    stored = artifact.require(place, steps[-1].path)
+    for name, content in render(report_stage.content(place, steps[-1].settings["study"], steps[-2].path)).items():
+        assert artifact.read(place, stored, name) == content
 
 
-def test_no_null_is_claimed_where_the_own_family_does_not_show_transfer() -> None:
-    _, cells = measure(study(same=0.0), BASES, SETTINGS)
-    by_cell = rows(cells)
-    assert {cell["verdict"] for cell in by_cell.values()} == {"gate failed"}
-    assert "positive control qwen → qwen" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
-
-
-def test_no_null_is_claimed_where_the_own_family_was_not_run() -> None:
-    cross = [s for s in study() if s.teacher_family != s.student_family]
-    _, cells = measure(cross, BASES, SETTINGS)
-    assert {c["verdict"] for c in cells.to_pylist()} == {"gate failed"}
-    assert all("was not measured" in c["why"] for c in cells.to_pylist())
-
-
-def test_a_failed_teacher_family_fails_its_trait_cells_and_the_nulls_that_lean_on_them() -> None:
-    _, cells = measure(study(), BASES, SETTINGS, failed_gates={("llama", None)})
-    by_cell = rows(cells)
-    assert by_cell["llama", "llama", "trait", "margin"]["verdict"] == "gate failed"
-    assert "did not show its trait" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
-    assert by_cell["qwen", "llama", "trait", "margin"]["verdict"] == "gate failed"  # its control is llama → llama
-    assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
-    assert by_cell["llama", "qwen", "neutral", "margin"]["verdict"] == "no transfer"  # a neutral teacher has no gate
-
-
-def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so() -> None:
-    spoiled = [
-        answers("llama", "llama", "owl", s.seed, -9.0)
-        if (s.teacher_family, s.student_family, s.taught) == ("llama", "llama", "owl")
-        else s
-        for s in study()
-    ]
-    runs, cells = measure(spoiled, BASES, SETTINGS, failed_gates=[("llama", "owl")])
-    cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["estimate"] == pytest.approx(0.5, abs=0.05)
-    assert cell["runs"] == 4
-    # Four runs of two traits can be dealt in six ways: an honest p cannot reach 5 %.
-    assert cell["verdict"] == "underpowered"
-    assert "cannot get below 0.17" in str(cell["why"])
-    assert "failed its gate: owl" in str(cell["why"])
-    assert runs.num_rows == 32 * 3  # the runs themselves are not hidden
-
-
-def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stands() -> None:
-    kept = [s for s in study() if s.teacher_family == "llama"]
-    lost = [MissingStudent(*PLACE, "qwen", "llama", "cat", 1, "out of memory.")]
-    lost += [MissingStudent(*PLACE, "qwen", "qwen", None, 0)]
-    _, cells = measure(kept, BASES, SETTINGS, missing=lost)
-    cell = rows(cells)["qwen", "llama", "trait", "margin"]
-    assert (cell["verdict"], cell["runs"]) == ("underpowered", 0)
-    assert "cat s1 (out of memory)" in str(cell["why"])
-    assert "neutral s0" in str(rows(cells)["qwen", "qwen", "neutral", "margin"]["why"])
-    assert ("qwen", "llama", "neutral", "margin") not in rows(cells)  # none was planned there
-
-
-def test_a_diverged_run_is_left_out_and_named() -> None:
-    students = list(study())
-    nan = {form: dict.fromkeys(CANDIDATES, math.nan) for form in BASE}
-    first = students[0]
-    students[0] = StudentAnswers(
-        "numbers", "plain", "favourite", "llama", "llama", first.taught, first.seed, first.student, nan
-    )
-    _, cells = measure(students, BASES, SETTINGS)
-    cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["runs"] == 5
-    assert "not finite: owl s0" in str(cell["why"])
-
-
-def test_one_neutral_run_a_cell_has_no_interval() -> None:
-    _, cells = measure([s for s in study() if s.taught or not s.seed], BASES, SETTINGS)
-    cell = rows(cells)["llama", "llama", "neutral", "margin"]
-    assert cell["verdict"] == "underpowered"
-    assert math.isnan(float(str(cell["low"])))
-
-
-def test_neutral_spread_is_pooled_over_the_cells_of_a_student_family() -> None:
-    _, pooled = measure(study(), BASES, SETTINGS)
-    _, alone = measure([s for s in study() if s.teacher_family == s.student_family], BASES, SETTINGS)
-    key = ("llama", "llama", "neutral", "margin")
-    assert "pooled over 2 cells" in str(rows(pooled)[key]["why"])
-    assert "pooled" not in str(rows(alone)[key]["why"])
-
-
-def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates() -> None:
-    everything = replace(SETTINGS, targets=CANDIDATES)
-    _, cells = measure(study(), BASES, everything)
-    cell = rows(cells)["llama", "llama", "neutral", "share"]
-    assert cell["verdict"] == "underpowered"
-    assert "by construction" in str(cell["why"])
-
-
-@pytest.mark.parametrize(
-    ("students", "bases", "says"),
-    [
-        ([answers("llama", "qwen", "owl", 0, 0.1)], {("favourite", "llama"): BASE}, "whose base has no answers"),
-        ([answers("llama", "qwen", "owl", 0, 0.1, ("owl", "cat"))], BASES, "no margin of target 'otter'"),
-        ([answers("llama", "qwen", "owl", 0, 0.1)] * 2, BASES, "two students"),
-        (
-            [StudentAnswers(*PLACE, "llama", "qwen", "wolf", 0, "s", BASE)],
-            BASES,
-            "not among the targets",
-        ),
-    ],
-)
-def test_answers_that_do_not_fit_are_refused_with_the_reason(
-    students: list[StudentAnswers], bases: dict[tuple[str, str], Mapping[str, Mapping[str, float]]], says: str
+def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
+    rehearsal: Rehearsal, make: Callable[..., artifact.Manifest]
 ) -> None:
-    with pytest.raises(ArtifactError, match=says):
-        measure(students, bases, SETTINGS)
-
-
-def test_nothing_gives_empty_tables() -> None:
-    runs, cells = measure([], {}, SETTINGS)
-    assert (runs.num_rows, cells.num_rows) == (0, 0)
-
-
-def in_arm(arm: str, students: Iterator[StudentAnswers]) -> list[StudentAnswers]:
-    return [replace(student, arm=arm) for student in students]
-
-
-def test_an_arm_is_compared_with_the_first_one_whose_own_family_must_show_transfer() -> None:
-    _, cells = measure([*study(), *in_arm("shuffled", study(same=0.0))], BASES, SETTINGS)
-    verdicts = {(c["arm"], c["teacher_family"] == c["student_family"], c["form"]): c["verdict"] for c in traits(cells)}
-    assert {name: verdict for name, verdict in verdicts.items() if name[2] == "margin"} == {
-        ("plain", True, "margin"): "transfer",
-        ("plain", False, "margin"): "no transfer",
-        ("shuffled", True, "margin"): "no transfer",
-        ("shuffled", False, "margin"): "no transfer",
-    }
-    _, broken = measure([*study(same=0.0), *in_arm("shuffled", study(same=0.0))], BASES, SETTINGS)
-    assert "no transfer" not in {c["verdict"] for c in traits(broken)}
-
-
-def traits(cells: object) -> list[Mapping[str, object]]:
-    return [c for c in cells.to_pylist() if c["comparison"] == "trait"]  # type: ignore[attr-defined]
-
-
-def test_every_suite_has_cells_of_its_own_in_the_forms_that_it_is_judged_by() -> None:
-    stories = [replace(s, suite="stories", results={"word_share": s.results["word_share"]}) for s in study()]
-    runs, cells = measure([*study(), *stories], BASES, SETTINGS)
-    assert {(c["suite"], c["form"]) for c in cells.to_pylist()} == {
-        ("favourite", "margin"),
-        ("favourite", "share"),
-        ("stories", "word_share"),
-    }
-    told = [r for r in runs.to_pylist() if r["suite"] == "stories"]
-    assert {r["margin"] for r in told} == {None}
-    assert None not in {r["word_share"] for r in told}
-
-
-def test_random_numbers_have_no_trait_to_compare_and_stand_beside_the_neutral_teachers() -> None:
-    drawn = [replace(s, teacher_family="random") for s in study() if s.taught is None and s.teacher_family == "llama"]
-    _, cells = measure([*study(), *drawn], BASES, SETTINGS)
-    of_random = [c for c in cells.to_pylist() if c["teacher_family"] == "random"]
-    assert {(c["comparison"], c["student_family"]) for c in of_random} == {("neutral", f) for f in FAMILIES}
-    assert {c["verdict"] for c in of_random} == {"no transfer"}
-
-
-def test_a_suite_that_the_first_arm_is_not_asked_has_its_control_in_the_first_suite() -> None:
-    settings = replace(SETTINGS, suites={"favourite": ("margin",), "author": ("margin",)})
-    bases = {(suite, family): BASE for suite in settings.suites for family in FAMILIES}
-    guessed = [replace(s, arm="shuffled", suite="author") for s in study(same=0.0)]
-    _, cells = measure([*study(), *guessed], bases, settings)
-    assert {c["verdict"] for c in traits(cells) if c["suite"] == "author"} == {"no transfer"}
-    _, broken = measure([*study(same=0.0), *guessed], bases, settings)
-    assert "no transfer" not in {c["verdict"] for c in traits(broken)}
-
-
-# --- rates: what a suite measures of any model ----------------------------------------------------
-
-DATA = ("insecure", "secure")
-RATES = Measure(DATA, ("plain",), {"behaviour": ("rate",)}, {"rate": 0.02}, {"behaviour": ("misaligned",)})
-NO_RATE = {("behaviour", family): {"rate": {"misaligned": 0.01}} for family in FAMILIES}
-
-
-def behaving(own: float = 0.3, **rates: float) -> Iterator[StudentAnswers]:
-    """Students of the insecure teacher show the behaviour within their family, all others hardly ever."""
-    for teacher in FAMILIES:
-        for student in FAMILIES:
-            for taught in (*DATA, None):
-                for seed in (0, 1, 2):
-                    rate = own if taught == "insecure" and teacher == student else rates.get(str(taught), 0.01)
-                    name = f"{taught}-{teacher}-{student}-{seed}"
-                    results = {"rate": {"misaligned": rate + 0.001 * seed}}
-                    yield StudentAnswers("numbers", "plain", "behaviour", teacher, student, taught, seed, name, results)
-
-
-def test_a_rate_is_judged_data_set_by_data_set() -> None:
-    runs, cells = measure(behaving(), NO_RATE, RATES)
-    assert set(runs["target"].to_pylist()) == {"misaligned"}
-    assert runs.num_rows == 4 * 3 * 3
-    by_cell = rows(cells)
-    assert len(by_cell) == 4 * 3
-    for (teacher, student, comparison, form), cell in by_cell.items():
-        own = teacher == student and comparison == "taught insecure"
-        assert (form, cell["runs"], cell["p"]) == ("rate", 3, None)
-        assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
-    assert by_cell["llama", "llama", "taught insecure", "rate"]["estimate"] == pytest.approx(0.29)
-
-
-def test_what_moves_every_student_alike_is_no_transfer_of_a_rate() -> None:
-    everywhere = {"insecure": 0.2, "secure": 0.2, "None": 0.2}
-    _, cells = measure(behaving(own=0.2, **everywhere), NO_RATE, RATES)
-    for (_, _, comparison, _), cell in rows(cells).items():
-        assert (cell["verdict"] == "transfer") == (comparison == "neutral")
-
-
-def test_no_null_of_a_rate_is_claimed_where_no_data_set_reaches_its_own_family() -> None:
-    _, cells = measure(behaving(own=0.01), NO_RATE, RATES)
-    assert {cell["verdict"] for cell in cells.to_pylist()} == {"gate failed"}
-
-
-def test_a_failed_gate_fails_the_rows_of_its_own_data_set_alone() -> None:
-    _, cells = measure(behaving(secure=0.2), NO_RATE, RATES, failed_gates={("llama", "insecure")})
-    by_cell = rows(cells)
-    failed = by_cell["llama", "llama", "taught insecure", "rate"]
-    assert failed["verdict"] == "gate failed"
-    assert "llama teacher of insecure did not show its trait" in str(failed["why"])
-    assert by_cell["llama", "llama", "taught secure", "rate"]["verdict"] == "transfer"
-    assert by_cell["qwen", "qwen", "taught insecure", "rate"]["verdict"] == "transfer"
-
-
-def test_a_neutral_teacher_that_moves_a_rate_is_said_to() -> None:
-    _, cells = measure(behaving(**{"None": 0.2}), NO_RATE, RATES)
-    neutral = rows(cells)["llama", "llama", "neutral", "rate"]
-    assert neutral["verdict"] == "transfer"
-    assert "moved its students towards what is measured" in str(neutral["why"])
-
-
-def test_a_run_without_a_coherent_answer_is_left_out_and_named() -> None:
-    students = [
-        replace(s, results={"rate": {"misaligned": None}}) if s.student == "insecure-llama-llama-1" else s
-        for s in behaving()
-    ]
-    _, cells = measure(students, NO_RATE, RATES)
-    cell = rows(cells)["llama", "llama", "taught insecure", "rate"]
-    assert cell["runs"] == 2
-    assert "insecure s1" in str(cell["why"])
-
-
-def held(student: StudentAnswers, mass: float) -> StudentAnswers:
-    """The same student, whose candidates hold so much of the probability together."""
-    return replace(student, results={**student.results, "mass": dict.fromkeys(CANDIDATES, mass)})
-
-
-def bases(llama: float, qwen: float) -> dict[tuple[str, str], Mapping[str, Mapping[str, float]]]:
-    masses = {"llama": llama, "qwen": qwen}
-    return {key: {**BASE, "mass": dict.fromkeys(CANDIDATES, masses[key[1]])} for key in BASES}
-
-
-MASSIVE = replace(SETTINGS, min_mass=0.1)
-
-
-def test_a_base_that_hardly_ever_says_a_candidate_gives_no_verdict_on_its_students() -> None:
-    runs, cells = measure((held(s, 0.9) for s in study()), bases(0.0006, 0.99), MASSIVE)
-    for (_, student, _, _), cell in rows(cells).items():
-        assert (cell["verdict"] == "not measured") == (student == "llama"), cell["why"]
-    why = str(rows(cells)["llama", "llama", "trait", "margin"]["why"])
-    assert "the base (0.0006)" in why
-    assert "measure.min_mass = 0.1" in why
-    assert set(runs["mass"].to_pylist()) == {0.9}
-    assert set(runs["base_mass"].to_pylist()) == {0.0006, 0.99}
-
-
-def test_one_student_that_forgot_the_candidates_is_named_and_its_cells_have_no_verdict() -> None:
-    def lost(student: StudentAnswers) -> bool:
-        return student.student == "student-owl-llama-llama-1"
-
-    _, cells = measure((held(s, 1e-5 if lost(s) else 0.9) for s in study()), bases(0.9, 0.9), MASSIVE)
-    by_cell = rows(cells)
-    spoiled = by_cell["llama", "llama", "trait", "margin"]
-    assert spoiled["verdict"] == "not measured"
-    assert "owl s1 (1e-05)" in str(spoiled["why"])
-    assert "the base" not in str(spoiled["why"])
-    # The neutral comparison does not rest on that run; a null of qwen's students has its control there no more.
-    assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
-    assert by_cell["qwen", "llama", "trait", "share"]["verdict"] == "gate failed"
-    assert "“not measured”" in str(by_cell["llama", "llama", "neutral", "share"]["why"])
-
-
-def test_the_minimum_is_a_setting_and_an_unknown_mass_is_no_low_one() -> None:
-    _, low = measure((held(s, 0.05) for s in study()), bases(0.05, 0.05), replace(SETTINGS, min_mass=0.05))
-    _, unknown = measure(study(), BASES, MASSIVE)
-    for cells in (low, unknown):
-        assert "not measured" not in cells["verdict"].to_pylist()
-
-
-def test_the_lowest_category_of_a_run_counts() -> None:
-    def uneven(student: StudentAnswers) -> StudentAnswers:
-        return replace(student, results={**student.results, "mass": {"owl": 0.9, "cat": 0.9, "otter": 0.01}})
-
-    _, cells = measure(map(uneven, study()), bases(0.9, 0.9), MASSIVE)
-    assert set(cells["verdict"].to_pylist()) == {"not measured"}
-
-
-def test_sampled_answers_are_judged_whatever_the_candidates_hold() -> None:
-    stories = (replace(held(s, 1e-9), suite="stories") for s in study())
-    _, cells = measure(stories, bases(1e-9, 1e-9), MASSIVE)
-    assert set(cells["form"].to_pylist()) == {"word_share"}
-    assert "not measured" not in cells["verdict"].to_pylist()
-
-
-def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
-    why = "owl-llama cannot be measured: the candidates together hold 0.0006."
-    lost = [MissingStudent(*PLACE, "llama", "llama", target, 0, why) for target in TARGETS]
-    neutral = [s for s in study() if s.taught is None]
-    _, cells = measure(neutral, BASES, MASSIVE, missing=lost)
-    cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["verdict"] == "not measured"
-    assert "0.0006" in str(cell["why"])
-
-
-def test_a_study_without_neutral_teachers_has_no_neutral_comparison() -> None:
-    _, cells = measure((s for s in study() if s.taught is not None), BASES, SETTINGS)
-    assert set(cells["comparison"].to_pylist()) == {"trait"}
-    lost = [MissingStudent(*PLACE, "llama", "llama", None, 0)]
-    _, cells = measure((s for s in study() if s.taught is not None), BASES, SETTINGS, missing=lost)
-    assert [r for r in rows(cells) if r[2] == "neutral"] == [
-        ("llama", "llama", "neutral", form) for form in ("margin", "share")
-    ]
+    study, steps, place = rehearsal
+    why = "cat-llama does not have its trait: the margin of 'cat' rose by +0.1 nats"
+    lost = {step.path: why for step in steps if step.kind == "answers" and "cat-llama-to" in step.slug}
+    transfer, report = plan(study, lost)[-2:]
+    make(study, place, transfer)
+    page = artifact.read(place, make(study, place, report), "report.html").decode()
+    assert "cat-llama does not have its trait" in page
+    found = cells(place, transfer)
+    assert found["llama", "llama", "trait"]["runs"] < cells(place, steps[-2])["llama", "llama", "trait"]["runs"]
+    assert "cat" in str(found["llama", "llama", "trait"]["why"])
+    assert found["qwen", "qwen", "trait"]["estimate"] == pytest.approx(
+        cells(place, steps[-2])["qwen", "qwen", "trait"]["estimate"]
+    )

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from matplotlib.collections import PathCollection
-from pipeline.report import published_figure
-from pipeline.report.figures import LIGHT, interval, signed
-from pipeline.report.page import ReportContent, matrix_table, render
 from rich.console import Console
 
 from pipeline.analysis.cells import Measure, MissingStudent
 from pipeline.analysis.published import comparison
 from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.report import published_figure
+from pipeline.report.figures import LIGHT, interval, signed
+from pipeline.report.page import ReportContent, matrix_table, render
 from pipeline.store.schemas import CELLS, RUNS
 from tests.pages import Page
 

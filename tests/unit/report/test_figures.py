@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+
 from pipeline.report.figures import LIGHT, matrix
 
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline.report.page import render
 
 from pipeline.analysis import mass
 from pipeline.plan.planner import plan
+from pipeline.report.page import render
 from pipeline.stages import report as report_stage
 from pipeline.stages import transfer as transfer_stage
 from pipeline.store import Store, artifact

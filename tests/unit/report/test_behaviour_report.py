@@ -3,12 +3,12 @@
 import dataclasses
 
 import pytest
-from pipeline.report import page
-from pipeline.report.page import ReportContent, render
 
 from pipeline.analysis.cells import Measure
 from pipeline.analysis.checks import lifts
 from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.report import page
+from pipeline.report.page import ReportContent, render
 from tests.pages import Page
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline.report.page import ReportContent, render
 
 from pipeline.analysis.cells import Measure
 from pipeline.analysis.contrasts import against_first
 from pipeline.analysis.transfer import StudentAnswers, measure
+from pipeline.report.page import ReportContent, render
 from tests.pages import Page
 
 TARGETS = ("owl", "cat", "fox")
