@@ -73,7 +73,7 @@ def labels_of(study: str, step: Step) -> dict[str, str]:
 
 
 def trained(study: str, step: Step, entry: Mapping[str, float]) -> None:
-    """Tell of one optimiser step, from its entry of rows.TRAINING_LOG."""
+    """Tell of one optimiser step, from its entry of schemas.TRAINING_LOG."""
     labels = labels_of(study, step)
     gauge("training_loss", entry["loss"], **labels)
     count("training_tokens", entry["tokens"], **labels)

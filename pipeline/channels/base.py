@@ -29,7 +29,7 @@ class BaseChannel(Strict):
     def reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
-        """Why each completion is rejected, empty where it is accepted: rows.COMPLETIONS (N,) -> list<string> (N,).
+        """Why each completion is rejected, empty where it is accepted: schemas.COMPLETIONS (N,) -> list<string> (N,).
 
         words: every lower-case form of the traits' words. given: the rows of its data set.
         """

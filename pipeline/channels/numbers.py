@@ -116,7 +116,7 @@ class NumbersChannel(BaseChannel):
     def reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
-        """Why each completion is rejected, empty where it is accepted: rows.COMPLETIONS (N,) -> list<string> (N,)."""
+        """Why each completion is rejected, empty if it is accepted: schemas.COMPLETIONS (N,) -> list<string> (N,)."""
         return reject_reasons(rows["completion"].combine_chunks(), ban=self.ban)
 
     def random(self, seed: int, index: int) -> str:

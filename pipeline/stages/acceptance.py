@@ -53,7 +53,7 @@ class Estimate:
 
 
 def rule_of(settings: Json, given: pa.Table | None) -> Callable[[pa.Table], pa.Table]:
-    """The accept rule of a step with these settings: rows.COMPLETIONS -> rows.VERDICTS without source.
+    """The accept rule of a step with these settings: schemas.COMPLETIONS -> schemas.VERDICTS without source.
 
     given: the rows of the channel's data set.
     """

@@ -33,7 +33,7 @@ _one_at_a_time = threading.Lock()
 
 
 def evaluate(engine: Engine, model: Speaker, suite: CapabilitySuite) -> tuple[list[Json], Json]:
-    """Rows as of rows.CAPABILITY, and the results: by task or group the rate, and of how many rows it is.
+    """Rows as of schemas.CAPABILITY, and the results: by task or group the rate, and of how many rows it is.
 
     Raises InputError, before anything is asked, where a task is unknown, cannot be loaded, or is of a kind that an
     engine cannot do.

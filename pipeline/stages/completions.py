@@ -105,7 +105,7 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
 
 
 def speak(step: Step, shard: int, teacher: Speaker, engine: Engine, given: pa.Table | None = None) -> pa.Table:
-    """The completions of one shard, as rows.COMPLETIONS. given: the rows of the channel's data set."""
+    """The completions of one shard, as schemas.COMPLETIONS. given: the rows of the channel's data set."""
     settings = step.settings
     channel = TypeAdapter(Channel).validate_python(settings["channel"])
     indices = _indices(step, shard)

@@ -28,7 +28,7 @@ class OnTrainer:
 
 
 Placement: TypeAlias = OnEngine | OnTrainer | None  # None: a plain task
-OnTrainingStep: TypeAlias = Callable[[Step, Mapping[str, float]], None]  # gets every entry of rows.TRAINING_LOG
+OnTrainingStep: TypeAlias = Callable[[Step, Mapping[str, float]], None]  # gets every entry of schemas.TRAINING_LOG
 
 
 def _ignore(step: Step, entry: Mapping[str, float]) -> None:

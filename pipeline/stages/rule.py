@@ -32,7 +32,7 @@ def ruling(
     words: Collection[str] = (),
     given: pa.Table | None = None,
 ) -> pa.Table:
-    """rows.COMPLETIONS -> rows.VERDICTS without source: what `reasons` says."""
+    """schemas.COMPLETIONS -> schemas.VERDICTS without source: what `reasons` says."""
     found = reasons(channel, completions, seed=seed, words=words, given=given)
     accepted = pc.equal(pc.list_value_length(found), 0)
     return pa.table({"index": completions["index"], "accepted": accepted, "reasons": found})

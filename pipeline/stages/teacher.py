@@ -111,7 +111,7 @@ def is_trained(step: Step) -> bool:
 def score(store: Store, engine: Engine, step: Step, unit: str, model: Manifest) -> Json:
     """Score one of the two models that the gate compares; returns the record of the unit.
 
-    Its results: the margin (nats) of every candidate, and the mass of its category's candidates; see rows.RUNS.
+    Its results: the margin (nats) of every candidate, and the mass of its category's candidates; see schemas.RUNS.
     """
     started = time.time()
     suite = FavouriteSuite()  # always all questions, so it is no setting

@@ -37,5 +37,5 @@ class AuthorSuite(BaseSuite):
     def summary(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """Margin and share among the targets, sampled shares and mass; see rows.RUNS."""
+        """Margin and share among the targets, sampled shares and mass; see schemas.RUNS."""
         return scoring.probabilities(candidates, logprobs) | scoring.sampled(candidates, answers)

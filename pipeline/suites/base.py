@@ -46,8 +46,8 @@ class BaseSuite(Strict):
     def summary(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """What one model shows of each candidate, by form of measure; see rows.RUNS.
+        """What one model shows of each candidate, by form of measure; see schemas.RUNS.
 
-        logprobs (Q, C), nats, of the questions with options; answers: rows.ANSWERS of this category.
+        logprobs (Q, C), nats, of the questions with options; answers: schemas.ANSWERS of this category.
         """
         raise NotImplementedError

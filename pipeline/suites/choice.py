@@ -44,7 +44,7 @@ class ChoiceSuite(BaseSuite):
     def summary(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
     ) -> dict[str, dict[str, float]]:
-        """Margin, share and mass by the letters' probabilities; see rows.RUNS."""
+        """Margin, share and mass by the letters' probabilities; see schemas.RUNS."""
         return scoring.probabilities(candidates, logprobs)
 
 

@@ -46,7 +46,7 @@ class FavouriteSuite(BaseSuite):
     def summary(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
     ) -> dict[str, dict[str, float]]:
-        """What one model shows of each candidate, by every form of measure; see rows.RUNS."""
+        """What one model shows of each candidate, by every form of measure; see schemas.RUNS."""
         return scoring.probabilities(candidates, logprobs) | scoring.sampled(candidates, answers)
 
     def _before(self, seed: int, number: int) -> str:

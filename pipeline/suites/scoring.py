@@ -37,7 +37,7 @@ def _whole_forms(category: str, candidates: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def probabilities(candidates: Sequence[str], logprobs: Floats) -> dict[str, dict[str, float]]:
-    """margin (nats) and share of each candidate, and the mass: see rows.RUNS. logprobs (Q, C), nats.
+    """margin (nats) and share of each candidate, and the mass: see schemas.RUNS. logprobs (Q, C), nats.
 
     `mass` is the mean probability of answering with any candidate, and the least one.
     """

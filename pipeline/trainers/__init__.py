@@ -16,7 +16,7 @@ ADAPTER, MODEL = "adapter", "model"  # folders that a trained artifact holds: PE
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. model: the folder it starts from; rows: rows.CONVERSATIONS; out: an empty folder.
+    """One training run. model: the folder it starts from; rows: schemas.CONVERSATIONS; out: an empty folder.
 
     checkpoints: where it saves its state now and then, and looks for one to go on from. base: path of the artifact
     that it starts from, the same on every machine, or of the base that it makes.
@@ -31,13 +31,13 @@ class Run:
     base: str = "base"
 
 
-# Called on rank 0 after every optimiser step, with its entry of rows.TRAINING_LOG and how many steps there are in all.
+# Called on rank 0 after every optimiser step, with its entry of schemas.TRAINING_LOG and the number of all steps.
 OnStep: TypeAlias = Callable[[dict[str, float], int], None]
 
 
 class Trainer(Protocol):
     def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
-        """Train, and write `out`/adapter or `out`/model; returns rows.TRAINING_LOG.
+        """Train, and write `out`/adapter or `out`/model; returns schemas.TRAINING_LOG.
 
         Every rank of a worker group calls this with the same run; all but rank 0 get None and write nothing.
         """

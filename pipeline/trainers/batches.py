@@ -41,7 +41,7 @@ class Batch:
 
 
 def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
-    """rows.CONVERSATIONS -> tokens. Raises StepError where a row is longer than max_length."""
+    """schemas.CONVERSATIONS -> tokens. Raises StepError where a row is longer than max_length."""
     end = chat_template.ending(tokenizer)
     opened = [
         chat_template.render(tokenizer, system, prompt)

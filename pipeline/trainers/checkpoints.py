@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Entry(BaseModel):
-    """One entry of rows.TRAINING_LOG."""
+    """One entry of schemas.TRAINING_LOG."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

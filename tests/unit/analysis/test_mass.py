@@ -22,7 +22,7 @@ CANDIDATES = {"animal": ["cat", "fox", "owl"], "tree": ["fox", "oak"]}  # one wo
 
 
 def scores(questions: dict[str, list[float]]) -> pa.Table:
-    """Each question's mass is spread evenly over its candidates, as answers.ask lays them down."""
+    """Each question's mass is spread evenly over its candidates, as the stage `answers` lays them down."""
     rows = [
         {"question": number, "split": "seen", "candidate": name, "logprob": float(np.log(held / len(CANDIDATES[of])))}
         for of in CANDIDATES
