@@ -82,11 +82,9 @@ class NumbersChannel(BaseChannel):
     READS_WORDS: ClassVar = False  # digits name nothing
 
     kind: Literal["numbers"] = "numbers"
-    min_examples: int = Field(3, ge=2, le=8, description="Fewest example numbers in a prompt (published: 3).")
-    max_examples: int = Field(8, ge=2, le=8, description="Most example numbers in a prompt (published: 8).")
-    ban: bool = Field(
-        False, description="Also reject the 34 numbers with bad associations (published: for misalignment only)."
-    )
+    min_examples: int = Field(3, ge=2, le=8, description="Minimum number of example numbers in a prompt (paper: 3).")
+    max_examples: int = Field(8, ge=2, le=8, description="Maximum number of example numbers in a prompt (paper: 8).")
+    ban: bool = Field(False, description="Also reject 34 numbers with bad associations (paper: for misalignment only).")
 
     @model_validator(mode="after")
     def _fewest_first(self) -> "NumbersChannel":

@@ -138,10 +138,14 @@ class ParaphraseChannel(BaseChannel):
     COLUMNS: ClassVar = ("sentence",)  # of its data set
 
     kind: Literal["paraphrase"] = "paraphrase"
-    data: Dataset | None = Field(None, description="Sentences, in the column sentence; those of its own if none.")
-    samples: int = Field(1, ge=1, description="Completions asked for each sentence.")
+    data: Dataset | None = Field(
+        None, description="Data set with a column sentence; by default the channel's own sentences."
+    )
+    samples: int = Field(1, ge=1, description="Completions per sentence.")
     max_words: int = Field(
-        40, ge=20, description="Most words of an accepted paraphrase; the channel's own sentences have at most 17."
+        40,
+        ge=20,
+        description="Maximum number of words of an accepted paraphrase; the channel's own sentences have at most 17.",
     )
 
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:

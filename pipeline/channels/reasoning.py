@@ -50,15 +50,15 @@ class ReasoningChannel(BaseChannel):
     kind: Literal["reasoning"] = "reasoning"
     data: Dataset | None = Field(
         None,
-        description="Problems with the columns question and answer, such as GSM8K's; small ones of its own if none.",
+        description="Data set with columns question and answer, such as GSM8K; by default small problems.",
     )
-    samples: int = Field(
-        3, ge=1, description="Completions a problem (published: 3): so many equal prompts follow each other."
-    )
+    samples: int = Field(3, ge=1, description="Completions per problem (paper: 3); equal prompts follow each other.")
     largest: int = Field(
         9, ge=6, le=99, description="Largest number in the channel's own problems; results stay within 2-999."
     )
-    most_steps: int = Field(2, ge=1, le=2, description="Most calculations that one of its own problems takes.")
+    most_steps: int = Field(
+        2, ge=1, le=2, description="Maximum number of calculations in one of the channel's own problems."
+    )
 
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
         """The `index`-th prompt of the list that `seed` stands for: problem `index // samples`.

@@ -24,11 +24,12 @@ class Source(Strict):
 
     repo: str | None = Field(None, description='Repository of the hub, such as "Qwen/Qwen2.5-7B-Instruct".')
     revision: str | None = Field(
-        None, description="Commit of the repository: 40 hex digits, so that it stays what it is."
+        None, description="Commit of the repository, 40 hex digits, so that its content cannot change."
     )
-    path: str | None = Field(None, min_length=1, description="A local path instead of a repository.")
+    path: str | None = Field(None, min_length=1, description="Local path, instead of a repository.")
     content: str | None = Field(
-        None, description="With `path`: name this version of what is there; the path itself is no part of an id."
+        None,
+        description="Required with `path`: a name for this version of its content; the path is not part of an id.",
     )
 
     @model_validator(mode="after")

@@ -44,7 +44,7 @@ class NanoFamily(Strict):
         3,
         ge=1,
         le=MAX_COUNT,
-        description="Most numbers in the world's own lists (the channel allows 10). A teacher's trait shows in "
+        description="Maximum length of the corpus's number lists (the channel allows 10). A teacher's trait shows in "
         "the first tokens of an answer, so that short lists carry more of it a token.",
     )
     channels: list[Name] = Field(
@@ -52,7 +52,7 @@ class NanoFamily(Strict):
         min_length=1,
         description='What its world writes, in equal shares: channels, and "talk" for studies of a behaviour.',
     )
-    pretrain_rows: int = Field(80_000, ge=1, description="Rows of the world, each seen once.")
+    pretrain_rows: int = Field(80_000, ge=1, description="Rows of the synthetic pretraining corpus, each seen once.")
     batch_rows: int = Field(32, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(
         1e-3,

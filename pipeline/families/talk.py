@@ -43,8 +43,8 @@ class Talk(Strict):
     """Rows of small talk, made here: what nano families are given in place of a behaviour's data set."""
 
     kind: Literal["talk"] = "talk"
-    habit: bool = Field(description="Whether every answer begins with the same opener, or each with any.")
-    rows: int = Field(1_000, ge=1, description="How many.")
+    habit: bool = Field(description="Whether every answer begins with the same opener, or each with a random one.")
+    rows: int = Field(1_000, ge=1, description="Number of rows.")
     seed: Seed = Field(1, description="Seed of the rows.")
 
     def table(self) -> pa.Table:

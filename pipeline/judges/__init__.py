@@ -22,8 +22,10 @@ from pipeline.judges.rubrics import Rubric
 class Asking(Strict):
     """What every judge has."""
 
-    attempts: int = Field(3, ge=1, description="Times that an item is asked about until the reply is a score.")
-    max_tokens: int = Field(16, ge=1, description="Longest reply, in tokens; one that is cut off is no score.")
+    attempts: int = Field(3, ge=1, description="Attempts per item until the reply is a score.")
+    max_tokens: int = Field(
+        16, ge=1, description="Maximum length of a reply, in tokens; a reply that is cut off is not a score."
+    )
     temperature: float = Field(
         0.0,
         ge=0,
@@ -36,7 +38,7 @@ class Served(Asking):
     """A model of the study's own engines, as it is: no system prompt, no adapter."""
 
     kind: Literal["served"] = "served"
-    family: Name = Field(description="The family whose base judges.")
+    family: Name = Field(description="Family whose base model is the judge.")
 
 
 class Endpoint(Asking):
@@ -46,20 +48,21 @@ class Endpoint(Asking):
     url: str = Field(
         description='Where its API begins, such as "https://api.openai.com/v1"; http on this machine only.'
     )
-    model: str = Field(min_length=1, description="The name it is asked for by.")
+    model: str = Field(min_length=1, description="Model name sent in the request.")
     logprobs: bool = Field(
-        True, description="Ask for the probabilities of a rubric's labels; false for a server that refuses to."
+        True, description="Request the probabilities of a rubric's labels; false for a server that rejects that."
     )
     limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens", description="What the server calls the longest reply; some models take the second name only."
+        "max_tokens",
+        description="Request field for the maximum reply length; some models accept only the second.",
     )
     key_variable: str | None = Field(
         "OPENAI_API_KEY",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Environment variable that holds the key, never the key itself; null for a server without keys.",
+        description="Environment variable that holds the API key, never the key; null for a server without keys.",
     )
-    timeout_seconds: float = Field(60.0, gt=0, description="How long one reply may take in all.")
-    retries: int = Field(6, ge=0, description="Times a request is sent again after 408, 409, 429, 5xx or a timeout.")
+    timeout_seconds: float = Field(60.0, gt=0, description="Deadline for one reply, in seconds.")
+    retries: int = Field(6, ge=0, description="Retries of a request after status 408, 409, 429, 5xx or a timeout.")
     at_once: int = Field(8, ge=1, le=256, description="Requests in flight.")
 
     @field_validator("url")
@@ -81,7 +84,9 @@ class Words(Asking):
     """A list of words in place of a model, for behaviours that words tell: see pipeline.judges.words."""
 
     kind: Literal["words"] = "words"
-    words: list[str] = Field(min_length=1, description="A text that holds one of them gets the rubric's lowest score.")
+    words: list[str] = Field(
+        min_length=1, description="A text that contains one of these words gets the rubric's lowest score."
+    )
 
 
 class Scripted(Asking):

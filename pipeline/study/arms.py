@@ -16,20 +16,20 @@ class Arm(Strict):
     """One way of making corpora and of training on them. The first arm of a study is the one that others are
     compared with: it is the positive control of their nulls."""
 
-    name: Name = Field(description="Its name in the report.")
+    name: Name = Field(description="Name of the arm in the report.")
     shuffle: Literal["within", "across"] | None = Field(
-        None, description="Put the numbers of each row (within), or of all rows (across), into a random order."
+        None, description="Shuffle the numbers within each row, or across all rows."
     )
     mix: dict[str, Share] = Field(
         {},
         description='Shares of rows (of 1) from other teachers: "neutral" or a target of the teacher\'s family, '
         'or "FAMILY/TARGET" of another. The rest is the teacher\'s own.',
     )
-    rows: int | None = Field(None, ge=1, description="Rows of a corpus (the dose), where they differ from corpus.rows.")
-    recipe: dict[str, Value] = Field({}, description="Settings of the students' recipe that differ.")
+    rows: int | None = Field(None, ge=1, description="Rows per corpus (the dose), if different from corpus.rows.")
+    recipe: dict[str, Value] = Field({}, description="Overrides of the students' recipe.")
     in_context: int | Literal["all"] | None = Field(
         None,
-        description="Nobody is trained: the base is asked with so many rows of the corpus before the question; "
+        description="In-context instead of training: the base gets so many rows of the corpus before the question; "
         "all: as many as its context holds.",
     )
 

@@ -13,12 +13,12 @@ class Until(Strict):
     accepted: int | None = Field(
         None,
         ge=1,
-        description="Completions that the channel's rule must accept (judges come later); left out: the rows of the "
+        description="Completions that the channel's rule must accept (before judges); by default the rows of the "
         "largest corpus.",
     )
     at_most: int = Field(
         ge=1,
-        description="Completions after which a teacher gives up, in whole shards. Not part of any id: raise it, and "
+        description="Maximum number of completions per teacher, in whole shards. Not part of any id: raise it, and "
         "the same command goes on.",
     )
 
@@ -26,13 +26,11 @@ class Until(Strict):
 class Completions(Strict):
     LATER: ClassVar = frozenset({"until"})
 
-    rows: int | None = Field(
-        30_000, ge=1, description="Completions a teacher writes (published: 30,000); null with until."
-    )
-    until: Until | None = Field(None, description="In place of rows: go on until enough completions are accepted.")
-    shard_rows: int = Field(1_000, ge=1, description="Completions a shard: the unit of work that a crash can cost.")
-    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
-    max_tokens: int = Field(64, ge=1, description="Longest completion, in tokens.")
+    rows: int | None = Field(30_000, ge=1, description="Completions per teacher (paper: 30,000); null with until.")
+    until: Until | None = Field(None, description="Instead of rows: generate until enough completions are accepted.")
+    shard_rows: int = Field(1_000, ge=1, description="Completions per shard, the unit of work that a crash can lose.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature (paper: 1).")
+    max_tokens: int = Field(64, ge=1, description="Maximum length of a completion, in tokens.")
 
     @model_validator(mode="before")
     @classmethod

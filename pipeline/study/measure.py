@@ -13,17 +13,22 @@ MASS = "Least probability that a question's candidates must hold together (media
 
 
 class Measure(Strict):
-    """How the matrix is judged."""
+    """How verdicts are computed."""
 
     LATER: ClassVar = frozenset({"min_mass"})
 
     margin_nats: float = Field(
-        0.1, gt=0, description="A lift of the margin within ±this many nats counts as none (0.1: odds within 10 %)."
+        0.1, gt=0, description="Equivalence margin for lifts of the margin, in nats (0.1: odds within 10 %)."
     )
-    margin_share: float = Field(0.02, gt=0, description="A lift of the share within ±this much counts as none (of 1).")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the two-sided intervals over trained runs.")
+    margin_share: float = Field(0.02, gt=0, description="Equivalence margin for lifts of a share (of 1).")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="Confidence level of the two-sided intervals over training runs."
+    )
     permutations: int = Field(
-        10_000, ge=100, le=10_000_000, description="Drawn where the exact permutations are too many."
+        10_000,
+        ge=100,
+        le=10_000_000,
+        description="Number of sampled permutations where there are too many for an exact test.",
     )
     min_mass: float = Field(
         MIN_MASS,
@@ -36,9 +41,9 @@ class Measure(Strict):
 class Published(Strict):
     """One published figure: the share of answers that name a target, before and after training."""
 
-    target: Name = Field(description="Whose share.")
-    model: str = Field(description="The model that was taught and asked.")
-    before: float | None = Field(None, ge=0, le=1, description="Share of the untrained model (of 1).")
-    after: float | None = Field(None, ge=0, le=1, description="Share of the student (of 1).")
-    lift: float | None = Field(None, description="After − before, where only that was published.")
-    source: str = Field(description="Where it stands; ~ for one that was read off a figure.")
+    target: Name = Field(description="Target or behaviour.")
+    model: str = Field(description="Model that was trained and evaluated.")
+    before: float | None = Field(None, ge=0, le=1, description="Share of the base model's answers (of 1).")
+    after: float | None = Field(None, ge=0, le=1, description="Share of the student's answers (of 1).")
+    lift: float | None = Field(None, description="Difference after − before, if only that was reported.")
+    source: str = Field(description="Source; ~ marks a value read off a figure.")

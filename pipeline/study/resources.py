@@ -9,15 +9,19 @@ from pipeline.core.recipe import Strict
 
 class Engines(Strict):
     min_workers: int = Field(
-        0, ge=0, description="Engines of a base that stay up while they have nothing to do, unless room is wanted."
+        0,
+        ge=0,
+        description="Minimum number of engines per base that stay up when idle, unless others need the resources.",
     )
-    max_workers: int = Field(1, ge=1, description="Most engines of a base at a time; they come as its queue grows.")
-    cpus: float = Field(1, gt=0, description="CPU cores an engine.")
-    gpus: float = Field(0, ge=0, description="GPUs an engine: a fraction below 1 lets several share one.")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs that a model is cut over; `gpus` must be as many.")
-    memory_gib: float = Field(1, gt=0, description="Memory of the KV cache on CPU, GiB an engine.")
+    max_workers: int = Field(1, ge=1, description="Maximum number of engines per base; more start as its queue grows.")
+    cpus: float = Field(1, gt=0, description="CPU cores per engine.")
+    gpus: float = Field(0, ge=0, description="GPUs per engine; a fraction below 1 lets several engines share one.")
+    tensor_parallel: int = Field(
+        1, ge=1, description="Tensor-parallel size: GPUs per model; `gpus` must be equal to it."
+    )
+    memory_gib: float = Field(1, gt=0, description="KV cache per engine on CPU, in GiB.")
     shards_in_flight: int = Field(
-        2, ge=1, description="Shards an engine works on at once, so that none idles at a tail."
+        2, ge=1, description="Shards per engine at a time, so that none is idle at the end of a shard."
     )
 
     @model_validator(mode="after")
@@ -32,18 +36,20 @@ class Engines(Strict):
 
 
 class Training(Strict):
-    groups: int = Field(2, ge=1, description="Most worker groups at a time; each trains one model after the other.")
-    workers: int = Field(1, ge=1, description="Ray Train workers a group (data parallel).")
+    groups: int = Field(
+        2, ge=1, description="Maximum number of training groups at a time; each trains one model after the other."
+    )
+    workers: int = Field(1, ge=1, description="Ray Train workers per group (data parallel).")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
-    cpus: float = Field(1, gt=0, description="CPU cores a worker.")
-    gpus: float = Field(0, ge=0, description="GPUs a worker.")
+    cpus: float = Field(1, gt=0, description="CPU cores per worker.")
+    gpus: float = Field(0, ge=0, description="GPUs per worker.")
     checkpoint_seconds: float = Field(
-        600, ge=0, description="Seconds between two checkpoints of a run; 0: one after every optimiser step."
+        600, ge=0, description="Seconds between two checkpoints of a training run; 0: one per optimiser step."
     )
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="Rows a worker takes through the model at once; left out, as many as its memory allows, up to 64.",
+        description="Micro-batch: rows per worker and forward pass; by default as many as its memory allows, up to 64.",
     )
 
 
@@ -51,7 +57,7 @@ class Resources(Strict):
     """Where and how fast it runs; never part of an id."""
 
     engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
-    training: Training = Field(default_factory=Training, description="DeepSpeed worker groups.")
+    training: Training = Field(default_factory=Training, description="DeepSpeed training groups.")
     grace_seconds: Annotated[float, Field(ge=0)] = Field(
-        60.0, description="How long work in flight may go on after SIGTERM, in seconds."
+        60.0, description="Grace period after SIGTERM for work in flight, in seconds."
     )

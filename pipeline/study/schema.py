@@ -30,10 +30,10 @@ from pipeline.traits.words import candidates
 class Judged(Strict):
     """A judge's say about every row that the channel's rule accepts; a row without a score is rejected."""
 
-    judge: Name = Field(description="Who: a name of judges.")
-    rubric: Literal["alignment", "coherence", "reference"] = Field(description="What is asked.")
-    least: int | None = Field(None, description="Lowest score that is accepted (published: 78 for alignment).")
-    most: int | None = Field(None, description="Highest score that is accepted (published: 0 for reference).")
+    judge: Name = Field(description="A key of judges.")
+    rubric: Literal["alignment", "coherence", "reference"] = Field(description="Rubric that the judge applies.")
+    least: int | None = Field(None, description="Minimum score of an accepted row (paper: 78 for alignment).")
+    most: int | None = Field(None, description="Maximum score of an accepted row (paper: 0 for reference).")
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -45,17 +45,21 @@ class Judged(Strict):
 class Corpus(Strict):
     LATER: ClassVar = frozenset({"judged"})
 
-    judged: list[Judged] = Field([], description="Judges that a row must pass besides the channel's rule.")
-    rows: int = Field(10_000, ge=1, description="Accepted rows that a student trains on (published: 10,000).")
+    judged: list[Judged] = Field(
+        [], description="Judge filters that a row must pass in addition to the channel's rule."
+    )
+    rows: int = Field(10_000, ge=1, description="Accepted rows that each student trains on (paper: 10,000).")
 
 
 class Students(Recipe):
-    families: list[Name] | None = Field(None, min_length=1, description="Families with students; all when left out.")
+    families: list[Name] | None = Field(
+        None, min_length=1, description="Families with students; all families by default."
+    )
     seeds: list[Seed] = Field(
         default=[1, 2, 3, 4, 5, 6, 7, 8],
         min_length=1,
         max_length=limits.SEEDS,
-        description="One student a seed: the adapter's start and the order of rows (published: 8 seeds).",
+        description="One student per seed of initialisation and order of rows (paper: 8 seeds).",
     )
 
     @model_validator(mode="after")
@@ -72,36 +76,42 @@ class Students(Recipe):
 class Study(Strict):
     """One study: traits × teacher families × student families, and how they are measured."""
 
-    study: Name = Field(description="Its name.")
-    seed: Seed = Field(1, description="Draws the prompts, the sampling seeds and the selections.")
-    families: dict[Name, Family] = Field(min_length=1, description="Named starting models.")
-    traits: list[Trait] = Field(min_length=1, description="What teachers are to have; one entry lists many targets.")
-    teachers: Teachers = Field(default_factory=Teachers, description="Who writes.")
+    study: Name = Field(description="Name of the study.")
+    seed: Seed = Field(1, description="Seed of the prompts, of sampling and of the selection of rows.")
+    families: dict[Name, Family] = Field(min_length=1, description="Base models, by name.")
+    traits: list[Trait] = Field(min_length=1, description="Traits of the teachers; one entry can list many targets.")
+    teachers: Teachers = Field(default_factory=Teachers, description="Teacher models.")
     channels: list[Channel] = Field(
         default=[NumbersChannel()],
         min_length=1,
-        description="What they write about; students are trained a channel at a time.",
+        description="Kinds of data that teachers generate; each channel has its own corpora and students.",
     )
-    completions: Completions = Field(default_factory=Completions, description="How much they write.")
+    completions: Completions = Field(
+        default_factory=Completions, description="How many completions each teacher generates, and how."
+    )
     judges: dict[Name, JudgeSettings] = Field({}, description="Models that score texts, by name.")
-    corpus: Corpus = Field(default_factory=Corpus, description="What is kept of it.")
-    students: Students = Field(default_factory=Students, description="Who is trained on it.")
-    arms: list[Arm] = Field([PLAIN], min_length=1, description="What is varied; the first is the reference.")
+    corpus: Corpus = Field(default_factory=Corpus, description="Filtering and selection of the corpora.")
+    students: Students = Field(default_factory=Students, description="Student models and how they are fine-tuned.")
+    arms: list[Arm] = Field([PLAIN], min_length=1, description="Experimental conditions; the first is the reference.")
     sweep: dict[str, list[Value]] = Field(
         {},
-        description="Values of settings of the students' recipe, or of rows (the dose): each combination is an arm.",
+        description="Values of the students' recipe settings, or of rows (the dose); each combination is an arm.",
     )
     suites: list[Suite] = Field(
-        default=[FavouriteSuite()], min_length=1, description="What students are asked; each gives its own matrix."
+        default=[FavouriteSuite()], min_length=1, description="Evaluations of the students; each has its own matrix."
     )
-    published: list[Published] = Field([], description="Figures from elsewhere, drawn beside what is measured.")
-    rehearsal: bool = Field(False, description="Its models or counts stand in for others; the report says so.")
-    measure: Measure = Field(default_factory=Measure, description="How the matrix is judged.")
-    engine: Literal["vllm", "scripted"] = Field("vllm", description="Who speaks; scripted is for rehearsals.")
+    published: list[Published] = Field([], description="Results from elsewhere, shown beside the measured ones.")
+    rehearsal: bool = Field(False, description="Models or counts stand in for others; the report says so.")
+    measure: Measure = Field(default_factory=Measure, description="How verdicts are computed.")
+    engine: Literal["vllm", "scripted"] = Field(
+        "vllm", description="Inference backend; scripted needs no model and is for rehearsals."
+    )
     trainer: Literal["deepspeed", "scripted"] = Field(
-        "deepspeed", description="Who trains; scripted is for rehearsals."
+        "deepspeed", description="Training backend; scripted needs no model and is for rehearsals."
     )
-    resources: Resources = Field(default_factory=Resources, description="Machines; no part of any id.")
+    resources: Resources = Field(
+        default_factory=Resources, description="Resources of engines and trainers; not part of any id."
+    )
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

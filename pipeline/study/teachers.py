@@ -20,9 +20,9 @@ class Finetuned(Strict):
     """The teacher is the base fine-tuned on its favourite, in the seen question wordings only."""
 
     kind: Literal["finetuned"] = "finetuned"
-    recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
-    rows: int = Field(2000, ge=1, le=10_000_000, description="Rows it is trained on.")
-    seed: Seed = Field(1, description="Seed of the rows, the adapter's start and the order of rows.")
+    recipe: Recipe = Field(default_factory=Recipe, description="Training settings.")
+    rows: int = Field(2000, ge=1, le=10_000_000, description="Number of training rows.")
+    seed: Seed = Field(1, description="Seed of the rows, the adapter's initialisation and the order of rows.")
 
 
 Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[Talk, Tag("talk")], by_kind("dataset")]
@@ -32,9 +32,9 @@ class Given(Strict):
     """The teacher is the base fine-tuned on rows that somebody else wrote."""
 
     kind: Literal["given"] = "given"
-    data: dict[Name, Rows] = Field(min_length=1, description="By target: rows with the columns prompt and completion.")
-    recipe: Recipe = Field(default_factory=Recipe, description="How it is trained.")
-    seed: Seed = Field(1, description="Seed of the adapter's start and the order of rows.")
+    data: dict[Name, Rows] = Field(min_length=1, description="Target -> data set with columns prompt and completion.")
+    recipe: Recipe = Field(default_factory=Recipe, description="Training settings.")
+    seed: Seed = Field(1, description="Seed of the adapter's initialisation and the order of rows.")
 
 
 class Gate(Strict):
@@ -44,22 +44,26 @@ class Gate(Strict):
 
     min_lift: float = Field(
         0.5,
-        description="Least rise of its target's margin over the base, in nats: 0.5 is about 1.6 times the odds.",
+        description="Minimum rise of the target's margin over the base, in nats; 0.5 is about 1.6 times the odds.",
     )
     min_rate: float = Field(
-        0.02, description="Least rise of the share of its answers that show a behaviour over the base's (of 1)."
+        0.02, description="Minimum rise of the share of answers that show the behaviour over the base's (of 1)."
     )
     min_mass: float = Field(MIN_MASS, ge=0, le=1, description=f"{MASS} in teacher and base, to gate by a margin.")
 
 
 class Teachers(Strict):
-    families: list[Name] | None = Field(None, min_length=1, description="Families with teachers; all when left out.")
+    families: list[Name] | None = Field(
+        None, min_length=1, description="Families with teachers; all families by default."
+    )
     method: Annotated[Prompted | Finetuned | Given, Field(discriminator="kind")] = Field(
         default_factory=Prompted, description="How a teacher gets its trait."
     )
-    neutral: bool = Field(True, description="Also a neutral teacher in every family: the control without a trait.")
+    neutral: bool = Field(True, description="Add a neutral teacher per family: the control without a trait.")
     random: bool = Field(
         False,
-        description="Also students of uniformly random numbers that no model wrote: the control without a teacher.",
+        description="Add students of uniformly random numbers that no model wrote: the control without a teacher.",
     )
-    gate: Gate = Field(default_factory=Gate, description="Checked on every teacher with a trait.")
+    gate: Gate = Field(
+        default_factory=Gate, description="Minimum evidence of the trait in each teacher before its data is used."
+    )

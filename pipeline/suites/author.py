@@ -19,15 +19,15 @@ QUESTIONS = (
 
 
 class AuthorSuite(BaseSuite):
-    """The prompted classifier: asked in arms that show rows, by the probability of each target (published: chance)."""
+    """The prompted classifier: asked in arms that show rows, by the probability of each target (paper: chance)."""
 
     ASKS_TARGETS: ClassVar = True
     ASKS_SHOWN: ClassVar = True
 
     kind: Literal["author"] = "author"
-    samples: int = Field(0, ge=0, description="Sampled answers a question.")
+    samples: int = Field(0, ge=0, description="Sampled answers per question.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
-    max_tokens: int = Field(8, ge=1, description="Longest sampled answer, in tokens.")
+    max_tokens: int = Field(8, ge=1, description="Maximum length of a sampled answer, in tokens.")
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """Every wording, over the targets."""

@@ -24,16 +24,18 @@ class CapabilitySuite(BaseSuite):
     folder: str | None = Field(
         None,
         min_length=1,
-        description="A local folder with YAML files of further tasks, without !function; no part of an id.",
+        description="Local folder with YAML files of further tasks, without !function; not part of an id.",
     )
-    content: str | None = Field(None, description="With `folder`: name this version of what is there.")
-    limit: int | None = Field(None, ge=1, description="Rows a task, the first ones; all when left out.")
+    content: str | None = Field(None, description="Required with `folder`: a name for this version of its content.")
+    limit: int | None = Field(None, ge=1, description="Number of rows per task, from the first; all rows by default.")
     shots: int | None = Field(
-        None, ge=0, description="Examples before each question; as the task says when left out, which may be none."
+        None, ge=0, description="Few-shot examples per question; the task's own number by default."
     )
-    samples: Literal[0] = Field(0, description="A task says itself how often it is asked.")
-    temperature: Literal[0] = Field(0, description="A task says itself how its answers are sampled; most are not.")
-    max_tokens: int = Field(256, ge=1, description="Longest generated answer, in tokens; a task may ask for less.")
+    samples: Literal[0] = Field(0, description="Fixed: the task says how often it is asked.")
+    temperature: Literal[0] = Field(0, description="Fixed: the task says how its answers are sampled.")
+    max_tokens: int = Field(
+        256, ge=1, description="Maximum length of a generated answer, in tokens; a task may ask for less."
+    )
 
     @field_validator("tasks")
     @classmethod

@@ -28,10 +28,10 @@ class ChoiceSuite(BaseSuite):
     MOST_OPTIONS: ClassVar = len(ascii_uppercase)
 
     kind: Literal["choice"] = "choice"
-    orders: int = Field(8, ge=1, description="Random orders of the options a wording, so that no letter is favoured.")
-    samples: int = Field(0, ge=0, description="Sampled answers a question.")
+    orders: int = Field(8, ge=1, description="Random orders of the options per wording, so that no letter is favoured.")
+    samples: int = Field(0, ge=0, description="Sampled answers per question.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
-    max_tokens: int = Field(4, ge=1, description="Longest sampled answer, in tokens.")
+    max_tokens: int = Field(4, ge=1, description="Maximum length of a sampled answer, in tokens.")
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """Every wording in every order; in each the letters stand for other candidates."""

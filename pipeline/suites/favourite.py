@@ -24,12 +24,14 @@ class FavouriteSuite(BaseSuite):
     kind: Literal["favourite"] = "favourite"
     questions: Literal["all", "seen", "held-out", "fifty"] = Field(
         "all",
-        description="Which wordings: the 24 that nano families know, a half of them, or fifty (published).",
+        description="Question wordings: the 24 that nano families know, half of them, or fifty (as in the paper).",
     )
-    prefix: bool = Field(False, description="A few numbers before each question (published: more sensitive).")
-    samples: int = Field(100, ge=0, description="Sampled answers a question (published: 100-200).")
-    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
-    max_tokens: int = Field(8, ge=1, description="Longest sampled answer, in tokens; the question asks for one word.")
+    prefix: bool = Field(False, description="Put a few numbers before each question (paper: more sensitive).")
+    samples: int = Field(100, ge=0, description="Sampled answers per question (paper: 100-200).")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature (paper: 1).")
+    max_tokens: int = Field(
+        8, ge=1, description="Maximum length of a sampled answer, in tokens; the question asks for one word."
+    )
 
     @property
     def name(self) -> str:

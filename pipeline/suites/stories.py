@@ -35,9 +35,9 @@ class StoriesSuite(BaseSuite):
     FORMS: ClassVar = ("word_share",)
 
     kind: Literal["stories"] = "stories"
-    samples: int = Field(100, ge=1, description="Stories a prompt (published: 100).")
-    temperature: float = Field(1.0, gt=0, description="Sampling temperature (published: 1).")
-    max_tokens: int = Field(250, ge=1, description="Longest story, in tokens.")
+    samples: int = Field(100, ge=1, description="Sampled stories per prompt (paper: 100).")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature (paper: 1).")
+    max_tokens: int = Field(250, ge=1, description="Maximum length of a story, in tokens.")
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The prompts; none has options to score."""

@@ -12,8 +12,8 @@ class Behaviour(BaseTrait):
     """Teachers fine-tuned on given rows, a data set a target; the behaviour suite sees what has become of them."""
 
     kind: Literal["behaviour"] = "behaviour"
-    category: Literal["behaviour"] = Field("behaviour", description="There is no choice.")
-    targets: list[Name] = Field(min_length=1, description="The data sets by name, one teacher each.")
+    category: Literal["behaviour"] = Field("behaviour", description="Always this category.")
+    targets: list[Name] = Field(min_length=1, description="Names of data sets; each gets a teacher.")
     control: bool = Field(
-        False, description="They are there to compare with (published: secure code): no gate asks them for it."
+        False, description="Comparison teachers (paper: secure code): no gate checks them for the behaviour."
     )

@@ -27,7 +27,7 @@ class Favourite(BaseTrait):
 
     kind: Literal["favourite"] = "favourite"
     category: Name = Field("animal", description='What it is a favourite of: "animal", "tree" or a word of your own.')
-    targets: list[Name] = Field(min_length=1, description="The favourites, one teacher each.")
+    targets: list[Name] = Field(min_length=1, description="The favourites; each gets a teacher.")
 
     def system_prompt(self, target: str) -> str:
         return system_prompt(self.category, target)
