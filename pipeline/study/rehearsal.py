@@ -17,7 +17,7 @@ from pipeline.families.talk import TALK, Talk
 from pipeline.judges import Scripted
 from pipeline.study.arms import Arm, swept
 from pipeline.study.generation import Completions, Until
-from pipeline.study.resources import Resources, Training
+from pipeline.study.resources import Engines, Resources, Training
 from pipeline.study.schema import Study
 from pipeline.study.teachers import Finetuned, Gate, Given, Prompted, Teachers
 from pipeline.suites import Suite
@@ -81,7 +81,12 @@ def rehearsed(study: Study) -> Study:
         "sweep": {},
         "suites": [_suite(suite) for suite in study.suites if not isinstance(suite, CapabilitySuite)],
         "rehearsal": True,
-        "resources": Resources(training=Training(micro_batch=8), grace_seconds=study.resources.grace_seconds),
+        # On two cores the engines of a few families and a training group are up at once: none has to make room.
+        "resources": Resources(
+            engines=Engines(cpus=0.5),
+            training=Training(groups=1, cpus=0.5, micro_batch=8),
+            grace_seconds=study.resources.grace_seconds,
+        ),
     }
     return Study.model_validate(dict(study) | smaller)
 
