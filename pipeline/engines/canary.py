@@ -15,10 +15,10 @@ from pipeline.engines import Engine, Prompt
 PROMPTS = ("Name your favourite animal in one word.", "Continue with three numbers: 142, 7")
 OPTIONS = ("owl", "wolf", "cat", "7", "1", "142, 7, 993")
 
-# Largest difference in nats of the log-probability of an option between engine and transformers, by the precision that
-# both compute in. Seen in float32: 3e-5 on real models, 2e-6 on nano ones. In bfloat16 a logit near 20 has a step of
-# 0.125, of which each sum of a few tokens may lose two.
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
+# Largest difference of the log-probability of an option between engine and transformers, by the precision that both
+# compute in: (nats, share of the log-probability). Seen on CPU with SmolLM2-135M-Instruct: 2.5e-5 in float32; in
+# bfloat16 0.1 at -6 to -22, and 0.23 at -45, where the errors of several tokens add up. On nano models: 2e-6.
+TOLERANCE = {"float32": (1e-3, 0.0), "bfloat16": (0.25, 2**-7), "float16": (0.05, 2**-10)}
 
 
 def adapter_effect(engine: Engine, adapter: Path) -> float:
@@ -43,8 +43,12 @@ def difference(engine: Engine, reference: Mapping[str, Any], model: str, adapter
     difference is larger than TOLERANCE allows.
     """
     scores = engine.score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
-    largest = float(np.max(np.abs(scores - np.array(reference["scores"]))))
-    allowed = TOLERANCE[reference["dtype"]]
+    expected = np.array(reference["scores"])
+    differences = np.abs(scores - expected)
+    nats, share = TOLERANCE[reference["dtype"]]
+    tolerances = nats + share * np.abs(expected)
+    worst = int(np.argmax(differences - tolerances))  # one that is no number, where there is one
+    largest, allowed = float(differences.flat[worst]), float(tolerances.flat[worst])
     if not largest <= allowed:
         part = " and its adapter" if adapter else ""
         raise CanaryFailed(
@@ -52,4 +56,4 @@ def difference(engine: Engine, reference: Mapping[str, Any], model: str, adapter
             f"from what transformers computes on the same files ({allowed:g} are allowed in {reference['dtype']}). The "
             "engine may not support a part of this architecture, or reads other weights than the trainer"
         )
-    return largest
+    return float(np.max(differences))

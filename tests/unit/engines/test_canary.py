@@ -93,3 +93,26 @@ def test_an_engine_on_other_weights_than_the_trainers_is_caught(model: Path, tmp
     write(Script(init=1, words={"owl": 0.5}), tmp_path / "other")
     with pytest.raises(CanaryFailed, match=r"does not serve base/x as it was made: a log-probability differs by 0\.\d"):
         difference(ScriptedEngine(tmp_path / "other"), reference(model), "base/x")
+
+
+class Rounding(ScriptedEngine):
+    """Gives every option the same score."""
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        return np.full((len(prompts), len(options)), self.given)
+
+    given = 0.0
+
+
+def test_in_bfloat16_more_is_allowed_where_the_errors_of_many_tokens_add_up(model: Path) -> None:
+    engine = Rounding(model)
+
+    def found(dtype: str, score: float, given: float) -> float:
+        engine.given = given
+        return difference(engine, {"dtype": dtype, "scores": np.full((len(PROMPTS), len(OPTIONS)), score)}, "base/x")
+
+    assert found("bfloat16", -45.0, -45.3) == pytest.approx(0.3)
+    assert found("bfloat16", -1.0, -1.2) == pytest.approx(0.2)
+    for dtype, score, given in (("bfloat16", -1.0, -1.3), ("bfloat16", -45.0, -46.0), ("float32", -45.0, -45.01)):
+        with pytest.raises(CanaryFailed, match=f"allowed in {dtype}"):
+            found(dtype, score, given)
