@@ -38,6 +38,8 @@ SETTINGS = {
     "suites": [{"kind": "favourite", "samples": 1}],
     "engine": "scripted",
     "trainer": "scripted",
+    # The engines of two families and a trainer are up at once on two cores: none has to make room and start again.
+    "resources": {"engines": {"cpus": 0.5}, "training": {"groups": 1, "cpus": 0.5}},
 }
 
 

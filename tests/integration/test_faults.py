@@ -29,6 +29,7 @@ SMALL = {
     "suites": [{"kind": "favourite", "samples": 2}],
     "engine": "scripted",
     "trainer": "scripted",
+    "resources": {"engines": {"cpus": 0.5}, "training": {"groups": 1, "cpus": 0.5}},
 }
 LONG = SMALL | {"completions": {"rows": 40_000, "shard_rows": 20}}  # two thousand shards a teacher
 Command = Callable[..., subprocess.CompletedProcess[str]]
