@@ -176,7 +176,6 @@ def report(
 ) -> None:
     """Render a report again from what is stored."""
     from pipeline.report.page import render
-
     from pipeline.stages.report import content
     from pipeline.store.artifact import require
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.report.page import matrix_table
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.plan import forecast, roofline
+from pipeline.report.page import matrix_table
 from pipeline.stages.transfer import CELLS
 from pipeline.store import Store, artifact, status
 from pipeline.store.step import KINDS
