@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("pipeline", "jobs", "tests", "configs", "docs", "infra", "requirements", "pyproject.toml", "ray_cluster.yaml")
+COPIED = (
+    *("pipeline", "jobs", "tests", "configs", "docs", "infra", "requirements", ".ci"),
+    *("pyproject.toml", "ray_cluster.yaml", "Makefile", "README.md", "CONTRIBUTING.md", ".gitignore", ".dockerignore"),
+)
 
 
 @dataclass(frozen=True)

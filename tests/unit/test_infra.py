@@ -220,3 +220,11 @@ def test_cleaning_removes_what_setup_made_and_never_results(tmp_path: Path) -> N
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "runs", "elsewhere"}
     assert all((tmp_path / name).is_file() for name in kept)
+
+
+def test_the_cluster_that_ray_up_starts_asks_for_a_token() -> None:
+    assert any("RAY_AUTH_MODE=token" in line and ">> ~/.profile" in line for line in CLUSTER["setup_commands"])
+    for kind in ("head", "worker"):
+        commands = [line.strip() for line in CLUSTER[f"{kind}_start_ray_commands"]]
+        assert commands
+        assert all(line.startswith(". ~/.profile && ") for line in commands)
