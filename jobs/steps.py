@@ -47,9 +47,9 @@ class Steps:
         """steps: the plan, for what later steps need of earlier ones."""
         self._needed_rows = needed_rows(steps)
         self._study = study
-        self._store = store
+        self.store = store
         self._pools = pools
-        self._monitor = monitor
+        self.monitor = monitor
         self._lease = lease
         # The callback crosses ranks, which plain pickle has to carry.
         reporting = partial(metrics.trained, study.study)
@@ -61,7 +61,7 @@ class Steps:
         records = await stage.run(step, _Units(self, step))
         results = stage.summarise(step, records)
         await asyncio.to_thread(self._lease.require)
-        return await asyncio.to_thread(artifact.commit, self._store, step, records, results)
+        return await asyncio.to_thread(artifact.commit, self.store, step, records, results)
 
     async def run_unit(self, step: Step, unit: str, placement: Placement) -> Json:
         record: Json
@@ -74,10 +74,10 @@ class Steps:
 
     async def call(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Any:
         """function(store, *args) in a plain task."""
-        return await self._pools.task(self._work(step, unit, _call, function, self._store.root, *args))
+        return await self._pools.task(self._work(step, unit, _call, function, self.store.root, *args))
 
     def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> WorkItem:
-        return WorkItem(f"{step.kind}:{step.slug}", _UnitEvents(self._monitor, step, unit), function, args)
+        return WorkItem(f"{step.kind}:{step.slug}", _UnitEvents(self.monitor, step, unit), function, args)
 
     def _trainers(self) -> Pool:
         training = self._study.resources.training
@@ -90,7 +90,7 @@ class Steps:
         )
 
     def _start_trainer(self, name: str) -> Any:
-        study, root, training = self._study.study, self._store.root, self._study.resources.training
+        study, root, training = self._study.study, self.store.root, self._study.resources.training
         if self._study.trainer == "scripted":
             cpus = training.cpus * training.workers
             return ray.remote(ScriptedTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
@@ -106,7 +106,7 @@ class Steps:
                 name=name, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
             )
             return actor.remote(
-                self._study.study, self._store.root, weights, self._study.engine, engines, self._adapter_rank()
+                self._study.study, self.store.root, weights, self._study.engine, engines, self._adapter_rank()
             )
 
         return self._pools.pool(
@@ -138,11 +138,11 @@ class _Units:
     """The units of one step: see pipeline.stages.contract.Units."""
 
     def __init__(self, steps: Steps, step: Step) -> None:
-        self.store = steps._store
+        self.store = steps.store
         self.needed_rows = steps.needed_rows(step)
         self._steps = steps
         self._step = step
-        self._monitor = steps._monitor
+        self._monitor = steps.monitor
 
     async def run(self, unit: str) -> Json:
         stage, step = stage_of(self._step.kind), self._step

@@ -1,4 +1,4 @@
-"""One file per kind of step. A kind is one file here and one line of the registry, pipeline.store.step.KINDS."""
+"""One file per kind of step. A kind is one file here and one line of the registry, pipeline.store.step.SCHEMA."""
 
 from functools import cache
 from importlib import import_module

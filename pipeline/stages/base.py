@@ -9,7 +9,7 @@ from zlib import crc32
 
 from pydantic import TypeAdapter
 
-from pipeline.core.errors import ModelRefused, StepError
+from pipeline.core.errors import ModelRefused, Stopped
 from pipeline.core.script import Script, write
 from pipeline.engines import Engine, canary
 from pipeline.families import Family, chat, weights
@@ -34,14 +34,16 @@ class Base(TrainedStage):
         return OnEngine(step.path, step.family) if unit == COMPARED else OnTrainer()
 
     def run_unit(self, store: Store, worker: Any, step: Step, unit: str, runtime: Runtime) -> Json | None:
-        return (
-            _compare(store, worker, step) if unit == COMPARED else super().run_unit(store, worker, step, unit, runtime)
-        )
+        if unit == COMPARED:
+            return _compare(store, worker, step)
+        return super().run_unit(store, worker, step, unit, runtime)
 
     async def run(self, step: Step, units: Units) -> list[Json]:
         try:
             return await super().run(step, units)
-        except StepError:
+        except Stopped:
+            raise
+        except Exception:  # the engine may have refused the files, or have died of them
             if is_copied(step):  # so that a folder that was mended is read again
                 await units.discard(UNIT)
             raise

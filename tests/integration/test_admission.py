@@ -197,27 +197,29 @@ def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good
     assert list(store.files("")) == []
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     mark(store)
-    with pytest.raises(CanaryFailed):
-        asyncio.run(stage_of("base").run(step, Refusing(store, trainer, step)))
-    assert unit(store, step.path, UNIT) is None, "a folder that is mended would not be read again"
+    for error in (CanaryFailed("the engine does not serve it"), RuntimeError("the engine died of it")):
+        with pytest.raises(type(error)):
+            asyncio.run(stage_of("base").run(step, Refusing(store, trainer, step, error)))
+        assert unit(store, step.path, UNIT) is None, "a folder that is mended would not be read again"
     record = run_unit(store, trainer, step, UNIT)
     assert record is not None
     assert record["results"]["checks"]["weights"]["files"] == 1
 
 
 class Refusing:
-    """Units of a step, of which the engine's finds that it serves another model."""
+    """Units of a step, of which the engine's fails."""
 
     needed_rows: ClassVar[dict[int, Step]] = {}
 
-    def __init__(self, store: Store, trainer: Trainer, step: Step) -> None:
+    def __init__(self, store: Store, trainer: Trainer, step: Step, error: Exception) -> None:
         self.store = store
         self._trainer = trainer
         self._step = step
+        self._error = error
 
     async def run(self, name: str) -> dict[str, Any]:
         if name != UNIT:
-            raise CanaryFailed("the engine does not serve it")
+            raise self._error
         record = run_unit(self.store, self._trainer, self._step, name)
         assert unit(self.store, self._step.path, UNIT) == record
         return record or {}
