@@ -1,5 +1,6 @@
 """base: a starting model, trained here from scratch (nano) or taken from a snapshot (hub), and proved to be one."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ class Base(TrainedStage):
         return super().run_unit(store, worker, step, unit, runtime)
 
     async def run(self, step: Step, units: Units) -> list[Json]:
+        if is_copied(step) and await asyncio.to_thread(artifact.unit, units.store, step.path, COMPARED) is None:
+            await units.discard(UNIT)  # of a run that was interrupted: its folder may have been mended since
         try:
             return await super().run(step, units)
         except Stopped:

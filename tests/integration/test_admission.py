@@ -204,6 +204,11 @@ def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good
     record = run_unit(store, trainer, step, UNIT)
     assert record is not None
     assert record["results"]["checks"]["weights"]["files"] == 1
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"note": "mended after an interruption"}))
+    refusing = Refusing(store, trainer, step, CanaryFailed("the engine does not serve it"))
+    with pytest.raises(CanaryFailed):
+        asyncio.run(stage_of("base").run(step, refusing))
+    assert refusing.read["files"] != record["files"], "what an interrupted run had copied was believed"
 
 
 class Refusing:
@@ -216,13 +221,15 @@ class Refusing:
         self._trainer = trainer
         self._step = step
         self._error = error
+        self.read: dict[str, Any] = {}
 
     async def run(self, name: str) -> dict[str, Any]:
         if name != UNIT:
             raise self._error
         record = run_unit(self.store, self._trainer, self._step, name)
         assert unit(self.store, self._step.path, UNIT) == record
-        return record or {}
+        self.read = record or {}
+        return self.read
 
     async def discard(self, name: str) -> None:
         remove(self.store, record_path(self._step, name))

@@ -44,6 +44,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._started = time.time()
 
     def ask(self, path: str, **query: str) -> Any:
         with urlopen(f"{self._url}/api/v1/{path}?{urlencode(query)}") as reply:
@@ -51,6 +52,12 @@ class Server:
 
     def value(self, expression: str) -> list[Any]:
         found: list[Any] = self.ask("query", query=expression.replace("$study", ".*"))["result"]
+        return found
+
+    def values(self, expression: str) -> list[Any]:
+        """Every value since the study started: a trainer may be down at this moment, and its loss with it."""
+        span = {"start": str(self._started), "end": str(time.time()), "step": "1s"}
+        found: list[Any] = self.ask("query_range", query=expression.replace("$study", ".*"), **span)["result"]
         return found
 
 
@@ -101,7 +108,7 @@ def _server(folder: Path, ray: str) -> Iterator[Server]:
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_query_of_the_dashboard_finds_data(prometheus: Server, name: str) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
-    while not (found := prometheus.value(QUERIES[name])) and time.monotonic() < deadline:
+    while not (found := prometheus.values(QUERIES[name])) and time.monotonic() < deadline:
         time.sleep(1)
     assert found, QUERIES[name]
     assert all(label not in series["metric"] for series in found for label in ("step", "unit", "trait", "target"))
