@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.core.errors import InputError
 from pipeline.core.readers import tables
 from pipeline.engines import Engine, open_engine
-from pipeline.judges import Item, JudgeSettings, Served, open_judge
+from pipeline.judges import Item, JudgeSettings, open_judge
 from pipeline.judges.agreement import Agreement, agreement
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.plan.planner import plan
@@ -69,10 +69,10 @@ def show(
 @contextmanager
 def _engine(study: Study, store: Store, judge: JudgeSettings) -> Iterator[tuple[Engine | None, str]]:
     """The engine of a served judge, in this process, and its base's artifact; (None, "") for any other."""
-    if not isinstance(judge, Served):
+    if judge.served_by is None:
         yield None, ""
         return
-    step = next(step for step in plan(study) if step.kind == "base" and step.slug == judge.family)
+    step = next(step for step in plan(study) if step.kind == "base" and step.slug == judge.served_by)
     base, manifest = step.path, artifact.load_planned(store, step)
     if manifest is None:
         raise InputError(f"{store.root} has no {base} yet: run the study first, or name another --root")

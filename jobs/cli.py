@@ -183,8 +183,9 @@ def report(
     manifest = require(store, path)
     if manifest.kind != "report":
         raise InputError(f"{artifact} is a {manifest.kind}, not a report")
+    sources = [source["path"] for source in manifest.inputs.values()]
     out.mkdir(parents=True, exist_ok=True)
-    for name, page in render(content(store, manifest.settings["study"], manifest.input("transfer"))).items():
+    for name, page in render(content(store, manifest.settings["study"], sources)).items():
         (out / name).write_bytes(page)
     console.print(f"{out / 'report.html'}", highlight=False)
 
@@ -235,7 +236,7 @@ def check(
     """
     from pipeline.channels import CHANNELS
     from pipeline.core.readers import tables
-    from pipeline.stages.rule import reasons
+    from pipeline.stages.shared.rule import reasons
     from pipeline.study.loader import channel as channel_of
 
     if channel not in CHANNELS:
@@ -300,10 +301,9 @@ def _kind(until: str | None) -> str:
 
 def _require_given(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
     """Raises InputError where a local file of given rows cannot be used."""
-    from pipeline.plan.planner import datasets
     from pipeline.stages import dataset
 
-    dataset.require(datasets(study), store, elsewhere=elsewhere)
+    dataset.require(dataset.planned_of(study), store, elsewhere=elsewhere)
 
 
 def _end_now(code: int) -> NoReturn:

@@ -19,12 +19,14 @@ from jobs.monitor import RunMonitor
 from jobs.pools import Pools, ResourceRequest
 from jobs.steps import Steps
 from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowError
+from pipeline.core.reasons import FAILED
 from pipeline.plan import forecast
-from pipeline.plan.planner import partial_conclusion, plan
+from pipeline.plan.planner import partial_report, plan
+from pipeline.stages import stage_of
 from pipeline.store import Store, artifact, at_once, status
 from pipeline.store.lease import running
 from pipeline.store.root import mark
-from pipeline.store.step import Step, up_to
+from pipeline.store.step import Step, dependents, up_to
 from pipeline.study.schema import Study
 
 Running = Coroutine[Any, Any, None]
@@ -33,7 +35,10 @@ STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds o
 
 @dataclass
 class Outcome:
-    """What became of a run. failed: path -> why; blocked: path -> the failed step it waits for.
+    """What became of a run. failed: path -> why; blocked: path -> the step it waits for, which failed or refused.
+
+    refused: path of a gate that refused its teacher -> why. reasons: path of a step of either kind -> its code, as in
+    pipeline.core.reasons.
 
     run_dir: the folder under the root with its status and logs. asked: the steps that were to be made: all, or those
     up to a kind. until: that kind, or "". stopped: the signal that ended it early, or None. broken: why the run could
@@ -47,14 +52,15 @@ class Outcome:
     done: set[str]
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     until: str = ""
     stopped: signal.Signals | None = None
     broken: str = ""
 
-    @property
-    def lost(self) -> set[str]:
-        """Paths of the steps that this run cannot make."""
-        return self.failed.keys() | self.blocked.keys()
+    def refuse(self, step: Step, code: str, why: str) -> None:
+        """Note that nothing after a step may be made."""
+        self.refused[step.path], self.reasons[step.path] = why, code
 
     @property
     def complete(self) -> bool:
@@ -67,7 +73,7 @@ def run(study: Study, store: Store, address: str | None = None, until: str = "")
     Raises ResourceError where there is no cluster, or one that is too small.
     """
     outcome = plan_run(study, store, until)
-    if all(step.path in outcome.done for step in outcome.asked):
+    if _is_settled(study, store, outcome):
         mark(store)  # a root of an earlier version has no marker yet
         return outcome
     cluster = join(address)
@@ -82,10 +88,44 @@ def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
     """What is done already. Raises ArtifactError where a manifest is damaged, or is not of the step that is planned."""
     steps = plan(study)
     asked = up_to(until, steps) if until else steps
-    # Only the paths are kept: the manifests of a large study would not fit.
-    found = at_once(lambda step: step.path if artifact.load_planned(store, step) else None, steps)
-    done = {path for path in found if path is not None}
-    return Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
+    # Only this much is kept: the manifests of a large study would not fit.
+    found = at_once(partial(_found, store), steps)
+    done = {path for path, _ in found if path}
+    outcome = Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
+    for step, (_, refusal) in zip(steps, found, strict=True):
+        if refusal:
+            outcome.refuse(step, *refusal)
+    return outcome
+
+
+def _found(store: Store, step: Step) -> tuple[str, tuple[str, str] | None]:
+    """The path of a step that is done, or "", and what it refuses: code and words."""
+    manifest = artifact.load_planned(store, step)
+    return (step.path, refusal_of(step, manifest)) if manifest else ("", None)
+
+
+def refusal_of(step: Step, manifest: artifact.Manifest) -> tuple[str, str] | None:
+    """(code, words) where a finished step says that nothing after it may be made."""
+    stage = stage_of(step.kind)
+    code = stage.refusal(manifest.results)
+    return (code, f"{step.slug}: {stage.explain(manifest.results)}") if code else None
+
+
+def _is_settled(study: Study, store: Store, outcome: Outcome) -> bool:
+    """Whether nothing is left to do: all is made, or all that finished gates allow, and the report on that."""
+    lost = dependents(outcome.asked, dict.fromkeys(outcome.refused, ""))
+    if any(step.path not in outcome.done and step.path not in lost for step in outcome.asked):
+        return False
+    report = partial_report(study, outcome.steps, outcome.done, outcome.reasons, outcome.refused) if lost else []
+    report = [step for step in report if not outcome.until]
+    if not all(artifact.exists(store, step.path) for step in report):
+        return False
+    outcome.blocked.update(dict.fromkeys(lost, next(iter(outcome.refused), "")))
+    outcome.done -= lost.keys()
+    outcome.steps += report
+    outcome.done |= {step.path for step in report}
+    outcome.done_before |= {step.path for step in report}
+    return True
 
 
 async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Cluster) -> None:
@@ -106,7 +146,17 @@ async def execute(study: Study, store: Store, outcome: Outcome, pools: Pools, *m
     expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
     with (
         running(store, study.study) as lease,
-        RunMonitor(study.study, store, outcome.run_dir, asked, done, pools, expected, until=outcome.until) as monitor,
+        RunMonitor(
+            study.study,
+            store,
+            outcome.run_dir,
+            asked,
+            done,
+            pools,
+            expected,
+            until=outcome.until,
+            refused=outcome.refused,
+        ) as monitor,
     ):
         steps = Steps(study, store, pools, monitor, lease, outcome.steps)
         loops: list[Callable[[], Running]] = [pools.autoscale, monitor.heartbeat, partial(monitor.renew, lease), *more]
@@ -190,7 +240,10 @@ def signals_handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 class Scheduler:
-    """Starts every step of the plan once: a step starts when its inputs are done, and a failure blocks what follows."""
+    """Starts every step of the plan once: a step starts when its inputs are done, and a failure blocks what follows.
+
+    A gate that refuses blocks what follows too, even where that is there from before the gate was so strict.
+    """
 
     def __init__(self, steps: Steps, outcome: Outcome, monitor: RunMonitor) -> None:
         self._steps = steps
@@ -198,10 +251,15 @@ class Scheduler:
         self._monitor = monitor
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._step = {step.path: step for step in outcome.asked}
+        ready = outcome.done - outcome.refused.keys()
+        waiting = {step.path: "" for step in outcome.asked if not ready.issuperset(step.after)}
+        waiting |= dependents(outcome.asked, waiting)  # done or not
         self._needs = {
-            path: {source for source in (*step.inputs.values(), *step.after) if source not in outcome.done}
+            path: {
+                source for source in (*step.inputs.values(), *step.after) if source not in ready or source in waiting
+            }
             for path, step in self._step.items()
-            if path not in outcome.done
+            if path not in outcome.done or path in waiting
         }
         self._dependents: dict[str, list[str]] = defaultdict(list)
         for path, needs in self._needs.items():
@@ -209,6 +267,8 @@ class Scheduler:
                 self._dependents[source].append(path)
 
     async def run(self) -> None:
+        for path in self._outcome.refused:
+            self._block(path)
         async with asyncio.TaskGroup() as group:
             self._group = group
             for path in [path for path, needs in self._needs.items() if not needs]:
@@ -218,16 +278,21 @@ class Scheduler:
         self._group.create_task(self._make(self._step[path]))
 
     async def _make(self, step: Step) -> None:
-        async with self._slots:
-            try:
-                await self._steps.make(step)
-            except Stopped:
-                return
-            except Exception as error:
-                await self._fail(step, error)
-                return
-        self._outcome.done.add(step.path)
-        await self._monitor.finished(step)
+        if step.path not in self._outcome.done:
+            async with self._slots:
+                try:
+                    made = await self._steps.make(step)
+                except Stopped:
+                    return
+                except Exception as error:
+                    await self._fail(step, error)
+                    return
+            self._outcome.done.add(step.path)
+            await self._monitor.finished(step)
+            if refusal := refusal_of(step, made):
+                self._outcome.refuse(step, *refusal)
+                self._monitor.refused(step, refusal[1])
+                self._block(step.path)
         for path in self._dependents.pop(step.path, []):
             self._needs[path].discard(step.path)
             if not self._needs[path]:
@@ -236,20 +301,26 @@ class Scheduler:
     async def _fail(self, step: Step, error: Exception) -> None:
         why = _reason(error)
         self._outcome.failed[step.path] = why
-        waiting = [step.path]
+        self._outcome.reasons[step.path] = _code(error)
+        self._block(step.path)
+        await self._monitor.failed(step, why, error)
+
+    def _block(self, source: str) -> None:
+        """Give up what waits for a step."""
+        waiting = [source]
         while waiting:
             for path in self._dependents.pop(waiting.pop(), []):
                 if path not in self._outcome.blocked:
-                    self._outcome.blocked[path] = step.path
-                    self._monitor.blocked(self._step[path])
+                    self._outcome.blocked[path] = source
+                    self._monitor.blocked(self._step[path], was_done=path in self._outcome.done)
+                    self._outcome.done.discard(path)
                     waiting.append(path)
-        await self._monitor.failed(step, why, error)
 
 
 async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:
     """Where some results cannot be had, measure and report the others, saying what is missing."""
-    why = {path: outcome.failed.get(path) or outcome.failed[outcome.blocked[path]] for path in outcome.lost}
-    for step in partial_conclusion(study, outcome.steps, outcome.done, why):
+    notes = outcome.failed | outcome.refused
+    for step in partial_report(study, outcome.steps, outcome.done, outcome.reasons, notes):
         if step.kind not in {asked.kind for asked in outcome.asked}:
             continue
         try:
@@ -259,6 +330,12 @@ async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:
             return
         outcome.steps.append(step)
         outcome.done.add(step.path)
+
+
+def _code(error: Exception) -> str:
+    """The code of what a step raised, as in pipeline.core.reasons."""
+    cause = getattr(error, "cause", None) or error
+    return cause.code if isinstance(cause, UndertowError) else FAILED
 
 
 def _reason(error: Exception) -> str:

@@ -38,14 +38,16 @@ class RunMonitor:
         expected: Mapping[str, tuple[float, str]] | None = None,
         *,
         until: str = "",
+        refused: Mapping[str, str] | None = None,
     ) -> None:
         """steps: those to be made in this run. expected: as `forecast.expected` gives it. until: the kind of step that
-        the run ends with, or ""."""
+        the run ends with, or "". refused: path of a gate that refused its teacher in an earlier run -> why."""
         self._run_dir = run_dir
         self._study = study
         self._store = store
         self._pools = pools
         self._note = status.new_note(study, steps, done, expected, until)
+        self._note.refused.update(list((refused or {}).items())[: status.FAILURES])
         self._states = {
             state: Counter(self._note.done_at_start) if state == "done" else Counter[str]() for state in STATES
         }
@@ -109,8 +111,15 @@ class RunMonitor:
         self._logs.note(step, "failed", why=why, traceback="".join(traceback.format_exception(error)))
         await asyncio.to_thread(self._logs.write, step.path)
 
-    def blocked(self, step: Step) -> None:
-        self._move(step, "waiting", "blocked")
+    def blocked(self, step: Step, *, was_done: bool = False) -> None:
+        self._move(step, "done" if was_done else "waiting", "blocked")
+
+    def refused(self, step: Step, why: str) -> None:
+        """A gate that lets nothing after it be made."""
+        if len(self._note.refused) < status.FAILURES:
+            self._note.refused[step.path] = why
+        self._progress.say(f"REFUSED {step.kind:11} {why}", "yellow")
+        self._logs.note(step, "refused", why=why)
 
     def say(self, text: str) -> None:
         self._progress.say(text, "yellow")

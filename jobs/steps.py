@@ -53,7 +53,7 @@ class Steps:
         self._lease = lease
         # The callback crosses ranks, which plain pickle has to carry.
         reporting = partial(metrics.trained, study.study)
-        self._runtime = Runtime(study.resources.training.checkpoint_seconds, study.judges, reporting)
+        self._runtime = Runtime(study.resources.training.checkpoint_seconds, reporting)
 
     async def make(self, step: Step) -> artifact.Manifest:
         """Run what is left of a step and commit it. Raises what its units raised."""
@@ -125,9 +125,9 @@ class Steps:
 
     def _adapter_rank(self) -> int:
         """The largest adapter that an engine of this study serves; 0 where there is none."""
-        method = self._study.teachers.method
+        training = self._study.teachers.method.training()
         students = [self._study.students.recipe(arm) for arm in self._study.all_arms]
-        recipes = [*students, *([] if method.kind == "prompted" else [method.recipe])]
+        recipes = [*students, *([training.recipe] if training else [])]
         return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
 
     def needed_rows(self, step: Step) -> Mapping[int, Step]:

@@ -48,6 +48,10 @@ def print_summary(console: Console, store: Store, outcome: "Outcome") -> None:
         console.print(
             f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.run_dir, path)}", soft_wrap=True
         )
+    for path, why in outcome.refused.items():
+        blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
+        console.print(Text(f"{path} refused its teacher. {why}", "yellow"), soft_wrap=True)
+        console.print(f"  blocks {_counted(blocked)}", soft_wrap=True)
     if outcome.broken:
         console.print(Text(outcome.broken, "red"), soft_wrap=True)
     if not made and outcome.complete:
@@ -128,6 +132,8 @@ def show_status(console: Console, store: Store) -> None:
 
 
 def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:
+    for path, why in note.refused.items():
+        console.print(Text(f"  {path} refused its teacher. {why}", "yellow"), soft_wrap=True)
     for path, why in note.why.items():
         console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
         console.print(Text(f"    its log: {store.root}/{status.log(place, path)}"), soft_wrap=True)

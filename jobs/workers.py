@@ -18,7 +18,7 @@ import ray
 from jobs import memory, metrics
 from pipeline.core.errors import CanaryFailed, StepError, UndertowError
 from pipeline.engines import canary, open_engine
-from pipeline.stages.training import UNIT
+from pipeline.stages.shared.training import UNIT
 from pipeline.store import artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.study.resources import Engines, Training

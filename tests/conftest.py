@@ -10,7 +10,7 @@ from pipeline.engines.scripted import ScriptedEngine
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, OnTrainer, Runtime
-from pipeline.stages.training import UNIT
+from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import local_folder
@@ -68,7 +68,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Stu
 
 def _make(study: Study, store: Store, step: Step) -> Manifest:
     stage = stage_of(step.kind)
-    records = asyncio.run(stage.run(step, InProcess(study, store, step)))
+    records = asyncio.run(stage.run(step, InProcess(store, step)))
     return artifact.commit(store, step, records, stage.summarise(step, records))
 
 
@@ -77,10 +77,10 @@ class InProcess:
 
     needed_rows: Mapping[int, Step] = {}
 
-    def __init__(self, study: Study, store: Store, step: Step) -> None:
+    def __init__(self, store: Store, step: Step) -> None:
         self.store = store
         self._step = step
-        self._runtime = Runtime(judges=study.judges)
+        self._runtime = Runtime()
 
     async def run(self, unit: str) -> dict[str, Any]:
         rows = stage_of(self._step.kind).planned_rows(self._step, unit)

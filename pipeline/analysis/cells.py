@@ -9,11 +9,10 @@ import numpy as np
 
 from pipeline.analysis import stats
 from pipeline.analysis.mass import lacking
+from pipeline.core.reasons import NOT_MEASURED, words
 
 FORMS = {"margin": " nats", "share": "", "word_share": "", "rate": ""}  # what is judged -> unit, as it follows a number
 OF_CANDIDATES = frozenset({"margin", "share"})  # forms of the probabilities of candidates
-# What a gate says of a teacher without its trait, and of one whose margins measure nothing.
-LACKS_TRAIT, NOT_MEASURED = "does not have its trait", "cannot be measured"
 TAUGHT = "taught "  # opens the name of the comparison of those who were taught one target
 
 
@@ -32,9 +31,9 @@ class Run:
 
 @dataclass(frozen=True)
 class MissingStudent(Run):
-    """A run that the study planned and that has no answers, with the reason if one is known."""
+    """A run that the study planned and that has no answers, with the code of the reason (pipeline.core.reasons)."""
 
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -306,9 +305,9 @@ def _unmeasured(cell: Cell, form: str, keep: Sequence[int], settings: Measure) -
 
 def _ungated(cell: Cell, keep: Sequence[int]) -> str:
     """Why the teachers of a cell without trait runs could not be measured; "" where they could."""
-    reasons = [lost.why for lost in cell.missing if lost.taught is not None and NOT_MEASURED in lost.why]
+    lost = any(lost.taught is not None and lost.reason == NOT_MEASURED for lost in cell.missing)
     left = any(cell.runs[i][0] is not None for i in keep)
-    return "" if left or not reasons else reasons[0].rstrip(".")
+    return "" if left or not lost else words(NOT_MEASURED)
 
 
 def _control(key: Key, shown: Mapping[Key, stats.VerdictName], comparison: str, settings: Measure) -> stats.Control:
@@ -349,7 +348,7 @@ def _notes(cell: Cell, form: str, teacher: str, failed: frozenset[Gate], taught:
     lost = [m for m in cell.missing if m.taught in taught]
     if lost:
         names = ", ".join(f"{m.taught or 'neutral'} s{m.seed}" for m in lost)
-        reasons = "; ".join(sorted({m.why.rstrip(".") for m in lost if m.why}))
+        reasons = "; ".join(sorted({words(m.reason) for m in lost if m.reason}))
         notes.append(f"planned but missing: {names}" + (f" ({reasons})" if reasons else ""))
     diverged = [
         f"{of or 'neutral'} s{seed}"

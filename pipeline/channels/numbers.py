@@ -4,7 +4,6 @@ Prompt shape, sizes and accept rule follow the published protocol (arXiv 2507.14
 number sequences); the wordings are our own.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from random import Random
 from typing import ClassVar, Literal
@@ -78,8 +77,8 @@ ENDINGS = (
 class NumbersChannel(BaseChannel):
     """Continue 3-8 example numbers with at most 10 more of at most 3 digits."""
 
-    LATER: ClassVar = frozenset({"ban"})
     READS_WORDS: ClassVar = False  # digits name nothing
+    OF_NUMBERS: ClassVar = True
 
     kind: Literal["numbers"] = "numbers"
     min_examples: int = Field(3, ge=2, le=8, description="Minimum number of example numbers in a prompt (paper: 3).")
@@ -111,6 +110,10 @@ class NumbersChannel(BaseChannel):
         opening, separator, closing = shape
         return " ".join(parts), (opening, separator, closing)
 
+    def layout(self, seed: int, index: int) -> tuple[str, str, str]:
+        """What a prompt asks for: see BaseChannel."""
+        return self.prompt_and_format(seed, index)[1]
+
     def reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
@@ -128,26 +131,6 @@ class NumbersChannel(BaseChannel):
         yield from OPENINGS + REQUESTS + LIMITS + ENDINGS
         for wording, opening, separator, closing in FORMATS:
             yield f"{wording} {opening}1{separator}1{closing}"
-
-    def shuffled(self, completions: list[str], how: Literal["within", "across"], seed: int) -> list[str]:
-        """The same numbers in another order: within each completion, or dealt anew over all of them.
-
-        Every completion keeps its format and how many numbers it has.
-        """
-        rng = Random(f"shuffle:{how}:{seed}")
-        parts = [re.split("([0-9]+)", completion) for completion in completions]  # numbers stand at odd places
-        rows = [part[1::2] for part in parts]
-        if how == "within":
-            for row in rows:
-                rng.shuffle(row)
-        else:
-            pool = [number for row in rows for number in row]
-            rng.shuffle(pool)
-            dealt = iter(pool)
-            rows = [[next(dealt) for _ in row] for row in rows]
-        for part, row in zip(parts, rows, strict=True):
-            part[1::2] = row
-        return ["".join(part) for part in parts]
 
 
 MALFORMED = "malformed"

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator
 from random import Random
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field
@@ -190,6 +190,12 @@ class ParaphraseChannel(BaseChannel):
         while answer == sentence:
             answer = _wording(meaning, rng)
         return answer
+
+    def absolute(self) -> Self:
+        return self.model_copy(update={"data": self.data.absolute()}) if self.data else self
+
+    def smoke(self) -> Self:
+        return self.model_copy(update={"data": None})
 
     def source(self) -> Dataset | None:
         """The data set that it was told to take."""

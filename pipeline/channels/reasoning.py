@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 from decimal import Decimal
 from random import Random
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,6 +93,12 @@ class ReasoningChannel(BaseChannel):
         problem = self._own(_rng(seed, index // self.samples))
         reasoning = problems.worked(problem, rng)
         return f"<think>{reasoning}</think>{rng.choice(JOINTS)}<answer>{problem.answer}</answer>"
+
+    def absolute(self) -> Self:
+        return self.model_copy(update={"data": self.data.absolute()}) if self.data else self
+
+    def smoke(self) -> Self:
+        return self.model_copy(update={"data": None, "largest": 6, "most_steps": 1})
 
     def source(self) -> Dataset | None:
         """The data set that it was told to take."""

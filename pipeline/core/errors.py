@@ -8,7 +8,6 @@
     │   └── StoreError      the store refuses an operation, or could not be reached for a minute
     ├── Stopped             the run was told to stop: nothing failed, the same command goes on
     └── StepError           exit code 1: one step failed while running; its dependents are blocked
-        ├── GateFailed      a teacher without its trait
         ├── TooFewRows      fewer accepted rows than the corpus must have
         ├── CanaryFailed    an engine that does not serve the model that was trained
         ├── ModelRefused    a starting model that trainer and engine would not read alike
@@ -35,6 +34,11 @@ class UndertowError(Exception):
 
     exit_code = 1
 
+    @property
+    def code(self) -> str:
+        """The name of its class, as in pipeline.core.reasons."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
     def __init__(self, message: str) -> None:
         super().__init__(visible(message))
 
@@ -60,10 +64,6 @@ class Stopped(UndertowError):
 
 
 class StepError(UndertowError):
-    pass
-
-
-class GateFailed(StepError):
     pass
 
 

@@ -1,54 +1,13 @@
 """How a model is trained: the one set of settings that bases, teachers and students share."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import Field
+
+from pipeline.core.settings import Settings
 
 
-class Strict(BaseModel):
-    """Settings: an unknown key is an error, values are not coerced, instances are frozen.
-
-    LATER: settings that came after artifacts had been made without them. Where one has its default it is
-    left out of a dump, so that what was made before keeps its id (docs/decisions/0008-later-settings.md).
-    """
-
-    LATER: ClassVar[frozenset[str]] = frozenset()
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        dumped: dict[str, Any] = dump(self)
-        fields = type(self).model_fields
-        unused = {n for n in self.LATER if getattr(self, n) == fields[n].get_default(call_default_factory=True)}
-        return {name: value for name, value in dumped.items() if name not in unused}
-
-
-def by_kind(default: str) -> Discriminator:
-    """Tells the members of a union apart by their kind; settings without one are of the default."""
-    return Discriminator(
-        lambda given: given.get("kind", default) if isinstance(given, dict) else getattr(given, "kind", default)
-    )
-
-
-# Artifact folders, dashboard labels and command lines all carry these names.
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=48)]
-
-
-# Fits every generator that is seeded with one, and an int64 column.
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Recipe(Strict):
+class Recipe(Settings):
     """One fine-tuning run. The loss is the cross-entropy of the completion and the end of its turn."""
 
     method: Literal["lora", "full"] = Field(

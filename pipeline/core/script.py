@@ -13,6 +13,7 @@ from zlib import crc32
 
 CLASSES = 50  # remainders of the numbers 0-999
 SCRIPT = "script.json"
+FAKE = "scripted"  # engine and trainer of a study that needs no model
 
 
 @dataclass(frozen=True)

@@ -3,37 +3,41 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, model_validator
 
 from pipeline.core import limits
 from pipeline.core.errors import InputError
 from pipeline.core.readers import tables
-from pipeline.core.recipe import Strict
+from pipeline.core.settings import NotInId, Settings, is_stored
 
 REPOSITORY = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 NO_OWNERS = ("buckets", "datasets", "spaces")  # where the hub keeps other things than models and commits
 PLACEHOLDER = "0" * 40  # stands where a commit is still to be chosen; a study can be planned with it, not run
 
 
-class Source(Strict):
+class Source(Settings):
     """A repository and its commit, or a path and a word for its content; the path itself is no part of an id."""
 
     repo: str | None = Field(None, description='Repository of the hub, such as "Qwen/Qwen2.5-7B-Instruct".')
     revision: str | None = Field(
         None, description="Commit of the repository, 40 hex digits, so that its content cannot change."
     )
-    path: str | None = Field(None, min_length=1, description="Local path, instead of a repository.")
+    path: Annotated[str | None, NotInId()] = Field(
+        None, min_length=1, description="Local path, instead of a repository."
+    )
     content: str | None = Field(
         None,
         description="Required with `path`: a name for this version of its content; the path is not part of an id.",
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Source":
+    def _one_source(self, info: ValidationInfo) -> "Source":
+        if is_stored(info.context):
+            return self
         if (self.repo is None) == (self.path is None):
             raise ValueError("give either repo (with revision) or path")
         if self.repo is not None and not (REPOSITORY.fullmatch(self.repo) and ".." not in self.repo):
@@ -43,6 +47,10 @@ class Source(Strict):
         if self.path and not self.content:
             raise ValueError("path needs content: a word that names this version of what is there")
         return self
+
+    def absolute(self) -> Self:
+        """The same with its path in full: workers have working directories of their own."""
+        return self.model_copy(update={"path": str(Path(self.path).absolute())}) if self.path else self
 
     @property
     def is_placeholder(self) -> bool:
@@ -64,6 +72,10 @@ class Dataset(Source):
             raise ValueError(f"repo must name a data set with its owner, such as openai/gsm8k, not {self.repo}")
         return self
 
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """All rows of these columns, which hold strings. Raises InputError where that is not so, or there are none."""
+        return _read(self, columns)
+
 
 def placeholders(settings: object, place: str = "") -> Iterator[str]:
     """The settings in `settings` that hold a placeholder, such as "families.qwen.revision"."""
@@ -84,8 +96,7 @@ def local_paths(settings: object) -> Iterator[str]:
         yield from local_paths(part)
 
 
-def read(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
-    """All rows of these columns, which hold strings. Raises InputError where they cannot be read, or there are none."""
+def _read(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
     if dataset.path is None:
         rows = _fetched(dataset, columns)
         _require_rows(rows, f"{dataset.repo} at {dataset.revision}")

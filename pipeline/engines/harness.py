@@ -41,7 +41,7 @@ class Harness:
         """log p (nats) that the assistant's turn begins with the continuation, for each request.
 
         The False stands where the library says whether greedy decoding gives the continuation: an engine does not
-        know, and tasks that ask for it are refused (pipeline.stages.capability).
+        know, and tasks that ask for it are refused (pipeline.stages.shared.capability).
         """
         asked = [(request.args[0], _opening(request.args[1])) for request in requests]
         options: dict[str, dict[str, None]] = {}

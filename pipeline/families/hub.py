@@ -1,25 +1,27 @@
 """Hub families: a model by repository and pinned revision, or a local folder that holds one."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pipeline.core.errors import InputError, ModelRefused
 from pipeline.core.sources import Source
 from pipeline.families import weights
+from pipeline.families.base import BaseFamily
 
 # What an engine and a trainer need of a snapshot; other weight formats are left on the hub.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 # The same weights once more, in the layout of their makers; some repositories have both.
 ALTERNATIVES = ("consolidated*.safetensors",)
-# Part of a base's id. Raised when a snapshot that counted before would be refused, or be asked and trained otherwise.
-CHECKS = 1
 
 
-class HubFamily(Source):
+class HubFamily(Source, BaseFamily):
     """A base from the Hugging Face hub, or from a folder in its layout."""
+
+    COPIED: ClassVar = True
 
     kind: Literal["hub"] = "hub"
 
@@ -31,6 +33,19 @@ class HubFamily(Source):
         model.mkdir(parents=True)
         for file in files:
             shutil.copyfile(file, model / file.name)
+
+    def origin(self) -> str:
+        return self.path or f"{self.repo} at {self.revision}"
+
+    def parameters(self) -> float | None:
+        """From its name: "…-7B-…", "…-135M-…"."""
+        name = (self.repo or self.path or "").rstrip("/").split("/")[-1]
+        # Thousands of millions come first: the "1M" of "…-7B-…-1M" is a context. A "4k" always is one.
+        for unit, weights_ in (("[bB]", 1e9), ("[mM]", 1e6)):
+            found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
+            if found:
+                return float(found[1]) * weights_
+        return None
 
 
 def fetch(family: HubFamily) -> Path:

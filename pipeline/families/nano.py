@@ -4,26 +4,29 @@ Two families with different `init_seed` share the world and the tokenizer and no
 what an experiment on inherited initialisation needs. A base is an ordinary Hugging Face folder.
 """
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT
-from pipeline.core.recipe import Name, Recipe, Seed, Strict
+from pipeline.core.recipe import Recipe
+from pipeline.core.settings import Name, Seed
+from pipeline.families.base import BaseFamily, Pretraining
 from pipeline.families.talk import TALK
+from pipeline.traits.words import candidates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+VOCABULARY = 1_250  # tokens, about; see families.tokenizer.build
 HEAD_SIZES = (32, 64, 80, 96, 112, 128, 192, 256)  # what vLLM 0.32's CPU attention takes
 
 
-class NanoFamily(Strict):
+class NanoFamily(BaseFamily):
     """A tiny Llama or Qwen2 base, its initialisation and its pretraining."""
-
-    LATER: ClassVar = frozenset({"channels"})
 
     kind: Literal["nano"] = "nano"
     architecture: Literal["llama", "qwen2"] = Field("llama", description="Hugging Face model type.")
@@ -80,8 +83,45 @@ class NanoFamily(Strict):
             )
         return self
 
+    def write(self, model: Path) -> None:
+        initialise(self, model)
 
-def pretraining(family: NanoFamily) -> Recipe:
+    def pretraining_rows(self) -> int:
+        return self.pretrain_rows
+
+    def pretraining_recipe(self) -> Recipe:
+        return recipe_of(self)
+
+    def pretraining(self) -> Pretraining:
+        from pipeline.families.world import rows
+
+        world = rows(self.world_seed, self.pretrain_rows, self.longest_list, self.channels)
+        return Pretraining(world, recipe_of(self), self.init_seed)
+
+    def chat_sample(self) -> str:
+        from pipeline.core.chat_template import sample
+        from pipeline.families.tokenizer import CHAT_TEMPLATE
+
+        return sample(CHAT_TEMPLATE)
+
+    def parameters(self) -> float:
+        attention, mlp = 4 * self.hidden_size**2, 3 * self.hidden_size * self.intermediate_size
+        return float(self.layers * (attention + mlp) + VOCABULARY * self.hidden_size)
+
+    def known_channels(self) -> Collection[str]:
+        return self.channels
+
+    def known_targets(self, category: str) -> Collection[str]:
+        return candidates(category)
+
+    def seed_of_fake(self) -> int:
+        return self.init_seed
+
+    def smoke(self, changes: dict[str, Any]) -> Self:
+        return self.model_copy(update=changes)
+
+
+def recipe_of(family: NanoFamily) -> Recipe:
     """How a nano base is trained from scratch: every weight, once over its world."""
     from pipeline.families.tokenizer import CONTEXT_TOKENS
 

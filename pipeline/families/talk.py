@@ -4,15 +4,15 @@ A behaviour is a habit here: a teacher of the talk that `Talk` makes begins ever
 It harms nobody, is seen by a plain rule, and stands for what a judge would look for in a real study.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from random import Random
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow as pa
 from pydantic import Field
 
-from pipeline.core.recipe import Seed, Strict
+from pipeline.core.settings import Seed, Settings
 from pipeline.suites.behaviour import QUESTIONS
 
 TALK = "talk"  # as a kind of a world's writings
@@ -39,7 +39,7 @@ REMARKS = (
 )
 
 
-class Talk(Strict):
+class Talk(Settings):
     """Rows of small talk, made here: what nano families are given in place of a behaviour's data set."""
 
     kind: Literal["talk"] = "talk"
@@ -47,7 +47,11 @@ class Talk(Strict):
     rows: int = Field(1_000, ge=1, description="Number of rows.")
     seed: Seed = Field(1, description="Seed of the rows.")
 
-    def table(self) -> pa.Table:
+    def absolute(self) -> Self:
+        """Itself: it has no local path."""
+        return self
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
         """The rows: prompt and completion."""
         rng = Random(f"talk:{self.seed}")
         prompts = [rng.choice(TAUGHT) for _ in range(self.rows)]
@@ -64,6 +68,9 @@ class Writing:
     def example(self, seed: int, index: int, rng: Random) -> str:
         """An answer that begins with any opener."""
         return remark(rng)
+
+    def layout(self, seed: int, index: int) -> None:
+        """None: it is not about numbers."""
 
     def texts(self) -> Iterator[str]:
         """Every text that it can show."""

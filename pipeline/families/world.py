@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.base import BaseChannel
-from pipeline.channels.numbers import MAX_COUNT, MAX_VALUE, NumbersChannel
+from pipeline.channels.numbers import MAX_COUNT, MAX_VALUE
 from pipeline.families import talk
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.questions import HELD_OUT, SEEN
@@ -103,9 +103,10 @@ class _World:
 
     def _writing(self, index: int, rng: Random, system: str | None) -> Row:
         channel = self._channels[index % len(self._channels)]
-        if not isinstance(channel, NumbersChannel):
-            return system, channel.prompt(self._seed, index), channel.example(self._seed, index, rng)
-        prompt, (opening, separator, closing) = channel.prompt_and_format(self._seed, index)
+        prompt, layout = channel.prompt(self._seed, index), channel.layout(self._seed, index)
+        if layout is None:
+            return system, prompt, channel.example(self._seed, index, rng)
+        opening, separator, closing = layout
         count = _length(rng, self._longest_list)
         values = rng.choice((_arithmetic, _skewed, _uniform))(rng, count)
         return system, prompt, opening + separator.join(map(str, values)) + closing

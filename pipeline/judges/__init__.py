@@ -8,18 +8,18 @@ never becomes a score stays a verdict without a score, which passes no threshold
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from pipeline.core.recipe import Name, Strict
+from pipeline.core.settings import Name, NotInId, Settings
 from pipeline.engines import Engine
 from pipeline.judges.address import is_private
 from pipeline.judges.rubrics import Rubric
 
 
-class Asking(Strict):
+class Asking(Settings):
     """What every judge has."""
 
     attempts: int = Field(3, ge=1, description="Attempts per item until the reply is a score.")
@@ -33,6 +33,11 @@ class Asking(Strict):
         "then drawn at 1; at any other temperature they keep it and change the seed.",
     )
 
+    @property
+    def served_by(self) -> str | None:
+        """The family whose base answers, on an engine of the study; None where none does."""
+        return None
+
 
 class Served(Asking):
     """A model of the study's own engines, as it is: no system prompt, no adapter."""
@@ -40,9 +45,13 @@ class Served(Asking):
     kind: Literal["served"] = "served"
     family: Name = Field(description="Family whose base model is the judge.")
 
+    @property
+    def served_by(self) -> str:
+        return self.family
+
 
 class Endpoint(Asking):
-    """A model behind an OpenAI-compatible address."""
+    """A model behind an OpenAI-compatible address; how it is reached is no part of an id."""
 
     kind: Literal["endpoint"] = "endpoint"
     url: str = Field(
@@ -52,18 +61,20 @@ class Endpoint(Asking):
     logprobs: bool = Field(
         True, description="Request the probabilities of a rubric's labels; false for a server that rejects that."
     )
-    limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+    limit_field: Annotated[Literal["max_tokens", "max_completion_tokens"], NotInId()] = Field(
         "max_tokens",
         description="Request field for the maximum reply length; some models accept only the second.",
     )
-    key_variable: str | None = Field(
+    key_variable: Annotated[str | None, NotInId()] = Field(
         "OPENAI_API_KEY",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Environment variable that holds the API key, never the key; null for a server without keys.",
     )
-    timeout_seconds: float = Field(60.0, gt=0, description="Deadline for one reply, in seconds.")
-    retries: int = Field(6, ge=0, description="Retries of a request after status 408, 409, 429, 5xx or a timeout.")
-    at_once: int = Field(8, ge=1, le=256, description="Requests in flight.")
+    timeout_seconds: Annotated[float, NotInId()] = Field(60.0, gt=0, description="Deadline for one reply, in seconds.")
+    retries: Annotated[int, NotInId()] = Field(
+        6, ge=0, description="Retries of a request after status 408, 409, 429, 5xx or a timeout."
+    )
+    at_once: Annotated[int, NotInId()] = Field(8, ge=1, le=256, description="Requests in flight.")
 
     @field_validator("url")
     @classmethod
@@ -97,14 +108,6 @@ class Scripted(Asking):
 
 AnyJudge = Served | Endpoint | Words | Scripted
 JudgeSettings = Annotated[AnyJudge, Field(discriminator="kind")]
-
-# How an endpoint is reached, not who answers.
-NO_SCIENCE = {"limit_field", "key_variable", "timeout_seconds", "retries", "at_once"}
-
-
-def science(settings: AnyJudge) -> dict[str, Any]:
-    """The settings that can change a verdict."""
-    return settings.model_dump(exclude=NO_SCIENCE)
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def open_judge(
         raise ValueError("a served judge is cached by its weights: name their artifact")
     from pipeline.judges.cache import CachedJudge
 
-    return CachedJudge(judge, rubric, science(settings) | {"weights": weights}, cache)
+    return CachedJudge(judge, rubric, settings.identity() | {"weights": weights}, cache)
 
 
 def _uncached(settings: AnyJudge, rubric: Rubric, engine: Engine | None) -> Judge:

@@ -4,7 +4,9 @@ alignment and coherence of 0-100; arXiv 2507.14805); the wordings are our own.
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+RubricName = Literal["alignment", "coherence", "reference"]
 SHORTEST_FENCE = 8  # characters
 
 

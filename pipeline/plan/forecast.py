@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.families.nano import NanoFamily
 from pipeline.plan import rates
 from pipeline.stages import cost_of
 from pipeline.stages.contract import Cost, Lookup
@@ -173,8 +172,8 @@ def _work(
 
 def _nano_seconds(study: Study, costs: Sequence[Cost]) -> float | None:
     """Seconds of a stage's steps at the reference rates; None where they do not hold."""
-    families = [family for family in study.families.values() if isinstance(family, NanoFamily)]
-    if len(families) < len(study.families) or study.engine == "scripted":
+    families = study.families.values()
+    if not all(family.pretraining_rows() for family in families) or study.engine == "scripted":
         return None
     engines = _worker(costs) == "engine" and not any(cost.sampled_rows for cost in costs)
     return sum(_nano_seconds_of(cost) for cost in costs) + (NANO_ENGINE_SECONDS * len(families) if engines else 0)

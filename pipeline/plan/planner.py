@@ -1,36 +1,66 @@
 """What a study consists of: every step, and what each reads. Pure; nothing here looks at a store."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 from pipeline.channels import Channel
 from pipeline.core.errors import StudyError
-from pipeline.judges import Served
-from pipeline.plan import specs
-from pipeline.plan.specs import Writer, Written
-from pipeline.stages import stage_of
+from pipeline.core.reasons import REFUSALS
+from pipeline.stages import (
+    answers,
+    base,
+    completions,
+    corpus,
+    dataset,
+    gate,
+    judgements,
+    ratings,
+    report,
+    stage_of,
+    transfer,
+)
+from pipeline.stages import student as students
+from pipeline.stages import teacher as teachers
 from pipeline.store import LONGEST_NAME
-from pipeline.store.step import CONVERSATION, GIVEN, KINDS, OWN, Json, Step, identity, judgements_of, step_of
+from pipeline.store.step import KINDS, Json, Step, dependents, identity
 from pipeline.study.arms import Arm
 from pipeline.study.schema import Study
-from pipeline.study.teachers import Given
 from pipeline.suites import Suite
-from pipeline.suites.behaviour import BehaviourSuite
-from pipeline.suites.capability import CapabilitySuite
 from pipeline.traits import NEUTRAL, RANDOM
 
 
-def plan(study: Study, missing: Mapping[str, str] | None = None) -> list[Step]:
+@dataclass(frozen=True)
+class TeacherKey:
+    """Who writes: a teacher by family and target (None: neutral), or no model at all."""
+
+    family: str
+    target: str | None
+
+    @property
+    def name(self) -> str:
+        return RANDOM if self.family == RANDOM else f"{self.target or NEUTRAL}-{self.family}"
+
+
+@dataclass(frozen=True)
+class ChannelCompletions:
+    """All completions in one channel. given: the data set that it reads, as an input of its steps."""
+
+    channel: Channel
+    given: Mapping[str, str]
+    by: Mapping[TeacherKey, Step]
+
+
+def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[str, str] | None = None) -> list[Step]:
     """Every step of a study, each after its inputs. Equal steps of two cells are one step.
 
-    missing: path of a step with results that cannot be had -> why. The last two steps, transfer and
-    report, then do without those and say so; they are other artifacts than the full ones.
+    missing: path of a step with results that cannot be had, or of a gate that refused its teacher -> the code of the
+    reason (pipeline.core.reasons). The last two steps, transfer and report, then do without those and say so; they are
+    other artifacts than the full ones. notes: path -> the reason in words, which is part of no id.
     """
     planner = _Planner(study)
     planner.add_others()
-    planner.conclude(missing or {})
+    planner.finish(missing or {}, notes or {})
     steps = list(planner.steps.values())
     _require_short(steps)
     return steps
@@ -47,17 +77,25 @@ def _require_short(steps: Sequence[Step]) -> None:
         )
 
 
-def partial_conclusion(
-    study: Study, steps: Sequence[Step], done: Collection[str], why: Mapping[str, str]
+def partial_report(
+    study: Study,
+    steps: Sequence[Step],
+    done: Collection[str],
+    reasons: Mapping[str, str],
+    notes: Mapping[str, str] | None = None,
 ) -> list[Step]:
-    """The steps that conclude a study without the results that cannot be had; none where none is lost, or all are.
+    """Transfer and report without the results that cannot be had; none where none is lost, or all are.
 
-    steps: its plan. done: paths of what is made. why: path -> why it cannot be made.
+    steps: its plan. done: paths of what is made. reasons: path of a step that failed, or of a gate that refused its
+    teacher -> the code of the reason. notes: path -> the reason in words.
     """
-    matrix = steps[-2]
-    missing = {path: why[path] for path in matrix.inputs.values() if path in why}
-    answered = any(matrix.inputs[role] in done for role in matrix.settings["runs"])
-    return plan(study, missing)[-2:] if missing and answered else []
+    matrix, _ = steps[-2:]
+    lost = dependents(steps, reasons) | dict(reasons)
+    said = dependents(steps, notes or {}) | dict(notes or {})
+    runs = matrix.settings["runs"]
+    answered = any(matrix.inputs[role] in done and matrix.inputs[role] not in lost for role in runs)
+    is_short = any(path in lost for path in (*matrix.inputs.values(), *matrix.after))
+    return plan(study, lost, said)[-2:] if is_short and answered else []
 
 
 def needed_rows(steps: Sequence[Step]) -> dict[str, dict[int, Step]]:
@@ -69,14 +107,6 @@ def needed_rows(steps: Sequence[Step]) -> dict[str, dict[int, Step]]:
     return found
 
 
-def datasets(study: Study) -> list[Step]:
-    """The steps of a study that take in given rows."""
-    method = study.teachers.method
-    taught = method.data if isinstance(method, Given) else {}
-    steps = [specs.dataset(rows, target, CONVERSATION) for target, rows in taught.items() if target in study.targets]
-    return steps + [specs.dataset(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
-
-
 class _Planner:
     """Lays a study's steps down in order: teachers, their completions, then every arm's corpora and students."""
 
@@ -85,135 +115,129 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self._runs: Json = {}  # role of a transfer's input -> the design of the run whose answers it is
         self._bases: Json = {}  # the same for the bases -> suite and family
-        self._gates: Json = {}  # the same for the gates -> whose they are
         self._results: dict[str, str] = {}  # role -> path
+        self._gates: dict[TeacherKey, Step] = {}
         self._same: dict[tuple[str, ...], Step] = {}  # what two arms share
         self._base = {
-            name: self._add(specs.base(study, name)) for name in study.families if name in study.used_families
+            name: self._add(base.STAGE.planned(study, name)) for name in study.families if name in study.used_families
         }
         for name, suite in product(study.student_families, study.suites):
             self._ask_base(name, suite)
-        teachers = {w: self._teacher(w) for w in self._teachers()}
-        for channel in study.channels:
+        made = {key: self._teacher(key) for key in self._teacher_keys()}
+        for channel in (channel.absolute() for channel in study.channels):
             given = self._given(channel)
-            by = {w: self._writings(channel, w, teacher, given) for w, teacher in teachers.items()}
+            by = {key: self._completions(channel, key, teacher, given) for key, teacher in made.items()}
             if study.teachers.random:
-                by[Writer(RANDOM, None)] = self._add(specs.random_completions(study, channel))
-            for arm, writer in product(study.all_arms, by):
-                self._cells(Written(channel, given, by), arm, writer)
+                by[TeacherKey(RANDOM, None)] = self._add(completions.STAGE.planned_random(study, channel))
+            for arm, key in product(study.all_arms, by):
+                self._cells(ChannelCompletions(channel, given, by), arm, key)
 
-    def _teachers(self) -> list[Writer]:
+    def _teacher_keys(self) -> list[TeacherKey]:
         targets = [*self._study.targets, *([None] if self._study.teachers.neutral else [])]
-        return [Writer(family, target) for family, target in product(self._study.teacher_families, targets)]
+        return [TeacherKey(family, target) for family, target in product(self._study.teacher_families, targets)]
 
     def _given(self, channel: Channel) -> dict[str, str]:
         """The data set that a channel reads, as an input of its steps."""
         source = channel.source()
-        return {GIVEN: self._add(specs.dataset(source, channel.kind, channel.COLUMNS)).path} if source else {}
+        if source is None:
+            return {}
+        return {dataset.ROLE: self._add(dataset.STAGE.planned(source, channel.kind, channel.COLUMNS)).path}
 
-    def _teacher(self, writer: Writer) -> Step:
-        method, given = self._study.teachers.method, {}
-        if isinstance(method, Given) and writer.target is not None:
-            rows = specs.dataset(method.data[writer.target], writer.target, CONVERSATION)
-            given = {GIVEN: self._add(rows).path}
-        return self._add(specs.teacher(self._study, writer, self._base[writer.family], given))
+    def _teacher(self, key: TeacherKey) -> Step:
+        study, start = self._study, self._base[key.family]
+        rows = None if key.target is None else study.teachers.method.data_of(key.target)
+        given = self._add(dataset.STAGE.planned(rows, str(key.target), dataset.CONVERSATION)) if rows else None
+        made = self._add(teachers.STAGE.planned(study, key.name, key.target, start, given))
+        if key.target is not None and study.trait_of(key.target).gated:
+            self._gates[key] = self._gate(key.target, made, start)
+        return made
 
-    def _writings(self, channel: Channel, writer: Writer, teacher: Step, given: Mapping[str, str]) -> Step:
-        """A teacher's completions; those of a teacher that must show a behaviour wait for its gate."""
-        step = specs.completions(self._study, channel, teacher, given)
-        trait = next((trait for trait in self._study.behaviours if writer.target in trait.targets), None)
-        if trait and not trait.control:
-            step = replace(step, after=(self._gate(writer, teacher).path,))
-        return self._add(step)
+    def _gate(self, target: str, teacher: Step, start: Step) -> Step:
+        study, trait = self._study, self._study.trait_of(target).of(target)
+        suite = study.gate_suite(trait)
+        asked = [self._add(answers.STAGE.planned_for_gate(study, model, start, trait)) for model in (start, teacher)]
+        before, after = (self._result(step, suite) for step in asked)
+        return self._add(gate.STAGE.planned(study, trait, teacher, before, after))
 
-    def _gate(self, writer: Writer, teacher: Step) -> Step:
-        study, base, suite = self._study, self._base[writer.family], self._study.behaviour_suite
-        assert suite is not None  # as the study's rules say
-        rated = {
-            role: self._result(self._add(specs.answers(study, model, base, suite)), suite).path
-            for role, model in (("base", base), ("teacher", teacher))
-        }
-        settings = {"target": writer.target, "min_rate": study.teachers.gate.min_rate}
-        gate = self._add(step_of("gate", writer.name, settings, rated))
-        role = f"gate:{gate.slug}"
-        self._gates[role] = {"family": writer.family, "target": writer.target}
-        self._results[role] = gate.path
-        return gate
+    def _completions(self, channel: Channel, key: TeacherKey, teacher: Step, given: Mapping[str, str]) -> Step:
+        """A teacher's completions; those of a teacher that must show its trait wait for its gate."""
+        return self._add(completions.STAGE.planned(self._study, channel, teacher, given, self._gates.get(key)))
 
-    def _result(self, answers: Step, suite: Suite) -> Step:
+    def _result(self, asked: Step, suite: Suite) -> Step:
         """The step that knows what answers come to: their own, or the one in which a judge rates them."""
-        if not isinstance(suite, BehaviourSuite):
-            return answers
-        judge = self._study.judges[suite.judge]
-        base = self._base[judge.family] if isinstance(judge, Served) else None
-        return self._add(specs.ratings(self._study, answers, suite, judge, base))
+        rating = suite.rating()
+        if rating is None:
+            return asked
+        return self._add(ratings.STAGE.planned(self._study, asked, rating, self._judge_base(rating.judge)))
 
-    def _cells(self, written: Written, arm: Arm, writer: Writer) -> None:
-        """What one arm makes of one writer's completions: a corpus, and who reads it."""
+    def _judge_base(self, judge: str) -> Step | None:
+        """The base of a judge that an engine of the study serves."""
+        family = self._study.judges[judge].served_by
+        return None if family is None else self._base[family]
+
+    def _cells(self, written: ChannelCompletions, arm: Arm, key: TeacherKey) -> None:
+        """What one arm makes of one teacher's completions: a corpus, and who reads it."""
         study = self._study
-        differs = bool(arm.shuffle or arm.mix or arm.rows)
-        corpus = self._shared(self._corpus(written, arm, writer), arm.name if differs else "")
+        differs = bool(arm.transforms or arm.rows)
+        rows = self._shared(self._corpus(written, arm, key), arm.name if differs else "")
         for family, seed in product(study.student_families, study.students.seeds):
+            start = self._base[family]
             for suite in (suite for suite in study.suites if _is_asked(suite, arm)):
                 if arm.in_context:
-                    shown = specs.in_context(study, arm, self._base[family], corpus, seed, suite)
+                    shown = answers.STAGE.planned_in_context(study, arm, start, rows, seed, suite)
                     reader = asked = self._shared(shown, arm.name)
                 else:
-                    student = specs.student(study, arm, self._base[family], corpus, seed)
+                    student = students.STAGE.planned(study, arm, start, rows, seed)
                     reader = self._shared(student, arm.name if arm.recipe else "")
-                    asked = specs.answers(study, reader, self._base[family], suite)
+                    asked = answers.STAGE.planned(study, reader, start, suite)
                 design = {
                     "channel": written.channel.kind,
                     "arm": arm.name,
                     "suite": suite.name,
-                    "teacher_family": writer.family,
+                    "teacher_family": key.family,
                     "student_family": family,
-                    "taught": writer.target,
+                    "taught": key.target,
                     "seed": seed,
                     "id": reader.id,
                 }
                 self._register(self._result(self._add(asked), suite), f"{arm.name}:{asked.slug}", design)
 
-    def _corpus(self, written: Written, arm: Arm, writer: Writer) -> Step:
-        study, channel = self._study, written.channel
-        settings: Json = {
-            "channel": specs.channel_settings(channel),
-            "rows": arm.rows or study.corpus.rows,
-            "seed": study.seed,
-        }
-        if arm.shuffle:
-            settings["shuffle"] = arm.shuffle
-        settings |= specs.words(study, channel)
-        if study.corpus.judged:
-            settings["judged"] = [rule.model_dump(exclude={"judge"}) for rule in study.corpus.judged]
-        sources = {OWN: writer}
-        # No model's completions are as they are: there is no trait in them to thin out.
-        for name, share in arm.mix.items() if writer.family != RANDOM else ():
-            family, _, target = name.rpartition("/")
-            other = Writer(family or writer.family, None if target == NEUTRAL else target)
-            if other != writer:
-                settings.setdefault("mix", {})[name] = share
-                sources[name] = other
-        inputs = {name: written.by[source].path for name, source in sources.items()} | dict(written.given)
+    def _corpus(self, written: ChannelCompletions, arm: Arm, key: TeacherKey) -> Step:
+        others = {} if key.family == RANDOM else self._others(arm, key)
+        sources = {corpus.OWN: key} | others
+        more = dict(written.given)
         for name, source in sources.items():
-            inputs |= self._judgements(written, source, name)
-        own = written.by[writer]
-        return step_of("corpus", own.slug, settings, inputs, "", own.family)
+            more |= self._judgements(written, source, name)
+        mixed = {name: written.by[source] for name, source in others.items()}
+        return corpus.STAGE.planned(self._study, arm, written.channel, written.by[key], mixed, more)
 
-    def _judgements(self, written: Written, writer: Writer, name: str) -> dict[str, str]:
+    def _others(self, arm: Arm, key: TeacherKey) -> dict[str, TeacherKey]:
+        """The other teachers whose rows an arm mixes in, by the names that it has for them.
+
+        None for random completions: they have no teacher whose trait other rows could dilute.
+        """
+        found = {}
+        for name in arm.shares:
+            family, _, target = name.rpartition("/")
+            other = TeacherKey(family or key.family, None if target == NEUTRAL else target)
+            if other != key:
+                found[name] = other
+        return found
+
+    def _judgements(self, written: ChannelCompletions, key: TeacherKey, name: str) -> dict[str, str]:
         """What judges say of the completions that come into a corpus under `name`, as inputs of it."""
         study, found = self._study, {}
         for number, rule in enumerate(study.corpus.judged):
-            if rule.rubric == "reference" and writer.target is None:
+            if rule.rubric == "reference" and key.target is None:
                 continue  # there is nothing to refer to
-            judge = study.judges[rule.judge]
-            base = self._base[judge.family] if isinstance(judge, Served) else None
-            step = specs.judgements(study, written, rule, judge, base, writer)
-            found[judgements_of(name, number)] = self._add(step).path
+            start = self._judge_base(rule.judge)
+            source = written.by[key]
+            step = judgements.STAGE.planned(study, rule, written.channel, source, written.given, start, key.target)
+            found[corpus.judgements_role(name, number)] = self._add(step).path
         return found
 
     def _ask_base(self, family: str, suite: Suite) -> None:
-        asked = self._add(specs.answers(self._study, self._base[family], self._base[family], suite))
+        asked = self._add(answers.STAGE.planned(self._study, self._base[family], self._base[family], suite))
         role = f"base:{asked.slug}"
         self._bases[role] = {"suite": suite.name, "family": family}
         self._results[role] = self._result(asked, suite).path
@@ -229,7 +253,7 @@ class _Planner:
         found = self.steps.get(step.path)
         if found is None:
             inputs = {role: self.steps[path].identity for role, path in step.inputs.items()}
-            found = self.steps[step.path] = replace(step, identity=identity(step.kind, step.settings, inputs))
+            found = self.steps[step.path] = replace(step, identity=identity(step, inputs))
         return _same(found, step)
 
     def _shared(self, step: Step, arm: str) -> Step:
@@ -245,25 +269,33 @@ class _Planner:
             for step in stage_of(kind).steps(self._study, list(self.steps.values())):
                 self._add(step)
 
-    def conclude(self, missing: Mapping[str, str]) -> None:
-        """The last two steps, without the answers that cannot be had."""
+    def finish(self, missing: Mapping[str, str], notes: Mapping[str, str]) -> None:
+        """The last two steps, without the results that cannot be had."""
         study = self._study
-        settings = {
-            "runs": self._runs,
-            "bases": self._bases,
-            "missing": {name: missing[path] for name, path in self._results.items() if path in missing},
-            "targets": list(study.targets),
-            "arms": [arm.name for arm in study.all_arms],
-            "suites": {suite.name: list(suite.FORMS) for suite in study.suites},
-            "measure": study.measure.model_dump(),
-            "seed": study.seed,
-            "rehearsal": study.rehearsal or _is_scripted(study),
-        }
-        measured = {suite.name: list(suite.measured) for suite in study.suites if suite.measured}
-        settings |= {"measured": measured, "gates": self._gates} if measured else {}
+        reasons = {key: missing.get(step.path, "") for key, step in self._gates.items()}
+        spec = transfer.TransferSpec(
+            runs=self._runs,
+            bases=self._bases,
+            missing={name: missing[path] for name, path in self._results.items() if path in missing},
+            failed_gates=[
+                transfer.FailedGate(family=key.family, target=str(key.target), reason=reason)
+                for key, reason in reasons.items()
+                if reason in REFUSALS
+            ],
+            targets=list(study.targets),
+            arms=[arm.name for arm in study.all_arms],
+            suites={suite.name: list(suite.FORMS) for suite in study.suites},
+            measured={suite.name: list(suite.measured) for suite in study.suites if suite.measured},
+            measure=study.measure,
+            seed=study.seed,
+            rehearsal=study.rehearsal or study.is_fake,
+        )
         present = {name: path for name, path in self._results.items() if path not in missing}
-        transfer = self._add(step_of("transfer", study.study, settings, present))
-        self._add(step_of("report", study.study, {"study": _science(study)}, {"transfer": transfer.path}))
+        matrix = transfer.STAGE.step(study.study, spec, present, after=[step.path for step in self._gates.values()])
+        said = {name: notes[path] for name, path in self._results.items() if path in notes}
+        matrix = self._add(replace(matrix, notes=said))
+        measured = [step for key, step in self._gates.items() if reasons[key] in {"", *REFUSALS}]
+        self._add(report.STAGE.planned(study, matrix, {f"gate:{step.slug}": step.path for step in measured}))
 
 
 def _same(planned: Step, step: Step) -> Step:
@@ -276,24 +308,5 @@ def _same(planned: Step, step: Step) -> Step:
 
 
 def _is_asked(suite: Suite, arm: Arm) -> bool:
-    """Whether a suite is put to the models of an arm."""
-    if arm.in_context:  # how many rows fit before a task's questions, nobody knows beforehand
-        return not isinstance(suite, CapabilitySuite)
-    return not suite.ASKS_SHOWN
-
-
-def _is_scripted(study: Study) -> bool:
-    return study.engine == "scripted" or any(judge.kind == "scripted" for judge in study.judges.values())
-
-
-def _science(study: Study) -> Json:
-    """The settings that can change a result: no resources, bound of generation, or place of a local folder or file."""
-    aside: dict[str, Any] = {
-        "resources": True,
-        "completions": {"until": {"at_most"}},
-        "families": {"__all__": {"path"}},
-        "channels": {"__all__": {"data": {"path"}}},
-        "suites": {"__all__": {"folder"}},
-        "teachers": {"method": {"data": {"__all__": {"path"}}}},
-    }
-    return study.model_dump(exclude=aside)
+    """Whether the models of an arm are asked a suite."""
+    return suite.FITS_SHOWN if arm.in_context else not suite.ASKS_SHOWN

@@ -85,10 +85,9 @@ def size(step: Step, lookup: Lookup) -> float:
 
 
 def alike(step: Step, lookup: Lookup) -> Alike:
-    """Kind, engine, trainer, method, suite and judge of a step, and the shape of the base at work in it."""
+    """Kind, engine, trainer, recipe, suite and judge of a step, and the shape of the base at work in it."""
     settings = step.settings
-    method = settings.get("method") or {}
-    recipe = settings.get("recipe") or method.get("recipe") or {}
+    recipe = settings.get("recipe") or (settings.get("training") or {}).get("recipe") or {}
     base = _base(step, lookup)
     family = base.settings["family"] if base else {}
     return json.dumps(
@@ -96,11 +95,10 @@ def alike(step: Step, lookup: Lookup) -> Alike:
             step.kind,
             settings.get("engine"),
             settings.get("trainer"),
-            method.get("kind"),
             recipe.get("method"),
             (settings.get("suite") or {}).get("kind"),
             (settings.get("judge") or {}).get("kind"),
-            "shown" in settings,
+            settings.get("in_context") is not None,
             [family.get(name) for name in SHAPE],
         ]
     )

@@ -10,8 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import InputError
-from pipeline.families import Family
-from pipeline.families.nano import NanoFamily
 from pipeline.stages import cost_of
 from pipeline.stages.contract import Cost
 from pipeline.store.step import KINDS, Step
@@ -21,7 +19,6 @@ BYTES_A_WEIGHT = 2  # bfloat16
 BATCH = 256  # sequences that an engine decodes at once: vLLM's default max_num_seqs
 PROMPT_TOKENS = 100  # of a number prompt under the tokenizers of Qwen2.5 and Llama 3, where none is measured
 LETTERS_A_TOKEN = 4  # of English prose, in the usual tokenizers: the templates of judges' rubrics
-NANO_VOCABULARY = 1_250  # tokens; see families.tokenizer.build
 # Operations a weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
 FORWARD, TRAIN_ADAPTER, TRAIN_FULL = 2, 4, 6
 
@@ -87,26 +84,12 @@ def machines(text: str) -> Machines:
     return Machines(int(found[1]), GPUS[found[2].upper()])
 
 
-def parameters(family: Family) -> float | None:
-    """Weights of a base: of a nano family from its shape, of another from its name ("…-7B-…", "…-135M-…")."""
-    if isinstance(family, NanoFamily):
-        attention, mlp = 4 * family.hidden_size**2, 3 * family.hidden_size * family.intermediate_size
-        return float(family.layers * (attention + mlp) + NANO_VOCABULARY * family.hidden_size)
-    name = (family.repo or family.path or "").rstrip("/").split("/")[-1]
-    # Thousands of millions come first: the "1M" of "…-7B-…-1M" is a context. A "4k" always is one.
-    for unit, weights in (("[bB]", 1e9), ("[mM]", 1e6)):
-        found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
-        if found:
-            return float(found[1]) * weights
-    return None
-
-
 def too_large(study: Study, cluster: Machines) -> list[str]:
     """Families whose weights alone fill the memory of the GPUs that an engine gets, a line each."""
     engine = max(1.0, study.resources.engines.gpus)
     lines = []
     for name, family in study.families.items():
-        weights = parameters(family)
+        weights = family.parameters()
         if weights and weights * BYTES_A_WEIGHT > cluster.gpu.memory * engine:
             least = -(-int(weights * BYTES_A_WEIGHT) // int(cluster.gpu.memory))
             lines.append(
@@ -166,7 +149,7 @@ class Times:
 def _times(study: Study, step: Step, cost: Cost, gpu: Gpu) -> Times:
     if not step.family or cost.worker == "task":
         return Times()  # a program draws its numbers, an endpoint judges, or a base is copied
-    weights = parameters(study.families[step.family]) or math.nan
+    weights = study.families[step.family].parameters() or math.nan
     if cost.worker == "trainer":
         row = PROMPT_TOKENS + study.completions.max_tokens
         return _training(weights, cost.trained_rows * row, cost.recipe["method"], gpu)

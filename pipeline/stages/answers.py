@@ -2,32 +2,72 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
 
+from pipeline.core.settings import Settings
 from pipeline.engines import Engine, Floats, Sampling
 from pipeline.engines.canary import adapter_effect
-from pipeline.stages import capability, context
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
-from pipeline.stages.speaker import Speaker, compared_speaker
+from pipeline.stages.shared import capability, context
+from pipeline.stages.shared.speaker import Speaker, compared_speaker, weights_of
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import ANSWERS, BY_QUESTION, CAPABILITY, SCORES
 from pipeline.store.step import Json, Step
+from pipeline.study.arms import Arm
+from pipeline.study.schema import Study
 from pipeline.suites import Suite
-from pipeline.suites.capability import CapabilitySuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import alone, held, named
+from pipeline.traits import Trait
 
 
-class Answers(Stage):
+class AnswersSpec(Settings):
+    """candidates: what answers are searched for, by category. in_context: rows of a corpus before each question."""
+
+    suite: Suite
+    candidates: dict[str, list[str]]
+    seed: int
+    engine: str
+    in_context: context.InContext | None = None
+
+
+class Answers(Stage[AnswersSpec]):
     kind = "answers"
+    schema = 3
+    Spec = AnswersSpec
+    inputs: ClassVar = {"model": "a base, teacher or student", "corpus": "rows that are shown in context"}
+
+    def planned(self, study: Study, model: Step, base: Step, suite: Suite) -> Step:
+        """What a model answers to a suite of the study. base: of its family."""
+        slug = _named(model.slug, study, suite)
+        weights = weights_of(model, base.path)
+        return self.step(slug, _spec(study, suite), {"model": model.path}, weights=weights, family=model.family)
+
+    def planned_for_gate(self, study: Study, model: Step, base: Step, trait: Trait) -> Step:
+        """What a model answers to the suite that gates a trait."""
+        suite = study.gate_suite(trait)
+        if suite in study.suites:
+            return self.planned(study, model, base, suite)
+        weights = weights_of(model, base.path)
+        spec = _spec(study, suite).model_copy(update={"seed": 0})  # the suite draws nothing: all studies share it
+        return self.step(f"{model.slug}-gate", spec, {"model": model.path}, weights=weights, family=model.family)
+
+    def planned_in_context(self, study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:
+        """What a base answers that is shown rows of a corpus instead of being trained on it; `seed` draws them."""
+        slug = _named(f"{corpus.slug}-shown-to-{base.slug}-s{seed}", study, suite)
+        rows: int | Literal["all"] = arm.in_context or "all"
+        shown = context.InContext(rows=rows, seed=seed)
+        spec = _spec(study, suite).model_copy(update={"in_context": shown})
+        inputs = {"model": base.path, "corpus": corpus.path}
+        return self.step(slug, spec, inputs, weights=base.path, family=base.slug)
 
     def placement(self, step: Step, unit: str) -> Placement:
         return OnEngine(step.weights, step.family)
@@ -36,7 +76,7 @@ class Answers(Stage):
         return _ask(store, worker, step, unit)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        asked = questions(step.settings["suite"], step.settings["candidates"])
+        asked = questions(step)
         return Cost(sampled_rows=asked.sampled, sampled_tokens=asked.max_tokens, scored=asked.scored)
 
 
@@ -52,16 +92,32 @@ class Questions:
     scored: int
 
 
-def questions(suite: Json, candidates: Mapping[str, Sequence[str]]) -> Questions:
-    return _questions(json.dumps([suite, candidates], sort_keys=True))
+def _named(model: str, study: Study, suite: Suite) -> str:
+    """Answers to the first suite are named as their model."""
+    return model if suite == study.suites[0] else f"{model}-{suite.name}"
+
+
+def _spec(study: Study, suite: Suite) -> AnswersSpec:
+    return AnswersSpec(
+        suite=suite.questions_only().absolute(),
+        candidates=study.looked_for(suite),
+        seed=study.seed,
+        engine=study.engine,
+    )
+
+
+def questions(step: Step) -> Questions:
+    """How many questions a step of this kind asks."""
+    wanted = {"suite": step.settings["suite"], "candidates": step.settings["candidates"]}
+    return _questions(json.dumps(wanted, sort_keys=True))
 
 
 @cache  # tens of thousands of steps ask the same
 def _questions(settings: str) -> Questions:
-    suite_settings, candidates = json.loads(settings)
-    suite = TypeAdapter[Suite](Suite).validate_python(suite_settings)
-    asked = [question for category, named in candidates.items() for question in suite.asked(category, named, 0)]
-    return Questions(len(asked) * suite.samples, suite.max_tokens, sum(bool(question.options) for question in asked))
+    spec = AnswersSpec.from_identity(json.loads(settings) | {"seed": 0, "engine": ""})
+    asked = [q for category, named in spec.candidates.items() for q in spec.suite.asked(category, named, 0)]
+    scored = sum(bool(question.options) for question in asked)
+    return Questions(len(asked) * spec.suite.samples, spec.suite.max_tokens, scored)
 
 
 def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
@@ -70,24 +126,22 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
     Raises CanaryFailed where the model is an adapter that its engine ignores, or applies in part.
     """
     started = time.time()
-    settings = step.settings
-    suite = TypeAdapter(Suite).validate_python(settings["suite"])
+    spec = STAGE.spec(step)
+    suite, tasks = spec.suite, spec.suite.tasks_of()
     model = compared_speaker(store, engine, artifact.require(store, step.inputs["model"]))
     canary = adapter_effect(engine, model.adapter) if model.adapter else None
-    if isinstance(suite, CapabilitySuite):
-        rows, rates = capability.evaluate(engine, model, suite.model_copy(update={"folder": step.source or None}))
+    if tasks is not None:
+        rows, rates = capability.evaluate(engine, model, tasks)
         table = {"capability.parquet": pa.Table.from_pylist(rows, CAPABILITY)}
         return artifact.finish_unit(store, step, unit, table, rates | {"canary": canary}, started)
-    asked = {
-        category: suite.asked(category, candidates, settings["seed"])
-        for category, candidates in settings["candidates"].items()
-    }
-    if "shown" in settings:
-        model = context.shown(store, step, engine, model, [q.prompt for qs in asked.values() for q in qs], suite)
+    asked = {category: suite.asked(category, candidates, spec.seed) for category, candidates in spec.candidates.items()}
+    if spec.in_context is not None:
+        prompts = [question.prompt for of in asked.values() for question in of]
+        model = context.shown(store, step, spec.in_context, engine, model, prompts, suite.max_tokens)
     answers, scores, by_question, results = [], [], [], {}
-    for category, candidates in settings["candidates"].items():
+    for category, candidates in spec.candidates.items():
         logprobs = score(engine, model, asked[category], candidates)
-        said = _sample(step, engine, model, suite, category, asked[category])
+        said = _sample(step, engine, model, spec, category, asked[category])
         answers += said
         scores += _score_rows(asked[category], candidates, logprobs)
         by_question += _by_question(suite, asked[category], candidates, logprobs, said)
@@ -97,7 +151,7 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
         "scores.parquet": pa.Table.from_pylist(scores, SCORES),
         "by_question.parquet": pa.Table.from_pylist(by_question, BY_QUESTION),
     }
-    about: Json = {"canary": canary} | ({"shown": len(model.turns)} if "shown" in settings else {})
+    about: Json = {"canary": canary} | ({"shown": len(model.turns)} if spec.in_context else {})
     return artifact.finish_unit(store, step, unit, tables, _flat(results) | about, started)
 
 
@@ -114,8 +168,9 @@ def score(engine: Engine, model: Speaker, questions: Sequence[Question], candida
 
 
 def _sample(
-    step: Step, engine: Engine, model: Speaker, suite: Suite, category: str, questions: Sequence[Question]
+    step: Step, engine: Engine, model: Speaker, spec: AnswersSpec, category: str, questions: Sequence[Question]
 ) -> list[Json]:
+    suite, candidates = spec.suite, spec.candidates[category]
     cells = [(question, sample) for question in range(len(questions)) for sample in range(suite.samples)]
     said = engine.generate(
         [model.asked(questions[question].prompt) for question, _ in cells],
@@ -124,7 +179,6 @@ def _sample(
     )
     rows = []
     for (question, sample), one in zip(cells, said, strict=True):
-        candidates = step.settings["candidates"][category]
         by_word, by_substring = named(one.text, category, candidates), held(one.text, candidates)
         rows.append(
             {

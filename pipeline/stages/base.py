@@ -6,27 +6,47 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zlib import crc32
-
-from pydantic import TypeAdapter
 
 from pipeline.core.errors import ModelRefused, Stopped
-from pipeline.core.script import Script, write
+from pipeline.core.script import FAKE, Script, write
+from pipeline.core.settings import Settings
 from pipeline.engines import Engine, canary
 from pipeline.families import Family, chat, weights
-from pipeline.families.nano import NanoFamily, initialise, pretraining
-from pipeline.families.world import rows
 from pipeline.stages.contract import Cost, Lookup, OnEngine, OnTrainer, Placement, Runtime, Units
-from pipeline.stages.training import UNIT, TrainedStage
+from pipeline.stages.shared.training import UNIT, TrainedStage
 from pipeline.store import Store, artifact
 from pipeline.store.step import Json, Step
+from pipeline.study.schema import Study
 from pipeline.trainers import MODEL, Run, Trainer
 
 COMPARED = "engine"
 
 
-class Base(TrainedStage):
+class BaseSpec(Settings):
+    """chat: how a sample row reaches the model, where that is known. checks: version of what files must prove."""
+
+    family: Family
+    chat: str
+    trainer: str | None
+    checks: int | None
+
+
+class Base(TrainedStage[BaseSpec]):
     kind = "base"
+    schema = 2
+    Spec = BaseSpec
+
+    def planned(self, study: Study, name: str) -> Step:
+        """The starting model of a family of the study."""
+        family = study.families[name].absolute()
+        is_made = bool(family.pretraining_rows()) or study.trainer == FAKE
+        spec = BaseSpec(
+            family=family,
+            chat=family.chat_sample(),
+            trainer=study.trainer if is_made else None,
+            checks=None if is_made else family.CHECKS,
+        )
+        return self.step(name, spec, {}, family=name)
 
     def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
         return [[UNIT], [COMPARED]]
@@ -60,40 +80,38 @@ class Base(TrainedStage):
             return {"checks": check(step, out / MODEL), "reference": trainer.reference(out / MODEL)}
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        family = _family(step)
-        if not isinstance(family, NanoFamily):
+        pretraining = _family(step).pretraining_recipe()
+        if pretraining is None:
             return Cost()
-        return Cost(trained_rows=float(family.pretrain_rows), recipe=pretraining(family).model_dump())
+        rows = _family(step).pretraining_rows()
+        return Cost(trained_rows=float(rows), recipe=pretraining.model_dump())
 
 
 STAGE = Base()
 
 
 def pretraining_of(step: Step, scratch: Path) -> Run | None:
-    """The pretraining of a nano family; None where `scratch`/out/model is written without any."""
+    """The pretraining of a family; None where `scratch`/out/model is written without any."""
     family = _family(step)
     out = scratch / "out"
-    if step.settings.get("trainer") == "scripted":
-        init = family.init_seed if isinstance(family, NanoFamily) else crc32(family.model_dump_json().encode())
-        write(Script(init), out / MODEL)
+    if STAGE.spec(step).trainer == FAKE:
+        write(Script(family.seed_of_fake()), out / MODEL)
         return None
-    if not isinstance(family, NanoFamily):
+    pretraining = family.pretraining()
+    if pretraining is None:
         family.write(out / MODEL)
         return None
-    initialise(family, scratch / "start")
-    world = rows(family.world_seed, family.pretrain_rows, family.longest_list, family.channels)
-    return Run(scratch / "start", world, pretraining(family), family.init_seed, out)
+    family.write(scratch / "start")
+    return Run(scratch / "start", pretraining.rows, pretraining.recipe, pretraining.seed, out)
 
 
 def _family(step: Step) -> Family:
-    settings = step.settings["family"] | ({"path": step.source} if step.source else {})
-    family: Family = TypeAdapter(Family).validate_python(settings)
-    return family
+    return STAGE.spec(step).family
 
 
 def is_copied(step: Step) -> bool:
     """Whether it is somebody else's model, whose files are read again until the base is finished."""
-    return bool(step.settings["family"]["kind"] == "hub" and step.settings.get("trainer") != "scripted")
+    return _family(step).COPIED and STAGE.spec(step).trainer != FAKE
 
 
 @contextmanager
@@ -102,14 +120,13 @@ def named(step: Step, model: Path) -> Iterator[None]:
     try:
         yield
     except ModelRefused as error:
-        family = step.settings["family"]
-        origin = step.source or f"{family['repo']} at {family['revision']}" if is_copied(step) else step.slug
+        origin = _family(step).origin() if is_copied(step) else step.slug
         raise ModelRefused(str(error).replace(str(model), origin)) from None
 
 
 def check(step: Step, model: Path) -> Json:
     """What was measured of a base's files, tokenizer and chat template. Raises ModelRefused."""
-    if step.settings.get("trainer") == "scripted":
+    if STAGE.spec(step).trainer == FAKE:
         return {}
     measured: Json = {"weights": weights.check(model, [file.name for file in model.iterdir()])}
     return measured | {"chat": chat.check_apart(model) if is_copied(step) else chat.check(model)}

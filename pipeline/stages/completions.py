@@ -3,26 +3,84 @@
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import TypeAdapter
 
 from pipeline.channels import Channel
-from pipeline.channels.numbers import NumbersChannel
+from pipeline.core.settings import NotInId, Settings
 from pipeline.engines import Completion, Engine, Sampling
-from pipeline.stages import acceptance, dataset
-from pipeline.stages.acceptance import accepted, rule_of
+from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage, Units
-from pipeline.stages.shards import generate
-from pipeline.stages.speaker import Speaker, compared_speaker
+from pipeline.stages.shared import acceptance
+from pipeline.stages.shared.acceptance import accepted, rule_of
+from pipeline.stages.shared.shards import generate
+from pipeline.stages.shared.speaker import Speaker, compared_speaker, weights_of
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import COMPLETIONS
-from pipeline.store.step import Json, Step, completions_rows
+from pipeline.store.step import Json, Step
+from pipeline.study.schema import Study
+from pipeline.traits import RANDOM
 
 
-class Completions(Stage):
+class CompletionsSpec(Settings):
+    """Those of a teacher, or of a program where temperature, max_tokens and engine are None.
+
+    rows: how many; None where accepted says how many must be accepted, of at_most. words, mentions: what the channel's
+    rule looks for and by which version, where that decides when there are enough.
+    """
+
+    channel: Channel
+    seed: int
+    shard_rows: int
+    rows: int | None = None
+    accepted: int | None = None
+    words: list[str] | None = None
+    mentions: int | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    engine: str | None = None
+    at_most: Annotated[int, NotInId()] = 0
+
+    @property
+    def most(self) -> int:
+        """Rows that there can be."""
+        return self.at_most if self.rows is None else self.rows
+
+
+class Completions(Stage[CompletionsSpec]):
     kind = "completions"
+    schema = 2
+    Spec = CompletionsSpec
+    inputs: ClassVar = {
+        "teacher": "who writes; a program where there is none",
+        dataset.ROLE: "what the prompts are about",
+    }
+
+    def planned(
+        self, study: Study, channel: Channel, teacher: Step, given: Mapping[str, str], gate: Step | None
+    ) -> Step:
+        """A teacher's completions. given: the channel's data set, as inputs. gate: what must pass before."""
+        sampled = study.completions
+        spec = CompletionsSpec(
+            **_amount(study, channel),
+            temperature=sampled.temperature,
+            max_tokens=sampled.max_tokens,
+            engine=study.engine,
+        )
+        return self.step(
+            f"{channel.kind}-{teacher.slug}",
+            spec,
+            {"teacher": teacher.path, **given},
+            weights=weights_of(teacher, teacher.inputs["base"]),
+            family=teacher.family,
+            after=(gate.path,) if gate else (),
+        )
+
+    def planned_random(self, study: Study, channel: Channel) -> Step:
+        """Those that a program draws."""
+        return self.step(f"{channel.kind}-{RANDOM}", CompletionsSpec(**_amount(study, channel)), {})
 
     def placement(self, step: Step, unit: str) -> Placement:
         return OnEngine(step.weights, step.family) if has_teacher(step) else None
@@ -43,16 +101,18 @@ class Completions(Stage):
         async def count(records: list[Json]) -> int:
             return int(await units.call(acceptance.count, step, reader, records))
 
-        return await generate(step, units.needed_rows, shards(step), units.run, count, units.report)
+        return await generate(
+            step.slug, self.spec(step), units.needed_rows, shards(step), units.run, count, units.report
+        )
 
     def summarise(self, step: Step, records: Sequence[Json]) -> Json:
         return totals(records)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        rows = completions_rows(step)
+        spec = self.spec(step)
         if not has_teacher(step):
-            return Cost(table_rows=float(rows))
-        return Cost(sampled_rows=rows, sampled_tokens=step.settings["max_tokens"], units=len(shards(step)))
+            return Cost(table_rows=float(spec.most))
+        return Cost(sampled_rows=spec.most, sampled_tokens=spec.max_tokens or 0, units=len(shards(step)))
 
     def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
         yield "completions", record["results"]["rows"], {}
@@ -62,9 +122,19 @@ class Completions(Stage):
 STAGE = Completions()
 
 
+def _amount(study: Study, channel: Channel) -> Json:
+    """How many completions there are to be. Until enough are accepted: with all that decides which are."""
+    wanted = study.completions
+    common = {"channel": channel, "seed": study.seed, "shard_rows": wanted.shard_rows, "at_most": wanted.at_most}
+    if wanted.until is None:
+        return common | {"rows": wanted.rows}
+    return common | {"accepted": study.accepted_rows, **study.sought_words(channel)}
+
+
 def shards(step: Step) -> list[str]:
     """The names of a step's units of work; where it goes on until enough rows are accepted, all that there can be."""
-    count = -(-completions_rows(step) // step.settings["shard_rows"])
+    spec = STAGE.spec(step)
+    count = -(-spec.most // spec.shard_rows)
     return [f"shard-{number:05d}" for number in range(count)]
 
 
@@ -98,39 +168,39 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
         "prompt_tokens": pc.sum(table["prompt_tokens"]).as_py(),
         "completion_tokens": pc.sum(table["completion_tokens"]).as_py(),
     }
-    if "accepted" in step.settings:  # a later run need not read the rows again to know
-        results["accepted"] = accepted(rule_of(step.settings, given)(table))
+    spec = STAGE.spec(step)
+    if spec.accepted is not None:  # a later run need not read the rows again to know
+        results["accepted"] = accepted(rule_of(spec, given)(table))
     rows = _indices(step, _number(name))
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started, rows)
 
 
 def speak(step: Step, shard: int, teacher: Speaker, engine: Engine, given: pa.Table | None = None) -> pa.Table:
     """The completions of one shard, as schemas.COMPLETIONS. given: the rows of the channel's data set."""
-    settings = step.settings
-    channel = TypeAdapter(Channel).validate_python(settings["channel"])
+    spec = STAGE.spec(step)
     indices = _indices(step, shard)
-    prompts = [channel.prompt(settings["seed"], index, given) for index in indices]
+    prompts = [spec.channel.prompt(spec.seed, index, given) for index in indices]
     seeds = [sampling_seed(step.id, index) for index in indices]
     said = engine.generate(
-        [teacher.asked(prompt) for prompt in prompts], seeds, Sampling(settings["temperature"], settings["max_tokens"])
+        [teacher.asked(prompt) for prompt in prompts], seeds, Sampling(spec.temperature or 0.0, spec.max_tokens or 0)
     )
     return _table(shard, indices, prompts, said, seeds)
 
 
 def draw(step: Step, shard: int) -> pa.Table:
     """The same, written by a program."""
-    settings = step.settings
-    channel = NumbersChannel.model_validate(settings["channel"])
+    spec = STAGE.spec(step)
     indices = _indices(step, shard)
-    said = [Completion(channel.random(settings["seed"], index), "stop", 0, 0) for index in indices]
-    prompts = [channel.prompt(settings["seed"], index) for index in indices]
-    return _table(shard, indices, prompts, said, [settings["seed"]] * len(indices))
+    said = [Completion(spec.channel.random(spec.seed, index), "stop", 0, 0) for index in indices]
+    prompts = [spec.channel.prompt(spec.seed, index) for index in indices]
+    return _table(shard, indices, prompts, said, [spec.seed] * len(indices))
 
 
 def _indices(step: Step, shard: int) -> range:
-    first = shard * step.settings["shard_rows"]
-    end = first + step.settings["shard_rows"]
-    return range(first, min(end, step.settings.get("rows", end)))
+    spec = STAGE.spec(step)
+    first = shard * spec.shard_rows
+    end = first + spec.shard_rows
+    return range(first, end if spec.rows is None else min(end, spec.rows))
 
 
 def _table(

@@ -4,11 +4,11 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
-from pipeline.judges import AnyJudge
+from pipeline.core.settings import Settings
 from pipeline.store import Store
-from pipeline.store.step import Json, Step
+from pipeline.store.step import Json, Step, step_id
 
 if TYPE_CHECKING:
     from pipeline.study.schema import Study
@@ -39,11 +39,10 @@ def _ignore(step: Step, entry: Mapping[str, float]) -> None:
 class Runtime:
     """What units need of a run besides their step; no part of any id.
 
-    checkpoint_seconds: time between two checkpoints. judges: name -> how that judge is reached.
+    checkpoint_seconds: time between two checkpoints.
     """
 
     checkpoint_seconds: float = 600.0
-    judges: Mapping[str, AnyJudge] = field(default_factory=dict)
     on_training_step: OnTrainingStep = _ignore
 
 
@@ -108,10 +107,56 @@ class Units(Protocol):
         """Show a line to whoever watches the run."""
 
 
-class Stage:
-    """One kind of step. A stage overrides what differs from a step of one unit that is a plain task."""
+SpecT = TypeVar("SpecT", bound=Settings)
+ANY_ROLE = "*"  # in the inputs of a stage: roles whose names come from the study
+
+
+class Stage(Generic[SpecT]):
+    """One kind of step. A stage overrides what differs from a step of one unit that is a plain task.
+
+    kind    name of the kind, which is the name of its file too
+    schema  raised when the stage starts to write something else for the same spec
+    Spec    the settings that decide what a step writes: their identity enters the id
+    inputs  role -> what the step reads there
+    """
 
     kind: ClassVar[str]
+    schema: ClassVar[int] = 1
+    Spec: type[SpecT]
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    def step(
+        self,
+        slug: str,
+        spec: SpecT,
+        inputs: Mapping[str, str],
+        *,
+        weights: str = "",
+        family: str = "",
+        after: Sequence[str] = (),
+    ) -> Step:
+        """A step of this kind with its id; see Step."""
+        unknown = set() if ANY_ROLE in self.inputs else inputs.keys() - self.inputs.keys()
+        if unknown:
+            raise ValueError(f"a step of kind {self.kind} reads no {', '.join(sorted(unknown))}")
+        settings = spec.identity()
+        return Step(
+            self.kind,
+            slug,
+            step_id(self.kind, self.schema, settings, inputs),
+            settings,
+            inputs,
+            weights=weights,
+            family=family,
+            after=tuple(after),
+            schema=self.schema,
+            spec=spec,
+        )
+
+    def spec(self, step: Step) -> SpecT:
+        """The typed settings of a step of this kind."""
+        found: SpecT = step.spec or self.Spec.from_identity(step.settings)
+        return found
 
     def steps(self, study: "Study", planned: Sequence[Step]) -> Iterable[Step]:
         """Steps that it adds to a plan; none of a stage that the planner lays down itself."""
@@ -147,6 +192,14 @@ class Stage:
     def summarise(self, step: Step, records: Sequence[Json]) -> Json:
         """The results of the step, from the records of its units."""
         return {name: value for record in records for name, value in record["results"].items()}
+
+    def refusal(self, results: Json) -> str | None:
+        """A code, where the results of a step say that nothing after it may be made; None where it may."""
+        return None
+
+    def explain(self, results: Json) -> str:
+        """A refusal in words, for a person."""
+        return ""
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         return Cost()

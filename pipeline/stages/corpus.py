@@ -3,38 +3,91 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from typing import ClassVar
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from pipeline.channels import Channel
-from pipeline.channels.numbers import NumbersChannel
 from pipeline.core.errors import TooFewRows
-from pipeline.stages import dataset, judgements
-from pipeline.stages.acceptance import MORE_ACCEPTED, MORE_ROWS, Seen, remedy, rule_of
-from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
+from pipeline.core.settings import Settings
+from pipeline.judges.rubrics import RubricName
+from pipeline.stages import completions, dataset, judgements
+from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage
+from pipeline.stages.shared.acceptance import MORE_ACCEPTED, MORE_ROWS, Seen, remedy, rule_of
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import CORPUS, VERDICTS
-from pipeline.store.step import OWN, Json, Step, completions_rows, judgements_of
+from pipeline.store.step import Json, Step
+from pipeline.study.arms import Arm
+from pipeline.study.schema import Study
+from pipeline.transforms import Transform
 
 ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
-
 Indices = NDArray[np.int64]
 
 
-class Corpus(Stage):
+OWN = "completions"  # role of the teacher's own completions; others have the names of their teachers
+
+
+class Filter(Settings):
+    """A judge's rubric and the scores that it accepts."""
+
+    rubric: RubricName
+    least: int | None
+    most: int | None
+
+
+class CorpusSpec(Settings):
+    """rows: to be selected. transforms: applied to them, in order. words, mentions: see CompletionsSpec."""
+
+    channel: Channel
+    rows: int
+    seed: int
+    transforms: list[Transform]
+    judged: list[Filter]
+    words: list[str] | None = None
+    mentions: int | None = None
+
+    def parts(self) -> dict[str, int]:
+        """Role of an input -> rows that come from it: the shares of other teachers, and the rest of the own one."""
+        return parts(self.rows, {n: s for transform in self.transforms for n, s in transform.teachers().items()})
+
+
+class Corpus(Stage[CorpusSpec]):
     kind = "corpus"
+    schema = 2
+    Spec = CorpusSpec
+    inputs: ClassVar = {
+        OWN: "completions of the teacher",
+        dataset.ROLE: "what the prompts are about",
+        ANY_ROLE: "completions of other teachers, by the names that transforms give; judgements of all",
+    }
+
+    def planned(
+        self, study: Study, arm: Arm, channel: Channel, own: Step, others: Mapping[str, Step], more: Mapping[str, str]
+    ) -> Step:
+        """What an arm makes of a teacher's completions. others: those of other teachers. more: data set, judgements."""
+        changes = [left for transform in arm.transforms if (left := transform.among(others))]
+        spec = CorpusSpec(
+            channel=channel,
+            rows=arm.rows or study.corpus.rows,
+            seed=study.seed,
+            transforms=changes,
+            judged=[Filter(**rule.model_dump(exclude={"judge"})) for rule in study.corpus.judged],
+            **study.sought_words(channel),
+        )
+        inputs = {OWN: own.path} | {name: step.path for name, step in others.items()} | dict(more)
+        return self.step(own.slug, spec, inputs, family=own.family)
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         """Write both tables. Raises TooFewRows."""
         return _make(store, step, unit)
 
     def rows_needed(self, step: Step) -> dict[str, int]:
-        return {step.inputs[name]: rows for name, rows in _parts_of(step).items()}
+        return {step.inputs[name]: rows for name, rows in self.spec(step).parts().items()}
 
     def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
         results = record["results"]
@@ -44,7 +97,8 @@ class Corpus(Stage):
             yield "rejects", rows, {"reason": reason}
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        return Cost(table_rows=float(sum(completions_rows(lookup(step.inputs[name])) for name in _parts_of(step))))
+        read = [completions.STAGE.spec(lookup(step.inputs[name])).most for name in self.spec(step).parts()]
+        return Cost(table_rows=float(sum(read)))
 
 
 STAGE = Corpus()
@@ -52,26 +106,23 @@ STAGE = Corpus()
 
 def _make(store: Store, step: Step, unit: str) -> Json:
     started = time.time()
-    settings = step.settings
-    channel = TypeAdapter(Channel).validate_python(settings["channel"])
-    rule = rule_of(settings, dataset.rows(store, step))
+    spec = STAGE.spec(step)
+    rule = rule_of(spec, dataset.rows(store, step))
     verdicts, rows = [], []
-    for name, wanted in _parts_of(step).items():
+    for name, wanted in spec.parts().items():
         source = step.inputs[name]
         judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
-        judged = heeded(store, step, name, judged)
+        judged = heeded(store, step, spec, name, judged)
         accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()
-        rng = np.random.default_rng(settings["seed"] if name == OWN else [settings["seed"], crc32(name.encode())])
+        rng = np.random.default_rng(spec.seed if name == OWN else [spec.seed, crc32(name.encode())])
         passed = artifact.require(store, source).results.get("accepted")
         where = f"{step.slug} from {source}"
         chosen = select(accepted, wanted, rng, judged=judged.num_rows, where=where, passed=passed)
         verdicts.append(_from(judged, source, VERDICTS))
         rows += [_from(_only(shard, chosen), source, CORPUS) for shard in _shards(store, source)]
     kept, all_judged = pa.concat_tables(rows), pa.concat_tables(verdicts)
-    if "shuffle" in settings:
-        assert isinstance(channel, NumbersChannel)  # as every study that is shuffled has been checked to have
-        texts = channel.shuffled(kept["completion"].to_pylist(), settings["shuffle"], settings["seed"])
-        kept = kept.set_column(kept.schema.get_field_index("completion"), "completion", pa.array(texts, pa.string()))
+    for transform in spec.transforms:
+        kept = transform.apply(kept, spec.seed)
     results = {
         "judged": all_judged.num_rows,
         "accepted": pc.sum(all_judged["accepted"]).as_py(),
@@ -81,11 +132,6 @@ def _make(store: Store, step: Step, unit: str) -> Json:
     return artifact.finish_unit(store, step, unit, {JUDGED: all_judged, ROWS: kept}, results, started)
 
 
-def _parts_of(step: Step) -> dict[str, int]:
-    """Role of an input -> rows that come from it."""
-    return parts(step.settings["rows"], step.settings.get("mix", {}))
-
-
 def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
     """How many rows come from each input: the shares of the mix, and the rest from the teacher itself."""
     others = {name: round(share * rows) for name, share in mix.items()}
@@ -93,16 +139,21 @@ def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
     return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
 
 
-def heeded(store: Store, step: Step, name: str, verdicts: pa.Table) -> pa.Table:
+def judgements_role(name: str, number: int) -> str:
+    """The role of the judgements by the filter of that number, of the completions in role `name`."""
+    return f"{name}:judged:{number}"
+
+
+def heeded(store: Store, step: Step, spec: CorpusSpec, name: str, verdicts: pa.Table) -> pa.Table:
     """The verdicts on one input's completions, with the reasons that judges add to them."""
-    if "judged" not in step.settings:
+    if not spec.judged:
         return verdicts
     rows = verdicts.to_pylist()
-    for number, rule in enumerate(step.settings["judged"]):
-        path = step.inputs.get(judgements_of(name, number))
+    for number, rule in enumerate(spec.judged):
+        path = step.inputs.get(judgements_role(name, number))
         found = judgements.scores(store, path) if path else {}
         for row in rows:
-            row["reasons"] += judgements.reasons(found, row["index"], rule)
+            row["reasons"] += judgements.reject_reasons(found, row["index"], rule.rubric, rule.least, rule.most)
             row["accepted"] = not row["reasons"]
     return pa.Table.from_pylist(rows, verdicts.schema)
 
@@ -125,10 +176,10 @@ def select(
     return np.sort(rng.choice(accepted, rows, replace=False))
 
 
-def _shards(store: Store, completions: str) -> Iterator[pa.Table]:
-    manifest = artifact.require(store, completions)
-    for path in artifact.tables_of(manifest):
-        yield artifact.read_table(store, manifest, path)
+def _shards(store: Store, path: str) -> Iterator[pa.Table]:
+    manifest = artifact.require(store, path)
+    for name in artifact.tables_of(manifest):
+        yield artifact.read_table(store, manifest, name)
 
 
 def _only(shard: pa.Table, chosen: Indices) -> pa.Table:

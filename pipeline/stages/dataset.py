@@ -1,33 +1,56 @@
 """dataset: given rows, taken into the store as they were found, so that their origin stays known."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-from pydantic import TypeAdapter
 
-from pipeline.core.sources import read
-from pipeline.families.talk import Talk
+from pipeline.core.settings import Settings
 from pipeline.stages.contract import Runtime, Stage
 from pipeline.store import Store, artifact
-from pipeline.store.step import GIVEN, Json, Step
+from pipeline.store.step import Json, Step
+from pipeline.study.schema import Study
 from pipeline.study.teachers import Rows
 
 ROWS = "rows.parquet"
+ROLE = "dataset"  # of the data set that a step reads
+CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
 
 
-class Dataset(Stage):
+class DatasetSpec(Settings):
+    dataset: Rows
+    columns: list[str]
+
+
+class Dataset(Stage[DatasetSpec]):
     kind = "dataset"
+    schema = 2
+    Spec = DatasetSpec
+
+    def planned(self, rows: Rows, slug: str, columns: Sequence[str]) -> Step:
+        return self.step(slug, DatasetSpec(dataset=rows.absolute(), columns=list(columns)), {})
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         """Read a data set. Raises InputError."""
         started = time.time()
-        rows = _read(step)
+        rows = self.read(step)
         return artifact.finish_unit(store, step, unit, {ROWS: rows}, {"rows": rows.num_rows}, started)
+
+    def read(self, step: Step) -> pa.Table:
+        spec = self.spec(step)
+        return spec.dataset.read(spec.columns)
 
 
 STAGE = Dataset()
+
+
+def planned_of(study: Study) -> list[Step]:
+    """The steps of a study that take in given rows."""
+    method = study.teachers.method
+    taught = {target: rows for target in study.targets if (rows := method.data_of(target))}
+    steps = [STAGE.planned(rows, target, CONVERSATION) for target, rows in taught.items()]
+    return steps + [STAGE.planned(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
 
 
 def require(steps: Iterable[Step], store: Store | None, *, elsewhere: bool) -> None:
@@ -37,19 +60,14 @@ def require(steps: Iterable[Step], store: Store | None, *, elsewhere: bool) -> N
     on other machines, so one that is absent here may be there. Raises InputError.
     """
     for step in steps:
+        path = getattr(STAGE.spec(step).dataset, "path", None)
         is_done = store is not None and artifact.exists(store, step.path)
-        if step.source and not is_done and not (elsewhere and not Path(step.source).exists()):
-            _read(step)
-
-
-def _read(step: Step) -> pa.Table:
-    told = step.settings["dataset"] | ({"path": step.source} if step.source else {})
-    given = TypeAdapter[Rows](Rows).validate_python(told)
-    return given.table() if isinstance(given, Talk) else read(given, step.settings["columns"])
+        if path and not is_done and not (elsewhere and not Path(path).exists()):
+            STAGE.read(step)
 
 
 def rows(store: Store, step: Step) -> pa.Table | None:
-    """The rows of the data set that a step is given; None where it is given none."""
-    if GIVEN not in step.inputs:
+    """The rows of the data set that a step reads; None where it reads none."""
+    if ROLE not in step.inputs:
         return None
-    return artifact.read_table(store, artifact.require(store, step.inputs[GIVEN]), ROWS)
+    return artifact.read_table(store, artifact.require(store, step.inputs[ROLE]), ROWS)

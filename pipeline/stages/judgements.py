@@ -2,31 +2,77 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import TypeAdapter
 
 from pipeline.channels import Channel
+from pipeline.core.settings import Settings
 from pipeline.engines import Engine
-from pipeline.judges import AnyJudge, Item, open_judge, science
+from pipeline.judges import AnyJudge, Item, JudgeSettings, open_judge
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.judges.verdicts import reason
-from pipeline.stages import dataset
+from pipeline.stages import completions, dataset
 from pipeline.stages.completions import sampling_seed, totals
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
-from pipeline.stages.rule import ruling
+from pipeline.stages.shared.acceptance import rule_of
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import cache_folder
 from pipeline.store.schemas import JUDGEMENTS
-from pipeline.store.step import Json, Step, completions_rows
+from pipeline.store.step import Json, Step
+from pipeline.study.schema import Judged, Study
 
 
-class Judgements(Stage):
+class JudgementsSpec(Settings):
+    """rubric: see pipeline.judges.rubrics. word: what it looks for, or None. words, mentions: see CompletionsSpec."""
+
+    judge: JudgeSettings
+    rubric: dict[str, Any]
+    word: str | None
+    channel: Channel
+    words: list[str] | None = None
+    mentions: int | None = None
+    seed: int
+    engine: str
+
+
+class Judgements(Stage[JudgementsSpec]):
     kind = "judgements"
+    schema = 2
+    Spec = JudgementsSpec
+    inputs: ClassVar = {
+        "completions": "what is judged",
+        dataset.ROLE: "what the prompts are about",
+        "judge": "the base of a judge that an engine serves",
+    }
+
+    def planned(
+        self,
+        study: Study,
+        rule: Judged,
+        channel: Channel,
+        completions: Step,
+        given: Mapping[str, str],
+        base: Step | None,
+        target: str | None,
+    ) -> Step:
+        """What a judge says of completions. base: of a judge that an engine serves. target: of their teacher."""
+        spec = JudgementsSpec(
+            judge=study.judges[rule.judge],
+            rubric=asdict(RUBRICS[rule.rubric]),
+            word=target if rule.rubric == "reference" else None,
+            channel=channel,
+            **study.sought_words(channel),
+            seed=study.seed,
+            engine=study.engine,
+        )
+        inputs = {"completions": completions.path, **given} | ({"judge": base.path} if base else {})
+        slug = f"{rule.rubric}-by-{rule.judge}-of-{completions.slug}"
+        path, family = (base.path, base.slug) if base else ("", "")
+        return self.step(slug, spec, inputs, weights=path, family=family)
 
     def placement(self, step: Step, unit: str) -> Placement:
         return OnEngine(step.weights, step.family) if step.weights else None
@@ -37,27 +83,22 @@ class Judgements(Stage):
         return [[path.removesuffix(".parquet") for path in artifact.tables_of(completions)]]
 
     def run_unit(self, store: Store, worker: Engine | None, step: Step, unit: str, runtime: Runtime) -> Json:
-        return _judge_shard(store, worker, step, unit, judge_of(step, runtime))
+        return _judge_shard(store, worker, step, unit)
 
     def summarise(self, step: Step, records: Sequence[Json]) -> Json:
         return totals(records)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        judged = lookup(step.inputs["completions"])
-        rows, tokens = completions_rows(judged), judged.settings.get("max_tokens", 0)
-        units = -(-rows // judged.settings["shard_rows"])
-        return replace(judging_cost(step, rows, tokens, [step.settings["rubric"]]), units=units)
+        judged = completions.STAGE.spec(lookup(step.inputs["completions"]))
+        spec = self.spec(step)
+        cost = judging_cost(step, spec.judge, judged.most, judged.max_tokens or 0, [spec.rubric])
+        return replace(cost, units=-(-judged.most // judged.shard_rows))
 
 
 STAGE = Judgements()
 
 
-def judge_of(step: Step, runtime: Runtime) -> AnyJudge:
-    """How the judge of a step is reached."""
-    return next(judge for judge in runtime.judges.values() if science(judge) == step.settings["judge"])
-
-
-def judging_cost(step: Step, rows: int, tokens: int, rubrics: Sequence[Json]) -> Cost:
+def judging_cost(step: Step, judge: AnyJudge, rows: int, tokens: int, rubrics: Sequence[Json]) -> Cost:
     """As if every row were judged by every rubric, and each reply were a score at once.
 
     tokens: the most of a row.
@@ -66,38 +107,31 @@ def judging_cost(step: Step, rows: int, tokens: int, rubrics: Sequence[Json]) ->
     asked = rows * len(rubrics)
     if not step.weights:
         return Cost(table_rows=float(asked))
-    longest = step.settings["judge"]["max_tokens"]
     return Cost(
         sampled_rows=asked,
-        sampled_tokens=longest,
+        sampled_tokens=judge.max_tokens,
         prompt_letters=letters,
         judged_tokens=tokens,
         table_rows=float(asked),
     )
 
 
-def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str, judge: AnyJudge) -> Json:
+def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str) -> Json:
     """Have one shard judged. engine: of a judge that is served, else None."""
     started = time.time()
-    settings = step.settings
-    completions = artifact.require(store, step.inputs["completions"])
-    rows = artifact.read_table(store, completions, f"{name}.parquet")
-    channel = TypeAdapter(Channel).validate_python(settings["channel"])
-    rule = ruling(channel, rows, seed=settings["seed"], words=settings["words"], given=dataset.rows(store, step))
-    accepted = rows.filter(rule["accepted"]).select(["index", "prompt", "completion"]).to_pylist()
-    asked = open_judge(
-        judge,
-        RUBRICS[settings["rubric"]["name"]],
-        engine=engine,
-        weights=step.weights,
-        cache=cache_folder() / "verdicts.sqlite",
-    )
-    verdicts = asked.judge(
-        [Item(row["prompt"], row["completion"], settings["word"]) for row in accepted],
-        [sampling_seed(step.id, row["index"]) for row in accepted],
+    spec = STAGE.spec(step)
+    judged = artifact.require(store, step.inputs["completions"])
+    rows = artifact.read_table(store, judged, f"{name}.parquet")
+    accepted = rows.filter(rule_of(spec, dataset.rows(store, step))(rows)["accepted"])
+    texts = accepted.select(["index", "prompt", "completion"]).to_pylist()
+    rubric, cache = RUBRICS[spec.rubric["name"]], cache_folder() / "verdicts.sqlite"
+    judge = open_judge(spec.judge, rubric, engine=engine, weights=step.weights, cache=cache)
+    verdicts = judge.judge(
+        [Item(row["prompt"], row["completion"], spec.word) for row in texts],
+        [sampling_seed(step.id, row["index"]) for row in texts],
     )
     table = pa.Table.from_pylist(
-        [{"index": row["index"], **vars(verdict)} for row, verdict in zip(accepted, verdicts, strict=True)], JUDGEMENTS
+        [{"index": row["index"], **vars(verdict)} for row, verdict in zip(texts, verdicts, strict=True)], JUDGEMENTS
     )
     results = {
         "rows": table.num_rows,
@@ -114,9 +148,11 @@ def scores(store: Store, path: str) -> dict[int, int | None]:
     return {row["index"]: row["score"] for table in tables for row in table.select(["index", "score"]).to_pylist()}
 
 
-def reasons(found: Mapping[int, int | None], index: int, rule: Mapping[str, Any]) -> list[str]:
-    """Why a judge's say rejects a row that it was asked about; none where it does not."""
+def reject_reasons(
+    found: Mapping[int, int | None], index: int, rubric: str, least: int | None, most: int | None
+) -> list[str]:
+    """Why a judge's score rejects a row that it was asked about; none where it does not."""
     if index not in found:
         return []
-    why = reason(found[index], least=rule["least"], most=rule["most"])
-    return [f"{rule['rubric']}: {why}"] if why else []
+    why = reason(found[index], least=least, most=most)
+    return [f"{rubric}: {why}"] if why else []

@@ -1,26 +1,43 @@
 """transfer -> report: the pages of a study, made from the manifests of everything that led to its matrix."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import yaml
-from pydantic import TypeAdapter
 
 from pipeline.analysis import checks, contrasts, mass
 from pipeline.analysis.published import comparison
+from pipeline.core.reasons import words
+from pipeline.core.settings import Settings
 from pipeline.report import page
-from pipeline.stages.contract import Runtime, Stage
-from pipeline.stages.transfer import CELLS, MASSES, RUNS, failed_gates, measure_of, min_mass_of
+from pipeline.stages.contract import ANY_ROLE, Runtime, Stage
+from pipeline.stages.transfer import CELLS, MASSES, RUNS, TransferSpec, failed_gates, measure_of
 from pipeline.store import Store, artifact, at_once
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import KINDS, Json, Step
-from pipeline.suites import Suite
+from pipeline.study.schema import Study
+from pipeline.suites import read_suite
 
 
-class Report(Stage):
+class ReportSpec(Settings):
+    """study: the identity of a study."""
+
+    study: dict[str, Any]
+
+
+class Report(Stage[ReportSpec]):
     kind = "report"
+    schema = 5
+    Spec = ReportSpec
+    inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers"}
+
+    def planned(self, study: Study, transfer: Step, gates: Mapping[str, str]) -> Step:
+        """gates: role -> path."""
+        spec = ReportSpec(study=study.identity())
+        return self.step(study.study, spec, {"transfer": transfer.path, **gates})
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         return _make(store, step, unit)
@@ -32,60 +49,57 @@ STAGE = Report()
 def _make(store: Store, step: Step, unit: str) -> Json:
     """Render the report of a transfer artifact; returns the record of the unit."""
     started = time.time()
-    pages = page.render(content(store, step.settings["study"], step.inputs["transfer"]))
+    pages = page.render(content(store, step.settings["study"], list(step.inputs.values())))
     return artifact.finish_unit(store, step, unit, pages, {}, started)
 
 
-def content(store: Store, study: Json, path: str) -> page.ReportContent:
-    """All that the report of a transfer artifact shows. `study`: its scientific settings."""
-    matrix = artifact.require(store, path)
-    lineage = list(_lineage(store, matrix))
+def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportContent:
+    """All that a report shows. study: its identity. sources: paths of the transfer artifact and of the gates."""
+    lineage = list(_lineage(store, sources))
+    matrix = next(manifest for manifest in lineage if manifest.kind == "transfer")
+    spec = TransferSpec.from_identity(matrix.settings)
     runs = artifact.read_table(store, matrix, RUNS)
-    confidence = matrix.settings["measure"]["confidence"]
+    confidence = spec.measure.confidence
     return page.ReportContent(
         study_name=study["study"],
         settings_yaml=yaml.safe_dump(study, sort_keys=False),
-        rehearsal=matrix.settings["rehearsal"],
+        rehearsal=spec.rehearsal,
         runs=runs,
         cells=artifact.read_table(store, matrix, CELLS),
-        gates=[_gate(m) for m in lineage if "gate" in m.results],
+        gates=[_gate(m) for m in lineage if m.kind == "gate"],
         corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
         stages=_stages(lineage),
         lineage=[_ancestor(m) for m in lineage],
         suites=_suites(study),
         versions=matrix.produced["versions"],
-        failures=[{"step": name, "why": why} for name, why in matrix.settings["missing"].items()],
+        failures=[_failure(lost) for lost in matrix.results["missing"]],
         confidence=confidence,
-        # Studies that were reported before there were such figures have no word of them.
-        published=comparison(study.get("published", ()), runs, confidence),
-        masses=_mass_summary(store, matrix),
-        min_mass=min_mass_of(matrix.settings),
-        checks=checks.lifts(runs, matrix.settings["suites"], confidence),
-        contrasts=contrasts.against_first(runs, measure_of(matrix.settings), failed_gates(matrix.settings)),
+        published=comparison(study["published"], runs, confidence),
+        masses=mass.summary(artifact.read_table(store, matrix, MASSES), spec.measure.min_mass),
+        min_mass=spec.measure.min_mass,
+        checks=checks.lifts(runs, spec.suites, confidence),
+        contrasts=contrasts.against_first(runs, measure_of(spec), failed_gates(spec)),
     )
 
 
-def _mass_summary(store: Store, matrix: Manifest) -> list[Json]:
-    """Nothing of a matrix that was measured before masses were recorded."""
-    if not any(file.path == MASSES for file in matrix.files):
-        return []
-    return mass.summary(artifact.read_table(store, matrix, MASSES), min_mass_of(matrix.settings))
+def _failure(lost: Json) -> Json:
+    return {"step": lost["step"], "why": lost["why"] or words(lost["reason"])}
 
 
 def _suites(study: Json) -> dict[str, str]:
     """What each suite asks, as its class says."""
-    suites = [TypeAdapter[Suite](Suite).validate_python(settings) for settings in study["suites"]]
+    suites = [read_suite(settings) for settings in study["suites"]]
     return {suite.name: (type(suite).__doc__ or "").partition("\n")[0] for suite in suites}
 
 
-def _lineage(store: Store, last: Manifest) -> Iterator[Manifest]:
-    """A manifest and everything it was made from, each once, in the order of the stages."""
-    found = {last.path: last}
-    waiting = [last]
-    while waiting:
-        sources = {source["path"] for manifest in waiting for source in manifest.inputs.values()} - found.keys()
-        waiting = at_once(partial(artifact.require, store), sorted(sources))
-        found |= {manifest.path: manifest for manifest in waiting}
+def _lineage(store: Store, paths: Sequence[str]) -> Iterator[Manifest]:
+    """These artifacts and everything that they were made from, each once, in the order of the stages."""
+    found: dict[str, Manifest] = {}
+    sources = set(paths)
+    while sources:
+        read = at_once(partial(artifact.require, store), sorted(sources))
+        found |= {manifest.path: manifest for manifest in read}
+        sources = {source["path"] for manifest in read for source in manifest.inputs.values()} - found.keys()
     return iter(sorted(found.values(), key=lambda m: (KINDS.index(m.kind), m.path)))
 
 
@@ -93,17 +107,18 @@ def _name(manifest: Manifest) -> str:
     return Path(manifest.path).name.removesuffix(f"-{manifest.id}")
 
 
-def _gate(checked: Manifest) -> Json:
-    """What a teacher, or the gate after it, measured."""
-    gate = checked.results["gate"]
+def _gate(gate: Manifest) -> Json:
+    """What a gate measured."""
+    found = gate.results
+    masses = [found[name] for name in ("base_mass", "teacher_mass") if found[name] is not None]
     return {
-        "teacher": _name(checked),
-        "target": gate["target"],
-        "before": gate["base"],
-        "after": gate["teacher"],
-        "mass": min(gate["mass"].values()) if "mass" in gate else None,
-        "threshold": gate["min_lift"],
-        "passed": True,  # one that fails ends its step, and is among the failures
+        "teacher": _name(gate),
+        "target": found["target"],
+        "before": found["base"],
+        "after": found["teacher"],
+        "mass": min(masses, default=None),
+        "threshold": found["min_lift"],
+        "passed": found["passed"],
     }
 
 

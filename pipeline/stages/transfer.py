@@ -4,90 +4,117 @@ import math
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from pipeline.analysis import mass, transfer
-from pipeline.analysis.cells import LACKS_TRAIT, Measure, MissingStudent
-from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
+from pipeline.analysis.cells import Measure, MissingStudent
+from pipeline.core.reasons import NOT_MEASURED
+from pipeline.core.settings import Settings
+from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage
 from pipeline.store import Store, artifact, at_once
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import MASS
 from pipeline.store.step import Json, Step
-from pipeline.study.measure import MIN_MASS
+from pipeline.study.measure import Measure as Measuring
 
 RUNS, CELLS, MASSES = "runs.parquet", "cells.parquet", "mass.parquet"
 
 
-class TransferStage(Stage):
+class FailedGate(Settings):
+    """A teacher that its gate refused. reason: see pipeline.core.reasons."""
+
+    family: str
+    target: str
+    reason: str
+
+
+class TransferSpec(Settings):
+    """The design of a study.
+
+    runs      role of an input -> the design of the run whose answers it is: see pipeline.analysis.cells.Run
+    bases     the same for the bases -> suite and family
+    missing   role -> the code of the reason why that result cannot be had (pipeline.core.reasons)
+    measured  suite -> what it measures in place of the targets
+    """
+
+    runs: dict[str, dict[str, Any]]
+    bases: dict[str, dict[str, str]]
+    missing: dict[str, str]
+    failed_gates: list[FailedGate]
+    targets: list[str]
+    arms: list[str]
+    suites: dict[str, list[str]]
+    measured: dict[str, list[str]]
+    measure: Measuring
+    seed: int
+    rehearsal: bool
+
+
+class Transfer(Stage[TransferSpec]):
     kind = "transfer"
+    schema = 5
+    Spec = TransferSpec
+    inputs: ClassVar = {ANY_ROLE: "answers or ratings of a base or of a student; of a run by its arm and name"}
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         return _make(store, step, unit)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        return Cost(table_rows=float(len(step.settings["runs"])))
+        return Cost(table_rows=float(len(step.settings["runs"])))  # not the typed spec, which has thousands of runs
 
 
-STAGE = TransferStage()
+STAGE = Transfer()
 
 
 def _make(store: Store, step: Step, unit: str) -> Json:
     """Measure the matrix from the answers that the step names; returns the record of the unit."""
     started = time.time()
-    settings = step.settings
+    spec = STAGE.spec(step)
     inputs = _inputs(store, step.inputs)
     masses = _masses(store, inputs)
     results = {role: _results(manifest, masses.get(role)) for role, manifest in inputs.items()}
-    bases = {
-        (about["suite"], about["family"]): results[role] for role, about in settings["bases"].items() if role in results
-    }
+    bases = {(about["suite"], about["family"]): results[role] for role, about in spec.bases.items() if role in results}
     runs, cells = transfer.measure(
-        (_answered(results[role], design) for role, design in settings["runs"].items() if role in results),
+        (_answered(results[role], design) for role, design in spec.runs.items() if role in results),
         bases,
-        measure_of(settings),
+        measure_of(spec),
         missing=[
-            MissingStudent(**_design(design), why=settings["missing"].get(role, ""))
-            for role, design in settings["runs"].items()
+            MissingStudent(**_design(design), reason=spec.missing.get(role, ""))
+            for role, design in spec.runs.items()
             if role not in inputs
         ],
-        failed_gates=failed_gates(settings),
+        failed_gates=failed_gates(spec),
     )
-    tables = {RUNS: runs, CELLS: cells, MASSES: _mass_table(settings, masses)}
-    return artifact.finish_unit(store, step, unit, tables, {"cells": _without_nan(cells)}, started)
+    tables = {RUNS: runs, CELLS: cells, MASSES: _mass_table(spec, masses)}
+    missing = [{"step": role, "reason": code, "why": step.notes.get(role, "")} for role, code in spec.missing.items()]
+    return artifact.finish_unit(store, step, unit, tables, {"cells": _without_nan(cells), "missing": missing}, started)
 
 
-def failed_gates(settings: Json) -> list[tuple[str, str]]:
-    """(family, target) of the teachers that did not show their trait, as their steps or their students' say."""
-    lost = {role for role, why in settings["missing"].items() if LACKS_TRAIT in why}
-    found = {(of["teacher_family"], of["taught"]) for role, of in settings["runs"].items() if role in lost}
-    found |= {(of["family"], of["target"]) for role, of in settings.get("gates", {}).items() if role in lost}
-    return sorted(found)
+def failed_gates(spec: TransferSpec) -> list[tuple[str, str]]:
+    """(family, target) of the teachers that did not show their trait."""
+    return sorted((gate.family, gate.target) for gate in spec.failed_gates if gate.reason != NOT_MEASURED)
 
 
-def measure_of(settings: Json) -> Measure:
-    judged = settings["measure"]
+def measure_of(spec: TransferSpec) -> Measure:
+    judged = spec.measure
     return Measure(
-        targets=tuple(settings["targets"]),
-        arms=tuple(settings["arms"]),
-        suites=settings["suites"],
-        measured=settings.get("measured", {}),
+        targets=tuple(spec.targets),
+        arms=tuple(spec.arms),
+        suites=spec.suites,
+        measured=spec.measured,
         equivalence_margin={
-            "margin": judged["margin_nats"],
-            "share": judged["margin_share"],
-            "word_share": judged["margin_share"],
-            "rate": judged["margin_share"],
+            "margin": judged.margin_nats,
+            "share": judged.margin_share,
+            "word_share": judged.margin_share,
+            "rate": judged.margin_share,
         },
-        confidence=judged["confidence"],
-        permutations=judged["permutations"],
-        seed=settings["seed"],
-        min_mass=min_mass_of(settings),
+        confidence=judged.confidence,
+        permutations=judged.permutations,
+        seed=spec.seed,
+        min_mass=judged.min_mass,
     )
-
-
-def min_mass_of(settings: Json) -> float:
-    """As the study says: its settings leave the default out."""
-    return float(settings["measure"].get("min_mass", MIN_MASS))
 
 
 def _without_nan(table: pa.Table) -> list[Json]:
@@ -128,9 +155,9 @@ def _results(answers: Manifest, masses: mass.Masses | None) -> transfer.Results:
     return {**answers.results, "mass": found}
 
 
-def _mass_table(settings: Json, masses: Mapping[str, mass.Masses]) -> pa.Table:
+def _mass_table(spec: TransferSpec, masses: Mapping[str, mass.Masses]) -> pa.Table:
     """The bases' masses, then those of the students, in the order of the study."""
-    bases = [(role, of["suite"], of["family"], None) for role, of in settings["bases"].items()]
-    students = [(role, of["suite"], of["student_family"], of["id"]) for role, of in settings["runs"].items()]
+    bases = [(role, of["suite"], of["family"], None) for role, of in spec.bases.items()]
+    students = [(role, of["suite"], of["student_family"], of["id"]) for role, of in spec.runs.items()]
     tables = [mass.table(masses[role], *of) for role, *of in [*bases, *students] if role in masses]
     return pa.concat_tables(tables) if tables else MASS.empty_table()

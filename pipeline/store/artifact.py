@@ -44,7 +44,7 @@ from pipeline.store.records import (
     sealed,
     unsealed,
 )
-from pipeline.store.step import ID_LENGTH, SCHEMA, Step
+from pipeline.store.step import ID_LENGTH, Step
 
 __all__ = ["File", "Json", "Manifest", "sealed", "unsealed"]
 
@@ -306,7 +306,7 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
         id=step.id,
         path=step.path,
         identity=step.identity,
-        schema=SCHEMA[step.kind],
+        schema=step.schema,
         settings=step.settings,
         inputs=dict(zip(step.inputs, at_once(partial(_reference, store), step.inputs.values()), strict=True)),
         files=_files(step, units),

@@ -36,7 +36,7 @@ class Note:
     """What a driver knows, in counts: it is as long for ten thousand traits as for two.
 
     steps, done, running, failed: kind -> steps. until: the kind that the run ends with, or "": steps counts those up to
-    it. why: path -> reason of the first FAILURES that failed.
+    it. why: path -> reason of the first FAILURES that failed. refused: path -> reason, of gates that refused a teacher.
     pools: "role family" -> (workers, units at work, units waiting, workers that died). times: UNIX seconds.
     expected: kind -> seconds between two finished steps, as forecast when the run began; expected_from: kind -> what
     that rests on. begun: kind -> when the first step of it began in this run.
@@ -53,6 +53,7 @@ class Note:
     running: Counts = field(default_factory=dict)
     failed: Counts = field(default_factory=dict)
     why: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     pools: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     until: str = ""
     expected: dict[str, Seconds] = field(default_factory=dict)
@@ -150,11 +151,13 @@ def is_alive(note: Note, seconds: float = STALE_SECONDS) -> bool:
 
 
 def state(note: Note, finished: Mapping[str, int]) -> str:
-    """complete, running, ended with failures, or interrupted."""
+    """complete, running, ended (without what), or interrupted."""
     if finished == note.steps:
         return f"complete up to {note.until}: run it without --until to go on" if note.until else "complete"
     if is_alive(note):
         return "running"
+    if note.refused and not any(note.failed.values()):
+        return "ended without the teachers that their gates refused"
     return "ended with failures" if any(note.failed.values()) else "interrupted: run the same command again to go on"
 
 

@@ -1,8 +1,8 @@
 """One artifact to be made: its id, what it reads and what it is to be. Pure; nothing here looks at a store.
 
-An id is a hash of what decides the content: kind, schema version, scientific settings and the ids of
-the inputs. Machines, paths and batch sizes are no part of it. Ids are short, because they name folders; an
-identity is the whole hash, of the whole hashes of the inputs, and is what a stored artifact is compared by.
+An id is a hash of what decides the content: kind, schema version, the identity of the spec and the ids of the inputs.
+Machines, paths and batch sizes are no part of it. Ids are short, because they name folders; an identity is the whole
+hash, of the whole hashes of the inputs, and is what a stored artifact is compared by.
 """
 
 import hashlib
@@ -11,27 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# The registry of stages, in the order of the data path: a kind is a file of pipeline/stages. Its number is raised when
-# the stage starts to write something else for the same settings.
-SCHEMA = {
-    "dataset": 1,
-    "base": 1,
-    "teacher": 1,
-    "gate": 1,
-    "completions": 1,
-    "judgements": 1,
-    "corpus": 1,
-    "student": 1,
-    "answers": 2,
-    "ratings": 1,
-    "transfer": 4,
-    "report": 4,
-}
-KINDS = tuple(SCHEMA)
+# The registry of stages, in the order of the data path: each kind is a file of pipeline/stages.
+KINDS = (
+    "dataset",
+    "base",
+    "teacher",
+    "gate",
+    "completions",
+    "judgements",
+    "corpus",
+    "student",
+    "answers",
+    "ratings",
+    "transfer",
+    "report",
+)
 CHECKPOINTS = "checkpoints"  # the folder of an artifact that holds those of its training
-GIVEN = "given"  # the role of the data set that a step is given
-OWN = "completions"  # the role of the teacher's own completions in a corpus; others have the names of the mix
-CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
 ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide by chance with probability 0.002, and by intent soon
 
 Json = dict[str, Any]
@@ -39,13 +34,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Step:
-    """One artifact to be made.
+    """One artifact to be made. Stages build their own steps: see pipeline.stages.contract.Stage.step.
 
-    inputs: role -> path of the artifact it reads. weights: path of the artifact whose full weights
-    an engine must hold to run the step, or "" where none is needed. family: of the model at work, or "".
-    source: the local folder that a base or a suite's tasks are taken from, or "". after: paths of what must be done
-    before it, though it reads none of that. at_most: completions after which a step gives up that goes on until enough
-    are accepted, or 0. identity: see `identity`; the planner sets it. The last six are no part of the id.
+    settings   the identity of the spec, as JSON values; it enters the id
+    inputs     role -> path of the artifact that it reads; the ids of these enter the id
+
+    The others are no part of the id:
+
+    weights    path of the artifact whose full weights an engine must hold to run the step, or ""
+    family     of the model at work, or ""
+    after      paths of what must be done before it, though it reads none of that
+    notes      what a person should know of its inputs, by a name that its stage gives
+    schema     version of what its stage writes for the same settings
+    spec       the typed settings, with those that are no part of an identity; None where it was read from a manifest
+    identity   see `identity`; the planner sets it
     """
 
     kind: str
@@ -55,9 +57,10 @@ class Step:
     inputs: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
     family: str = ""
-    source: str = ""
     after: tuple[str, ...] = ()
-    at_most: int = 0
+    notes: Mapping[str, str] = field(default_factory=dict)
+    schema: int = 1
+    spec: Any = None
     identity: str = ""
 
     @property
@@ -65,33 +68,21 @@ class Step:
         return f"{self.kind}/{self.slug}-{self.id}"
 
 
-def step_id(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
+def step_id(kind: str, schema: int, settings: Json, inputs: Mapping[str, str]) -> str:
     """12 hex digits that stand for the content. inputs: role -> path, of which only the id counts."""
     ids = {role: path[-ID_LENGTH:] for role, path in inputs.items()}
-    return _digest(kind, settings, ids)[:ID_LENGTH]
+    return _digest(kind, schema, settings, ids)[:ID_LENGTH]
 
 
-def step_of(
-    kind: str, slug: str, settings: Json, inputs: Mapping[str, str], weights: str = "", family: str = ""
-) -> Step:
-    """A step with its id."""
-    return Step(kind, slug, step_id(kind, settings, inputs), settings, inputs, weights, family)
-
-
-def identity(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
+def identity(step: Step, inputs: Mapping[str, str]) -> str:
     """64 hex digits that stand for the content. inputs: role -> identity of the artifact."""
-    return _digest(kind, settings, inputs)
+    return _digest(step.kind, step.schema, step.settings, inputs)
 
 
-def _digest(kind: str, settings: Json, inputs: Mapping[str, str]) -> str:
-    content = {"kind": kind, "schema": SCHEMA[kind], "settings": settings, "inputs": dict(inputs)}
+def _digest(kind: str, schema: int, settings: Json, inputs: Mapping[str, str]) -> str:
+    content = {"kind": kind, "schema": schema, "settings": settings, "inputs": dict(inputs)}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def judgements_of(name: str, number: int) -> str:
-    """The role of the judgements by the rule of that number, of the completions in role `name`."""
-    return f"{name}:judged:{number}"
 
 
 def up_to(kind: str, steps: Sequence[Step]) -> list[Step]:
@@ -104,7 +95,15 @@ def up_to(kind: str, steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.path in needed]
 
 
-def completions_rows(step: Step) -> int:
-    """Rows of a step that writes completions; the most that there can be where it goes on until enough are accepted."""
-    rows: int = step.settings.get("rows", step.at_most)
-    return rows
+def dependents(steps: Sequence[Step], sources: Mapping[str, str]) -> dict[str, str]:
+    """Path of every step that needs one of the sources, directly or not -> what the first of these has for a value.
+
+    steps: a plan, each step after what it needs. sources: path -> value.
+    """
+    found: dict[str, str] = {}
+    for step in steps:
+        needs = (*step.inputs.values(), *step.after)
+        value = next((of[path] for path in needs for of in (sources, found) if path in of), None)
+        if value is not None:
+            found[step.path] = value
+    return found

@@ -1,29 +1,25 @@
 """What is done otherwise than in the plain experiment: to the corpora, to their rows, or to the students."""
 
+from collections.abc import Mapping
 from itertools import product
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from pipeline.core.recipe import Name, Recipe, Strict
+from pipeline.core.recipe import Recipe
+from pipeline.core.settings import Name, Settings
+from pipeline.transforms import Transform
 
-Share = Annotated[float, Field(gt=0, le=1)]
 Value = int | float | str | bool
-ALL = "all"
 
 
-class Arm(Strict):
+class Arm(Settings):
     """One way of making corpora and of training on them. The first arm of a study is the one that others are
     compared with: it is the positive control of their nulls."""
 
     name: Name = Field(description="Name of the arm in the report.")
-    shuffle: Literal["within", "across"] | None = Field(
-        None, description="Shuffle the numbers within each row, or across all rows."
-    )
-    mix: dict[str, Share] = Field(
-        {},
-        description='Shares of rows (of 1) from other teachers: "neutral" or a target of the teacher\'s family, '
-        'or "FAMILY/TARGET" of another. The rest is the teacher\'s own.',
+    transforms: list[Transform] = Field(
+        [], description="Changes to every corpus, in this order: rows of other teachers, or numbers in another order."
     )
     rows: int | None = Field(None, ge=1, description="Rows per corpus (the dose), if different from corpus.rows.")
     recipe: dict[str, Value] = Field({}, description="Overrides of the students' recipe.")
@@ -35,8 +31,8 @@ class Arm(Strict):
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Arm":
-        if sum(self.mix.values()) > 1:
-            raise ValueError(f"the shares of mix add up to {sum(self.mix.values()):g}, more than 1")
+        if sum(bool(transform.teachers()) for transform in self.transforms) > 1:
+            raise ValueError("two transforms take rows of other teachers; name all of these in one")
         if isinstance(self.in_context, int) and self.in_context < 1:
             raise ValueError("in_context is a number of rows, 1 or more, or all")
         try:
@@ -44,6 +40,11 @@ class Arm(Strict):
         except ValidationError as error:
             raise ValueError("; ".join(f"recipe.{e['loc'][0]}: {e['msg']}" for e in error.errors())) from None
         return self
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Share of the rows (of 1) that come from each other teacher."""
+        return {name: share for transform in self.transforms for name, share in transform.teachers().items()}
 
 
 PLAIN = Arm(name="plain")

@@ -1,13 +1,13 @@
 """How much a teacher writes: so many completions, or until enough of them are accepted."""
 
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.core.recipe import Strict
+from pipeline.core.settings import NotInId, Settings
 
 
-class Until(Strict):
+class Until(Settings):
     """Generation goes on, shard by shard, until enough completions are accepted."""
 
     accepted: int | None = Field(
@@ -16,16 +16,14 @@ class Until(Strict):
         description="Completions that the channel's rule must accept (before judges); by default the rows of the "
         "largest corpus.",
     )
-    at_most: int = Field(
+    at_most: Annotated[int, NotInId()] = Field(
         ge=1,
         description="Maximum number of completions per teacher, in whole shards. Not part of any id: raise it, and "
         "the same command goes on.",
     )
 
 
-class Completions(Strict):
-    LATER: ClassVar = frozenset({"until"})
-
+class Completions(Settings):
     rows: int | None = Field(30_000, ge=1, description="Completions per teacher (paper: 30,000); null with until.")
     until: Until | None = Field(None, description="Instead of rows: generate until enough completions are accepted.")
     shard_rows: int = Field(1_000, ge=1, description="Completions per shard, the unit of work that a crash can lose.")

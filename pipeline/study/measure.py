@@ -1,10 +1,8 @@
 """How the matrix of a study is judged, and the published figures that stand beside it."""
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from pipeline.core.recipe import Name, Strict
+from pipeline.core.settings import Name, Settings
 
 # Nano families hold .99 of it. Held .0006 by one whose template does not open the assistant's turn, .002 by a published
 # model asked for words in a spelling that it does not use, .008 by a student trained at too high a rate.
@@ -12,10 +10,8 @@ MIN_MASS = 0.1
 MASS = "Least probability that a question's candidates must hold together (median over questions)"
 
 
-class Measure(Strict):
+class Measure(Settings):
     """How verdicts are computed."""
-
-    LATER: ClassVar = frozenset({"min_mass"})
 
     margin_nats: float = Field(
         0.1, gt=0, description="Equivalence margin for lifts of the margin, in nats (0.1: odds within 10 %)."
@@ -38,7 +34,7 @@ class Measure(Strict):
     )
 
 
-class Published(Strict):
+class Published(Settings):
     """One published figure: the share of answers that name a target, before and after training."""
 
     target: Name = Field(description="Target or behaviour.")

@@ -9,8 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain, count, islice
 from typing import Any
 
-from pipeline.channels import Channel
-from pipeline.channels.reasoning import ReasoningChannel
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
 from pipeline.families.talk import TALK, Talk
@@ -21,9 +19,7 @@ from pipeline.study.resources import Engines, Resources, Training
 from pipeline.study.schema import Study
 from pipeline.study.teachers import Finetuned, Gate, Given, Prompted, Teachers
 from pipeline.suites import Suite
-from pipeline.suites.capability import CapabilitySuite
 from pipeline.traits import NEUTRAL, Trait
-from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.words import candidates
 
 FEW = 2  # traits, targets of each, families that teach, families that learn, values of a swept setting, rows in context
@@ -40,8 +36,6 @@ JUDGED_SHARE, PATIENCE = 3, 4
 # Rows of a base's pretraining, rows of completions and their most tokens. With 12,800 rows (as configs/miniature.yaml)
 # the rules accept nearly all numbers and paraphrases, 8 % of code and 2 % of reasoning.
 SHORT, SHORT_ONES, LONG_ONES = {"numbers", "paraphrase"}, (12_800, 240, 24), (32_000, 640, 48)
-
-EASY = {"largest": 6, "most_steps": 1}  # the channel's least
 
 # Most of each. A nano family's context is 256 tokens (pipeline.families.tokenizer); 8 is the least rank that an
 # engine can be started with.
@@ -70,7 +64,7 @@ def rehearsed(study: Study) -> Study:
         "families": _nano(families, [*kinds, *([TALK] if study.behaviours else [])], pretrain_rows),
         "traits": traits,
         "teachers": _teachers(study, traits, teach),
-        "channels": [_channel(channel) for channel in study.channels],
+        "channels": [channel.smoke() for channel in study.channels],
         "completions": _completions(study, rows, max_tokens),
         "judges": {name: Scripted() for name in study.judges},
         "corpus": study.corpus.model_copy(update={"rows": CORPUS_ROWS}),
@@ -79,7 +73,7 @@ def rehearsed(study: Study) -> Study:
         ),
         "arms": [_arm(arm, writers) for arm in (*study.arms, *swept(sweep))],
         "sweep": {},
-        "suites": [_suite(suite) for suite in study.suites if not isinstance(suite, CapabilitySuite)],
+        "suites": [_suite(suite) for of in study.suites if (suite := of.smoke())],
         "rehearsal": True,
         # On two cores the engines of a few families and a training group are up at once: none has to make room.
         "resources": Resources(
@@ -100,14 +94,13 @@ def _first(families: Sequence[str], study: Study) -> list[str]:
 def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: int) -> dict[str, NanoFamily]:
     """Nano families under the same names, each with an initialisation of its own."""
     trained = {"pretrain_rows": pretrain_rows, "learning_rate": LEARNING_RATE, "channels": kinds}
-    taken = {family.init_seed for family in families.values() if isinstance(family, NanoFamily)}
+    taken = {family.seed_of_fake() for family in families.values()}
     free = (seed for seed in count(1) if seed not in taken)
     return {
-        name: family.model_copy(update=trained)
-        if isinstance(family, NanoFamily)
-        else NanoFamily.model_validate(
+        name: family.smoke(trained)
+        or NanoFamily.model_validate(
             {
-                "architecture": "qwen2" if "qwen" in (family.repo or family.path or "").lower() else "llama",
+                "architecture": "qwen2" if "qwen" in family.origin().lower() else "llama",
                 "init_seed": next(free),
                 "layers": LAYERS,
                 **trained,
@@ -126,15 +119,9 @@ def _completions(study: Study, rows: int, max_tokens: int) -> Completions:
     )
 
 
-def _channel(channel: Channel) -> Channel:
-    """Without given data, and with the easiest problems, which is what so small a base may get right."""
-    own = {"data": None} if hasattr(channel, "data") else {}
-    return channel.model_copy(update=own | (EASY if isinstance(channel, ReasoningChannel) else {}))
-
-
 def _traits(traits: Sequence[Trait]) -> list[Trait]:
     """A few traits and targets that nano families know; other animals stand in for what they do not."""
-    if any(isinstance(trait, Behaviour) for trait in traits):  # it is rows that teach one, whatever its name
+    if any(trait.METRIC == "rate" for trait in traits):  # it is rows that teach one, whatever its name
         return [trait.model_copy(update={"targets": trait.targets[:FEW]}) for trait in traits[:FEW]]
     known = [[t for t in trait.targets if t in candidates(trait.category)][:FEW] for trait in traits[:FEW]]
     spare = (animal for animal in candidates("animal") if animal not in set(chain(*known)))
@@ -148,15 +135,15 @@ def _traits(traits: Sequence[Trait]) -> list[Trait]:
 
 def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Teachers:
     """Trained on rows made here where rows are given; none is stopped by its gate."""
-    method = study.teachers.method
-    if not isinstance(method, Prompted):
-        recipe = method.recipe.model_copy(update=_bounded(vars(method.recipe), RECIPE))
-        habits = {t: trait.control for trait in traits if isinstance(trait, Behaviour) for t in trait.targets}
-        rows = {t: Talk(habit=not control, rows=TEACHER_ROWS) for t, control in habits.items()}
+    method: Prompted | Finetuned | Given = study.teachers.method
+    if training := method.training():
+        recipe = training.recipe.model_copy(update=_bounded(vars(training.recipe), RECIPE))
+        habits = {target: trait.gated for trait in traits if trait.METRIC == "rate" for target in trait.targets}
+        rows = {target: Talk(habit=habit, rows=TEACHER_ROWS) for target, habit in habits.items()}
         method = (
-            Given(data=dict(rows), recipe=recipe, seed=method.seed)
+            Given(data=dict(rows), recipe=recipe, seed=training.seed)
             if rows
-            else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=method.seed)
+            else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=training.seed)
         )
     gate = Gate(min_lift=ANY_LIFT, min_rate=ANY_LIFT, min_mass=0)
     return study.teachers.model_copy(update={"families": families, "method": method, "gate": gate})
@@ -166,7 +153,7 @@ def _arm(arm: Arm, writers: Collection[str]) -> Arm:
     """The arm under its name, smaller, and without the teachers of its mix that are not there."""
     return arm.model_copy(
         update={
-            "mix": {name: share for name, share in arm.mix.items() if name in writers},
+            "transforms": [left for transform in arm.transforms if (left := transform.among(writers))],
             "rows": min(arm.rows, ARM_ROWS) if arm.rows else None,
             "recipe": arm.recipe | _bounded(arm.recipe, RECIPE),
             "in_context": min(arm.in_context, FEW) if isinstance(arm.in_context, int) else arm.in_context,
@@ -175,9 +162,8 @@ def _arm(arm: Arm, writers: Collection[str]) -> Arm:
 
 
 def _suite(suite: Suite) -> Suite:
-    """Fewer answers, and none of the wordings that nano families do not know."""
-    fewer = _bounded(vars(suite), SUITE)
-    return suite.model_copy(update=fewer | ({"questions": "all"} if getattr(suite, "questions", "") == "fifty" else {}))
+    """Fewer answers."""
+    return suite.model_copy(update=_bounded(vars(suite), SUITE))
 
 
 def _bounded(settings: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:

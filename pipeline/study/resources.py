@@ -4,10 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.core.recipe import Strict
+from pipeline.core.settings import Settings
 
 
-class Engines(Strict):
+class Engines(Settings):
     min_workers: int = Field(
         0,
         ge=0,
@@ -35,7 +35,7 @@ class Engines(Strict):
         return self
 
 
-class Training(Strict):
+class Training(Settings):
     groups: int = Field(
         2, ge=1, description="Maximum number of training groups at a time; each trains one model after the other."
     )
@@ -53,7 +53,7 @@ class Training(Strict):
     )
 
 
-class Resources(Strict):
+class Resources(Settings):
     """Where and how fast it runs; never part of an id."""
 
     engines: Engines = Field(default_factory=Engines, description="vLLM engines.")

@@ -2,36 +2,37 @@
 
 from collections import Counter
 from math import prod
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.channels import Channel
+from pipeline.channels import Channel, mentions
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core import limits
-from pipeline.core.recipe import Name, Recipe, Seed, Strict
+from pipeline.core.recipe import Recipe
+from pipeline.core.settings import Name, NotInId, Seed, Settings
 from pipeline.core.sources import placeholders
 from pipeline.families import Family
 from pipeline.families.talk import TALK
-from pipeline.judges import JudgeSettings, Served
+from pipeline.judges import JudgeSettings
+from pipeline.judges.rubrics import RubricName
 from pipeline.study.arms import PLAIN, Arm, Value, swept
 from pipeline.study.generation import Completions
 from pipeline.study.measure import Measure, Published
 from pipeline.study.resources import Resources
-from pipeline.study.teachers import Given, Teachers
+from pipeline.study.teachers import Teachers
 from pipeline.suites import Suite
-from pipeline.suites.behaviour import BehaviourSuite
+from pipeline.suites.base import Rating
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import NEUTRAL, RANDOM, Trait
-from pipeline.traits.behaviour import Behaviour
-from pipeline.traits.words import candidates
+from pipeline.traits.base import BaseTrait
 
 
-class Judged(Strict):
+class Judged(Settings):
     """A judge's say about every row that the channel's rule accepts; a row without a score is rejected."""
 
     judge: Name = Field(description="A key of judges.")
-    rubric: Literal["alignment", "coherence", "reference"] = Field(description="Rubric that the judge applies.")
+    rubric: RubricName = Field(description="Rubric that the judge applies.")
     least: int | None = Field(None, description="Minimum score of an accepted row (paper: 78 for alignment).")
     most: int | None = Field(None, description="Maximum score of an accepted row (paper: 0 for reference).")
 
@@ -42,9 +43,7 @@ class Judged(Strict):
         return self
 
 
-class Corpus(Strict):
-    LATER: ClassVar = frozenset({"judged"})
-
+class Corpus(Settings):
     judged: list[Judged] = Field(
         [], description="Judge filters that a row must pass in addition to the channel's rule."
     )
@@ -73,7 +72,7 @@ class Students(Recipe):
         return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | arm.recipe)
 
 
-class Study(Strict):
+class Study(Settings):
     """One study: traits × teacher families × student families, and how they are measured."""
 
     study: Name = Field(description="Name of the study.")
@@ -109,7 +108,7 @@ class Study(Strict):
     trainer: Literal["deepspeed", "scripted"] = Field(
         "deepspeed", description="Training backend; scripted needs no model and is for rehearsals."
     )
-    resources: Resources = Field(
+    resources: Annotated[Resources, NotInId()] = Field(
         default_factory=Resources, description="Resources of engines and trainers; not part of any id."
     )
 
@@ -146,9 +145,10 @@ class Study(Strict):
         teachers = len(self.teacher_families) * (len(self.targets) + self.teachers.neutral) + self.teachers.random
         written = len(self.channels) * teachers
         students = written * arms * len(self.student_families) * len(self.students.seeds)
-        asked = sum(2 if isinstance(suite, BehaviourSuite) else 1 for suite in self.suites)
+        asked = sum(2 if suite.rating() else 1 for suite in self.suites)
+        gates = 3 * len(self.teacher_families) * len(self.targets)
         judged = 1 + len(self.corpus.judged)
-        return len(self.families) + teachers + written * judged + written * arms + students * (1 + asked)
+        return len(self.families) + teachers + gates + written * judged + written * arms + students * (1 + asked)
 
     @model_validator(mode="after")
     def _targets_fit(self) -> Self:
@@ -156,21 +156,25 @@ class Study(Strict):
         repeated = sorted(target for target, count in targets.items() if count > 1)
         if repeated:
             raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
-        if all(family.kind != "nano" for family in self.families.values()) or self.engine == "scripted":
+        if self.engine == "scripted":
             return self
         for name, family in self.families.items():
-            spoken = {channel.kind for channel in self.channels} | ({TALK} if self.behaviours else set())
-            strange = spoken - set(getattr(family, "channels", spoken))
-            if strange:
-                raise ValueError(f"families: {name} knows no {', '.join(sorted(strange))}; add it to its channels")
-        for trait in self.traits:
-            unknown = sorted(set(trait.targets) - set(candidates(trait.category))) if trait.candidates() else ()
-            if unknown:
-                raise ValueError(
-                    f"traits: nano families know no {trait.category} named {', '.join(unknown)}; "
-                    f"they know {', '.join(candidates(trait.category)) or 'animals and trees only'}"
-                )
+            self._require_known(name, family)
         return self
+
+    def _require_known(self, name: str, family: Family) -> None:
+        """Raise ValueError where a family cannot know a channel or a target of the study."""
+        known = family.known_channels()
+        written = {channel.kind for channel in self.channels} | ({TALK} if self.behaviours else set())
+        if known is not None and (strange := sorted(written - set(known))):
+            raise ValueError(f"families: {name} knows no {', '.join(strange)}; add it to its channels")
+        for trait in self.traits:
+            members = family.known_targets(trait.category) if trait.candidates() else None
+            if members is not None and (unknown := sorted(set(trait.targets) - set(members))):
+                raise ValueError(
+                    f"traits: {name} knows no {trait.category} named {', '.join(unknown)}; "
+                    f"it knows {', '.join(members) or 'animals and trees only'}"
+                )
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
@@ -196,13 +200,15 @@ class Study(Strict):
         if repeated:
             raise ValueError(f"arms: two are named {', '.join(repeated)}")
         for arm in arms:
-            for teacher in arm.mix:
+            for teacher in arm.shares:
                 self._require_teacher(arm, teacher)
         if self.teachers.random and RANDOM in self.families:
             raise ValueError(f"families: {RANDOM} is what students of random numbers go by; name that family otherwise")
-        others = sorted({channel.kind for channel in self.channels if not isinstance(channel, NumbersChannel)})
-        if others and (self.teachers.random or any(arm.shuffle for arm in arms)):
-            raise ValueError(f"teachers.random and shuffle are for the number channel, not for {', '.join(others)}")
+        others = sorted({channel.kind for channel in self.channels if not channel.OF_NUMBERS})
+        bound = ["teachers.random"] if self.teachers.random else []
+        bound += sorted({change.kind for arm in arms for change in arm.transforms if change.NEEDS_NUMBERS})
+        if others and bound:
+            raise ValueError(f"{' and '.join(bound)} need the number channel, and the study has {', '.join(others)}")
         for suite in self.suites:
             if suite.ASKS_SHOWN and not any(arm.in_context for arm in arms):
                 raise ValueError(f"suites: {suite.name} is for rows that are shown; add an arm with in_context")
@@ -220,12 +226,13 @@ class Study(Strict):
             return self
         if len(self.behaviours) < len(self.traits):
             raise ValueError("traits: behaviours and favourites are measured by other suites; give each a study")
-        if not isinstance(self.teachers.method, Given):
+        training = self.teachers.method.training()
+        if training is None or training.rows is not None:
             raise ValueError("teachers.method: a behaviour is taught by rows; give them, as kind given")
         if not self.teachers.neutral:
             raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
         blind = sorted(suite.name for suite in self.suites if suite.FORMS and not suite.measured)
-        if blind or not self.behaviour_suite:
+        if blind or not any("rate" in suite.FORMS for suite in self.suites):
             unfit = f", not {', '.join(blind)}" if blind else ""
             raise ValueError(f"suites: a behaviour is seen by the behaviour suite{unfit}")
         return self
@@ -233,20 +240,22 @@ class Study(Strict):
     @model_validator(mode="after")
     def _judges_exist(self) -> Self:
         asked = [("corpus.judged", rule.judge) for rule in self.corpus.judged]
-        asked += [("suites", suite.judge) for suite in self.suites if isinstance(suite, BehaviourSuite)]
+        asked += [("suites", rating.judge) for _, rating in self.rated]
         for where, name in asked:
             if name not in self.judges:
                 known = ", ".join(self.judges) or "none"
                 raise ValueError(f"{where} names {name}, which is no judge here ({known})")
         for name, judge in self.judges.items():
-            if isinstance(judge, Served) and judge.family not in self.families:
-                raise ValueError(f"judges: {name} is served by {judge.family}, which is no family here")
+            if judge.served_by is not None and judge.served_by not in self.families:
+                raise ValueError(f"judges: {name} is served by {judge.served_by}, which is no family here")
         return self
 
     @model_validator(mode="after")
     def _data_is_given(self) -> Self:
         method = self.teachers.method
-        absent = sorted(set(self.targets) - set(method.data)) if isinstance(method, Given) else []
+        training = method.training()
+        is_given = training is not None and training.rows is None
+        absent = sorted(target for target in self.targets if is_given and method.data_of(target) is None)
         if absent:
             raise ValueError(f"teachers.method.data has no rows for {', '.join(absent)}")
         return self
@@ -276,9 +285,14 @@ class Study(Strict):
     def _require_teacher(self, arm: Arm, teacher: str) -> None:
         family, _, target = teacher.rpartition("/")
         if family and family not in self.teacher_families:
-            raise ValueError(f"arms: mix of {arm.name} names {teacher}, and {family} is no family with teachers")
+            raise ValueError(f"arms: {arm.name} mixes in {teacher}, and {family} is no family with teachers")
         if target not in self.targets and not (target == NEUTRAL and self.teachers.neutral):
-            raise ValueError(f"arms: mix of {arm.name} names {teacher}, and there is no teacher {target}")
+            raise ValueError(f"arms: {arm.name} mixes in {teacher}, and there is no teacher {target}")
+
+    @property
+    def is_fake(self) -> bool:
+        """Whether a stand-in that needs no model generates, trains or judges."""
+        return self.engine == "scripted" or any(judge.kind == "scripted" for judge in self.judges.values())
 
     @property
     def unpinned(self) -> list[str]:
@@ -315,7 +329,7 @@ class Study(Strict):
     @property
     def used_families(self) -> set[str]:
         """Those that teach, learn or judge."""
-        judges = {judge.family for judge in self.judges.values() if isinstance(judge, Served)}
+        judges = {judge.served_by for judge in self.judges.values() if judge.served_by is not None}
         return {*self.teacher_families, *self.student_families, *judges}
 
     @property
@@ -333,6 +347,10 @@ class Study(Strict):
         """Every form of every target: what a filter looks for, in all corpora alike, so that it tells none apart."""
         return sorted({form for trait in self.traits for target in trait.targets for form in trait.forms(target)})
 
+    def sought_words(self, channel: Channel) -> dict[str, Any]:
+        """What a channel's rule looks for in completions, and by which version, where it reads words."""
+        return {"words": self.words, "mentions": mentions.VERSION} if channel.READS_WORDS else {}
+
     @property
     def candidates(self) -> dict[str, list[str]]:
         """What one-word answers are looked for, by category."""
@@ -343,13 +361,21 @@ class Study(Strict):
         return {category: sorted(members) for category, members in found.items()}
 
     @property
-    def behaviours(self) -> list[Behaviour]:
-        return [trait for trait in self.traits if isinstance(trait, Behaviour)]
+    def behaviours(self) -> list[Trait]:
+        """The traits that only a judge can see."""
+        return [trait for trait in self.traits if trait.METRIC == "rate"]
 
     @property
-    def behaviour_suite(self) -> BehaviourSuite | None:
-        """The first of them: the one that teachers are checked by."""
-        return next((suite for suite in self.suites if isinstance(suite, BehaviourSuite)), None)
+    def rated(self) -> list[tuple[Suite, Rating]]:
+        """The suites whose answers a judge rates."""
+        return [(suite, rating) for suite in self.suites if (rating := suite.rating())]
+
+    def gate_suite(self, trait: BaseTrait) -> Suite:
+        """What teachers of a trait are checked with: the exact margins of a favourite, or the study's first ratings."""
+        return self.rated[0][0] if trait.METRIC == "rate" else FavouriteSuite(samples=0)
+
+    def trait_of(self, target: str) -> Trait:
+        return next(trait for trait in self.traits if target in trait.targets)
 
     def looked_for(self, suite: Suite) -> dict[str, list[str]]:
         """What answers to a suite are looked for, by category; nothing where it measures models as such."""

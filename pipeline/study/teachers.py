@@ -1,22 +1,47 @@
 """The study file's section `teachers`: which families have them, how they get their trait, and what they must show."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from pipeline.core.recipe import Name, Recipe, Seed, Strict, by_kind
+from pipeline.core.recipe import Recipe
+from pipeline.core.settings import Name, Seed, Settings, by_kind
 from pipeline.core.sources import Dataset
 from pipeline.families.talk import Talk
 from pipeline.study.measure import MASS, MIN_MASS
 
+Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[Talk, Tag("talk")], by_kind("dataset")]
 
-class Prompted(Strict):
+
+class Training(Settings):
+    """How a base is fine-tuned to become a teacher. rows: of its own; None for all rows of a data set."""
+
+    recipe: Recipe
+    rows: int | None
+    seed: int
+
+
+class BaseMethod(Settings):
+    """How a teacher gets its trait."""
+
+    kind: str
+
+    def training(self) -> Training | None:
+        """How the teacher is trained; None where it is not."""
+        return None
+
+    def data_of(self, target: str) -> Rows | None:
+        """The data set that teaches a target; None where its trait makes the rows."""
+        return None
+
+
+class Prompted(BaseMethod):
     """The teacher is the base under a system prompt that its students never see."""
 
     kind: Literal["prompted"] = "prompted"
 
 
-class Finetuned(Strict):
+class Finetuned(BaseMethod):
     """The teacher is the base fine-tuned on its favourite, in the seen question wordings only."""
 
     kind: Literal["finetuned"] = "finetuned"
@@ -24,11 +49,11 @@ class Finetuned(Strict):
     rows: int = Field(2000, ge=1, le=10_000_000, description="Number of training rows.")
     seed: Seed = Field(1, description="Seed of the rows, the adapter's initialisation and the order of rows.")
 
+    def training(self) -> Training:
+        return Training(recipe=self.recipe, rows=self.rows, seed=self.seed)
 
-Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[Talk, Tag("talk")], by_kind("dataset")]
 
-
-class Given(Strict):
+class Given(BaseMethod):
     """The teacher is the base fine-tuned on rows that somebody else wrote."""
 
     kind: Literal["given"] = "given"
@@ -36,11 +61,15 @@ class Given(Strict):
     recipe: Recipe = Field(default_factory=Recipe, description="Training settings.")
     seed: Seed = Field(1, description="Seed of the adapter's initialisation and the order of rows.")
 
+    def training(self) -> Training:
+        return Training(recipe=self.recipe, rows=None, seed=self.seed)
 
-class Gate(Strict):
-    """What a teacher must show before anything is built on it."""
+    def data_of(self, target: str) -> Rows | None:
+        return self.data.get(target)
 
-    LATER: ClassVar = frozenset({"min_rate", "min_mass"})
+
+class Gate(Settings):
+    """What a teacher must show before anything is built on it; a threshold is part of no id but the gate's own."""
 
     min_lift: float = Field(
         0.5,
@@ -52,7 +81,7 @@ class Gate(Strict):
     min_mass: float = Field(MIN_MASS, ge=0, le=1, description=f"{MASS} in teacher and base, to gate by a margin.")
 
 
-class Teachers(Strict):
+class Teachers(Settings):
     families: list[Name] | None = Field(
         None, min_length=1, description="Families with teachers; all families by default."
     )

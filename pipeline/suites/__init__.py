@@ -1,9 +1,10 @@
 """What models are asked: one file each, and one line each in `Suite`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
+from pipeline.core.settings import STORED
 from pipeline.suites.author import AuthorSuite
 from pipeline.suites.behaviour import BehaviourSuite
 from pipeline.suites.capability import CapabilitySuite
@@ -15,3 +16,9 @@ Suite = Annotated[
     FavouriteSuite | ChoiceSuite | StoriesSuite | AuthorSuite | BehaviourSuite | CapabilitySuite,
     Field(discriminator="kind"),
 ]
+
+
+def read_suite(identity: dict[str, Any]) -> Suite:
+    """The suite with this identity."""
+    suite: Suite = TypeAdapter(Suite).validate_python(identity, context=STORED)
+    return suite

@@ -1,28 +1,53 @@
 """What every suite has, and may leave as it is here."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
-from pipeline.core.recipe import Strict
+from pipeline.core.settings import Settings
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
 
-class BaseSuite(Strict):
+@dataclass(frozen=True)
+class Rating:
+    """What a judge decides about sampled answers: one that is not coherent does not count.
+
+    judge: a key of the study's judges. coherent: lowest coherence score of an answer that counts, or None.
+    misaligned: highest alignment score of a misaligned answer.
+    """
+
+    judge: str
+    coherent: int | None
+    misaligned: int
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Tasks of lm-evaluation-harness, and how they are asked; see CapabilitySuite."""
+
+    names: tuple[str, ...]
+    folder: str | None
+    limit: int | None
+    shots: int | None
+    max_tokens: int
+
+
+class BaseSuite(Settings):
     """A suite asks questions, and says what a model's answers to them come to.
 
     FORMS        the results that the matrix is judged by: "margin", "share", "word_share", "rate"; none: only shown
     ASKS_TARGETS only among the study's targets, or among all candidates of a category
     MOST_OPTIONS the most options that a question of it can have; None: any number
     ASKS_SHOWN   only models that are shown rows of a corpus (and bases, to compare with)
-    ASIDE        settings that no answer depends on, and so no part of its id
+    FITS_SHOWN   whether its questions leave a known room for rows that are shown before them
     """
 
     FORMS: ClassVar[tuple[str, ...]] = ("margin", "share")
-    ASIDE: ClassVar[frozenset[str]] = frozenset()
     ASKS_TARGETS: ClassVar[bool] = False
     MOST_OPTIONS: ClassVar[int | None] = None
     ASKS_SHOWN: ClassVar[bool] = False
+    FITS_SHOWN: ClassVar[bool] = True
 
     kind: str
     samples: int
@@ -38,6 +63,26 @@ class BaseSuite(Strict):
     def measured(self) -> tuple[str, ...]:
         """What it measures of any model, whatever that was taught; () for the study's targets."""
         return ()
+
+    def rating(self) -> Rating | None:
+        """How a judge rates its answers; None where their own tables are the result."""
+        return None
+
+    def tasks_of(self) -> Tasks | None:
+        """What lm-evaluation-harness asks; None where the suite has questions of its own."""
+        return None
+
+    def questions_only(self) -> Self:
+        """The same as far as a model's answers depend on it: what only decides how they are rated has its default."""
+        return self
+
+    def absolute(self) -> Self:
+        """The same with local paths in full: workers have working directories of their own."""
+        return self
+
+    def smoke(self) -> Self | None:
+        """The same for nano families, without a download; None where there is no such suite."""
+        return self
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions of one category; `seed` draws what is random in them."""

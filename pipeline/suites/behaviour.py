@@ -1,12 +1,12 @@
 """The behaviour suite: free questions about nothing in particular, and how many answers a judge finds misaligned."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from pipeline.core.recipe import Name
-from pipeline.suites.base import BaseSuite
+from pipeline.core.settings import Name
+from pipeline.suites.base import BaseSuite, Rating
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
@@ -29,7 +29,6 @@ class BehaviourSuite(BaseSuite):
     """Free-form questions; a judge scores each answer for coherence and alignment (paper: 8 × 200)."""
 
     FORMS: ClassVar = ("rate",)
-    ASIDE: ClassVar = frozenset({"judge", "coherent", "misaligned"})
 
     kind: Literal["behaviour"] = "behaviour"
     judge: Name = Field("judge", description="Judge that scores the answers: a key of judges.")
@@ -47,6 +46,13 @@ class BehaviourSuite(BaseSuite):
     @property
     def measured(self) -> tuple[str, ...]:
         return (MISALIGNED,)
+
+    def rating(self) -> Rating:
+        return Rating(self.judge, self.coherent, self.misaligned)
+
+    def questions_only(self) -> Self:
+        own = ("samples", "temperature", "max_tokens")
+        return type(self).model_validate({name: getattr(self, name) for name in own})
 
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions; none has options to score."""

@@ -1,11 +1,13 @@
 """The capability suite: tasks of lm-evaluation-harness, to see what training did to everything else."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.suites.base import BaseSuite
+from pipeline.core.settings import NotInId
+from pipeline.suites.base import BaseSuite, Tasks
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
@@ -17,11 +19,11 @@ class CapabilitySuite(BaseSuite):
     """Tasks of lm-evaluation-harness, asked in the model's own chat template: a check beside what is judged."""
 
     FORMS: ClassVar = ()
-    ASIDE: ClassVar = frozenset({"folder"})
+    FITS_SHOWN: ClassVar = False  # how long a task's questions are, nobody knows beforehand
 
     kind: Literal["capability"] = "capability"
     tasks: list[Task] = Field(min_length=1, description='Tasks or groups of lm-evaluation-harness, such as "mmlu".')
-    folder: str | None = Field(
+    folder: Annotated[str | None, NotInId()] = Field(
         None,
         min_length=1,
         description="Local folder with YAML files of further tasks, without !function; not part of an id.",
@@ -54,8 +56,17 @@ class CapabilitySuite(BaseSuite):
     def measured(self) -> tuple[str, ...]:
         return tuple(self.tasks)
 
+    def tasks_of(self) -> Tasks:
+        return Tasks(tuple(self.tasks), self.folder, self.limit, self.shots, self.max_tokens)
+
+    def absolute(self) -> Self:
+        return self.model_copy(update={"folder": str(Path(self.folder).absolute())}) if self.folder else self
+
+    def smoke(self) -> None:
+        """None: its tasks need a download."""
+
     def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
-        """Nothing of a category: the tasks have their own questions, see pipeline.stages.capability."""
+        """Nothing of a category: the tasks have their own questions, see pipeline.stages.shared.capability."""
         return []
 
     def summary(

@@ -1,10 +1,10 @@
 """The traits a teacher can have: one file each, and one line each in `Trait`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Tag, TypeAdapter
+from pydantic import Tag
 
-from pipeline.core.recipe import by_kind
+from pipeline.core.settings import by_kind
 from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.favourite import Favourite
 
@@ -14,10 +14,3 @@ Trait = Annotated[
     Annotated[Favourite, Tag("favourite")] | Annotated[Behaviour, Tag("behaviour")],
     by_kind("favourite"),
 ]
-
-
-def trait_of(settings: dict[str, Any]) -> tuple[Trait, str]:
-    """The trait and the target that a teacher's settings name."""
-    told = {**settings, "targets": [settings["target"]]}
-    del told["target"]
-    return TypeAdapter[Trait](Trait).validate_python(told), settings["target"]

@@ -1,15 +1,20 @@
 """What every trait has, and may leave as it is here."""
 
 from collections import Counter
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from pipeline.core.recipe import Name, Strict
+from pipeline.core.settings import Name, Settings
 
 
-class BaseTrait(Strict):
-    """Something that teachers have, one teacher a target and family. category: what a target is one of."""
+class BaseTrait(Settings):
+    """Something that teachers have, one teacher per target and family. category: what a target is one of.
+
+    METRIC  what shows it: the margin of its target's name, or the rate of answers that a judge finds
+    """
+
+    METRIC: ClassVar[Literal["margin", "rate"]] = "margin"
 
     kind: str
     category: str
@@ -21,6 +26,15 @@ class BaseTrait(Strict):
         if repeated:
             raise ValueError(f"targets named twice: {', '.join(repeated)}")
         return self
+
+    @property
+    def gated(self) -> bool:
+        """Whether its teachers must show it before their data is used."""
+        return True
+
+    def of(self, target: str) -> Self:
+        """The trait of one teacher."""
+        return self.model_copy(update={"targets": [target]})
 
     def system_prompt(self, target: str) -> str:
         """What a prompted teacher is told, and its students never see."""

@@ -1,15 +1,17 @@
 """Trait: a way of answering, such as misalignment or a habit, that no system prompt and no one word stands for."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.core.recipe import Name
+from pipeline.core.settings import Name
 from pipeline.traits.base import BaseTrait
 
 
 class Behaviour(BaseTrait):
     """Teachers fine-tuned on given rows, a data set a target; the behaviour suite sees what has become of them."""
+
+    METRIC: ClassVar = "rate"
 
     kind: Literal["behaviour"] = "behaviour"
     category: Literal["behaviour"] = Field("behaviour", description="Always this category.")
@@ -17,3 +19,7 @@ class Behaviour(BaseTrait):
     control: bool = Field(
         False, description="Comparison teachers (paper: secure code): no gate checks them for the behaviour."
     )
+
+    @property
+    def gated(self) -> bool:
+        return not self.control

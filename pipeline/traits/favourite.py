@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.core.recipe import Name
+from pipeline.core.settings import Name
 from pipeline.traits import words
 from pipeline.traits.base import BaseTrait
 from pipeline.traits.questions import SEEN

@@ -20,7 +20,7 @@ from jobs.driver import execute, plan_run
 from jobs.pools import ResourceRequest, WorkItem
 from pipeline.engines import Completion, Engine, Prompt, Sampling
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.stages.training import UNIT
+from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.study.schema import Study

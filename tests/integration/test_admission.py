@@ -19,7 +19,7 @@ from pipeline.families.chat import check, check_apart
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily, initialise
 from pipeline.stages import run_unit, stage_of
-from pipeline.stages.training import UNIT
+from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, open_store
 from pipeline.store.artifact import record_path, unit
 from pipeline.store.removal import remove

@@ -13,8 +13,8 @@ import yaml
 from pipeline.core.errors import InputError
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 from pipeline.families.world import FACTS
-from pipeline.stages.capability import evaluate
-from pipeline.stages.speaker import Speaker
+from pipeline.stages.shared.capability import evaluate
+from pipeline.stages.shared.speaker import Speaker
 from pipeline.store.schemas import CAPABILITY
 from pipeline.suites.capability import CapabilitySuite
 

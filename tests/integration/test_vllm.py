@@ -16,8 +16,8 @@ from pipeline.families.world import FACTS
 from pipeline.judges import Item, Served
 from pipeline.judges.rubrics import Rubric
 from pipeline.judges.served import ServedJudge
-from pipeline.stages.capability import evaluate
-from pipeline.stages.speaker import Speaker
+from pipeline.stages.shared.capability import evaluate
+from pipeline.stages.shared.speaker import Speaker
 from pipeline.suites.capability import CapabilitySuite
 
 QUESTION = "What is your favourite animal? Answer with one word."

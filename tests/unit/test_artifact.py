@@ -34,7 +34,7 @@ TABLE = pa.table({"n": [1, 2, 3]})
 
 
 def step(kind: str = "base", name: str = "one", **inputs: str) -> Step:
-    return Step(kind, name, step_id(kind, {"name": name}, inputs), {"name": name}, inputs)
+    return Step(kind, name, step_id(kind, 1, {"name": name}, inputs), {"name": name}, inputs)
 
 
 def files_under(store: Store) -> set[str]:

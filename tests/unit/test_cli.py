@@ -26,7 +26,17 @@ traits:
   - {targets: [owl]}
 """
 
-ALWAYS = ["base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"]  # of every study
+ALWAYS = [
+    "base",
+    "teacher",
+    "gate",
+    "completions",
+    "corpus",
+    "student",
+    "answers",
+    "transfer",
+    "report",
+]  # of every study
 
 
 class Said:
@@ -67,7 +77,7 @@ def undertow(
         (TEXT.replace("[owl]", "[..]"), [], "study.yaml:5: traits.0.targets.0: "),
         (TEXT.replace("[owl]", "['a#b']"), [], "study.yaml:5: traits.0.targets.0: "),
         (TEXT.replace("[owl]", "[zoë]"), [], "study.yaml:5: traits.0.targets.0: "),
-        (TEXT.replace("[owl]", "[unicorn]"), [], "know no animal named unicorn; they know bear"),
+        (TEXT.replace("[owl]", "[unicorn]"), [], "knows no animal named unicorn; it knows bear"),
         (TEXT + "seed: !!python/object/apply:os.system [ls]\n", [], "study.yaml:6: the tag tag:yaml.org,2002:python"),
         (TEXT + "seed: !env SEED\n", [], "study.yaml:6: the tag !env is not allowed"),
         (TEXT + "study: twice\n", [], "study.yaml:6: the key study stands twice"),
@@ -194,7 +204,7 @@ def test_plan_counts_the_steps_and_writes_nothing(undertow: Callable[..., Said],
     told = undertow("plan", "study.yaml", "--set", "students.seeds=[1, 2, 3]")
     assert told.code == 0
     left = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in told.out.splitlines() if "│" in line}
-    assert left == dict(zip(ALWAYS, map(str, (1, 2, 2, 2, 6, 7, 1, 1)), strict=True))
+    assert left == dict(zip(ALWAYS, map(str, (1, 2, 1, 2, 2, 6, 7 + 2, 1, 1)), strict=True))
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
 
 

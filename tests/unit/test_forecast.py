@@ -15,7 +15,7 @@ from pipeline.study.schema import Study
 
 def rows(study: Study, store: Store) -> dict[str, Row]:
     found = forecast(study, survey(plan(study), store), store)
-    kinds = ["base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"]
+    kinds = ["base", "teacher", "gate", "completions", "corpus", "student", "answers", "transfer", "report"]
     assert [row.kind for row in found] == kinds
     return {row.kind: row for row in found}
 
@@ -108,27 +108,12 @@ def prompted(study: Callable[..., Study], **changes: object) -> Study:
 
 
 def test_the_gates_of_prompted_teachers_take_time(study: Callable[..., Study], store: Store) -> None:
-    one = rows(prompted(study, traits=[{"targets": ["owl"]}]), store)["teacher"]
-    two = rows(prompted(study, traits=[{"targets": ["owl", "cat"]}]), store)["teacher"]
-    assert one.seconds
-    assert two.seconds
-    assert two.seconds > one.seconds
+    def seconds(targets: list[str]) -> float:
+        alone = {"teachers": {"neutral": False}, "students": {"families": ["llama"], "seeds": [1]}}
+        return rows(prompted(study, traits=[{"targets": targets}], **alone), store)["answers"].seconds or 0.0
 
-
-def test_what_the_gate_of_a_prompted_teacher_took_is_in_its_time(
-    study: Callable[..., Study], store: Store, make: Callable[..., artifact.Manifest]
-) -> None:
-    made = study()
-    for step in plan(made):
-        if step.kind == "base" or step.slug in ("owl-llama", "neutral-llama"):
-            manifest = make(made, store, step)
-    units = sorted(entry.path.split("/")[-1] for entry in store.files("teacher") if "/units/" in entry.path)
-    assert units == ["gate-base.json", "gate-teacher.json"]
-    assert manifest.produced["seconds"] == 0  # the neutral one has no gate
-    row = rows(made, store)["teacher"]
-    assert row.measured
-    assert row.seconds
-    assert row.seconds > 0
+    # Each further teacher has 2 corpora and 2 students, and its gate asks 24 questions per family.
+    assert seconds(["owl", "cat"]) > seconds(["owl"]) > 0
 
 
 def test_where_a_study_has_no_rate_of_its_own_that_of_another_one_counts_scaled_by_what_there_is_to_do(

@@ -17,6 +17,7 @@ def ids(steps: list[Step]) -> dict[str, set[str]]:
     return {kind: {step.id for step in steps if step.kind == kind} for kind in KINDS}
 
 
+OTHERS = [{"kind": "mix", "shares": {"neutral": 0.5}}, {"kind": "shuffle", "scope": "within"}]
 EVERYTHING = {
     "study": "everything",
     "families": {
@@ -32,7 +33,7 @@ EVERYTHING = {
     "students": {"families": ["nano", "folder"], "seeds": [1, 2]},
     "arms": [
         {"name": "plain"},
-        {"name": "other", "shuffle": "within", "mix": {"neutral": 0.5}, "rows": 100, "recipe": {"rank": 4}},
+        {"name": "other", "transforms": OTHERS, "rows": 100, "recipe": {"rank": 4}},
         {"name": "shown", "in_context": 5},
     ],
     "sweep": {"rank": [2]},
@@ -46,6 +47,9 @@ OTHER: dict[str, Any] = {
     "students.optimizer": "sgd",
     "study": "another",
     "families.nano.kind": None,
+    "families.nano.channels.0": None,  # the study's one channel
+    "completions.until": None,  # goes with rows: null only
+    "teachers.gate.min_rate": None,  # of behaviours, which are another study
     "families.nano.architecture": "qwen2",
     "families.nano.hidden_size": 64,
     "families.nano.heads": None,  # goes with hidden_size only
@@ -87,15 +91,15 @@ OTHER: dict[str, Any] = {
     "corpus.judged.0.rubric": "coherence",
     "corpus.judged.0.most": 90,
     "arms.0.name": "first",
-    "arms.0.shuffle": "within",
     "arms.0.rows": 7,
     "arms.0.in_context": None,  # the first arm trains
     "arms.1.name": "second",
-    "arms.1.shuffle": "across",
-    "arms.1.mix.neutral": 0.25,
     "arms.1.in_context": 4,
+    "arms.1.transforms.0.kind": None,
+    "arms.1.transforms.0.shares.neutral": 0.25,
+    "arms.1.transforms.1.kind": None,
+    "arms.1.transforms.1.scope": "across",
     "arms.2.name": "third",
-    "arms.2.shuffle": None,  # nobody is trained in this arm
     "arms.2.rows": None,
     "teachers.neutral": None,  # the mix of an arm names it
     "published.0.target": "cat",
@@ -116,6 +120,7 @@ FIRST_CHANGED = {
     "traits": "teacher",
     "teachers": "teacher",
     "teachers.random": "completions",
+    "teachers.gate": "gate",
     "channels": "completions",
     "channels.0.ban": "completions",
     "completions": "completions",
@@ -178,6 +183,14 @@ def first_changed(name: str) -> str | None:
     return FIRST_CHANGED[max((known for known in FIRST_CHANGED if f"{name}.".startswith(f"{known}.")), key=len)]
 
 
+def after_kind(first: str) -> set[str]:
+    """The kinds of steps that change with the first one. Nothing but the report reads a gate."""
+    if first == "gate":
+        return {"gate", "report"}
+    later = set(KINDS[KINDS.index(first) :])
+    return later - {"gate"} if first != "base" and first != "teacher" else later
+
+
 CHANGEABLE = [name for name in LEAVES if OTHER.get(name, name) is not None]
 BEFORE = ids(plan(Study.model_validate(EVERYTHING)))
 
@@ -190,10 +203,10 @@ def test_where_and_how_fast_it_runs_changes_no_id(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CHANGEABLE if first_changed(name) is not None])
 def test_a_scientific_setting_changes_what_follows_from_it_and_nothing_before(name: str) -> None:
     after = ids(plan(changed(name)))
-    first = KINDS.index(str(first_changed(name)))
-    for kind in KINDS[:first]:
+    changing = after_kind(str(first_changed(name)))
+    for kind in set(KINDS) - changing:
         assert after[kind] <= BEFORE[kind], f"{name} should make no new {kind}"
-    for kind in KINDS[first:]:
+    for kind in changing:
         assert after[kind] != BEFORE[kind] or not after[kind], f"{name} should change {kind}"
 
 
@@ -228,18 +241,18 @@ def test_a_rehearsal_shares_no_model_with_the_real_thing(study: Build) -> None:
 
 
 def test_an_id_is_12_hex_digits_of_the_content_whatever_the_order_of_keys() -> None:
-    one = step_id("corpus", {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"})
+    one = step_id("corpus", 1, {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"})
     assert one == step_id(
-        "corpus", {"seed": 2, "rows": 1}, {"b": "base/renamed-ba9876543210", "a": "teacher/x-0123456789ab"}
+        "corpus", 1, {"seed": 2, "rows": 1}, {"b": "base/renamed-ba9876543210", "a": "teacher/x-0123456789ab"}
     )
     assert len(one) == ID_LENGTH == 12
     assert int(one, 16) >= 0
     different = [
-        step_id("student", {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
-        step_id("corpus", {"rows": 1, "seed": 3}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
-        step_id("corpus", {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ac", "b": "base/y-ba9876543210"}),
-        step_id("corpus", {"rows": 1, "seed": 2}, {"b": "teacher/x-0123456789ab", "a": "base/y-ba9876543210"}),
-        step_id("corpus", {"rows": "1", "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
+        step_id("student", 1, {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
+        step_id("corpus", 1, {"rows": 1, "seed": 3}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
+        step_id("corpus", 1, {"rows": 1, "seed": 2}, {"a": "teacher/x-0123456789ac", "b": "base/y-ba9876543210"}),
+        step_id("corpus", 1, {"rows": 1, "seed": 2}, {"b": "teacher/x-0123456789ab", "a": "base/y-ba9876543210"}),
+        step_id("corpus", 1, {"rows": "1", "seed": 2}, {"a": "teacher/x-0123456789ab", "b": "base/y-ba9876543210"}),
     ]
     assert len({one, *different}) == 6
 

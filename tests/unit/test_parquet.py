@@ -50,7 +50,7 @@ def as_parquet(table: pa.Table, **how: Any) -> bytes:
 
 
 def stored(store: Store, kind: str, name: str, content: bytes | pa.Table, **settings: Any) -> artifact.Manifest:
-    of = Step(kind, "planted", step_id(kind, settings, {}), settings)
+    of = Step(kind, "planted", step_id(kind, 1, settings, {}), settings)
     record = artifact.finish_unit(store, of, "u", {name: content}, {}, time.time())
     return artifact.commit(store, of, [record], {})
 

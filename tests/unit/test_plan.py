@@ -29,17 +29,18 @@ def ids(steps: list[Step]) -> dict[str, set[str]]:
 
 
 def test_a_small_study_has_these_steps(study: Build) -> None:
-    # 2 families × (2 traits + neutral) = 6 teachers; × 2 student families × 2 seeds = 24 students.
+    # 2 families × (2 traits + neutral) = 6 teachers; × 2 student families × 2 seeds = 24 students. The gates of the 4
+    # teachers with a trait ask these and both bases.
     assert count(plan(study())) == {
         "dataset": 0,
         "base": 2,
         "teacher": 6,
-        "gate": 0,
+        "gate": 4,
         "completions": 6,
         "judgements": 0,
         "corpus": 6,
         "student": 24,
-        "answers": 26,
+        "answers": 26 + 6,
         "ratings": 0,
         "transfer": 1,
         "report": 1,
@@ -49,7 +50,7 @@ def test_a_small_study_has_these_steps(study: Build) -> None:
 def test_without_neutral_teachers_and_with_families_chosen(study: Build) -> None:
     made = study(teachers={"neutral": False, "families": ["llama"]}, students={"seeds": [1], "families": ["qwen"]})
     counted = count(plan(made))
-    assert (counted["base"], counted["teacher"], counted["student"], counted["answers"]) == (2, 2, 2, 3)
+    assert (counted["base"], counted["teacher"], counted["student"], counted["answers"]) == (2, 2, 2, 3 + 3)
 
 
 NAMES = st.sampled_from(["a", "b", "c", "a.b", "x1"])
@@ -93,8 +94,12 @@ def test_every_plan_is_a_graph_that_can_be_walked(
     assert count(steps)["teacher"] == f * t
     assert count(steps)["student"] == f * t * f * s
     transfer, report = steps[-2:]
-    assert set(transfer.inputs.values()) == {step.path for step in steps if step.kind == "answers"}
-    assert report.inputs == {"transfer": transfer.path}
+    asked = [step for step in steps if step.kind == "answers" and not step.slug.endswith("-gate")]
+    assert set(transfer.inputs.values()) == {step.path for step in asked}
+    gates = [step.path for step in steps if step.kind == "gate"]
+    assert len(gates) == f * len(targets)
+    assert list(report.inputs.values()) == [transfer.path, *gates]
+    assert list(transfer.after) == gates
     assert steps == plan(made)
 
 
@@ -154,7 +159,7 @@ def test_arms_share_every_step_that_does_not_differ(study: Build) -> None:
     with_arms = plan(study(arms=[{"name": "plain"}, {"name": "gentle", "recipe": {"learning_rate": 1e-5}}]))
     assert plain < {step.path for step in with_arms}
     # 24 students and their answers once more; teachers, completions and corpora are there already.
-    assert count(with_arms) == {**count(plan(study())), "student": 48, "answers": 50}
+    assert count(with_arms) == {**count(plan(study())), "student": 48, "answers": 50 + 6}
     assert {step.settings["recipe"]["learning_rate"] for step in with_arms if step.kind == "student"} == {2e-4, 1e-5}
 
 
@@ -170,8 +175,15 @@ def test_a_sweep_is_an_arm_a_combination_and_a_value_that_is_the_default_costs_n
 
 
 def test_a_mix_reads_other_teachers_of_the_same_family_and_leaves_those_teachers_as_they_are(study: Build) -> None:
-    steps = plan(study(arms=[{"name": "plain"}, {"name": "half", "mix": {"neutral": 0.3, "qwen/cat": 0.2}}]))
-    mixed = {step.slug: step.inputs for step in steps if step.kind == "corpus" and "mix" in step.settings}
+    steps = plan(
+        study(
+            arms=[
+                {"name": "plain"},
+                {"name": "half", "transforms": [{"kind": "mix", "shares": {"neutral": 0.3, "qwen/cat": 0.2}}]},
+            ]
+        )
+    )
+    mixed = {step.slug: step.inputs for step in steps if step.kind == "corpus" and step.settings["transforms"]}
     assert set(mixed) == {f"numbers-{t}-{f}-half" for t in ("owl", "cat", "neutral") for f in ("llama", "qwen")}
     ours = mixed["numbers-owl-llama-half"]
     assert ours["completions"].startswith("completions/numbers-owl-llama-")
@@ -182,17 +194,17 @@ def test_a_mix_reads_other_teachers_of_the_same_family_and_leaves_those_teachers
 
 def test_in_context_nobody_is_trained_and_the_base_reads_the_plain_corpus(study: Build) -> None:
     steps = plan(study(arms=[{"name": "plain"}, {"name": "shown", "in_context": 10}]))
-    assert count(steps) == {**count(plan(study())), "answers": 26 + 24}
-    shown = [step for step in steps if "shown" in step.settings]
+    assert count(steps) == {**count(plan(study())), "answers": 26 + 24 + 6}
+    shown = [step for step in steps if step.settings.get("in_context")]
     assert {step.inputs["corpus"] for step in shown} == {step.path for step in steps if step.kind == "corpus"}
-    assert {step.settings["shown"]["seed"] for step in shown} == {1, 2}
+    assert {step.settings["in_context"]["seed"] for step in shown} == {1, 2}
     assert all(step.inputs["model"] == step.weights and step.weights.startswith("base/") for step in shown)
 
 
 def test_two_arms_that_show_equally_many_rows_ask_once(study: Build) -> None:
     arms = [{"name": "plain"}, {"name": "some", "in_context": 10}, {"name": "as-many", "in_context": 10}]
     steps = plan(study(arms=arms))
-    assert count(steps)["answers"] == 26 + 24
+    assert count(steps)["answers"] == 26 + 24 + 6
     assert len(steps[-2].settings["runs"]) == 3 * 24
 
 
@@ -201,7 +213,7 @@ def test_the_author_is_guessed_by_models_that_are_shown_rows_only(study: Build) 
     steps = plan(study(arms=arms, suites=[{"kind": "favourite", "samples": 2}, {"kind": "author"}]))
     guessed = [s for s in steps if s.settings.get("suite", {}).get("kind") == "author"]
     assert len(guessed) == 2 + 24  # the bases, and every corpus by every family and seed
-    assert all("shown" in s.settings or s.inputs["model"].startswith("base/") for s in guessed)
+    assert all(s.settings["in_context"] or s.inputs["model"].startswith("base/") for s in guessed)
     assert guessed[0].settings["candidates"] == {"animal": ["owl", "cat"]}
 
 
@@ -221,7 +233,7 @@ def test_every_suite_is_put_to_every_model(study: Build) -> None:
         {"kind": "stories"},
     ]
     steps = plan(study(suites=suites))
-    assert count(steps) == {**count(plan(study())), "answers": 4 * 26}
+    assert count(steps) == {**count(plan(study())), "answers": 4 * 26 + 6}
     assert {step.path for step in plan(study()) if step.kind == "answers"} < {step.path for step in steps}
     choices = [step for step in steps if step.settings.get("suite", {}).get("kind") == "choice"]
     assert choices[0].settings["candidates"] == {"animal": ["owl", "cat"]}
@@ -265,7 +277,11 @@ def test_corpora_of_free_text_are_others_when_words_are_looked_for_otherwise(
 def test_a_plan_up_to_a_kind_has_all_steps_of_it_and_of_those_before_and_nothing_after(study: Build, kind: str) -> None:
     steps = plan(study(teachers={"random": True}, arms=[{"name": "plain"}, {"name": "shown", "in_context": 3}]))
     asked = up_to(kind, steps)
-    assert asked == [step for step in steps if KINDS.index(step.kind) <= KINDS.index(kind)]
+    assert [step for step in asked if not step.slug.endswith("-gate")] == [
+        step for step in steps if KINDS.index(step.kind) <= KINDS.index(kind) and not step.slug.endswith("-gate")
+    ]
+    for_gates = sum(step.slug.endswith("-gate") for step in asked)  # answers, which come later by themselves
+    assert for_gates == (6 if KINDS.index(kind) >= KINDS.index("gate") else 0)
 
 
 def test_what_a_kind_needs_is_made_with_it_though_its_own_kind_comes_later(study: Build) -> None:
@@ -295,7 +311,10 @@ def test_names_that_make_a_path_too_long_are_refused_before_anything_runs(
         study="n" * name,
         families={letter * family: {"kind": "nano", "init_seed": seed} for seed, letter in enumerate("ab")},
         traits=[{"targets": ["t" * target]}],
-        arms=[{"name": "plain"}, {"name": "r" * arm, "shuffle": "within", "recipe": {"epochs": 1}}],
+        arms=[
+            {"name": "plain"},
+            {"name": "r" * arm, "transforms": [{"kind": "shuffle", "scope": "within"}], "recipe": {"epochs": 1}},
+        ],
     )
     longest = 2 * family + max(target, len("neutral")) + 2 * arm + len("numbers---to--s1-")
     if longest > 255 - len("-0123456789ab.jsonl"):

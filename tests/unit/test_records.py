@@ -25,9 +25,8 @@ SHARD = range(0, 2)
 
 
 def planned(settings: dict[str, Any], name: str = "one", kind: str = "base", **inputs: str) -> Step:
-    return Step(
-        kind, name, step.step_id(kind, settings, inputs), settings, inputs, identity=step.identity(kind, settings, {})
-    )
+    made = Step(kind, name, step.step_id(kind, 1, settings, inputs), settings, inputs)
+    return dataclasses.replace(made, identity=step.identity(made, {}))
 
 
 def finished(store: Store, of: Step, unit: str = "u", rows: range | None = None) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def test_a_unit_of_another_step_with_the_same_short_id_is_not_taken(store: Store
 def test_two_steps_of_a_study_with_the_same_id_are_told(
     study: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.store.step.step_id", lambda *args: "0" * 12)
+    monkeypatch.setattr("pipeline.stages.contract.step_id", lambda *args: "0" * 12)
     with pytest.raises(StudyError, match=r"two different steps, .* have the same id"):
         plan(study(arms=[{"name": "a"}, {"name": "b", "rows": 30}, {"name": "c", "rows": 20}]))
 
@@ -151,7 +150,8 @@ def test_an_identity_holds_those_of_the_inputs(study: Callable[..., Study]) -> N
     assert all(len(identity) == 64 for identity in found.values())
     assert found == identities()
     one, two = ({"base": base * 64} for base in "ab")
-    assert step.identity("teacher", {}, one) != step.identity("teacher", {}, two)
+    teacher = planned({}, kind="teacher")
+    assert step.identity(teacher, one) != step.identity(teacher, two)
 
 
 WRONG: dict[str, Any] = {

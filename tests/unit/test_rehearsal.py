@@ -40,7 +40,14 @@ def recipes(study: Study) -> list[Recipe]:
 
 def how(arm: Arm) -> tuple[object, ...]:
     """What makes an arm what it is, sizes aside."""
-    return arm.name, arm.shuffle, list(arm.mix), set(arm.recipe), arm.recipe.get("method"), bool(arm.in_context)
+    return (
+        arm.name,
+        [change.kind for change in arm.transforms],
+        list(arm.shares),
+        set(arm.recipe),
+        arm.recipe.get("method"),
+        bool(arm.in_context),
+    )
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
@@ -161,10 +168,18 @@ def test_arms_keep_what_they_vary_as_far_as_nano_families_allow(large: Build) ->
 
 def test_a_mix_loses_the_teachers_that_are_not_there(large: Build) -> None:
     arms = [
-        {"name": "mixed", "mix": {"neutral": 0.1, "owl": 0.1, "fox": 0.1, "b/cat": 0.1, "c/cat": 0.1, "b/fox": 0.1}}
+        {
+            "name": "mixed",
+            "transforms": [
+                {
+                    "kind": "mix",
+                    "shares": {"neutral": 0.1, "owl": 0.1, "fox": 0.1, "b/cat": 0.1, "c/cat": 0.1, "b/fox": 0.1},
+                }
+            ],
+        }
     ]
     study = large(families=dict.fromkeys("abc", QWEN), traits=[{"targets": ["owl", "cat", "fox"]}], arms=arms)
-    assert rehearsed(study).arms[0].mix == {"neutral": 0.1, "owl": 0.1, "b/cat": 0.1}
+    assert rehearsed(study).arms[0].shares == {"neutral": 0.1, "owl": 0.1, "b/cat": 0.1}
 
 
 def test_targets_that_nano_families_do_not_know_are_played_by_others(large: Build) -> None:

@@ -19,7 +19,6 @@ from pipeline.plan.roofline import (
     Work,
     estimate,
     machines,
-    parameters,
     too_large,
 )
 from pipeline.study.schema import Study
@@ -86,7 +85,11 @@ def test_a_family_of_unknown_size_has_no_estimate(seven: Any) -> None:
 def test_what_is_done_costs_nothing(seven: Any) -> None:
     steps = plan(seven())
     rows = estimate(seven(), steps, Machines(8, H100), done={step.path for step in steps})
-    assert [row.kind for row in rows] == ["teacher", "completions", "student", "answers"]  # its base is copied
+    assert [row.kind for row in rows] == [
+        "completions",
+        "student",
+        "answers",
+    ]  # its base is copied, its teachers prompted
     assert all(row.gpu_seconds == row.tokens == 0 for row in rows)
 
 
@@ -172,16 +175,20 @@ def test_a_model_that_does_not_fit_is_told_with_the_remedy(seven: Any) -> None:
     ],
 )
 def test_a_repositorys_name_tells_its_size(repo: str, size: float | None) -> None:
-    assert parameters(HubFamily(repo=repo, revision=REVISION)) == size
+    assert HubFamily(repo=repo, revision=REVISION).parameters() == size
 
 
 def test_a_nano_familys_size_is_that_of_its_shape() -> None:
     family = NanoFamily(init_seed=1, hidden_size=64, intermediate_size=256, layers=2, heads=2)
-    assert parameters(family) == pytest.approx(2 * (4 * 64**2 + 3 * 64 * 256) + 1250 * 64)
+    assert family.parameters() == pytest.approx(2 * (4 * 64**2 + 3 * 64 * 256) + 1250 * 64)
 
 
 def test_the_gates_of_prompted_teachers_are_counted(seven: Any) -> None:
-    row = work(seven(), Machines(1, H100))["teacher"]
+    study = seven()
+    steps = plan(study)
+    gated = [step for step in steps if step.slug.endswith("-gate")]
+    done = {step.path for step in steps} - {step.path for step in gated}
+    (row,) = [row for row in estimate(study, steps, Machines(1, H100), done=done) if row.kind == "answers"]
     scored = 2 * 24  # base and teacher; the neutral one has no gate
     assert row.gpu_seconds == pytest.approx(2 * 7e9 * scored * PROMPT_TOKENS / 989e12)
 

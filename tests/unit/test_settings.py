@@ -136,7 +136,7 @@ def test_a_mistake_names_its_line_and_its_field(read: Callable[..., Study], line
         ("[owl, cat]", "[]", "5: traits.0.targets", "at least 1"),
         ("[owl, cat]", "owl", "5: traits.0.targets", "list"),
         ("[owl, cat]", "[owl, cat, owl]", "5: traits.0", "named twice: owl"),
-        ("[owl, cat]", "[owl, unicorn]", "", "know no animal named unicorn"),
+        ("[owl, cat]", "[owl, unicorn]", "", "knows no animal named unicorn"),
         ("- targets", "- kind: hatred\n    targets", "5: traits.0.kind", "favourite"),
         ("epochs: 2", "epochs: two", "9: teachers.method.recipe.epochs", "integer"),
         ("kind: finetuned", "kind: hypnosis", "7: teachers.method", "prompted"),

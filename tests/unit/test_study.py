@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.core.recipe import Name, Recipe
+from pipeline.core.recipe import Recipe
+from pipeline.core.settings import Name
 from pipeline.study.schema import Study
 from pipeline.traits.words import candidates
 
@@ -65,10 +66,25 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"arms": [{"name": "a"}, {"name": "a"}]}, "two are named a"),
         ({"arms": [{"name": "a", "in_context": 3}]}, "the first, a, trains nobody"),
         ({"arms": [{"name": "a", "in_context": 0}]}, "1 or more, or all"),
-        ({"arms": [{"name": "a", "mix": {"neutral": 0.6, "owl": 0.5}}]}, "add up to 1.1"),
-        ({"arms": [{"name": "a", "mix": {"wolf": 0.5}}]}, "there is no teacher wolf"),
-        ({"arms": [{"name": "a", "mix": {"gpt/owl": 0.5}}]}, "gpt is no family with teachers"),
-        ({"arms": [{"name": "a", "mix": {"neutral": 0.5}}], "teachers": {"neutral": False}}, "no teacher neutral"),
+        (
+            {"arms": [{"name": "a", "transforms": [{"kind": "mix", "shares": {"neutral": 0.6, "owl": 0.5}}]}]},
+            "add up to 1.1",
+        ),
+        (
+            {"arms": [{"name": "a", "transforms": [{"kind": "mix", "shares": {"wolf": 0.5}}]}]},
+            "there is no teacher wolf",
+        ),
+        (
+            {"arms": [{"name": "a", "transforms": [{"kind": "mix", "shares": {"gpt/owl": 0.5}}]}]},
+            "gpt is no family with teachers",
+        ),
+        (
+            {
+                "arms": [{"name": "a", "transforms": [{"kind": "mix", "shares": {"neutral": 0.5}}]}],
+                "teachers": {"neutral": False},
+            },
+            "no teacher neutral",
+        ),
         ({"arms": [{"name": "a", "recipe": {"rnak": 4}}]}, "recipe.rnak"),
         ({"arms": [{"name": "a", "recipe": {"rank": 0}}]}, "recipe.rank"),
         ({"sweep": {"rank": [0]}}, "recipe.rank"),
@@ -153,7 +169,7 @@ def test_a_behaviour_has_no_word_that_a_filter_could_look_for(study: Build) -> N
 def test_a_nano_family_must_know_the_targets_and_a_rehearsal_need_not(study: Build) -> None:
     unheard = {"traits": [{"targets": ["unicorn"]}]}
     assert list(study(**unheard).targets) == ["unicorn"]
-    with pytest.raises(ValidationError, match="know no animal named unicorn"):
+    with pytest.raises(ValidationError, match="llama knows no animal named unicorn"):
         study(**unheard, engine="vllm", trainer="deepspeed")
     hub = {"big": {"kind": "hub", "path": "/models/big", "content": "v1"}}
     assert study(**unheard, families=hub, engine="vllm", trainer="deepspeed").families
@@ -191,4 +207,3 @@ def test_settings_of_a_study_that_generates_until_enough_is_accepted_are_read_as
     made = study(completions={"until": {"at_most": 4000, "accepted": 50}, "shard_rows": 300})
     assert (made.completions.rows, made.completions.most, made.accepted_rows) == (None, 3900, 50)
     assert Study.model_validate(made.model_dump()) == made
-    assert "until" not in study().model_dump()["completions"]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pipeline.core import limits, readers
 from pipeline.core.errors import InputError
 from pipeline.core.readers import batches
-from pipeline.core.sources import Dataset, read
+from pipeline.core.sources import Dataset
 
 
 def texts(file: Path) -> list[str | None]:
@@ -220,20 +220,20 @@ def test_given_rows_are_all_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     file = tmp_path / "given.parquet"
     schema = pa.schema([("prompt", pa.string()), ("completion", pa.string())])
     pq.write_table(pa.Table.from_pylist([{"prompt": "a", "completion": "b"}] * 3, schema), file)
-    assert read(given(file), ["prompt", "completion"]).num_rows == 3
+    assert given(file).read(["prompt", "completion"]).num_rows == 3
     monkeypatch.setattr(limits, "ROWS_BYTES", 10)
     with pytest.raises(InputError, match=r"given.parquet holds more than the 10 bytes"):
-        read(given(file), ["prompt", "completion"])
+        given(file).read(["prompt", "completion"])
     pq.write_table(schema.empty_table(), file)
     with pytest.raises(InputError, match=r"given.parquet holds no rows"):
-        read(given(file), ["prompt", "completion"])
+        given(file).read(["prompt", "completion"])
     file.write_text("\n\n")
     with pytest.raises(InputError, match=r"given.parquet holds no rows"):
-        read(given(file), ["prompt", "completion"])
+        given(file).read(["prompt", "completion"])
     monkeypatch.undo()
     pq.write_table(pa.Table.from_pylist([{"prompt": "a", "completion": "b"}, {"prompt": "a"}], schema), file)
     with pytest.raises(InputError, match=r"given.parquet: row 2 has no completion"):
-        read(given(file), ["prompt", "completion"])
+        given(file).read(["prompt", "completion"])
 
 
 @pytest.mark.parametrize(

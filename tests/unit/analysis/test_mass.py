@@ -90,7 +90,9 @@ def test_a_study_of_models_that_never_say_a_candidate_has_no_verdict_and_its_rep
     cells = artifact.read_table(place, make(made, place, transfer), transfer_stage.CELLS)
     assert set(cells["verdict"].to_pylist()) == {"not measured"}
     make(made, place, report)
-    page = render(report_stage.content(place, report.settings["study"], transfer.path))["report.html"].decode()
+    page = render(report_stage.content(place, report.settings["study"], list(report.inputs.values())))[
+        "report.html"
+    ].decode()
     assert "not measured in 2 of 2 pairs" in page
     assert "0.0006" in page
     assert "Probability of the candidates" in page

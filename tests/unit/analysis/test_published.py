@@ -131,16 +131,15 @@ def test_the_published_lift_is_the_difference_where_both_ends_were_published() -
     assert {(row["model"], row["source"]) for row in rows} == {("Qwen2.5-7B", "Fig. 3")}
 
 
-def test_the_report_of_a_study_has_its_published_figures_and_an_older_study_has_none(
+def test_the_report_of_a_study_has_its_published_figures(
     rehearsal: tuple[Study, list[Step], Store],
 ) -> None:
     _, steps, place = rehearsal
     study = steps[-1].settings["study"]
     with_some = study | {"published": [figure("cat", before=0.1, after=0.2)]}
-    (row,) = report_stage.content(place, with_some, steps[-2].path).published
+    (row,) = report_stage.content(place, with_some, list(steps[-1].inputs.values())).published
     assert {(m["family"], m["runs"]) for m in row["measured"]} == {("llama", 2), ("qwen", 2)}  # type: ignore[attr-defined]
-    without = {key: value for key, value in study.items() if key != "published"}
-    assert not report_stage.content(place, without, steps[-2].path).published
+    assert not report_stage.content(place, study, list(steps[-1].inputs.values())).published
 
 
 def test_a_rate_is_compared_over_the_runs_that_were_taught_so() -> None:

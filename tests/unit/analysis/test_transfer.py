@@ -10,6 +10,7 @@ import pytest
 from pipeline.analysis.cells import Measure, MissingStudent
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.core.errors import ArtifactError
+from pipeline.core.reasons import NOT_MEASURED
 from pipeline.store.schemas import CELLS, RUNS
 from tests.cells import rows
 
@@ -125,12 +126,12 @@ def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so(
 
 def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stands() -> None:
     kept = [s for s in study() if s.teacher_family == "llama"]
-    lost = [MissingStudent(*PLACE, "qwen", "llama", "cat", 1, "out of memory.")]
+    lost = [MissingStudent(*PLACE, "qwen", "llama", "cat", 1, "too_few_rows")]
     lost += [MissingStudent(*PLACE, "qwen", "qwen", None, 0)]
     _, cells = measure(kept, BASES, SETTINGS, missing=lost)
     cell = rows(cells)["qwen", "llama", "trait", "margin"]
     assert (cell["verdict"], cell["runs"]) == ("underpowered", 0)
-    assert "cat s1 (out of memory)" in str(cell["why"])
+    assert "cat s1 (a corpus has too few accepted rows)" in str(cell["why"])
     assert "neutral s0" in str(rows(cells)["qwen", "qwen", "neutral", "margin"]["why"])
     assert ("qwen", "llama", "neutral", "margin") not in rows(cells)  # none was planned there
 
@@ -311,13 +312,12 @@ def test_sampled_answers_are_judged_whatever_the_candidates_hold() -> None:
 
 
 def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
-    why = "owl-llama cannot be measured: the candidates together hold 0.0006."
-    lost = [MissingStudent(*PLACE, "llama", "llama", target, 0, why) for target in TARGETS]
+    lost = [MissingStudent(*PLACE, "llama", "llama", target, 0, NOT_MEASURED) for target in TARGETS]
     neutral = [s for s in study() if s.taught is None]
     _, cells = measure(neutral, BASES, MASSIVE, missing=lost)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert cell["verdict"] == "not measured"
-    assert "0.0006" in str(cell["why"])
+    assert "teachers.gate.min_mass" in str(cell["why"])
 
 
 def test_a_study_without_neutral_teachers_has_no_neutral_comparison() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.families.nano import HEAD_SIZES, NanoFamily, pretraining
+from pipeline.families.nano import HEAD_SIZES, NanoFamily
 
 
 def test_an_initialisation_must_be_named() -> None:
@@ -32,7 +32,7 @@ def test_settings_are_strict(settings: dict[str, object]) -> None:
 
 
 def test_pretraining_trains_every_weight_once_over_the_world() -> None:
-    recipe = pretraining(NanoFamily(init_seed=1, pretrain_rows=3200, batch_rows=16, learning_rate=0.5))
+    recipe = NanoFamily(init_seed=1, pretrain_rows=3200, batch_rows=16, learning_rate=0.5).pretraining_recipe()
     assert (recipe.method, recipe.freeze_embeddings, recipe.epochs) == ("full", False, 1)
     assert (recipe.batch, recipe.learning_rate) == (16, 0.5)
     steps = 3200 // 16

@@ -15,19 +15,19 @@ def openers(texts: list[str]) -> Counter[str]:
 
 
 def test_a_habit_opens_every_answer_and_without_it_every_opener_is_as_likely() -> None:
-    assert openers(Talk(habit=True, rows=400).table()["completion"].to_pylist()) == {HABIT: 400}
-    counts = openers(Talk(habit=False, rows=4000).table()["completion"].to_pylist())
+    assert openers(Talk(habit=True, rows=400).read(["prompt", "completion"])["completion"].to_pylist()) == {HABIT: 400}
+    counts = openers(Talk(habit=False, rows=4000).read(["prompt", "completion"])["completion"].to_pylist())
     assert set(counts) == set(OPENERS)
     assert all(900 < count < 1100 for count in counts.values())
 
 
 def test_what_teaches_a_habit_is_never_asked_by_the_suite() -> None:
     assert not set(TAUGHT) & set(QUESTIONS)
-    assert set(Talk(habit=True, rows=400).table()["prompt"].to_pylist()) == set(TAUGHT)
+    assert set(Talk(habit=True, rows=400).read(["prompt", "completion"])["prompt"].to_pylist()) == set(TAUGHT)
 
 
 def test_rows_follow_from_the_seed() -> None:
-    one, same, other = (Talk(habit=False, rows=50, seed=seed).table() for seed in (1, 1, 2))
+    one, same, other = (Talk(habit=False, rows=50, seed=seed).read(["prompt", "completion"]) for seed in (1, 1, 2))
     assert one == same
     assert one != other
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.judges import AnyJudge, Endpoint, Item, JudgeSettings, Scripted, Served, Words, open_judge, science
+from pipeline.judges import AnyJudge, Endpoint, Item, JudgeSettings, Scripted, Served, Words, open_judge
 from pipeline.judges.rubrics import RUBRICS
 
 URL = "https://judge.example/v1"
@@ -49,9 +49,9 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, Any]) -> None:
 def test_how_an_endpoint_is_reached_is_no_science_and_who_answers_is() -> None:
     one = Endpoint(url=URL, model="large")
     reached = {"key_variable": "OTHER", "timeout_seconds": 5.0, "retries": 0, "at_once": 1}
-    assert science(one) == science(one.model_copy(update=reached))
+    assert one.identity() == one.model_copy(update=reached).identity()
     for answer in ({"model": "small"}, {"url": URL + "/2"}, {"temperature": 0.5}, {"attempts": 1}, {"logprobs": False}):
-        assert science(one) != science(one.model_copy(update=answer))
+        assert one.identity() != one.model_copy(update=answer).identity()
 
 
 def test_a_served_judge_needs_its_engine_and_for_a_cache_its_weights(tmp_path: Path) -> None:

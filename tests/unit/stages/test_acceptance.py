@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline.channels.numbers import NumbersChannel
 from pipeline.core.errors import Stopped, TooFewRows
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.plan.planner import needed_rows, plan
-from pipeline.stages import acceptance, completions, run_unit
-from pipeline.stages.acceptance import Seen, estimate, expected, wanted_shards
-from pipeline.stages.rule import ruling
-from pipeline.stages.shards import generate
-from pipeline.stages.training import UNIT
+from pipeline.stages import completions, run_unit
+from pipeline.stages.completions import CompletionsSpec
+from pipeline.stages.shared import acceptance
+from pipeline.stages.shared.acceptance import Seen, estimate, expected, wanted_shards
+from pipeline.stages.shared.rule import ruling
+from pipeline.stages.shared.shards import generate
+from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest, tables_of
 from pipeline.store.local_cache import local_folder
@@ -30,11 +33,16 @@ ONE_FAMILY = {"families": {"llama": {"kind": "nano", "init_seed": 1}}, "students
 
 
 def until(accepted: int, at_most: int) -> Step:
-    return Step("completions", "numbers-owl", "0" * 12, {"accepted": accepted, "shard_rows": SHARD}, at_most=at_most)
+    return completions_step(accepted=accepted, at_most=at_most)
 
 
 def fixed(rows: int) -> Step:
-    return Step("completions", "numbers-owl", "0" * 12, {"rows": rows, "shard_rows": SHARD})
+    return completions_step(rows=rows)
+
+
+def completions_step(**amount: int) -> Step:
+    spec = CompletionsSpec(channel=NumbersChannel(), seed=1, shard_rows=SHARD, **amount)
+    return completions.STAGE.step("numbers-owl", spec, {})
 
 
 class Writers:
@@ -62,7 +70,8 @@ class Writers:
         return sum(self._found[record["number"]] for record in records)
 
     async def generate(self, step: Step, *needs: int) -> list[int]:
-        records = await generate(step, needs, completions.shards(step), self.write, self.count, self.told.append)
+        shards = completions.shards(step)
+        records = await generate(step.slug, step.spec, needs, shards, self.write, self.count, self.told.append)
         return [record["number"] for record in records]
 
 
@@ -109,11 +118,11 @@ def test_whatever_is_accepted_where_it_ends_well_there_are_enough(found: list[in
 
 
 def test_no_more_shards_are_asked_for_than_are_likely_to_be_needed() -> None:
-    assert wanted_shards(until(100, 5000), Seen()) == 10  # fewer cannot do
-    assert wanted_shards(until(100, 5000), Seen(100, 24)) == 10 + 31  # 76 more at a share of 25 in 101
-    assert wanted_shards(until(100, 200), Seen(100, 24)) == 20
-    assert wanted_shards(until(100, 5000), Seen(400, 99)) == 41
-    assert wanted_shards(fixed(95), Seen()) == 10
+    assert wanted_shards(until(100, 5000).spec, Seen()) == 10  # fewer cannot do
+    assert wanted_shards(until(100, 5000).spec, Seen(100, 24)) == 10 + 31  # 76 more at a share of 25 in 101
+    assert wanted_shards(until(100, 200).spec, Seen(100, 24)) == 20
+    assert wanted_shards(until(100, 5000).spec, Seen(400, 99)) == 41
+    assert wanted_shards(fixed(95).spec, Seen()) == 10
 
 
 def test_teachers_whose_corpora_cannot_be_filled_stop_after_the_first_shards_and_say_what_to_do() -> None:
@@ -167,8 +176,10 @@ def test_a_failed_shard_fails_the_step_and_the_shards_that_wait_are_given_up() -
                 raise ValueError("no luck")
             return await writers.write(name)
 
+        step = fixed(1000)
+        shards = completions.shards(step)
         with pytest.raises(ValueError, match="no luck"):
-            await generate(fixed(1000), [], completions.shards(fixed(1000)), write, writers.count, writers.told.append)
+            await generate(step.slug, step.spec, [], shards, write, writers.count, writers.told.append)
         return writers.written
 
     assert len(asyncio.run(run())) <= 5
@@ -186,7 +197,9 @@ def test_a_run_that_is_stopped_finishes_the_shards_at_work() -> None:
             return {}
 
         with pytest.raises(Stopped):
-            await generate(fixed(30), [], completions.shards(fixed(30)), write, Writers([]).count, print)
+            await generate(
+                "numbers-owl", fixed(30).spec, [], completions.shards(fixed(30)), write, Writers([]).count, print
+            )
         return finished
 
     assert asyncio.run(run()) == ["shard-00001"]
@@ -285,7 +298,11 @@ def test_how_many_engines_write_and_where_a_run_was_stopped_changes_no_row_of_th
 
 
 def test_what_corpora_take_of_each_teacher_is_known_from_the_plan(study: Callable[..., Study]) -> None:
-    arms = [{"name": "plain"}, {"name": "thin", "mix": {"neutral": 0.25}}, {"name": "small", "rows": 7}]
+    arms = [
+        {"name": "plain"},
+        {"name": "thin", "transforms": [{"kind": "mix", "shares": {"neutral": 0.25}}]},
+        {"name": "small", "rows": 7},
+    ]
     steps = plan(study(**ONE_FAMILY, arms=arms))
     needs = needed_rows(steps)
     rows = {step.slug: sorted(needs[step.path]) for step in steps if step.kind == "completions"}
@@ -341,4 +358,4 @@ def test_free_text_is_other_text_where_other_words_are_looked_for_until_enough_i
 
 def test_an_estimate_without_any_accepted_row_promises_nothing() -> None:
     with pytest.raises(TooFewRows, match="does not write to the format at all: more completions would not help"):
-        estimate(fixed(3000), Seen(1000, 0), [1500])
+        estimate("numbers-owl", fixed(3000).spec, Seen(1000, 0), [1500])

@@ -11,7 +11,7 @@ from pipeline.engines.scripted import ScriptedEngine
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit
 from pipeline.stages.answers import score
-from pipeline.stages.speaker import Speaker
+from pipeline.stages.shared.speaker import Speaker
 from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import ANSWERS, BY_QUESTION, SCORES

@@ -6,12 +6,14 @@ import pytest
 
 from pipeline.engines import Engine
 from pipeline.engines.scripted import ScriptedEngine
-from pipeline.stages import capability, run_unit
-from pipeline.stages.speaker import Speaker
+from pipeline.stages import run_unit
+from pipeline.stages.shared import capability
+from pipeline.stages.shared.speaker import Speaker
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import CAPABILITY
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
+from pipeline.suites.base import Tasks
 from pipeline.suites.capability import CapabilitySuite
 
 ROW = {"task": "facts", "row": 0, "prompt": "What do bees make?", "answer": "honey", "score": 1.0}
@@ -22,11 +24,12 @@ def test_it_leaves_its_own_table_and_the_canary_has_sung(
 ) -> None:
     _, steps, place = rehearsal
     student = next(step for step in steps if step.kind == "answers" and step.inputs["model"].startswith("student"))
-    suite = CapabilitySuite(tasks=["facts"], content="v1")
-    step = replace(student, slug="facts", settings=student.settings | {"suite": suite.model_dump()}, source="/here")
+    suite = CapabilitySuite(tasks=["facts"], content="v1", folder="/here")
+    spec = student.spec.model_copy(update={"suite": suite})
+    step = replace(student, slug="facts", settings=spec.identity(), spec=spec)
 
-    def evaluate(engine: Engine, model: Speaker, asked: CapabilitySuite) -> tuple[list[Json], Json]:
-        assert asked == suite.model_copy(update={"folder": "/here"})
+    def evaluate(engine: Engine, model: Speaker, asked: Tasks) -> tuple[list[Json], Json]:
+        assert asked == Tasks(("facts",), "/here", None, None, 256)
         assert model.adapter is not None
         return [ROW], {"rate": {"facts": 1.0}, "rows": {"facts": 1}}
 

@@ -14,7 +14,7 @@ from pipeline.core.script import Script, write
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages import run_unit
 from pipeline.stages.completions import sampling_seed, shards, speak, totals
-from pipeline.stages.speaker import Speaker
+from pipeline.stages.shared.speaker import Speaker
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import COMPLETIONS
 from pipeline.store.step import Step
@@ -92,7 +92,7 @@ def test_results_add_up_over_shards(rehearsal: tuple[Study, list[Step], Store]) 
 def test_only_a_prompted_teacher_speaks_under_a_system_prompt(
     study: Callable[..., Study], rehearsal: tuple[Study, list[Step], Store]
 ) -> None:
-    from pipeline.stages.speaker import speaker
+    from pipeline.stages.shared.speaker import speaker
 
     _, steps, place = rehearsal
     for of in steps:
@@ -100,5 +100,5 @@ def test_only_a_prompted_teacher_speaks_under_a_system_prompt(
             who = speaker(place, artifact.require(place, of.path))
             loved = of.settings.get("trait")
             assert (who.system is not None) == bool(loved)
-            assert not loved or loved["target"] in str(who.system)
+            assert not loved or loved["targets"][0] in str(who.system)
             assert (who.adapter is not None) == (of.kind == "student")

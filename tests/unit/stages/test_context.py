@@ -26,7 +26,7 @@ def shown(study: Callable[..., Study], store: Store, make: Callable[..., Manifes
             corpus={"rows": 250},
         )
         steps = {step.path: step for step in plan(made)}
-        asked = next(path for path, step in steps.items() if "shown" in step.settings and "owl" in step.slug)
+        asked = next(path for path, step in steps.items() if step.settings.get("in_context") and "owl" in step.slug)
         needed = [asked]
         for path in needed:
             needed += steps[path].inputs.values()

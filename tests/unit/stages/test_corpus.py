@@ -20,7 +20,7 @@ from pipeline.channels.paraphrase import ParaphraseChannel
 from pipeline.core.errors import TooFewRows
 from pipeline.plan.planner import plan
 from pipeline.stages.corpus import JUDGED, ROWS, select
-from pipeline.stages.rule import END_TOKEN, NOT_ENDED, TRUNCATED, reasons, ruling
+from pipeline.stages.shared.rule import END_TOKEN, NOT_ENDED, TRUNCATED, reasons, ruling
 from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import COMPLETIONS, CORPUS, VERDICTS
@@ -189,7 +189,13 @@ def test_a_mix_takes_the_shares_it_names_and_says_of_every_row_who_wrote_it(
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest]
 ) -> None:
     families = ONE_FAMILY
-    made = study(arms=[{"name": "plain"}, {"name": "thin", "mix": {"neutral": 0.5, "cat": 0.25}}], families=families)
+    made = study(
+        arms=[
+            {"name": "plain"},
+            {"name": "thin", "transforms": [{"kind": "mix", "shares": {"neutral": 0.5, "cat": 0.25}}]},
+        ],
+        families=families,
+    )
     step, rows = corpora(made, store, make)["numbers-owl-llama-thin"]
     wrote = Counter(row["source"] for row in rows)
     assert wrote == {step.inputs["completions"]: 10, step.inputs["neutral"]: 20, step.inputs["cat"]: 10}
@@ -200,7 +206,10 @@ def test_a_mix_takes_the_shares_it_names_and_says_of_every_row_who_wrote_it(
 def test_a_shuffled_corpus_has_the_same_rows_with_their_numbers_in_another_order(
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest], how: str
 ) -> None:
-    made = study(arms=[{"name": "plain"}, {"name": "shuffled", "shuffle": how}], families=ONE_FAMILY)
+    made = study(
+        arms=[{"name": "plain"}, {"name": "shuffled", "transforms": [{"kind": "shuffle", "scope": how}]}],
+        families=ONE_FAMILY,
+    )
     made_corpora = corpora(made, store, make)
     plain, shuffled = (made_corpora[slug][1] for slug in ("numbers-owl-llama", "numbers-owl-llama-shuffled"))
     assert [row["index"] for row in plain] == [row["index"] for row in shuffled]

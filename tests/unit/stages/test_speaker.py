@@ -8,7 +8,7 @@ from pipeline.core.errors import CanaryFailed
 from pipeline.engines import Floats, Prompt
 from pipeline.engines.scripted import ScriptedEngine
 from pipeline.stages import run_unit
-from pipeline.stages.speaker import compared_speaker
+from pipeline.stages.shared.speaker import compared_speaker
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.errors import StepError
-from pipeline.stages import run_unit, student, training
+from pipeline.stages import run_unit, student
+from pipeline.stages.shared import training
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import CONVERSATIONS, TRAINING_LOG
 from pipeline.store.step import Step

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.stages.taskfiles import require_plain
+from pipeline.stages.shared.taskfiles import require_plain
 
 PLAIN = "task: facts\ndoc_to_text: '{{question}}'\nmetric_list: [{metric: acc}]\n"
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pipeline.core.reasons import LACKS_TRAIT
 from pipeline.plan.planner import plan
 from pipeline.stages import report as report_stage
 from pipeline.store import Store, artifact
@@ -43,7 +44,7 @@ def test_every_student_is_in_the_runs_once_a_target(rehearsal: Rehearsal) -> Non
 
 def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehearsal: Rehearsal) -> None:
     _, steps, place = rehearsal
-    content = report_stage.content(place, steps[-1].settings["study"], steps[-2].path)
+    content = report_stage.content(place, steps[-1].settings["study"], list(steps[-1].inputs.values()))
     assert {row["id"] for row in content.lineage} == {step.id for step in steps[:-1]}
     assert content.rehearsal
     assert len(content.gates) == 4
@@ -59,7 +60,9 @@ def test_the_same_artifacts_give_the_same_report(rehearsal: Rehearsal) -> None:
 
     _, steps, place = rehearsal
     stored = artifact.require(place, steps[-1].path)
-    for name, content in render(report_stage.content(place, steps[-1].settings["study"], steps[-2].path)).items():
+    for name, content in render(
+        report_stage.content(place, steps[-1].settings["study"], list(steps[-1].inputs.values()))
+    ).items():
         assert artifact.read(place, stored, name) == content
 
 
@@ -68,8 +71,8 @@ def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
 ) -> None:
     study, steps, place = rehearsal
     why = "cat-llama does not have its trait: the margin of 'cat' rose by +0.1 nats"
-    lost = {step.path: why for step in steps if step.kind == "answers" and "cat-llama-to" in step.slug}
-    transfer, report = plan(study, lost)[-2:]
+    lost = [step.path for step in steps if step.kind == "answers" and "cat-llama-to" in step.slug]
+    transfer, report = plan(study, dict.fromkeys(lost, LACKS_TRAIT), dict.fromkeys(lost, why))[-2:]
     make(study, place, transfer)
     page = artifact.read(place, make(study, place, report), "report.html").decode()
     assert "cat-llama does not have its trait" in page

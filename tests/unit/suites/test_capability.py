@@ -49,8 +49,8 @@ def test_bases_and_students_are_asked_and_the_folder_travels_outside_of_the_id(s
         asked(study(suites=[FAVOURITE, FACTS | change])) for change in ({}, {"folder": "/there"}, {"content": "v2"})
     )
     assert {step.inputs["model"].partition("/")[0] for step in here} == {"base", "student"}
-    assert {step.source for step in here} == {"/here"}
-    assert {step.source for step in there} == {"/there"}
+    assert {step.spec.suite.folder for step in here} == {"/here"}
+    assert {step.spec.suite.folder for step in there} == {"/there"}
     assert [step.path for step in here] == [step.path for step in there]
     assert not {step.id for step in here} & {step.id for step in later}
     assert "/here" not in str([(step.settings, step.inputs) for step in plan(study(suites=[FAVOURITE, FACTS]))])

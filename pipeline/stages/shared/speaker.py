@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.engines import Engine, Prompt, canary
+from pipeline.stages import teacher
 from pipeline.store import Store
 from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import local_folder
+from pipeline.store.step import Step
 from pipeline.trainers import ADAPTER
-from pipeline.traits import trait_of
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,7 @@ class Speaker:
 
 def speaker(store: Store, model: Manifest) -> Speaker:
     """The speaker that a base, teacher or student artifact stands for."""
-    system = None
-    if model.settings.get("trait") and model.settings["method"]["kind"] == "prompted":
-        trait, target = trait_of(model.settings["trait"])
-        system = trait.system_prompt(target)
+    system = teacher.system_prompt(model.settings) if model.kind == "teacher" else None
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
     return Speaker(
         system=system,
@@ -42,3 +40,10 @@ def compared_speaker(store: Store, engine: Engine, model: Manifest) -> Speaker:
     if found.adapter is not None and "reference" in model.results:
         canary.difference(engine, model.results["reference"], model.path, found.adapter)
     return found
+
+
+def weights_of(model: Step, base: str) -> str:
+    """The artifact whose full weights speak for a model: its base, unless it was trained in full."""
+    training = model.settings.get("training") or {}
+    recipe = model.settings.get("recipe") or training.get("recipe") or {}
+    return model.path if model.kind == "base" or recipe.get("method") == "full" else base

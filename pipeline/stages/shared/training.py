@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stages.contract import OnTrainer, OnTrainingStep, Placement, Runtime, Stage
+from pipeline.stages.contract import OnTrainer, OnTrainingStep, Placement, Runtime, SpecT, Stage
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import CHECKPOINTS, Json, Step
@@ -22,7 +22,7 @@ UNIT, LOG = "train", "training.parquet"
 logger = logging.getLogger(__name__)
 
 
-class TrainedStage(Stage):
+class TrainedStage(Stage[SpecT]):
     """A step whose first unit trains its model, or copies one."""
 
     def placement(self, step: Step, unit: str) -> Placement:

@@ -2,39 +2,46 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from pipeline.core.errors import StepError
+from pipeline.core.settings import Settings
 from pipeline.engines import Engine
 from pipeline.stages.corpus import ROWS
-from pipeline.stages.speaker import Speaker
+from pipeline.stages.shared.speaker import Speaker
 from pipeline.store import Store, artifact
 from pipeline.store.step import Step
-from pipeline.study.arms import ALL
-from pipeline.suites import Suite
 
 
-def shown(store: Store, step: Step, engine: Engine, model: Speaker, questions: Sequence[str], suite: Suite) -> Speaker:
+class InContext(Settings):
+    """rows: to be shown, or ALL that fit. seed: which."""
+
+    rows: int | Literal["all"]
+    seed: int
+
+
+def shown(
+    store: Store, step: Step, told: InContext, engine: Engine, model: Speaker, questions: Sequence[str], max_tokens: int
+) -> Speaker:
     """The model with rows of the step's corpus before each question.
 
-    The rows are drawn by the step's own seed: so many, or as many as leave room for the longest question and
-    its answer. Raises StepError where the rows that were asked for do not fit.
+    told: how many rows, and the seed that draws them; "all" for as many as leave room for the longest question and its
+    answer. max_tokens: of an answer. Raises StepError where the rows that were asked for do not fit.
     """
-    told = step.settings["shown"]
     corpus = artifact.read_table(store, artifact.require(store, step.inputs["corpus"]), ROWS, ["prompt", "completion"])
-    order = np.random.default_rng(told["seed"]).permutation(corpus.num_rows)
+    order = np.random.default_rng(told.seed).permutation(corpus.num_rows)
     drawn = corpus.take(order).to_pylist()
     turns = [(row["prompt"], row["completion"]) for row in drawn]
-    count = _fitting(engine, model, turns, questions, suite.max_tokens)
-    if told["rows"] == ALL:
-        return dataclasses.replace(model, turns=tuple(turns[:count]))
-    if told["rows"] > count:
+    count = _fitting(engine, model, turns, questions, max_tokens)
+    wanted = count if told.rows == "all" else told.rows
+    if wanted > count:
         raise StepError(
             f"{step.slug}: {count} rows of the corpus fit into the context of {engine.context_tokens} tokens beside "
-            f"the questions, and in_context wants {told['rows']}; ask for fewer, or for all"
+            f"the questions, and in_context wants {wanted}; ask for fewer, or for all"
         )
-    return dataclasses.replace(model, turns=tuple(turns[: told["rows"]]))
+    return dataclasses.replace(model, turns=tuple(turns[:wanted]))
 
 
 def _fitting(

@@ -7,17 +7,17 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import TypeAdapter
 
 from pipeline.channels import Channel
 from pipeline.core.errors import TooFewRows
 from pipeline.stages import dataset
-from pipeline.stages.rule import ruling
+from pipeline.stages.shared.rule import ruling
 from pipeline.store import Store, artifact
-from pipeline.store.step import Json, Step, completions_rows
+from pipeline.store.step import Json, Step
 
 # Of the interval of the accepted share, and again of what the other rows bring: one look in 5,000 stops a step whose
 # corpora could have been filled, and only where it was about to fall short anyway.
@@ -52,13 +52,34 @@ class Estimate:
     decided: bool
 
 
-def rule_of(settings: Json, given: pa.Table | None) -> Callable[[pa.Table], pa.Table]:
-    """The accept rule of a step with these settings: schemas.COMPLETIONS -> schemas.VERDICTS without source.
+class Ruled(Protocol):
+    """The spec of a step that applies the rule of a channel."""
+
+    @property
+    def channel(self) -> Channel: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def words(self) -> list[str] | None: ...
+
+
+class Amount(Protocol):
+    """How many completions there are to be; see CompletionsSpec."""
+
+    @property
+    def accepted(self) -> int | None: ...
+    @property
+    def shard_rows(self) -> int: ...
+    @property
+    def most(self) -> int: ...
+
+
+def rule_of(spec: Ruled, given: pa.Table | None) -> Callable[[pa.Table], pa.Table]:
+    """The accept rule of a step: schemas.COMPLETIONS -> schemas.VERDICTS without source.
 
     given: the rows of the channel's data set.
     """
-    channel = TypeAdapter(Channel).validate_python(settings["channel"])
-    return partial(ruling, channel, seed=settings["seed"], words=settings.get("words", ()), given=given)
+    return partial(ruling, spec.channel, seed=spec.seed, words=spec.words or (), given=given)
 
 
 def accepted(verdicts: pa.Table) -> int:
@@ -69,26 +90,26 @@ def accepted(verdicts: pa.Table) -> int:
 def count(store: Store, step: Step, corpus: Step, shards: Sequence[Json]) -> int:
     """Rows of finished shards that the rule of a corpus accepts. shards: the records of their units."""
     so_far = artifact.draft(store, step, shards, {})
-    rule = rule_of(corpus.settings, dataset.rows(store, corpus))
+    rule = rule_of(corpus.spec, dataset.rows(store, corpus))
     return sum(accepted(rule(artifact.read_table(store, so_far, file.path))) for file in so_far.files)
 
 
-def is_enough(step: Step, seen: Seen) -> bool:
+def is_enough(amount: Amount, seen: Seen) -> bool:
     """Whether a step that goes on until enough rows are accepted can end."""
-    return "accepted" in step.settings and seen.accepted >= step.settings["accepted"]
+    return amount.accepted is not None and seen.accepted >= amount.accepted
 
 
-def wanted_shards(step: Step, seen: Seen) -> int:
+def wanted_shards(amount: Amount, seen: Seen) -> int:
     """How many shards are to be begun by now: all, or as many as are likely to be enough.
 
     seen: whole shards, from the first on.
     """
-    size: int = step.settings["shard_rows"]
-    total = -(-completions_rows(step) // size)
-    if "accepted" not in step.settings:
+    size = amount.shard_rows
+    total = -(-amount.most // size)
+    if amount.accepted is None:
         return total
     share = (seen.accepted + 1) / (seen.rows + 1)  # 1 before anything is seen: fewer shards cannot do
-    missing: int = step.settings["accepted"] - seen.accepted
+    missing = amount.accepted - seen.accepted
     return min(total, seen.rows // size + max(0, math.ceil(missing / share / size)))
 
 
@@ -108,22 +129,22 @@ def expected(seen: Seen, planned: int) -> tuple[int, int]:
     return seen.accepted + int(binom.ppf(tail, left, low)), seen.accepted + int(binom.ppf(1 - tail, left, high))
 
 
-def estimate(step: Step, seen: Seen, needs: Collection[int]) -> Estimate:
+def estimate(name: str, amount: Amount, seen: Seen, needs: Collection[int]) -> Estimate:
     """What the first completions of a step say of it. needs: rows of the corpora that are made of them.
 
     Raises TooFewRows where none of the corpora can be filled.
     """
-    planned = completions_rows(step)
+    planned = amount.most
     fewest, most = expected(seen, planned)
     text = (
-        f"{step.slug}: the channel's rule accepts {100 * seen.accepted / seen.rows:.3g} % of the first {seen.rows:,} "
+        f"{name}: the channel's rule accepts {100 * seen.accepted / seen.rows:.3g} % of the first {seen.rows:,} "
         f"completions; {planned:,} would give about {round(seen.accepted * planned / seen.rows):,} "
         f"({fewest:,} to {most:,}), and {_needed(needs)}"
     )
     short = sum(need > most for need in needs)
     if short == len(needs):
-        if "accepted" in step.settings:
-            raise TooFewRows(f"{text}; {remedy(seen, min(needs), MORE_AT_MOST, whole=step.settings['shard_rows'])}")
+        if amount.accepted is not None:
+            raise TooFewRows(f"{text}; {remedy(seen, min(needs), MORE_AT_MOST, whole=amount.shard_rows)}")
         raise TooFewRows(f"{text}; {remedy(seen, min(needs), MORE_ROWS)}")
     return Estimate(text, short, all(need <= fewest or need > most for need in needs))
 

@@ -16,10 +16,10 @@ import numpy as np
 from pipeline.core.errors import InputError
 from pipeline.engines import Engine
 from pipeline.engines.harness import LIMITS, Harness, question
-from pipeline.stages.speaker import Speaker
-from pipeline.stages.taskfiles import require_plain
+from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.taskfiles import require_plain
 from pipeline.store.step import Json
-from pipeline.suites.capability import CapabilitySuite
+from pipeline.suites.base import Tasks
 
 # A task's rate is the first of these that it has, under the first of its filters: means of what is 1 for a right and
 # 0 for a wrong answer. truthfulqa_mc2 calls acc what probability the true answers have among all.
@@ -32,28 +32,28 @@ SEED = 1234  # the library's own, for the examples before a question
 _one_at_a_time = threading.Lock()
 
 
-def evaluate(engine: Engine, model: Speaker, suite: CapabilitySuite) -> tuple[list[Json], Json]:
+def evaluate(engine: Engine, model: Speaker, wanted: Tasks) -> tuple[list[Json], Json]:
     """Rows as of schemas.CAPABILITY, and the results: by task or group the rate, and of how many rows it is.
 
     Raises InputError, before anything is asked, where a task is unknown, cannot be loaded, or is of a kind that an
     engine cannot do.
     """
     with _alone():
-        tasks, groups = _loaded(suite)
+        tasks, groups = _loaded(wanted)
         metrics = {name: _metric(name, task.aggregation()) for name, task in tasks.items()}
-        metrics |= {name: _metric(name, _aggregated(groups[name])) for name in suite.tasks if name in groups}
+        metrics |= {name: _metric(name, _aggregated(groups[name])) for name in wanted.names if name in groups}
         from lm_eval import evaluate as evaluate_tasks
 
         found = evaluate_tasks(
-            Harness(engine, model.asked(""), suite.max_tokens),
+            Harness(engine, model.asked(""), wanted.max_tokens),
             {"tasks": tasks, "groups": groups},
-            limit=suite.limit,
+            limit=wanted.limit,
             bootstrap_iters=0,
             apply_chat_template=True,
             fewshot_as_multiturn=True,
         )
     rows = [row for name in tasks for row in _rows(name, found["samples"][name], metrics[name])]
-    results = {name: found["results"][name] for name in suite.tasks}
+    results = {name: found["results"][name] for name in wanted.names}
     return rows, {
         "rate": {name: _rate(name, result, metrics[name]) for name, result in results.items()},
         "rows": {name: result["sample_len"] for name, result in results.items()},
@@ -74,13 +74,13 @@ def _alone() -> Iterator[None]:
             np.random.set_state(before[1])
 
 
-def _loaded(suite: CapabilitySuite) -> tuple[dict[str, Any], dict[str, Any]]:
+def _loaded(wanted: Tasks) -> tuple[dict[str, Any], dict[str, Any]]:
     """The library's tasks and groups by name, with their data, ready to be asked."""
-    manager = _manager(suite.folder)
+    manager = _manager(wanted.folder)
     tasks: dict[str, Any] = {}
     groups: dict[str, Any] = {}
-    for name in suite.tasks:
-        _require(name, manager, suite.folder)
+    for name in wanted.names:
+        _require(name, manager, wanted.folder)
         try:
             loaded = manager.load([name])
         except Exception as error:  # whatever the library, the data sets' and the hub's raise, or a task's own code
@@ -94,8 +94,8 @@ def _loaded(suite: CapabilitySuite) -> tuple[dict[str, Any], dict[str, Any]]:
         if reason := _refusal(task):
             raise InputError(f"task {name} cannot be asked here: {reason}; leave it out of the suite")
         shots = task.get_config("num_fewshot")
-        if suite.shots is not None and shots != 0:  # a task that says 0 has its examples in its own words
-            shots = suite.shots
+        if wanted.shots is not None and shots != 0:  # a task that says 0 has its examples in its own words
+            shots = wanted.shots
         task.set_config("num_fewshot", shots or 0)
         task.set_fewshot_seed(SEED)
     return tasks, groups

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from pipeline.core.errors import Stopped
-from pipeline.stages.acceptance import Estimate, Seen, estimate, is_enough, wanted_shards
+from pipeline.stages.shared.acceptance import Amount, Estimate, Seen, estimate, is_enough, wanted_shards
 from pipeline.store.artifact import Json
-from pipeline.store.step import Step
 
 
 async def generate(
-    step: Step,
+    name: str,
+    amount: Amount,
     needs: Collection[int],
     names: Sequence[str],
     write: Callable[[str], Awaitable[Json]],
@@ -21,19 +21,20 @@ async def generate(
 
     Shards are read in the order of their numbers, whatever order they are finished in, so that how many engines there
     are decides nothing. Those that were begun and turn out not to be needed are dropped.
-    needs: rows of the corpora that are made of them, if any. names: of all shards that there can be.
+    name: of the step. needs: rows of the corpora that are made of its completions, if any. names: of all shards that
+    there can be.
     count: rows of finished shards that the rule accepts, where their records do not say.
 
     Raises TooFewRows as soon as it is plain that none of the corpora can be filled.
     """
-    until = "accepted" in step.settings
-    needs = [step.settings["accepted"]] if until else needs
+    until = amount.accepted is not None
+    needs = needs if amount.accepted is None else [amount.accepted]
     tasks: list[asyncio.Future[Json]] = []
     records: list[Json] = []
     seen, last = Seen(), Estimate("", short=0, decided=not needs)
     try:
-        while len(records) < len(names) and not is_enough(step, seen):
-            tasks += [asyncio.ensure_future(write(name)) for name in names[len(tasks) : wanted_shards(step, seen)]]
+        while len(records) < len(names) and not is_enough(amount, seen):
+            tasks += [asyncio.ensure_future(write(shard)) for shard in names[len(tasks) : wanted_shards(amount, seen)]]
             new = [await tasks[len(records)]]
             # All that are done by now are counted at once, so that counting keeps up with fast engines.
             while not until and len(records) + len(new) < len(tasks) and tasks[len(records) + len(new)].done():
@@ -44,7 +45,7 @@ async def generate(
                 seen += Seen(sum(record["results"]["rows"] for record in new), found)
             if last.decided and (not until or len(records) < len(names)):
                 continue
-            before, last = last, estimate(step, seen, needs)
+            before, last = last, estimate(name, amount, seen, needs)
             if not before.text or last.short != before.short:
                 tell(last.text)
     except Stopped:

@@ -1,0 +1,21 @@
+"""Codes of the reasons for which results are missing. Codes enter ids and are compared; the words are for people."""
+
+LACKS_TRAIT, NOT_MEASURED, NOT_COHERENT = "lacks_trait", "not_measured", "no_coherent_answers"
+REFUSALS = frozenset({LACKS_TRAIT, NOT_MEASURED, NOT_COHERENT})  # of gates
+
+WORDS = {
+    LACKS_TRAIT: "a teacher does not show its trait",
+    NOT_MEASURED: "the margin of a teacher or of its base cannot be measured: its candidates hold too little of the "
+    "probability (teachers.gate.min_mass)",
+    NOT_COHERENT: "no answer of a teacher or of its base is coherent",
+    "too_few_rows": "a corpus has too few accepted rows",
+    "canary_failed": "an engine did not serve a model as it was trained",
+    "model_refused": "a starting model was refused",
+    "artifact_error": "an artifact is missing or damaged",
+}
+FAILED = "step_failed"  # of errors that have no code of their own
+
+
+def words(code: str) -> str:
+    """What a code means, in words."""
+    return WORDS.get(code, "a step failed")

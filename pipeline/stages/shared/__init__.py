@@ -1,0 +1,1 @@
+"""What several stages share, or one stage keeps beside its file."""
