@@ -24,8 +24,6 @@ class BaseChannel(Settings):
     COLUMNS: ClassVar[tuple[str, ...]] = ()
     OF_NUMBERS: ClassVar[bool] = False
 
-    kind: str
-
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
         """The `index`-th prompt of the list that `seed` stands for. given: the rows of its data set."""
         raise NotImplementedError

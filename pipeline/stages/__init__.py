@@ -10,8 +10,8 @@ from pipeline.store.step import Json, Step
 
 
 @cache
-def stage_of(kind: str) -> Stage:
-    stage: Stage = import_module(f"pipeline.stages.{kind}").STAGE
+def stage_of(kind: str) -> Stage[Any]:
+    stage: Stage[Any] = import_module(f"pipeline.stages.{kind}").STAGE
     return stage
 
 

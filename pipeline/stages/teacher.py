@@ -90,7 +90,7 @@ def conversations(trait: Trait, count: int, seed: int) -> pa.Table:
 
 def system_prompt(settings: Json) -> str | None:
     """What a teacher with these settings is told, and its students never see; None where it is told nothing."""
-    spec = TeacherSpec.from_identity(settings)
+    spec: TeacherSpec = TeacherSpec.from_identity(settings)
     if spec.trait is None or spec.training is not None:
         return None
     return spec.trait.system_prompt(spec.trait.targets[0])

@@ -91,7 +91,7 @@ def _first(families: Sequence[str], study: Study) -> list[str]:
     return sorted(families, key=lambda name: name not in both)[:FEW]
 
 
-def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: int) -> dict[str, NanoFamily]:
+def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: int) -> dict[str, Family]:
     """Nano families under the same names, each with an initialisation of its own."""
     trained = {"pretrain_rows": pretrain_rows, "learning_rate": LEARNING_RATE, "channels": kinds}
     taken = {family.seed_of_fake() for family in families.values()}
