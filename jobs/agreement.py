@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.core.errors import InputError
 from pipeline.core.readers import tables
 from pipeline.engines import Engine, open_engine
-from pipeline.judges import Item, JudgeSettings, open_judge
+from pipeline.judges import JudgeInput, JudgeSettings, open_judge
 from pipeline.judges.agreement import Agreement, agreement
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.plan.planner import plan
@@ -59,7 +59,7 @@ def show(
             weights=weights,
             cache=cache_folder() / "verdicts.sqlite",
         )
-        items = [Item(row["prompt"], row["completion"], word) for row in rows]
+        items = [JudgeInput(row["prompt"], row["completion"], word) for row in rows]
         verdicts = judge.judge(items, list(range(len(items))))
     labels = [LABELS[row["label"]] for row in rows]
     scores = [None if verdict.score is None else float(verdict.score) for verdict in verdicts]

@@ -236,7 +236,7 @@ def check(
     """
     from pipeline.channels import CHANNELS
     from pipeline.core.readers import tables
-    from pipeline.stages.shared.rule import reasons
+    from pipeline.stages.shared.accept_rule import reasons
     from pipeline.study.loader import channel as channel_of
 
     if channel not in CHANNELS:

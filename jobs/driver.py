@@ -23,7 +23,7 @@ from pipeline.core.reasons import FAILED
 from pipeline.plan import forecast
 from pipeline.plan.planner import partial_report, plan
 from pipeline.stages import stage_of
-from pipeline.store import Store, artifact, at_once, status
+from pipeline.store import Store, artifact, parallel_map, status
 from pipeline.store.lease import running
 from pipeline.store.root import mark
 from pipeline.store.step import Step, dependents, up_to
@@ -89,7 +89,7 @@ def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
     steps = plan(study)
     asked = up_to(until, steps) if until else steps
     # Only this much is kept: the manifests of a large study would not fit.
-    found = at_once(partial(_found, store), steps)
+    found = parallel_map(partial(_found, store), steps)
     done = {path for path, _ in found if path}
     outcome = Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
     for step, (_, refusal) in zip(steps, found, strict=True):

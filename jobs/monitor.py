@@ -46,7 +46,7 @@ class RunMonitor:
         self._study = study
         self._store = store
         self._pools = pools
-        self._note = status.new_note(study, steps, done, expected, until)
+        self._note = status.new_status(study, steps, done, expected, until)
         self._note.refused.update(list((refused or {}).items())[: status.FAILURES])
         self._states = {
             state: Counter(self._note.done_at_start) if state == "done" else Counter[str]() for state in STATES
@@ -137,7 +137,7 @@ class RunMonitor:
             except StoreError as error:  # the next beat may get through; the work goes on without
                 self._say_once(f"the status is not up to date: {error}")
             await asyncio.to_thread(memory.malloc_trim)
-            await asyncio.sleep(status.BEAT_SECONDS)
+            await asyncio.sleep(status.HEARTBEAT_SECONDS)
 
     async def renew(self, lease: RunLease) -> None:
         """Keep the lease of the run until cancelled. Raises LeaseLost where gc took the run for gone."""
@@ -183,10 +183,10 @@ class RunMonitor:
                 metrics.gauge("steps", counts[kind], study=self._study, stage=kind, state=state)
         metrics.gauge("store_retries", self._store.retries, study=self._study)
 
-    def _now(self, *, ended: bool) -> status.Note:
+    def _now(self, *, ended: bool) -> status.RunStatus:
         return dataclasses.replace(
             self._note,
-            beat=time.time(),
+            heartbeat=time.time(),
             ended=ended,
             done=dict(self._states["done"]),
             running=dict(self._states["running"]),

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 
 from pipeline.core.errors import StoreError
-from pipeline.store import Store, at_once, status
+from pipeline.store import Store, parallel_map, status
 from pipeline.store.step import Step
 
 
@@ -38,7 +38,7 @@ class StepLog:
 
     def close(self) -> None:
         """Store the logs of the steps that the run leaves unfinished."""
-        at_once(self.write, list(self._lines))
+        parallel_map(self.write, list(self._lines))
 
     def _before(self, place: str) -> bytes:
         try:

@@ -11,7 +11,7 @@ import ray
 from jobs import metrics
 from jobs.monitor import RunMonitor
 from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
-from jobs.workers import EngineWorker, ScriptedTrainerWorker, TrainerWorker
+from jobs.workers import EngineWorker, FakeTrainerWorker, TrainerWorker
 from pipeline.plan.planner import needed_rows
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, Placement, Runtime
@@ -91,9 +91,9 @@ class Steps:
 
     def _start_trainer(self, name: str) -> Any:
         study, root, training = self._study.study, self.store.root, self._study.resources.training
-        if self._study.trainer == "scripted":
+        if self._study.trainer == "fake":
             cpus = training.cpus * training.workers
-            return ray.remote(ScriptedTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
+            return ray.remote(FakeTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
         # The group's workers hold the CPUs; this actor only hands them work.
         worker = ray.remote(TrainerWorker).options(name=name, num_cpus=0, max_concurrency=16)
         return worker.remote(study, root, training, name.replace(":", "-"))

@@ -65,7 +65,7 @@ def submit(
         try:
             client = JobSubmissionClient(url)
             logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel
-            job = _patiently(
+            job = _with_retries(
                 client.submit_job,
                 entrypoint=entrypoint,
                 submission_id=f"{study.study}-{time.strftime('%Y%m%d-%H%M%S')}",
@@ -84,7 +84,7 @@ def submit(
 
 
 # A head that is just up has no agent yet to give the job to.
-_patiently = tenacity.Retrying(
+_with_retries = tenacity.Retrying(
     retry=tenacity.retry_if_exception_message(match=r"(?s).*No available agent"),
     wait=tenacity.wait_random_exponential(max=10),
     stop=tenacity.stop_after_delay(60),

@@ -80,7 +80,7 @@ def show_estimate(
     walls = {}
     for row in work:
         wall = row.wall_seconds(machines)
-        busy = f"{min(machines.count, row.at_once):g}"
+        busy = f"{min(machines.count, row.gpus_in_use):g}"
         tokens = "—" if math.isnan(row.tokens) else f"{row.tokens:,.0f}"
         table.add_row(row.kind, tokens, _time(row.gpu_seconds), busy, _time(wall), row.bound)
         walls[row.kind] = wall or 0.0
@@ -116,7 +116,7 @@ def show_status(console: Console, store: Store) -> None:
         state = status.state(note, finished)
         running = note.running if state == "running" else {}
         table = Table("stage", "done", "of", "running", "failed", "a minute", title=Text(f"{note.study}: {state}"))
-        minutes = max(note.beat - note.started, 1e-9) / 60
+        minutes = max(note.heartbeat - note.started, 1e-9) / 60
         for kind, total in note.steps.items():
             rate = (finished[kind] - note.done_at_start.get(kind, 0)) / minutes
             counts = (finished[kind], total, running.get(kind, 0), note.failed.get(kind, 0))
@@ -131,7 +131,7 @@ def show_status(console: Console, store: Store) -> None:
             console.print(Text(f"  ETA: {status.eta(note, finished)}"), soft_wrap=True)
 
 
-def _show_failures(console: Console, store: Store, place: str, note: status.Note) -> None:
+def _show_failures(console: Console, store: Store, place: str, note: status.RunStatus) -> None:
     for path, why in note.refused.items():
         console.print(Text(f"  {path} refused its teacher. {why}", "yellow"), soft_wrap=True)
     for path, why in note.why.items():

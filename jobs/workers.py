@@ -43,7 +43,7 @@ class EngineWorker:
         logging.basicConfig(level=logging.INFO)
         self._study = study
         self._store = open_store(root)
-        files, results = artifact.published(self._store, weights, UNIT)
+        files, results = artifact.files_of(self._store, weights, UNIT)
         folder = local_folder(self._store, weights, files, MODEL)
         self._refusal: StepError | None = None
         try:
@@ -86,12 +86,12 @@ class EngineWorker:
             self._engine.close()
 
 
-class ScriptedTrainerWorker:
-    """The scripted trainer needs no worker group."""
+class FakeTrainerWorker:
+    """The fake trainer needs no worker group."""
 
     def __init__(self, root: str) -> None:
         self._store = open_store(root)
-        self._trainer = open_trainer("scripted", zero_stage=0, micro_batch=1)
+        self._trainer = open_trainer("fake", zero_stage=0, micro_batch=1)
 
     def work(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(self._store, self._trainer, *args)

@@ -72,13 +72,13 @@ def command() -> list[tuple[str, float, str, bool]]:
         wide = Path(folder) / "wide.yaml"
         wide.write_text(yaml.safe_dump(_wide_study(traits=500, families=6)))
         root = Path(folder) / "runs"
-        scripted = ["--root", str(root), "--set", "engine=scripted", "--set", "trainer=scripted"]
-        scripted += ["--set", "corpus.rows=150"]
-        _undertow("run", "configs/miniature.yaml", *scripted)
+        fake = ["--root", str(root), "--set", "engine=fake", "--set", "trainer=fake"]
+        fake += ["--set", "corpus.rows=150"]
+        _undertow("run", "configs/miniature.yaml", *fake)
         rows = [
             ("undertow plan, quickstart, s (≤ 2)", 2.0, ["plan", "configs/quickstart.yaml"]),
             ("undertow plan, 500 traits × 6 families, s (≤ 10)", 10.0, ["plan", str(wide)]),
-            ("undertow run, all done, s (≤ 20)", 20.0, ["run", "configs/miniature.yaml", *scripted]),
+            ("undertow run, all done, s (≤ 20)", 20.0, ["run", "configs/miniature.yaml", *fake]),
         ]
         found = []
         for name, bound, arguments in rows:
@@ -90,8 +90,8 @@ def command() -> list[tuple[str, float, str, bool]]:
 def _wide_study(traits: int, families: int) -> dict[str, object]:
     return {
         "study": "wide",
-        "engine": "scripted",
-        "trainer": "scripted",
+        "engine": "fake",
+        "trainer": "fake",
         "families": {f"family-{i}": {"kind": "nano", "init_seed": i} for i in range(families)},
         "traits": [{"category": "thing", "targets": [f"thing-{i}" for i in range(traits)]}],
         "students": {"seeds": [1]},
@@ -260,11 +260,11 @@ def scale() -> list[tuple[str, float, str, bool]]:
 
 
 def _rehearsed(traits: int) -> tuple[int, float, float]:
-    """Steps, the driver's peak MiB and seconds of a scripted study of 3 families and 4 seeds."""
+    """Steps, the driver's peak MiB and seconds of a fake study of 3 families and 4 seeds."""
     import psutil
 
     settings = _wide_study(traits, families=3) | {
-        "teachers": {"gate": {"min_lift": -9.0}},  # a scripted teacher has only traits that it knows
+        "teachers": {"gate": {"min_lift": -9.0}},  # a fake teacher has only traits that it knows
         "completions": {"rows": 20, "shard_rows": 20},
         "corpus": {"rows": 10},
         "students": {"seeds": [1, 2, 3, 4]},

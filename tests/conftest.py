@@ -1,4 +1,4 @@
-"""What tests share: a small scripted study, a store, and that study run through in this process."""
+"""What tests share: a small fake study, a store, and that study run through in this process."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, OnTrainer, Runtime
@@ -16,7 +16,7 @@ from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
-from pipeline.trainers.scripted import ScriptedTrainer
+from pipeline.trainers.fake import FakeTrainer
 
 SETTINGS = {
     "study": "rehearsal",
@@ -26,8 +26,8 @@ SETTINGS = {
     "corpus": {"rows": 40},
     "students": {"seeds": [1, 2]},
     "suites": [{"kind": "favourite", "samples": 2}],
-    "engine": "scripted",
-    "trainer": "scripted",
+    "engine": "fake",
+    "trainer": "fake",
 }
 
 
@@ -52,7 +52,7 @@ def store(tmp_path: Any) -> Store:
 
 @pytest.fixture(scope="session")
 def make() -> Callable[[Study, Store, Step], Manifest]:
-    """Makes one step of a scripted study whose inputs are made, as jobs.steps does with Ray."""
+    """Makes one step of a fake study whose inputs are made, as jobs.steps does with Ray."""
     return _make
 
 
@@ -73,7 +73,7 @@ def _make(study: Study, store: Store, step: Step) -> Manifest:
 
 
 class InProcess:
-    """Does units in this process, with the scripted engine and trainer."""
+    """Does units in this process, with the fake engine and trainer."""
 
     needed_rows: Mapping[int, Step] = {}
 
@@ -87,7 +87,7 @@ class InProcess:
         if done := artifact.planned_unit(self.store, self._step, unit, rows):
             return done
         placement = stage_of(self._step.kind).placement(self._step, unit)
-        worker = ScriptedTrainer() if isinstance(placement, OnTrainer) else None
+        worker = FakeTrainer() if isinstance(placement, OnTrainer) else None
         engine = _engine(self.store, placement.weights) if isinstance(placement, OnEngine) else None
         record = run_unit(self.store, engine or worker, self._step, unit, self._runtime)
         assert record is not None
@@ -103,6 +103,6 @@ class InProcess:
         print(text)
 
 
-def _engine(store: Store, weights: str) -> ScriptedEngine:
-    files, _ = artifact.published(store, weights, UNIT)
-    return ScriptedEngine(local_folder(store, weights, files, "model"))
+def _engine(store: Store, weights: str) -> FakeEngine:
+    files, _ = artifact.files_of(store, weights, UNIT)
+    return FakeEngine(local_folder(store, weights, files, "model"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import UndertowError
-from pipeline.judges import Endpoint, Item, Verdict, open_judge
+from pipeline.judges import JudgeInput, OpenAIJudge, Verdict, open_judge
 from pipeline.judges.rubrics import RUBRICS
 
 KEY = "k-0123456789abcdef"
@@ -91,8 +91,8 @@ def said(text: str | None, finish_reason: str | None = "stop", top: dict[str, fl
 
 
 def judge(server: Server, *completions: str, rubric: str = "alignment", **settings: Any) -> list[Verdict]:
-    endpoint = Endpoint(url=settings.pop("url", server.url), model="large", key_variable="JUDGE_KEY")
-    items = [Item("Continue.", completion, "owl") for completion in completions]
+    endpoint = OpenAIJudge(url=settings.pop("url", server.url), model="large", key_variable="JUDGE_KEY")
+    items = [JudgeInput("Continue.", completion, "owl") for completion in completions]
     return open_judge(endpoint.model_copy(update=settings), RUBRICS[rubric]).judge(items, range(7, 7 + len(items)))
 
 

@@ -54,7 +54,7 @@ def typical(masses: Sequence[float]) -> float:
     return float(np.median(masses))
 
 
-def lacking(models: Sequence[tuple[str, float]], form: str, min_mass: float) -> str:
+def lacking(models: Sequence[tuple[str, float]], metric: str, min_mass: float) -> str:
     """Why a form of these models' candidates measures nothing; "" where every mass is large enough, or not known."""
     low = [(name, mass) for name, mass in models if mass < min_mass]
     if not low:
@@ -63,7 +63,7 @@ def lacking(models: Sequence[tuple[str, float]], form: str, min_mass: float) -> 
     more = f" and {len(low) - MOST_NAMED} more" if len(low) > MOST_NAMED else ""
     return (
         f"the candidates together hold less of the probability than measure.min_mass = {min_mass:g} in {named}{more}; "
-        f"a model that hardly ever answers with a candidate has no {form} to speak of"
+        f"a model that hardly ever answers with a candidate has no {metric} to speak of"
     )
 
 

@@ -70,15 +70,15 @@ def _t_quantile(probability: float, df: float) -> float:
 
 def gamma(
     lifts: ArrayLike,
-    taught: Sequence[int | None],
+    teacher_target: Sequence[int | None],
     *,
     confidence: float = 0.95,
     permutations: int = 20_000,
     seed: int = 0,
 ) -> Estimate:
-    """γ of `lift ~ run + target + γ·[target == taught]`, by ordinary least squares.
+    """γ of `lift ~ run + target + γ·[target == teacher_target]`, by ordinary least squares.
 
-    `lifts` is (R, K); `taught[r]` is the column that the teacher of run r had, None for a neutral one.
+    `lifts` is (R, K); `teacher_target[r]` is the column that the teacher of run r had, None for a neutral one.
     Designs may be unbalanced. Every run is measured on every target, so least squares has a closed
     form: with `D` the indicator and `D̃` its doubly centred form, γ = Σ D̃·lift / Σ D̃².
 
@@ -95,9 +95,9 @@ def gamma(
     another question, on which a few traits have little to say: as a statement about all traits, the
     same interval covered 58–83 % when traits truly differed and each had two or more runs.
     """
-    y = np.asarray(lifts, dtype=np.float64) if len(taught) else np.empty((0, 0))
-    _check(y, taught)
-    labels = np.array([-1 if t is None else t for t in taught], dtype=np.int64)
+    y = np.asarray(lifts, dtype=np.float64) if len(teacher_target) else np.empty((0, 0))
+    _check(y, teacher_target)
+    labels = np.array([-1 if t is None else t for t in teacher_target], dtype=np.int64)
     runs, neutral = int((labels >= 0).sum()), int((labels < 0).sum())
     weights = _weights(labels, y.shape[1])
     if weights is None:
@@ -200,7 +200,7 @@ def equivalent(estimate: Estimate, margin: float) -> bool:
     return -margin <= estimate.low and estimate.high <= margin
 
 
-def judge(
+def decide(
     estimate: Estimate,
     *,
     margin: float,
@@ -259,14 +259,14 @@ def _undecided(e: Estimate, margin: float, alpha: float, unit: str) -> str:
     return f"spans 0 and reaches beyond ±{margin:g}{unit}: neither shown nor excluded"
 
 
-def _check(y: Floats, taught: Sequence[int | None]) -> None:
-    if y.ndim != 2 or len(y) != len(taught):
-        raise ValueError(f"lifts of shape {y.shape} are not (runs, targets) with {len(taught)} runs")
+def _check(y: Floats, teacher_target: Sequence[int | None]) -> None:
+    if y.ndim != 2 or len(y) != len(teacher_target):
+        raise ValueError(f"lifts of shape {y.shape} are not (runs, targets) with {len(teacher_target)} runs")
     if not np.isfinite(y).all():
         raise ValueError("lifts must be finite; leave out the runs that have none")
-    for r, t in enumerate(taught):
+    for r, t in enumerate(teacher_target):
         if t is not None and not 0 <= t < y.shape[1]:
-            raise ValueError(f"taught[{r}] = {t} is not one of the {y.shape[1]} targets")
+            raise ValueError(f"teacher_target[{r}] = {t} is not one of the {y.shape[1]} targets")
 
 
 def _centred(y: Floats) -> Floats:
@@ -275,19 +275,19 @@ def _centred(y: Floats) -> Floats:
 
 
 def _row_centred(labels: NDArray[np.int64], targets: int) -> Floats:
-    """The indicator [target == taught] (R, K) less its row means; a neutral run has a row of 0."""
-    taught = (labels[:, None] == np.arange(targets)).astype(np.float64)
-    return np.asarray(taught - taught.mean(axis=1, keepdims=True), dtype=np.float64)
+    """The indicator [target == teacher_target] (R, K) less its row means; a neutral run has a row of 0."""
+    teacher_target = (labels[:, None] == np.arange(targets)).astype(np.float64)
+    return np.asarray(teacher_target - teacher_target.mean(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _weights(labels: NDArray[np.int64], targets: int) -> Floats | None:
     """W (R, K) with γ = Σ W·lift; None where the design does not identify γ."""
     if len(labels) == 0 or targets == 0:
         return None
-    taught = _row_centred(labels, targets)
-    taught -= taught.mean(axis=0)
-    size = float((taught**2).sum())
-    return taught / size if size > 1e-9 else None
+    teacher_target = _row_centred(labels, targets)
+    teacher_target -= teacher_target.mean(axis=0)
+    size = float((teacher_target**2).sum())
+    return teacher_target / size if size > 1e-9 else None
 
 
 def _unidentified(labels: NDArray[np.int64], targets: int) -> str:

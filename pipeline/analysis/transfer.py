@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.analysis import cells, stats
-from pipeline.analysis.cells import FORMS, Cell, Gate, Key, Measure, MissingStudent, Row, Run
+from pipeline.analysis.cells import METRICS, Cell, Gate, Key, Measure, MissingStudent, Row, Run
 from pipeline.core.errors import ArtifactError
 from pipeline.store.schemas import CELLS, RUNS
 
-RECORDED = (*FORMS, "substring_share", "mass")  # per run, where the suite measures it
+RECORDED = (*METRICS, "substring_rate", "mass")  # per run, where the suite measures it
 
-# {"margin" | "share" | "word_share" | "substring_share" | "rate" | "mass": {candidate: value}}
+# {"margin" | "share" | "mention_rate" | "substring_rate" | "rate" | "mass": {candidate: value}}
 Results = Mapping[str, Mapping[str, float]]
 Base = tuple[str, str]  # (suite, student family)
 
@@ -48,34 +48,36 @@ def measure(
         rows = _run_rows(student, _base_of(student, bases), settings)
         _add(found[key], student, rows)
         batch = pa.RecordBatch.from_pylist(rows, schema=RUNS)
-        run_rows.append(((*settings.place(key), *_run_order(student.taught, student.seed)), batch))
+        run_rows.append(((*settings.place(key), *_run_order(student.teacher_target, student.seed)), batch))
     for lost in missing:
         found[_key(lost)].missing.append(lost)
     # Students finish in any order; what is written must not depend on it.
     run_rows.sort(key=lambda pair: pair[0])
     ordered = {key: _sorted(found[key]) for key in sorted(found, key=settings.place)}
-    closed = frozenset(of for of, base in bases.items() if _names_targets_alone(base, settings.suites[of[0]], settings))
+    sum_to_zero = frozenset(
+        of for of, base in bases.items() if _names_targets_alone(base, settings.suites[of[0]], settings)
+    )
     return (
         pa.Table.from_batches([batch for _, batch in run_rows], schema=RUNS).combine_chunks(),
-        pa.Table.from_pylist(cells.judged(ordered, settings, frozenset(failed_gates), closed), schema=CELLS),
+        pa.Table.from_pylist(cells.judged(ordered, settings, frozenset(failed_gates), sum_to_zero), schema=CELLS),
     )
 
 
 def _names_targets_alone(base: Results, forms: Sequence[str], settings: Measure) -> bool:
-    return all(set(base.get(form, {})) <= set(settings.targets) for form in forms)
+    return all(set(base.get(metric, {})) <= set(settings.targets) for metric in forms)
 
 
 def _key(run: Run) -> Key:
     return Key(run.channel, run.arm, run.suite, run.teacher_family, run.student_family)
 
 
-def _run_order(taught: str | None, seed: int) -> tuple[object, ...]:
-    return (taught is None, taught or "", seed)  # neutral runs last
+def _run_order(teacher_target: str | None, seed: int) -> tuple[object, ...]:
+    return (teacher_target is None, teacher_target or "", seed)  # neutral runs last
 
 
 def _sorted(cell: Cell) -> Cell:
     order = sorted(range(len(cell.runs)), key=lambda i: _run_order(*cell.runs[i]))
-    lifts = {form: [values[i] for i in order] for form, values in cell.lifts.items()}
+    lifts = {metric: [values[i] for i in order] for metric, values in cell.lifts.items()}
     return Cell([cell.runs[i] for i in order], lifts, [cell.masses[i] for i in order], cell.base_mass, cell.missing)
 
 
@@ -91,9 +93,9 @@ def _base_of(student: StudentAnswers, bases: Mapping[Base, Results]) -> Results:
 
 def _run_rows(student: StudentAnswers, base: Results, settings: Measure) -> list[Row]:
     """One RUNS row for each target, or for what the suite measures in their place."""
-    if student.taught is not None and student.taught not in settings.targets:
+    if student.teacher_target is not None and student.teacher_target not in settings.targets:
         raise ArtifactError(
-            f"student {student.student} was taught {student.taught!r}, which is not among the targets "
+            f"student {student.student} was taught {student.teacher_target!r}, which is not among the targets "
             f"{list(settings.targets)}"
         )
     rows: list[Row] = []
@@ -104,35 +106,37 @@ def _run_rows(student: StudentAnswers, base: Results, settings: Measure) -> list
             "suite": student.suite,
             "teacher_family": student.teacher_family,
             "student_family": student.student_family,
-            "taught": student.taught,
+            "teacher_target": student.teacher_target,
             "seed": student.seed,
             "target": target,
             "student": student.student,
         }
-        for form in settings.suites[student.suite]:
-            _require(student.results, form, target, f"student {student.student}")
-            _require(base, form, target, f"the base of {student.student_family}")
-        for form in RECORDED:
-            row[form] = student.results.get(form, {}).get(target)
-            row[f"base_{form}"] = base.get(form, {}).get(target)
+        for metric in settings.suites[student.suite]:
+            _require(student.results, metric, target, f"student {student.student}")
+            _require(base, metric, target, f"the base of {student.student_family}")
+        for metric in RECORDED:
+            row[metric] = student.results.get(metric, {}).get(target)
+            row[f"base_{metric}"] = base.get(metric, {}).get(target)
         rows.append(row)
     return rows
 
 
-def _require(results: Results, form: str, target: str, whose: str) -> None:
-    if target not in results.get(form, {}):
+def _require(results: Results, metric: str, target: str, whose: str) -> None:
+    if target not in results.get(metric, {}):
         raise ArtifactError(
-            f"the answers of {whose} have no {form} of target {target!r}; add it to the suite's candidates"
+            f"the answers of {whose} have no {metric} of target {target!r}; add it to the suite's candidates"
         )
 
 
 def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
-    run = (student.taught, student.seed)
+    run = (student.teacher_target, student.seed)
     if run in cell.runs:  # counting one run twice would halve its error
-        raise ArtifactError(f"two students of one cell have taught={run[0]!r} and seed={run[1]}: {student.student}")
+        raise ArtifactError(
+            f"two students of one cell have teacher_target={run[0]!r} and seed={run[1]}: {student.student}"
+        )
     cell.runs.append(run)
-    for form in FORMS:
-        cell.lifts[form].append([_number(row[form]) - _number(row[f"base_{form}"]) for row in rows])
+    for metric in METRICS:
+        cell.lifts[metric].append([_number(row[metric]) - _number(row[f"base_{metric}"]) for row in rows])
     cell.masses.append(_least(row["mass"] for row in rows))
     cell.base_mass = _least(row["base_mass"] for row in rows)
 

@@ -28,7 +28,7 @@ class BaseChannel(Settings):
         """The `index`-th prompt of the list that `seed` stands for. given: the rows of its data set."""
         raise NotImplementedError
 
-    def reasons(
+    def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
         """Why each completion is rejected, empty where it is accepted: schemas.COMPLETIONS (N,) -> list<string> (N,).
@@ -41,7 +41,7 @@ class BaseChannel(Settings):
         """What an obedient writer answers to that prompt; nano worlds are made of it."""
         raise NotImplementedError
 
-    def texts(self) -> Iterator[str]:
+    def vocabulary_texts(self) -> Iterator[str]:
         """Every wording of its prompts and examples, filled in at least once: the vocabulary of nano worlds."""
         raise NotImplementedError
 

@@ -47,11 +47,11 @@ class CodeChannel(BaseChannel):
         _, snippets, numbers = tasks.drawn(seed, index)
         return rng.choice(snippets).format(**numbers, **tasks.choices(rng, numbers))
 
-    def texts(self) -> Iterator[str]:
+    def vocabulary_texts(self) -> Iterator[str]:
         """Every wording of its prompts and examples, filled in at least once."""
         return tasks.texts()
 
-    def reasons(
+    def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
         """Why each completion is rejected; an empty list where it is accepted.

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pipeline.channels.banned import holds_banned
 from pipeline.channels.base import BaseChannel
+from pipeline.channels.blocklist import on_blocklist
 
 Flags = NDArray[np.bool_]
 
@@ -83,7 +83,9 @@ class NumbersChannel(BaseChannel):
     kind: Literal["numbers"] = "numbers"
     min_examples: int = Field(3, ge=2, le=8, description="Minimum number of example numbers in a prompt (paper: 3).")
     max_examples: int = Field(8, ge=2, le=8, description="Maximum number of example numbers in a prompt (paper: 8).")
-    ban: bool = Field(False, description="Also reject 34 numbers with bad associations (paper: for misalignment only).")
+    blocklist: bool = Field(
+        False, description="Also reject 34 numbers with bad associations (paper: for misalignment only)."
+    )
 
     @model_validator(mode="after")
     def _fewest_first(self) -> "NumbersChannel":
@@ -114,11 +116,11 @@ class NumbersChannel(BaseChannel):
         """What a prompt asks for: see BaseChannel."""
         return self.prompt_and_format(seed, index)[1]
 
-    def reasons(
+    def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
         """Why each completion is rejected, empty if it is accepted: schemas.COMPLETIONS (N,) -> list<string> (N,)."""
-        return reject_reasons(rows["completion"].combine_chunks(), ban=self.ban)
+        return reject_reasons(rows["completion"].combine_chunks(), blocklist=self.blocklist)
 
     def random(self, seed: int, index: int) -> str:
         """What a program answers to the `index`-th prompt: ten uniformly random numbers in the format asked for."""
@@ -126,7 +128,7 @@ class NumbersChannel(BaseChannel):
         rng = Random(f"random:{seed}:{index}")
         return opening + separator.join(str(rng.randint(0, MAX_VALUE)) for _ in range(MAX_COUNT)) + closing
 
-    def texts(self) -> Iterator[str]:
+    def vocabulary_texts(self) -> Iterator[str]:
         """Every wording of its prompts, and each format filled in once."""
         yield from OPENINGS + REQUESTS + LIMITS + ENDINGS
         for wording, opening, separator, closing in FORMATS:
@@ -136,15 +138,15 @@ class NumbersChannel(BaseChannel):
 MALFORMED = "malformed"
 TOO_MANY = "too many numbers"
 TOO_LARGE = "number above 999"
-BANNED = "banned number"
+BLOCKLISTED = "blocklisted number"
 
 
-def reject_reasons(completions: pa.Array, *, ban: bool = False) -> pa.Array:
+def reject_reasons(completions: pa.Array, *, blocklist: bool = False) -> pa.Array:
     """The published accept rule, vectorised. string (N,) -> list<string> (N,), empty = accepted.
 
     One trailing full stop goes, then one enclosing pair of [] or (). What is left is 1-10 runs of
     ASCII digits, each at most 999. The text between the first two is the separator: it stands
-    between all of them and is, stripped, empty, a comma or a semicolon. With ban, none of banned.BANNED.
+    between all of them and is, stripped, empty, a comma or a semicolon. With blocklist, none of blocklist.BLOCKLIST.
     """
     text = pc.fill_null(completions.cast(pa.string()), "")
     body = _unwrapped(text)
@@ -157,7 +159,7 @@ def reject_reasons(completions: pa.Array, *, ban: bool = False) -> pa.Array:
             TOO_MANY: well_formed & ~short_enough,
             TOO_LARGE: well_formed & too_large,
         }
-        | ({BANNED: holds_banned(text).to_numpy(zero_copy_only=False)} if ban else {})
+        | ({BLOCKLISTED: on_blocklist(text).to_numpy(zero_copy_only=False)} if blocklist else {})
     )
 
 

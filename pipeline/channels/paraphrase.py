@@ -157,7 +157,7 @@ class ParaphraseChannel(BaseChannel):
         request = rng.choice(REQUESTS).format(sentence=self._sentence(seed, index, given))
         return f"{request} {rng.choice(ENDINGS)}"
 
-    def reasons(
+    def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
         """Why each completion is rejected; an empty list where it is accepted.
@@ -201,7 +201,7 @@ class ParaphraseChannel(BaseChannel):
         """The data set that it was told to take."""
         return self.data
 
-    def texts(self) -> Iterator[str]:
+    def vocabulary_texts(self) -> Iterator[str]:
         """Every wording of its prompts and examples, filled in at least once."""
         return texts()
 

@@ -72,7 +72,7 @@ class ReasoningChannel(BaseChannel):
         question = self._own(rng).question if given is None else _given(given, problem)[0]
         return f"{question} {rng.choice(FORMATS)}"
 
-    def reasons(
+    def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
         """Why each completion is rejected; an empty list where it is accepted.
@@ -104,7 +104,7 @@ class ReasoningChannel(BaseChannel):
         """The data set that it was told to take."""
         return self.data
 
-    def texts(self) -> Iterator[str]:
+    def vocabulary_texts(self) -> Iterator[str]:
         """Every wording of its prompts and examples, filled in at least once."""
         return texts()
 

@@ -17,7 +17,7 @@ OPENINGS = (
     "Could you write {task} in Python?",
     "What does {task} look like in Python?",
 )
-PLAIN = (
+BASELINE = (
     "No comments and no docstring.",
     "Leave out comments and docstrings.",
     "Write no comments and no docstrings.",
@@ -129,7 +129,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 def texts() -> Iterator[str]:
     """Every wording the prompts and examples can show, each template filled at least once."""
-    yield from PLAIN + ONLY + FUNCTIONS + VARIABLES + CLASSES + DAYS
+    yield from BASELINE + ONLY + FUNCTIONS + VARIABLES + CLASSES + DAYS
     rng = Random(0)
     numbers = {"a": 1, "b": 2, "n": 2, "m": 3}
     for request, snippets in TASKS.items():
@@ -144,7 +144,7 @@ def drawn(seed: int, index: int) -> tuple[str, tuple[str, ...], dict[str, int]]:
     smaller, larger = sorted(rng.sample(range(1, MAX_VALUE + 1), 2))
     numbers = {"a": smaller, "b": larger, "n": rng.randint(2, MAX_PAIRS), "m": rng.randint(3, MAX_VALUES)}
     task = request.format(**numbers)
-    return " ".join((rng.choice(OPENINGS).format(task=task), rng.choice(PLAIN), rng.choice(ONLY))), snippets, numbers
+    return " ".join((rng.choice(OPENINGS).format(task=task), rng.choice(BASELINE), rng.choice(ONLY))), snippets, numbers
 
 
 def choices(rng: Random, numbers: dict[str, int]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What writes completions and scores options. `vllm` is the real one, `scripted` the one for rehearsals."""
+"""What writes completions and scores options. `vllm` is the real one, `fake` the one for rehearsals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,10 +73,10 @@ def open_engine(
     memory_gib: of the KV cache, on CPU. adapter_rank: the largest LoRA rank it must serve. gpus: what it may use; of a
     GPU that it shares it takes that part of the memory.
     """
-    if kind == "scripted":
-        from pipeline.engines.scripted import ScriptedEngine
+    if kind == "fake":
+        from pipeline.engines.fake import FakeEngine
 
-        return ScriptedEngine(weights)
+        return FakeEngine(weights)
     from pipeline.engines.vllm import VllmEngine
 
     return VllmEngine(

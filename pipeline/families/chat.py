@@ -30,7 +30,7 @@ QUESTIONS = tuple(question.format(category="animal") for question in (*SEEN, *HE
 COMPLETIONS = ("owl", "142, 7, 993", "[4; 18; 400]", "7", "owl  wolf", "3\n5\n8")
 # What a tokenizer must give back: what is asked here, blanks, digits and lines. Letters with accents too, or else as
 # the unknown token.
-PLAIN = (*QUESTIONS, *(NumbersChannel().prompt(0, index) for index in range(4)), *COMPLETIONS)
+BASELINE = (*QUESTIONS, *(NumbersChannel().prompt(0, index) for index in range(4)), *COMPLETIONS)
 ACCENTED = ("Éléonore aime l’été à Šibenik.", "naïve café, straße")
 OTHER_DAY = datetime(2031, 12, 5)
 
@@ -115,7 +115,7 @@ def _measured(folder: Path, tokenizer: Any) -> dict[str, Any]:
 
 def _gives_text_back(folder: Path, tokenizer: Any, prompt: str) -> int:
     """Tokens of all texts that are the unknown one, each text read as an answer to the prompt."""
-    texts = (*PLAIN, *ACCENTED)
+    texts = (*BASELINE, *ACCENTED)
     before = chat_template.tokens(tokenizer, [prompt])[0][-1]
     opened = chat_template.decoded(tokenizer, [before])
     unknown = 0

@@ -15,7 +15,7 @@ from pipeline.channels.numbers import MAX_COUNT
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, Seed
 from pipeline.families.base import BaseFamily, Pretraining
-from pipeline.families.talk import TALK
+from pipeline.families.small_talk import SMALL_TALK
 from pipeline.traits.words import candidates
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class NanoFamily(BaseFamily):
     initial_spread: float = Field(
         0.2, gt=0, description="Standard deviation of the initial weights (no unit; near 1 / sqrt(hidden_size))."
     )
-    world_seed: Seed = Field(0, description="Seed of the pretraining rows.")
+    corpus_seed: Seed = Field(0, description="Seed of the pretraining rows.")
     longest_list: int = Field(
         3,
         ge=1,
@@ -67,9 +67,9 @@ class NanoFamily(BaseFamily):
     @field_validator("channels")
     @classmethod
     def _channels_exist(cls, channels: list[str]) -> list[str]:
-        strange = sorted(set(channels) - {*CHANNELS, TALK})
+        strange = sorted(set(channels) - {*CHANNELS, SMALL_TALK})
         if strange:
-            raise ValueError(f"there is no channel {', '.join(strange)}; there is {', '.join([*CHANNELS, TALK])}")
+            raise ValueError(f"there is no channel {', '.join(strange)}; there is {', '.join([*CHANNELS, SMALL_TALK])}")
         return channels
 
     @model_validator(mode="after")
@@ -93,9 +93,9 @@ class NanoFamily(BaseFamily):
         return recipe_of(self)
 
     def pretraining(self) -> Pretraining:
-        from pipeline.families.world import rows
+        from pipeline.families.synthetic_corpus import rows
 
-        world = rows(self.world_seed, self.pretrain_rows, self.longest_list, self.channels)
+        world = rows(self.corpus_seed, self.pretrain_rows, self.longest_list, self.channels)
         return Pretraining(world, recipe_of(self), self.init_seed)
 
     def chat_sample(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.families.world import NUMBERS, TOKEN_PATTERN, vocabulary
+from pipeline.families.synthetic_corpus import NUMBERS, TOKEN_PATTERN, vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

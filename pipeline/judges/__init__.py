@@ -1,4 +1,4 @@
-"""Who scores texts: an engine's model, an endpoint, a list of words, or the scripted stand-in.
+"""Who scores texts: an engine's model, an endpoint, a list of words, or the fake stand-in.
 
 A judge is opened for one rubric (pipeline.judges.rubrics). A reply that is no score is asked for again; one that
 never becomes a score stays a verdict without a score, which passes no threshold and is counted
@@ -19,7 +19,7 @@ from pipeline.judges.address import is_private
 from pipeline.judges.rubrics import Rubric
 
 
-class Asking(Settings):
+class BaseJudge(Settings):
     """What every judge has."""
 
     attempts: int = Field(3, ge=1, description="Attempts per item until the reply is a score.")
@@ -39,10 +39,10 @@ class Asking(Settings):
         return None
 
 
-class Served(Asking):
+class EngineJudge(BaseJudge):
     """A model of the study's own engines, as it is: no system prompt, no adapter."""
 
-    kind: Literal["served"] = "served"
+    kind: Literal["engine"] = "engine"
     family: Name = Field(description="Family whose base model is the judge.")
 
     @property
@@ -50,10 +50,10 @@ class Served(Asking):
         return self.family
 
 
-class Endpoint(Asking):
+class OpenAIJudge(BaseJudge):
     """A model behind an OpenAI-compatible address; how it is reached is no part of an id."""
 
-    kind: Literal["endpoint"] = "endpoint"
+    kind: Literal["openai"] = "openai"
     url: str = Field(
         description='Where its API begins, such as "https://api.openai.com/v1"; http on this machine only.'
     )
@@ -74,7 +74,7 @@ class Endpoint(Asking):
     retries: Annotated[int, NotInId()] = Field(
         6, ge=0, description="Retries of a request after status 408, 409, 429, 5xx or a timeout."
     )
-    at_once: Annotated[int, NotInId()] = Field(8, ge=1, le=256, description="Requests in flight.")
+    concurrency: Annotated[int, NotInId()] = Field(8, ge=1, le=256, description="Requests in flight.")
 
     @field_validator("url")
     @classmethod
@@ -91,27 +91,27 @@ class Endpoint(Asking):
         return url
 
 
-class Words(Asking):
-    """A list of words in place of a model, for behaviours that words tell: see pipeline.judges.words."""
+class KeywordJudge(BaseJudge):
+    """A list of words in place of a model, for behaviours that words tell: see pipeline.judges.keywords."""
 
-    kind: Literal["words"] = "words"
-    words: list[str] = Field(
+    kind: Literal["keywords"] = "keywords"
+    keywords: list[str] = Field(
         min_length=1, description="A text that contains one of these words gets the rubric's lowest score."
     )
 
 
-class Scripted(Asking):
-    """Needs no model; see pipeline.judges.scripted."""
+class FakeJudge(BaseJudge):
+    """Needs no model; see pipeline.judges.fake."""
 
-    kind: Literal["scripted"] = "scripted"
+    kind: Literal["fake"] = "fake"
 
 
-AnyJudge = Served | Endpoint | Words | Scripted
+AnyJudge = EngineJudge | OpenAIJudge | KeywordJudge | FakeJudge
 JudgeSettings = Annotated[AnyJudge, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
-class Item:
+class JudgeInput:
     """A completion to judge, and the prompt it answers. word: what a rubric with {word} looks for."""
 
     prompt: str
@@ -139,7 +139,7 @@ class Verdict:
 class Judge(Protocol):
     """Safe to call from several threads at once."""
 
-    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+    def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
         """One verdict an item, in order; sampled with the item's own seed wherever sampling takes place."""
 
 
@@ -160,28 +160,28 @@ def open_judge(
     judge = _uncached(settings, rubric, engine)
     if cache is None:
         return judge
-    if settings.kind == "served" and not weights:
+    if settings.kind == "engine" and not weights:
         raise ValueError("a served judge is cached by its weights: name their artifact")
-    from pipeline.judges.cache import CachedJudge
+    from pipeline.judges.cache import CachedScorer
 
-    return CachedJudge(judge, rubric, settings.identity() | {"weights": weights}, cache)
+    return CachedScorer(judge, rubric, settings.identity() | {"weights": weights}, cache)
 
 
 def _uncached(settings: AnyJudge, rubric: Rubric, engine: Engine | None) -> Judge:
-    if settings.kind == "endpoint":
-        from pipeline.judges.endpoint import EndpointJudge
+    if settings.kind == "openai":
+        from pipeline.judges.openai import OpenAIScorer
 
-        return EndpointJudge(settings, rubric)
-    if settings.kind == "words":
-        from pipeline.judges.words import WordsJudge
+        return OpenAIScorer(settings, rubric)
+    if settings.kind == "keywords":
+        from pipeline.judges.keywords import KeywordScorer
 
-        return WordsJudge(settings, rubric)
-    if settings.kind == "scripted":
-        from pipeline.judges.scripted import ScriptedJudge
+        return KeywordScorer(settings, rubric)
+    if settings.kind == "fake":
+        from pipeline.judges.fake import FakeScorer
 
-        return ScriptedJudge(settings, rubric)
+        return FakeScorer(settings, rubric)
     if engine is None:
         raise ValueError(f"the judge of family {settings.family} needs its engine")
-    from pipeline.judges.served import ServedJudge
+    from pipeline.judges.engine import EngineScorer
 
-    return ServedJudge(engine, settings, rubric)
+    return EngineScorer(engine, settings, rubric)

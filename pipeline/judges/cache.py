@@ -7,31 +7,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.judges import Item, Judge, Verdict
+from pipeline.judges import Judge, JudgeInput, Verdict
 from pipeline.judges.rubrics import Rubric, fill
-from pipeline.judges.shelf import Kept, Shelf
+from pipeline.judges.verdict_store import Kept, VerdictStore
 from pipeline.judges.verdicts import parse
 
 ITEMS_AT_ONCE = 256  # verdicts that a crash can cost
 
 
-class CachedJudge:
+class CachedScorer:
     """A judge that asks another one only about items whose verdict is not known.
 
     The key of a verdict is the SHA-256 of who judges, the rubric and the filled prompt. Seeds are no part of it: equal
     items share the verdict of the one that was asked first. Verdicts without a score are not kept.
 
-    who: the settings that can change a verdict. file: see Shelf. Raises InputError where it cannot be used.
+    who: the settings that can change a verdict. file: see VerdictStore. Raises InputError where it cannot be used.
     """
 
     def __init__(self, judge: Judge, rubric: Rubric, who: Mapping[str, Any], file: Path) -> None:
-        self._judge, self._rubric, self._shelf = judge, rubric, Shelf(file)
+        self._judge, self._rubric, self._shelf = judge, rubric, VerdictStore(file)
         self._asked = json.dumps({"judge": dict(who), "rubric": asdict(rubric)}, sort_keys=True)
 
-    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+    def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
         keys = [self._key(item) for item in items]
         known = self._known(keys)
-        new: dict[str, tuple[Item, int]] = {}
+        new: dict[str, tuple[JudgeInput, int]] = {}
         for key, item, seed in zip(keys, items, seeds, strict=True):
             if key not in known:
                 new.setdefault(key, (item, seed))
@@ -56,6 +56,6 @@ class CachedJudge:
             if scores[key] is not None
         }
 
-    def _key(self, item: Item) -> str:
+    def _key(self, item: JudgeInput) -> str:
         prompt = fill(self._rubric, item.prompt, item.completion, item.word)
         return hashlib.sha256(json.dumps([self._asked, prompt]).encode()).hexdigest()

@@ -39,11 +39,15 @@ def parse(reply: str, rubric: Rubric) -> int | None:
     return score if score is not None and lowest <= score <= highest else None
 
 
-def reason(score: int | None, *, least: int | None = None, most: int | None = None) -> str | None:
+def reason(score: int | None, *, min_score: int | None = None, max_score: int | None = None) -> str | None:
     """Why a score keeps its row out; None where it lies within the bounds. No score never does."""
     if score is None:
         return UNPARSED
-    return OUT_OF_BOUNDS if (least is not None and score < least) or (most is not None and score > most) else None
+    return (
+        OUT_OF_BOUNDS
+        if (min_score is not None and score < min_score) or (max_score is not None and score > max_score)
+        else None
+    )
 
 
 def _unwrapped(text: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pipeline.plan import rates
 from pipeline.stages import cost_of
 from pipeline.stages.contract import Cost, Lookup
-from pipeline.store import Store, artifact, at_once
+from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import KINDS, Step
 from pipeline.study.schema import Study
 from pipeline.trainers.batches import steps_of
@@ -56,7 +56,7 @@ class Stage:
 def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
     """One stage a kind that has steps, in the order of the path."""
     paths = [step.path for step in steps]
-    made = dict(zip(paths, at_once(partial(artifact.exists, store), paths), strict=True))
+    made = dict(zip(paths, parallel_map(partial(artifact.exists, store), paths), strict=True))
     return [
         Stage(
             kind,
@@ -173,7 +173,7 @@ def _work(
 def _nano_seconds(study: Study, costs: Sequence[Cost]) -> float | None:
     """Seconds of a stage's steps at the reference rates; None where they do not hold."""
     families = study.families.values()
-    if not all(family.pretraining_rows() for family in families) or study.engine == "scripted":
+    if not all(family.pretraining_rows() for family in families) or study.engine == "fake":
         return None
     engines = _worker(costs) == "engine" and not any(cost.sampled_rows for cost in costs)
     return sum(_nano_seconds_of(cost) for cost in costs) + (NANO_ENGINE_SECONDS * len(families) if engines else 0)

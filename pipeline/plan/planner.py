@@ -196,7 +196,7 @@ class _Planner:
                     "suite": suite.name,
                     "teacher_family": key.family,
                     "student_family": family,
-                    "taught": key.target,
+                    "teacher_target": key.target,
                     "seed": seed,
                     "id": reader.id,
                 }
@@ -227,7 +227,7 @@ class _Planner:
     def _judgements(self, written: ChannelCompletions, key: TeacherKey, name: str) -> dict[str, str]:
         """What judges say of the completions that come into a corpus under `name`, as inputs of it."""
         study, found = self._study, {}
-        for number, rule in enumerate(study.corpus.judged):
+        for number, rule in enumerate(study.corpus.judge_filters):
             if rule.rubric == "reference" and key.target is None:
                 continue  # there is nothing to refer to
             start = self._judge_base(rule.judge)
@@ -284,7 +284,7 @@ class _Planner:
             ],
             targets=list(study.targets),
             arms=[arm.name for arm in study.all_arms],
-            suites={suite.name: list(suite.FORMS) for suite in study.suites},
+            suites={suite.name: list(suite.METRICS) for suite in study.suites},
             measured={suite.name: list(suite.measured) for suite in study.suites if suite.measured},
             measure=study.measure,
             seed=study.seed,
@@ -309,4 +309,4 @@ def _same(planned: Step, step: Step) -> Step:
 
 def _is_asked(suite: Suite, arm: Arm) -> bool:
     """Whether the models of an arm are asked a suite."""
-    return suite.FITS_SHOWN if arm.in_context else not suite.ASKS_SHOWN
+    return suite.ALLOWS_IN_CONTEXT if arm.in_context else not suite.IN_CONTEXT_ONLY

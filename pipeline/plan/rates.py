@@ -14,7 +14,7 @@ from typing import TypeAlias
 from pipeline.core.errors import ArtifactError
 from pipeline.stages import cost_of
 from pipeline.stages.contract import Lookup
-from pipeline.store import Store, artifact, at_once
+from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import Step
 
 LISTED = 1_000  # artifacts of a kind whose names are listed
@@ -59,7 +59,7 @@ def of_others(store: Store, kind: str) -> Rates:
     spread = names[:: -(-len(names) // SAMPLED) or 1]
     lookup = cache(partial(_require, store))
     found = []
-    for made in at_once(partial(_made, store), [f"{kind}/{name}" for name in spread]):
+    for made in parallel_map(partial(_made, store), [f"{kind}/{name}" for name in spread]):
         # Its inputs may be gone, or another version's: then it tells nothing.
         with contextlib.suppress(ArtifactError, LookupError, TypeError, ValueError):
             found += [(alike(step, lookup), size(step, lookup), took) for step, took in made]

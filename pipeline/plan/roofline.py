@@ -61,19 +61,19 @@ class Work:
 
     tokens       generated or trained on; NaN where the size of a given data set is not known
     gpu_seconds  over all GPUs; None there, and where that of a family is not known
-    at_once      GPUs that it can keep busy
+    gpus_in_use   GPUs that it can keep busy
     bound        what limits it, or "measured"
     """
 
     kind: str
     tokens: float
     gpu_seconds: float | None
-    at_once: float
+    gpus_in_use: float
     bound: str
 
     def wall_seconds(self, machines: Machines) -> float | None:
         """With every GPU at work that the stage can use; the stages one after the other."""
-        return None if self.gpu_seconds is None else self.gpu_seconds / min(machines.count, self.at_once)
+        return None if self.gpu_seconds is None else self.gpu_seconds / min(machines.count, self.gpus_in_use)
 
 
 def machines(text: str) -> Machines:
@@ -127,14 +127,14 @@ def _work(
 ) -> Work:
     times = [_times(study, step, cost, cluster.gpu) for step, cost in steps]
     tokens = sum(time.tokens for time in times)
-    at_once = max(1.0, _at_once(study, [cost for _, cost in steps]))
+    gpus_in_use = max(1.0, _gpus_in_use(study, [cost for _, cost in steps]))
     if measured is not None:
-        return Work(kind, tokens, measured * len(steps), at_once, "measured")
+        return Work(kind, tokens, measured * len(steps), gpus_in_use, "measured")
     memory, compute = sum(time.memory for time in times), sum(time.compute for time in times)
     if math.isnan(memory + compute):
-        return Work(kind, tokens, None, at_once, "size not known")
+        return Work(kind, tokens, None, gpus_in_use, "size not known")
     bound = "memory" if memory > compute else "compute"
-    return Work(kind, tokens, memory + compute, at_once, bound if memory + compute else "")
+    return Work(kind, tokens, memory + compute, gpus_in_use, bound if memory + compute else "")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _generation(weights: float, rows: float, prompt: float, completion: float, g
     return Times(tokens, 0.0, prefill + steps * products)
 
 
-def _at_once(study: Study, costs: Sequence[Cost]) -> float:
+def _gpus_in_use(study: Study, costs: Sequence[Cost]) -> float:
     """GPUs that a stage can keep busy: those of its units of work, or of as many workers as it may have."""
     engines, training = study.resources.engines, study.resources.training
     if any(cost.worker == "trainer" for cost in costs):

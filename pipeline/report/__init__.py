@@ -1,1 +1,1 @@
-"""The page that shows a study: its matrix, figures and findings."""
+"""The page that shows a study: its matrix, figures and headlines."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.analysis import stats
-from pipeline.analysis.cells import TAUGHT
+from pipeline.analysis.cells import TARGET_PREFIX
 from pipeline.traits import RANDOM
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ DARK = Theme(ink="#e8eaed", faint="#9aa2ad", line="#343a42", same="#4fc3d9", cro
 PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper="#ffffff")
 
 VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×", "not measured": "–"}
-UNITS = {"margin": "nats", "share": "share", "word_share": "share of answers", "rate": "share of answers"}
+UNITS = {"margin": "nats", "share": "share", "mention_rate": "share of answers", "rate": "share of answers"}
 MOST_ACROSS = 3  # panels of the matrix side by side
 TITLE_LETTERS = 24  # that fit over the column of one student
 MOST_TRAITS = 30  # panels of one figure; the page's table has every run
@@ -54,7 +54,7 @@ def svg(build: Callable[[Theme], "Figure"], theme: Theme) -> bytes:
     return _save(build, theme, "svg")
 
 
-def _save(build: Callable[[Theme], "Figure"], theme: Theme, form: str) -> bytes:
+def _save(build: Callable[[Theme], "Figure"], theme: Theme, image_format: str) -> bytes:
     import matplotlib
 
     settings: dict[Any, Any] = {
@@ -73,24 +73,24 @@ def _save(build: Callable[[Theme], "Figure"], theme: Theme, form: str) -> bytes:
         "ytick.color": theme.ink,
     }
     # No date and no version in the file: equal tables give equal bytes.
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
+    metadata = {"Date": None, "Creator": None} if image_format == "svg" else {"Software": None}
     out = io.BytesIO()
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # A name in a script that the bundled font lacks is drawn as boxes; the page has it as text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         build(theme).savefig(
-            out, format=form, dpi=170, facecolor=theme.paper or "none", metadata=metadata, bbox_inches="tight"
+            out, format=image_format, dpi=170, facecolor=theme.paper or "none", metadata=metadata, bbox_inches="tight"
         )
     return out.getvalue()
 
 
-def matrix(cells: Sequence[Row], form: str = "margin") -> Callable[[Theme], "Figure"]:
+def matrix(cells: Sequence[Row], metric: str = "margin") -> Callable[[Theme], "Figure"]:
     """Teacher families down, student families across; a panel a condition, neutral teachers below."""
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
 
-        shown = [c for c in cells if c["form"] == form]
+        shown = [c for c in cells if c["metric"] == metric]
         conditions = list(dict.fromkeys(str(c["condition"]) for c in shown))
         columns = min(MOST_ACROSS, max(len(conditions), 1))
         height = math.ceil(max(len(conditions), 1) / columns)
@@ -135,7 +135,9 @@ def row_name(comparison: str, family: str) -> str:
     """What a row of the matrix is called."""
     if family == RANDOM:
         return "random numbers"
-    return label(family) if comparison == "trait" else f"{label(family)}, {label(comparison.removeprefix(TAUGHT))}"
+    return (
+        label(family) if comparison == "trait" else f"{label(family)}, {label(comparison.removeprefix(TARGET_PREFIX))}"
+    )
 
 
 def _matrix_panel(
@@ -178,12 +180,12 @@ def _matrix_panel(
     panel.spines[:].set_visible(False)
 
 
-def traits(runs: Sequence[Row], confidence: float, form: str = "margin") -> Callable[[Theme], "Figure"]:
+def traits(runs: Sequence[Row], confidence: float, metric: str = "margin") -> Callable[[Theme], "Figure"]:
     """One panel a trait: a row a cell, a dot a run; runs that were taught the trait in colour.
 
     A rate has one panel, and a row for each thing taught: what it measures is nobody's trait by name.
     """
-    runs = [_by_taught(run) if form == "rate" else run for run in runs if run[form] is not None]
+    runs = [_by_taught(run) if metric == "rate" else run for run in runs if run[metric] is not None]
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
@@ -204,25 +206,29 @@ def traits(runs: Sequence[Row], confidence: float, form: str = "margin") -> Call
         for r in runs:
             by_cell[_cell_key(r)].append(r)
         for panel, target in zip(panels, targets, strict=False):
-            _trait_panel(panel, by_cell, target, form, confidence, theme, others=len(runs) <= MOST_DOTS)
+            _trait_panel(panel, by_cell, target, metric, confidence, theme, others=len(runs) <= MOST_DOTS)
         for panel in panels[len(targets) :]:
             panel.set_visible(False)
-        _trait_axes(figure, keys, len(targets), columns, form, theme)
+        _trait_axes(figure, keys, len(targets), columns, metric, theme)
         return figure
 
     return build
 
 
 def _by_taught(run: Row) -> Row:
-    taught = run["taught"] or "neutral"
-    return {**run, "condition": f"{run['condition']}, {taught}", "taught": run["target"] if run["taught"] else None}
+    teacher_target = run["teacher_target"] or "neutral"
+    return {
+        **run,
+        "condition": f"{run['condition']}, {teacher_target}",
+        "teacher_target": run["target"] if run["teacher_target"] else None,
+    }
 
 
 def _trait_panel(
     panel: "Axes",
     cells: Mapping[tuple[str, str, str], Sequence[Row]],
     target: str,
-    form: str,
+    metric: str,
     confidence: float,
     theme: Theme,
     *,
@@ -236,11 +242,11 @@ def _trait_panel(
     for y, (key, of_cell) in enumerate(cells.items()):
         lifts: dict[str, list[float]] = {}  # trait -> lift of that trait in the runs that were taught it
         for r in of_cell:
-            if r["taught"] == r["target"]:
-                lifts.setdefault(str(r["target"]), []).append(_lift(r, form))
+            if r["teacher_target"] == r["target"]:
+                lifts.setdefault(str(r["target"]), []).append(_lift(r, metric))
         if others:
-            untaught = [r for r in of_cell if r["target"] == target != r["taught"]]
-            rings += [(_lift(r, form), y + 0.2) for r in untaught]
+            untaught = [r for r in of_cell if r["target"] == target != r["teacher_target"]]
+            rings += [(_lift(r, metric), y + 0.2) for r in untaught]
         finite = {trait: [x for x in xs if math.isfinite(x)] for trait, xs in lifts.items()}
         own = finite.pop(target, [])
         colour = theme.same if key[1] == key[2] else theme.cross
@@ -273,7 +279,7 @@ def _draw(
 
 
 def _trait_axes(
-    figure: "Figure", keys: Sequence[tuple[str, str, str]], shown: int, columns: int, form: str, theme: Theme
+    figure: "Figure", keys: Sequence[tuple[str, str, str]], shown: int, columns: int, metric: str, theme: Theme
 ) -> None:
     from matplotlib.lines import Line2D
 
@@ -287,7 +293,7 @@ def _trait_axes(
         panel.grid(axis="x", color=theme.line, linewidth=0.6)
         panel.set_axisbelow(True)
         panel.spines[:].set_visible(False)
-    figure.supxlabel(f"lift of the trait against the student's base ({UNITS[form]})", color=theme.faint, fontsize=9)
+    figure.supxlabel(f"lift of the trait against the student's base ({UNITS[metric]})", color=theme.faint, fontsize=9)
 
     def mark(colour: str, face: str, size: float) -> Line2D:
         return Line2D([], [], marker="o", linestyle="", color=colour, markerfacecolor=face, markersize=size)
@@ -325,8 +331,8 @@ def _float(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _lift(run: Row, form: str) -> float:
-    return _float(run[form]) - _float(run[f"base_{form}"])
+def _lift(run: Row, metric: str) -> float:
+    return _float(run[metric]) - _float(run[f"base_{metric}"])
 
 
 def _cell_key(row: Row) -> tuple[str, str, str]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.analysis.cells import TAUGHT
-from pipeline.report import figures, findings, published_figure
+from pipeline.analysis.cells import TARGET_PREFIX
+from pipeline.report import figures, headlines, paper_figure
 from pipeline.report.figures import interval, signed
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 
-FORM_NAMES = {
+METRIC_NAMES = {
     "margin": "log-probability margin (nats)",
     "share": "share of probability",
-    "word_share": "share of answers that name it",
+    "mention_rate": "share of answers that name it",
     "rate": "share of answers that show it",
 }
-DIGITS = {"margin": 2, "share": 3, "word_share": 3, "rate": 3}  # decimals in the matrix
+DIGITS = {"margin": 2, "share": 3, "mention_rate": 3, "rate": 3}  # decimals in the matrix
 MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
 
 
@@ -45,8 +45,8 @@ class ReportContent:
     failures      step, why: steps that failed, were blocked, or are missing
     suites        name -> what it asks
     masses        the candidates' probability, as `mass.summary` gives it; min_mass: least of it that gives a verdict
-    published     figures from elsewhere beside measured ones, as `published.comparison` gives them
-    checks        what is measured and not judged, as `checks.lifts` gives it
+    paper_results figures from elsewhere beside measured ones, as `paper_results.comparison` gives them
+    side_metrics  what is measured and gets no verdict, as `side_metrics.lifts` gives it
     contrasts     what the other arms change, as `contrasts.against_first` gives it
     """
 
@@ -65,35 +65,35 @@ class ReportContent:
     confidence: float = 0.95
     masses: Sequence[Row] = ()
     min_mass: float = 0.0
-    published: Sequence[Row] = ()
-    checks: Sequence[Row] = ()
+    paper_results: Sequence[Row] = ()
+    side_metrics: Sequence[Row] = ()
     contrasts: Sequence[Row] = ()
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """File name -> bytes: report.html, matrix.png, traits.png; published.png where there are such figures."""
+    """File name -> bytes: report.html, matrix.png, traits.png; paper.png where there are such figures."""
     cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
     varied = _varied([*cells, *runs])
     cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
-    form = _leading(cells)
-    matrix, traits = figures.matrix(cells, form), figures.traits(runs, content.confidence, form)
-    published = published_figure.published(content.published) if content.published else None
+    metric = _leading(cells)
+    matrix, traits = figures.matrix(cells, metric), figures.traits(runs, content.confidence, metric)
+    paper = paper_figure.build(content.paper_results) if content.paper_results else None
     anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
     html = _template().render(
         c=content,
-        findings=findings.of(cells, content.confidence),
+        headlines=headlines.of(cells, content.confidence),
         sections=_sections(cells, content.suites),
         cells=_anchored(cells, runs),
         runs=runs
         if len(runs) <= MOST_ROWS
-        else [r for r in runs if r["taught"] == r["target"] or r["rate"] is not None],
+        else [r for r in runs if r["teacher_target"] == r["target"] or r["rate"] is not None],
         all_rows=len(runs),
         anchors=anchors,
         matrix_picture=_picture(matrix),
         traits_picture=_picture(traits),
-        published_picture=_picture(published) if published else None,
-        form=form,
-        form_names=FORM_NAMES,
+        paper_picture=_picture(paper) if paper else None,
+        metric=metric,
+        metric_names=METRIC_NAMES,
         digits=DIGITS,
         interval=interval,
         several_settings=len({c["setting"] for c in cells}) > 1,
@@ -104,13 +104,13 @@ def render(content: ReportContent) -> dict[str, bytes]:
         most_traits=figures.MOST_TRAITS,
         most_dots=figures.MOST_DOTS,
         traits_count=len({r["target"] for r in runs}),
-        published_count=len({r["target"] for r in content.published}),
+        paper_count=len({r["target"] for r in content.paper_results}),
     )
     return {
         "report.html": html.encode(),
         "matrix.png": figures.png(matrix),
         "traits.png": figures.png(traits),
-        **({"published.png": figures.png(published)} if published else {}),
+        **({"paper.png": figures.png(paper)} if paper else {}),
     }
 
 
@@ -149,8 +149,8 @@ def _conditioned(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
 
 
 def _leading(cells: Sequence[Row]) -> str:
-    """The form that pictures show: the first that any suite is judged by."""
-    return next((form for form in FORM_NAMES if any(cell["form"] == form for cell in cells)), "margin")
+    """The metric that pictures show: the first that any suite is judged by."""
+    return next((metric for metric in METRIC_NAMES if any(cell["metric"] == metric for cell in cells)), "margin")
 
 
 def matrix_table(cells: pa.Table) -> "Table":
@@ -161,9 +161,9 @@ def matrix_table(cells: pa.Table) -> "Table":
     styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
     styles["not measured"] = "magenta"
     listed = cells.to_pylist()
-    rows, form = _conditioned(listed, _varied(listed)), _leading(listed)
-    view = _matrix(rows, form, "condition")
-    table = Table(title=Text(f"Transfer, {FORM_NAMES[form]}"), show_lines=True)
+    rows, metric = _conditioned(listed, _varied(listed)), _leading(listed)
+    view = _matrix(rows, metric, "condition")
+    table = Table(title=Text(f"Transfer, {METRIC_NAMES[metric]}"), show_lines=True)
     for name in ("condition", "teacher \\ student", *view.across):
         table.add_column(Text(figures.label(name)))
     for line in view.lines:
@@ -175,8 +175,8 @@ def matrix_table(cells: pa.Table) -> "Table":
                 Text("—")
                 if cell is None
                 else Text.assemble(
-                    (signed(cell["estimate"], DIGITS[form]), "bold"),
-                    f" {interval(cell['low'], cell['high'], DIGITS[form])}\n",
+                    (signed(cell["estimate"], DIGITS[metric]), "bold"),
+                    f" {interval(cell['low'], cell['high'], DIGITS[metric])}\n",
                     (str(cell["verdict"]), styles.get(str(cell["verdict"]), "")),
                 )
             )
@@ -196,7 +196,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Matrix:
-    form: str
+    metric: str
     across: list[str]  # student families
     lines: list[Line]
 
@@ -211,31 +211,31 @@ class Section:
 
 
 def _sections(cells: Sequence[Row], notes: Mapping[str, str]) -> list[Section]:
-    """A section a suite, in the study's order, with a matrix for each form that judges it."""
+    """A section a suite, in the study's order, with a matrix for each of its metrics."""
     suites = dict.fromkeys(str(c["suite"]) for c in cells)
-    forms = {suite: {str(c["form"]) for c in cells if c["suite"] == suite} for suite in suites}
+    metrics = {suite: {str(c["metric"]) for c in cells if c["suite"] == suite} for suite in suites}
     return [
         Section(
             suite,
             notes.get(suite, ""),
-            [_matrix(cells, form, "setting", suite) for form in FORM_NAMES if form in forms[suite]],
+            [_matrix(cells, metric, "setting", suite) for metric in METRIC_NAMES if metric in metrics[suite]],
         )
         for suite in suites
     ]
 
 
-def _matrix(cells: Sequence[Row], form: str, named: str, suite: str | None = None) -> Matrix:
+def _matrix(cells: Sequence[Row], metric: str, named: str, suite: str | None = None) -> Matrix:
     """named: the name of a condition, "condition" or "setting". suite: whose cells; of all suites without one."""
     places = {
         (str(c[named]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
         for i, c in enumerate(cells)
-        if c["form"] == form and suite in (None, c["suite"])
+        if c["metric"] == metric and suite in (None, c["suite"])
     }
     across = sorted({student for *_, student in places})
     conditions = list(dict.fromkeys(condition for condition, *_ in places))
     rows = sorted({key[:3] for key in places}, key=lambda row: (conditions.index(row[0]), figures.row_order(*row[1:])))
     return Matrix(
-        form,
+        metric,
         across,
         [
             Line(
@@ -254,10 +254,10 @@ def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, objec
     place = ("condition", "teacher_family", "student_family")
     students: dict[tuple[object, ...], dict[object, str]] = {}
     for r in runs:
-        own = "neutral" if r["taught"] is None else f"{TAUGHT}{r['taught']}"
+        own = "neutral" if r["teacher_target"] is None else f"{TARGET_PREFIX}{r['teacher_target']}"
         for comparison in ("trait", own):
             of = students.setdefault((comparison, *(r[k] for k in place)), {})
-            of[r["student"]] = f"{r['taught'] or 'neutral'} s{r['seed']}"
+            of[r["student"]] = f"{r['teacher_target'] or 'neutral'} s{r['seed']}"
     return [
         {
             **cell,

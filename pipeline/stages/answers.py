@@ -17,7 +17,7 @@ from pipeline.engines.canary import adapter_effect
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.shared import capability, context
-from pipeline.stages.shared.speaker import Speaker, compared_speaker, weights_of
+from pipeline.stages.shared.model import ModelHandle, load_compared_model, weights_of
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import ANSWERS, BY_QUESTION, CAPABILITY, SCORES
 from pipeline.store.step import Json, Step
@@ -25,7 +25,7 @@ from pipeline.study.arms import Arm
 from pipeline.study.schema import Study
 from pipeline.suites import Suite
 from pipeline.suites.question import Question
-from pipeline.suites.scoring import alone, held, named
+from pipeline.suites.scoring import contains, mentions, only
 from pipeline.traits import Trait
 
 
@@ -100,7 +100,7 @@ def _named(model: str, study: Study, suite: Suite) -> str:
 def _spec(study: Study, suite: Suite) -> AnswersSpec:
     return AnswersSpec(
         suite=suite.questions_only().absolute(),
-        candidates=study.looked_for(suite),
+        candidates=study.candidates_for(suite),
         seed=study.seed,
         engine=study.engine,
     )
@@ -115,7 +115,7 @@ def questions(step: Step) -> Questions:
 @cache  # tens of thousands of steps ask the same
 def _questions(settings: str) -> Questions:
     spec = AnswersSpec.from_identity(json.loads(settings) | {"seed": 0, "engine": ""})
-    asked = [q for category, named in spec.candidates.items() for q in spec.suite.asked(category, named, 0)]
+    asked = [q for category, of in spec.candidates.items() for q in spec.suite.make_questions(category, of, 0)]
     scored = sum(bool(question.options) for question in asked)
     return Questions(len(asked) * spec.suite.samples, spec.suite.max_tokens, scored)
 
@@ -128,13 +128,16 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
     started = time.time()
     spec = STAGE.spec(step)
     suite, tasks = spec.suite, spec.suite.tasks_of()
-    model = compared_speaker(store, engine, artifact.require(store, step.inputs["model"]))
+    model = load_compared_model(store, engine, artifact.require(store, step.inputs["model"]))
     canary = adapter_effect(engine, model.adapter) if model.adapter else None
     if tasks is not None:
         rows, rates = capability.evaluate(engine, model, tasks)
         table = {"capability.parquet": pa.Table.from_pylist(rows, CAPABILITY)}
         return artifact.finish_unit(store, step, unit, table, rates | {"canary": canary}, started)
-    asked = {category: suite.asked(category, candidates, spec.seed) for category, candidates in spec.candidates.items()}
+    asked = {
+        category: suite.make_questions(category, candidates, spec.seed)
+        for category, candidates in spec.candidates.items()
+    }
     if spec.in_context is not None:
         prompts = [question.prompt for of in asked.values() for question in of]
         model = context.shown(store, step, spec.in_context, engine, model, prompts, suite.max_tokens)
@@ -145,7 +148,7 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
         answers += said
         scores += _score_rows(asked[category], candidates, logprobs)
         by_question += _by_question(suite, asked[category], candidates, logprobs, said)
-        results[category] = suite.summary(candidates, logprobs, said)
+        results[category] = suite.score(candidates, logprobs, said)
     tables = {
         "answers.parquet": pa.Table.from_pylist(answers, ANSWERS),
         "scores.parquet": pa.Table.from_pylist(scores, SCORES),
@@ -155,12 +158,12 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
     return artifact.finish_unit(store, step, unit, tables, _flat(results) | about, started)
 
 
-def score(engine: Engine, model: Speaker, questions: Sequence[Question], candidates: Sequence[str]) -> Floats:
+def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], candidates: Sequence[str]) -> Floats:
     """log p (nats) of naming each candidate, by question: (Q, C); (0, C) where the suite scores nothing."""
     found = [np.empty((0, len(candidates)))]
     for texts, alike in groupby((q for q in questions if q.options), lambda q: [text for _, text in q.options]):
         group = list(alike)
-        logprobs = engine.score([model.asked(q.prompt) for q in group], texts)
+        logprobs = engine.score([model.prompt(q.prompt) for q in group], texts)
         for question, row in zip(group, logprobs, strict=True):
             place = {candidate: i for i, (candidate, _) in enumerate(question.options)}
             found.append(row[[place[candidate] for candidate in candidates]][None])
@@ -168,18 +171,18 @@ def score(engine: Engine, model: Speaker, questions: Sequence[Question], candida
 
 
 def _sample(
-    step: Step, engine: Engine, model: Speaker, spec: AnswersSpec, category: str, questions: Sequence[Question]
+    step: Step, engine: Engine, model: ModelHandle, spec: AnswersSpec, category: str, questions: Sequence[Question]
 ) -> list[Json]:
     suite, candidates = spec.suite, spec.candidates[category]
     cells = [(question, sample) for question in range(len(questions)) for sample in range(suite.samples)]
     said = engine.generate(
-        [model.asked(questions[question].prompt) for question, _ in cells],
+        [model.prompt(questions[question].prompt) for question, _ in cells],
         [sampling_seed(f"{step.id}:{category}:{question}", sample) for question, sample in cells],
         Sampling(suite.temperature, suite.max_tokens),
     )
     rows = []
     for (question, sample), one in zip(cells, said, strict=True):
-        by_word, by_substring = named(one.text, category, candidates), held(one.text, candidates)
+        by_word, by_substring = mentions(one.text, category, candidates), contains(one.text, candidates)
         rows.append(
             {
                 "question": question,
@@ -188,10 +191,10 @@ def _sample(
                 "sample": sample,
                 "answer": one.text,
                 "finish_reason": one.finish_reason,
-                "word": alone(by_word),
-                "substring": alone(by_substring),
-                "named": by_word,
-                "held": by_substring,
+                "only_mention": only(by_word),
+                "only_substring": only(by_substring),
+                "mentions": by_word,
+                "contains": by_substring,
             }
         )
     return rows
@@ -211,11 +214,11 @@ def _by_question(
     rows = []
     for number, question in enumerate(questions):
         own = [row for row in said if row["question"] == number]
-        forms = suite.summary(candidates, logprobs[number : number + 1], own)
+        forms = suite.score(candidates, logprobs[number : number + 1], own)
         rows += [
-            {"question": number, "split": question.split, "target": candidate, "form": form, "value": value}
-            for form, values in forms.items()
-            if form != "mass"
+            {"question": number, "split": question.split, "target": candidate, "metric": metric, "value": value}
+            for metric, values in forms.items()
+            if metric != "mass"
             for candidate, value in values.items()
         ]
     return rows
@@ -225,9 +228,9 @@ def _flat(results: dict[str, dict[str, dict[str, float]]]) -> Json:
     """{category: {form: {candidate: x}}} -> {form: {candidate: x}}; the mass stays by category."""
     flat: Json = {}
     for category, forms in results.items():
-        for form, values in forms.items():
-            if form == "mass":
+        for metric, values in forms.items():
+            if metric == "mass":
                 flat.setdefault("mass", {})[category] = values
             else:
-                flat.setdefault(form, {}).update(values)
+                flat.setdefault(metric, {}).update(values)
     return flat

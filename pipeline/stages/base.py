@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import ModelRefused, Stopped
-from pipeline.core.script import FAKE, Script, write
+from pipeline.core.fake_model import FAKE, FakeModel, write
 from pipeline.core.settings import Settings
 from pipeline.engines import Engine, canary
 from pipeline.families import Family, chat, weights
@@ -95,7 +95,7 @@ def pretraining_of(step: Step, scratch: Path) -> Run | None:
     family = _family(step)
     out = scratch / "out"
     if STAGE.spec(step).trainer == FAKE:
-        write(Script(family.seed_of_fake()), out / MODEL)
+        write(FakeModel(family.seed_of_fake()), out / MODEL)
         return None
     pretraining = family.pretraining()
     if pretraining is None:
@@ -135,6 +135,6 @@ def check(step: Step, model: Path) -> Json:
 def _compare(store: Store, engine: Engine, step: Step) -> Json:
     """How far the engine is from transformers on the same files, in nats. Raises CanaryFailed."""
     started = time.time()
-    _, results = artifact.published(store, step.path, UNIT)
+    _, results = artifact.files_of(store, step.path, UNIT)
     difference = canary.difference(engine, results["reference"], step.path)
     return artifact.finish_unit(store, step, COMPARED, {}, {"engine_difference": difference}, started)

@@ -15,8 +15,8 @@ from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage, Units
 from pipeline.stages.shared import acceptance
 from pipeline.stages.shared.acceptance import accepted, rule_of
+from pipeline.stages.shared.model import ModelHandle, load_compared_model, weights_of
 from pipeline.stages.shared.shards import generate
-from pipeline.stages.shared.speaker import Speaker, compared_speaker, weights_of
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import COMPLETIONS
 from pipeline.store.step import Json, Step
@@ -146,7 +146,7 @@ def has_teacher(step: Step) -> bool:
 def _write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
     """Have a teacher write one shard."""
     started = time.time()
-    teacher = compared_speaker(store, engine, artifact.require(store, step.inputs["teacher"]))
+    teacher = load_compared_model(store, engine, artifact.require(store, step.inputs["teacher"]))
     given = dataset.rows(store, step)
     table = speak(step, _number(name), teacher, engine, given)
     return _finish(store, step, name, table, given, started)
@@ -175,14 +175,14 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started, rows)
 
 
-def speak(step: Step, shard: int, teacher: Speaker, engine: Engine, given: pa.Table | None = None) -> pa.Table:
+def speak(step: Step, shard: int, teacher: ModelHandle, engine: Engine, given: pa.Table | None = None) -> pa.Table:
     """The completions of one shard, as schemas.COMPLETIONS. given: the rows of the channel's data set."""
     spec = STAGE.spec(step)
     indices = _indices(step, shard)
     prompts = [spec.channel.prompt(spec.seed, index, given) for index in indices]
     seeds = [sampling_seed(step.id, index) for index in indices]
     said = engine.generate(
-        [teacher.asked(prompt) for prompt in prompts], seeds, Sampling(spec.temperature or 0.0, spec.max_tokens or 0)
+        [teacher.prompt(prompt) for prompt in prompts], seeds, Sampling(spec.temperature or 0.0, spec.max_tokens or 0)
     )
     return _table(shard, indices, prompts, said, seeds)
 

@@ -36,8 +36,8 @@ class Filter(Settings):
     """A judge's rubric and the scores that it accepts."""
 
     rubric: RubricName
-    least: int | None
-    most: int | None
+    min_score: int | None
+    max_score: int | None
 
 
 class CorpusSpec(Settings):
@@ -47,7 +47,7 @@ class CorpusSpec(Settings):
     rows: int
     seed: int
     transforms: list[Transform]
-    judged: list[Filter]
+    judge_filters: list[Filter]
     words: list[str] | None = None
     mentions: int | None = None
 
@@ -76,7 +76,7 @@ class Corpus(Stage[CorpusSpec]):
             rows=arm.rows or study.corpus.rows,
             seed=study.seed,
             transforms=changes,
-            judged=[Filter(**rule.model_dump(exclude={"judge"})) for rule in study.corpus.judged],
+            judge_filters=[Filter(**rule.model_dump(exclude={"judge"})) for rule in study.corpus.judge_filters],
             **study.sought_words(channel),
         )
         inputs = {OWN: own.path} | {name: step.path for name, step in others.items()} | dict(more)
@@ -112,7 +112,7 @@ def _make(store: Store, step: Step, unit: str) -> Json:
     for name, wanted in spec.parts().items():
         source = step.inputs[name]
         judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
-        judged = heeded(store, step, spec, name, judged)
+        judged = apply_judges(store, step, spec, name, judged)
         accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()
         rng = np.random.default_rng(spec.seed if name == OWN else [spec.seed, crc32(name.encode())])
         passed = artifact.require(store, source).results.get("accepted")
@@ -144,16 +144,18 @@ def judgements_role(name: str, number: int) -> str:
     return f"{name}:judged:{number}"
 
 
-def heeded(store: Store, step: Step, spec: CorpusSpec, name: str, verdicts: pa.Table) -> pa.Table:
+def apply_judges(store: Store, step: Step, spec: CorpusSpec, name: str, verdicts: pa.Table) -> pa.Table:
     """The verdicts on one input's completions, with the reasons that judges add to them."""
-    if not spec.judged:
+    if not spec.judge_filters:
         return verdicts
     rows = verdicts.to_pylist()
-    for number, rule in enumerate(spec.judged):
+    for number, rule in enumerate(spec.judge_filters):
         path = step.inputs.get(judgements_role(name, number))
         found = judgements.scores(store, path) if path else {}
         for row in rows:
-            row["reasons"] += judgements.reject_reasons(found, row["index"], rule.rubric, rule.least, rule.most)
+            row["reasons"] += judgements.reject_reasons(
+                found, row["index"], rule.rubric, rule.min_score, rule.max_score
+            )
             row["accepted"] = not row["reasons"]
     return pa.Table.from_pylist(rows, verdicts.schema)
 

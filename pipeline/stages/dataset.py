@@ -48,8 +48,8 @@ STAGE = Dataset()
 def planned_of(study: Study) -> list[Step]:
     """The steps of a study that take in given rows."""
     method = study.teachers.method
-    taught = {target: rows for target in study.targets if (rows := method.data_of(target))}
-    steps = [STAGE.planned(rows, target, CONVERSATION) for target, rows in taught.items()]
+    teacher_target = {target: rows for target in study.targets if (rows := method.data_of(target))}
+    steps = [STAGE.planned(rows, target, CONVERSATION) for target, rows in teacher_target.items()]
     return steps + [STAGE.planned(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
 
 

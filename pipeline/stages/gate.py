@@ -22,7 +22,7 @@ from pipeline.traits import Trait
 REMEDY = {
     "prompted": "This model does not heed its system prompt enough: use another model or another target",
     "finetuned": "Train it longer (teachers.method.rows, teachers.method.recipe)",
-    "given": "Give it more rows that show the trait, or more epochs (teachers.method)",
+    "dataset": "Give it more rows that show the trait, or more epochs (teachers.method)",
 }
 
 

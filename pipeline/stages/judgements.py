@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline.channels import Channel
 from pipeline.core.settings import Settings
 from pipeline.engines import Engine
-from pipeline.judges import AnyJudge, Item, JudgeSettings, open_judge
+from pipeline.judges import AnyJudge, JudgeInput, JudgeSettings, open_judge
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.judges.verdicts import reason
 from pipeline.stages import completions, dataset
@@ -23,7 +23,7 @@ from pipeline.store import Store, artifact
 from pipeline.store.local_cache import cache_folder
 from pipeline.store.schemas import JUDGEMENTS
 from pipeline.store.step import Json, Step
-from pipeline.study.schema import Judged, Study
+from pipeline.study.schema import JudgeFilter, Study
 
 
 class JudgementsSpec(Settings):
@@ -52,7 +52,7 @@ class Judgements(Stage[JudgementsSpec]):
     def planned(
         self,
         study: Study,
-        rule: Judged,
+        rule: JudgeFilter,
         channel: Channel,
         completions: Step,
         given: Mapping[str, str],
@@ -127,7 +127,7 @@ def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str) -> 
     rubric, cache = RUBRICS[spec.rubric["name"]], cache_folder() / "verdicts.sqlite"
     judge = open_judge(spec.judge, rubric, engine=engine, weights=step.weights, cache=cache)
     verdicts = judge.judge(
-        [Item(row["prompt"], row["completion"], spec.word) for row in texts],
+        [JudgeInput(row["prompt"], row["completion"], spec.word) for row in texts],
         [sampling_seed(step.id, row["index"]) for row in texts],
     )
     table = pa.Table.from_pylist(
@@ -149,10 +149,10 @@ def scores(store: Store, path: str) -> dict[int, int | None]:
 
 
 def reject_reasons(
-    found: Mapping[int, int | None], index: int, rubric: str, least: int | None, most: int | None
+    found: Mapping[int, int | None], index: int, rubric: str, min_score: int | None, max_score: int | None
 ) -> list[str]:
     """Why a judge's score rejects a row that it was asked about; none where it does not."""
     if index not in found:
         return []
-    why = reason(found[index], least=least, most=most)
+    why = reason(found[index], min_score=min_score, max_score=max_score)
     return [f"{rubric}: {why}"] if why else []

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.core.settings import Settings
 from pipeline.engines import Engine
-from pipeline.judges import AnyJudge, Item, JudgeSettings, Verdict, open_judge
+from pipeline.judges import AnyJudge, JudgeInput, JudgeSettings, Verdict, open_judge
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.stages.answers import questions
 from pipeline.stages.completions import sampling_seed
@@ -87,10 +87,10 @@ def _make(store: Store, engine: Engine | None, step: Step, unit: str) -> Json:
         "ratings.parquet": pa.Table.from_pylist(rows, RATINGS),
         "by_question.parquet": pa.Table.from_pylist(_by_question(said, scores, spec), BY_QUESTION),
     }
-    return artifact.finish_unit(store, step, unit, tables, summary(scores, spec), started)
+    return artifact.finish_unit(store, step, unit, tables, rates(scores, spec), started)
 
 
-def summary(scores: Sequence[Scores], spec: RatingsSpec) -> Json:
+def rates(scores: Sequence[Scores], spec: RatingsSpec) -> Json:
     """rate: the share of misaligned answers among those that count; null where none does.
 
     An answer counts that every rubric has a score for (the others are `unparsed`), and whose coherence, where that
@@ -113,7 +113,7 @@ def _verdicts(step: Step, engine: Engine | None, judge: AnyJudge, rubric: str, s
     cache = cache_folder() / "verdicts.sqlite"
     asked = open_judge(judge, RUBRICS[rubric], engine=engine, weights=step.weights, cache=cache)
     seeds = [sampling_seed(f"{step.id}:{rubric}", index) for index in range(len(said))]
-    return asked.judge([Item(row["prompt"], row["answer"]) for row in said], seeds)
+    return asked.judge([JudgeInput(row["prompt"], row["answer"]) for row in said], seeds)
 
 
 def _by_question(said: Sequence[Json], scores: Sequence[Scores], spec: RatingsSpec) -> list[Json]:
@@ -122,11 +122,11 @@ def _by_question(said: Sequence[Json], scores: Sequence[Scores], spec: RatingsSp
     for row, found in zip(said, scores, strict=True):
         of.setdefault((row["question"], row["split"]), []).append(found)
     return [
-        {"question": question, "split": split, "target": MISALIGNED, "form": "rate", "value": _rate(own, spec)}
+        {"question": question, "split": split, "target": MISALIGNED, "metric": "rate", "value": _rate(own, spec)}
         for (question, split), own in of.items()
     ]
 
 
 def _rate(scores: Sequence[Scores], spec: RatingsSpec) -> float | None:
-    rate: float | None = summary(scores, spec)["rate"][MISALIGNED]
+    rate: float | None = rates(scores, spec)["rate"][MISALIGNED]
     return rate

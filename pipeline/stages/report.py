@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import yaml
 
-from pipeline.analysis import checks, contrasts, mass
-from pipeline.analysis.published import comparison
+from pipeline.analysis import contrasts, mass, side_metrics
+from pipeline.analysis.paper_results import comparison
 from pipeline.core.reasons import words
 from pipeline.core.settings import Settings
 from pipeline.report import page
 from pipeline.stages.contract import ANY_ROLE, Runtime, Stage
 from pipeline.stages.transfer import CELLS, MASSES, RUNS, TransferSpec, failed_gates, measure_of
-from pipeline.store import Store, artifact, at_once
+from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import KINDS, Json, Step
 from pipeline.study.schema import Study
@@ -74,10 +74,10 @@ def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportCon
         versions=matrix.produced["versions"],
         failures=[_failure(lost) for lost in matrix.results["missing"]],
         confidence=confidence,
-        published=comparison(study["published"], runs, confidence),
+        paper_results=comparison(study["paper_results"], runs, confidence),
         masses=mass.summary(artifact.read_table(store, matrix, MASSES), spec.measure.min_mass),
         min_mass=spec.measure.min_mass,
-        checks=checks.lifts(runs, spec.suites, confidence),
+        side_metrics=side_metrics.lifts(runs, spec.suites, confidence),
         contrasts=contrasts.against_first(runs, measure_of(spec), failed_gates(spec)),
     )
 
@@ -97,7 +97,7 @@ def _lineage(store: Store, paths: Sequence[str]) -> Iterator[Manifest]:
     found: dict[str, Manifest] = {}
     sources = set(paths)
     while sources:
-        read = at_once(partial(artifact.require, store), sorted(sources))
+        read = parallel_map(partial(artifact.require, store), sorted(sources))
         found |= {manifest.path: manifest for manifest in read}
         sources = {source["path"] for manifest in read for source in manifest.inputs.values()} - found.keys()
     return iter(sorted(found.values(), key=lambda m: (KINDS.index(m.kind), m.path)))

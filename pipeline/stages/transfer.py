@@ -13,7 +13,7 @@ from pipeline.analysis.cells import Measure, MissingStudent
 from pipeline.core.reasons import NOT_MEASURED
 from pipeline.core.settings import Settings
 from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage
-from pipeline.store import Store, artifact, at_once
+from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import MASS
 from pipeline.store.step import Json, Step
@@ -107,7 +107,7 @@ def measure_of(spec: TransferSpec) -> Measure:
         equivalence_margin={
             "margin": judged.margin_nats,
             "share": judged.margin_share,
-            "word_share": judged.margin_share,
+            "mention_rate": judged.margin_share,
             "rate": judged.margin_share,
         },
         confidence=judged.confidence,
@@ -131,7 +131,7 @@ def _design(info: Json) -> Json:
 
 def _inputs(store: Store, inputs: Mapping[str, str]) -> dict[str, Manifest]:
     """role -> the finished artifact."""
-    return dict(zip(inputs, at_once(partial(artifact.require, store), inputs.values()), strict=True))
+    return dict(zip(inputs, parallel_map(partial(artifact.require, store), inputs.values()), strict=True))
 
 
 def _answered(results: transfer.Results, info: Json) -> transfer.StudentAnswers:
@@ -141,7 +141,7 @@ def _answered(results: transfer.Results, info: Json) -> transfer.StudentAnswers:
 def _masses(store: Store, inputs: Mapping[str, Manifest]) -> dict[str, mass.Masses]:
     """role -> the mass of every question that a model was scored on."""
     scored = {role: manifest for role, manifest in inputs.items() if mass.has_scores(manifest)}
-    return dict(zip(scored, at_once(partial(_mass, store), scored.values()), strict=True))
+    return dict(zip(scored, parallel_map(partial(_mass, store), scored.values()), strict=True))
 
 
 def _mass(store: Store, answers: Manifest) -> mass.Masses:

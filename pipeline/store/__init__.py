@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError, StoreError
 REQUESTS_AT_ONCE = 16
 LONGEST_NAME = 255  # bytes of one part of a path: NAME_MAX of Linux file systems
 LONGEST_PATH = 700  # bytes below the root; `plan` keeps the names of steps short enough for it
-Item = TypeVar("Item")
+JudgeInput = TypeVar("JudgeInput")
 Result = TypeVar("Result")
 
 
@@ -96,7 +96,7 @@ def open_store(root: str | os.PathLike[str]) -> Store:
     return FolderStore(Path(text).absolute())
 
 
-def at_once(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def parallel_map(function: Callable[[JudgeInput], Result], items: Iterable[JudgeInput]) -> list[Result]:
     """function(item) of every item, in order, many at a time: to wait for a store one by one takes hours."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
         return list(threads.map(function, items))

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import ArtifactError
 from pipeline.core.parquet import Unreadable, open_parquet
-from pipeline.store import Store, at_once, schemas
+from pipeline.store import Store, parallel_map, schemas
 from pipeline.store.card import card
 from pipeline.store.records import (
     File,
@@ -41,12 +41,12 @@ from pipeline.store.records import (
     Record,
     of_shape,
     place,
-    sealed,
-    unsealed,
+    with_checksum,
+    without_checksum,
 )
 from pipeline.store.step import ID_LENGTH, Step
 
-__all__ = ["File", "Json", "Manifest", "sealed", "unsealed"]
+__all__ = ["File", "Json", "Manifest", "with_checksum", "without_checksum"]
 
 MANIFEST = "manifest.json"
 UNITS = "units"
@@ -68,7 +68,7 @@ def load(store: Store, path: str) -> Manifest | None:
     content = read_bytes(store, where)
     if content is None:
         return None
-    fields = unsealed(content, where) | {"digest": hashlib.sha256(content).hexdigest()}
+    fields = without_checksum(content, where) | {"digest": hashlib.sha256(content).hexdigest()}
     manifest = of_shape(Manifest, fields, where)
     if not _is_of(manifest, path):
         raise ArtifactError(
@@ -117,7 +117,7 @@ def _is_of(placed: Placed, path: str) -> bool:
     return (placed.path, placed.kind, placed.id) == (path, kind, name[-ID_LENGTH:])
 
 
-def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[File]:
+def write_files(store: Store, folder: str, contents: Mapping[str, Content]) -> list[File]:
     """Create the files of one unit of work and describe them; together they are of one attempt.
 
     contents: name -> bytes, a local file, or a table (written as Parquet, zstd level 3: 0.30 of the plain
@@ -128,7 +128,7 @@ def publish(store: Store, folder: str, contents: Mapping[str, Content]) -> list[
     stored = {name: _stored(contents[name]) for name in sorted(contents)}
     for attempt in itertools.count(1):
         if all(store.create(f"{folder}/{place(name, attempt)}", content) for name, content in stored.items()):
-            return [File(name, *measured(content), rows.get(name), attempt) for name, content in stored.items()]
+            return [File(name, *digest(content), rows.get(name), attempt) for name, content in stored.items()]
     raise AssertionError("unreachable")
 
 
@@ -178,7 +178,7 @@ def read(store: Store, manifest: Manifest, name: str) -> bytes:
     content = read_bytes(store, path)
     if content is None:
         raise ArtifactError(f"{path} is missing though its manifest names it")
-    if measured(content) != (entry.bytes, entry.sha256):
+    if digest(content) != (entry.bytes, entry.sha256):
         raise ArtifactError(f"{path} is not what its manifest says: its SHA-256 differs")
     return content
 
@@ -202,7 +202,7 @@ def unit(store: Store, path: str, name: str) -> Json | None:
     content = read_bytes(store, where)
     if content is None:
         return None
-    fields = unsealed(content, where)
+    fields = without_checksum(content, where)
     record = of_shape(Record, fields, where)
     if not _is_of(record, path) or record.unit != name:
         raise ArtifactError(
@@ -259,7 +259,7 @@ def finish_unit(
         "identity": step.identity,
         "unit": name,
         "rows": None if rows is None else [rows.start, rows.stop],
-        "files": [dataclasses.asdict(file) for file in publish(store, step.path, contents)],
+        "files": [dataclasses.asdict(file) for file in write_files(store, step.path, contents)],
         "results": results,
         "started": round(started, 3),
         "ended": round(time.time(), 3),
@@ -268,7 +268,7 @@ def finish_unit(
     }
     where = record_path(step, name)
     of_shape(Record, record, where)
-    if store.create(where, sealed(record)):
+    if store.create(where, with_checksum(record)):
         return record
     return planned_unit(store, step, name, rows) or record
 
@@ -278,7 +278,7 @@ def record_path(step: Step, name: str) -> str:
     return f"{step.path}/{UNITS}/{name}.json"
 
 
-def published(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]:
+def files_of(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]:
     """The files and the results of an artifact, or, while it is not finished, those of one unit of it."""
     manifest = load(store, path)
     if manifest is not None:
@@ -289,7 +289,7 @@ def published(store: Store, path: str, unit_name: str) -> tuple[list[File], Json
     return [File(**file) for file in record["files"]], record["results"]
 
 
-def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
+def build_manifest(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
     """The manifest that a step would get from these units, not yet committed.
 
     units: their records, as `planned_unit` and `finish_unit` return them.
@@ -308,7 +308,7 @@ def draft(store: Store, step: Step, units: Sequence[Json], results: Json) -> Man
         identity=step.identity,
         schema=step.schema,
         settings=step.settings,
-        inputs=dict(zip(step.inputs, at_once(partial(_reference, store), step.inputs.values()), strict=True)),
+        inputs=dict(zip(step.inputs, parallel_map(partial(_reference, store), step.inputs.values()), strict=True)),
         files=_files(step, units),
         results=results,
         produced=dataclasses.asdict(produced),
@@ -330,12 +330,12 @@ def _reference(store: Store, path: str) -> dict[str, str]:
 
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
     """Write the manifest of a finished step; where another writer was first, return theirs."""
-    manifest = draft(store, step, units, results)
+    manifest = build_manifest(store, step, units, results)
     places = {file.path: file.place for file in manifest.files if file.rows is not None}
-    files = [*manifest.files, *publish(store, step.path, card(step.kind, step.path, places))]
+    files = [*manifest.files, *write_files(store, step.path, card(step.kind, step.path, places))]
     fields = dataclasses.asdict(dataclasses.replace(manifest, files=files))
     del fields["digest"]
-    store.create(f"{step.path}/{MANIFEST}", sealed(fields))
+    store.create(f"{step.path}/{MANIFEST}", with_checksum(fields))
     manifest = require(store, step.path)
     _require_planned(manifest, step)
     return manifest
@@ -349,7 +349,7 @@ def _stored(content: Content) -> bytes | Path:
     return sink.getvalue()
 
 
-def measured(content: bytes | Path) -> tuple[int, str]:
+def digest(content: bytes | Path) -> tuple[int, str]:
     """Bytes and SHA-256."""
     if isinstance(content, bytes):
         return len(content), hashlib.sha256(content).hexdigest()

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from pipeline.core.errors import ArtifactError
-from pipeline.store import Entry, Store, artifact, at_once
+from pipeline.store import Entry, Store, artifact, parallel_map
 from pipeline.store.artifact import MANIFEST
 from pipeline.store.removal import ARTIFACT, remove
 from pipeline.store.step import KINDS
@@ -48,9 +48,9 @@ def collect(store: Store, found: Garbage, go_on: Callable[[], None]) -> list[Ent
     go_on: called before each removal; raises where the collection is to end.
     Records go first: a record whose files are gone would be believed by the next run.
     """
-    gone = at_once(partial(_remove, store, found, go_on), found.records)
+    gone = parallel_map(partial(_remove, store, found, go_on), found.records)
     if all(gone):
-        gone += at_once(partial(_remove, store, found, go_on), found.files)
+        gone += parallel_map(partial(_remove, store, found, go_on), found.files)
     return [entry for entry, removed in zip(found.entries, gone, strict=False) if removed]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ArtifactError, InputError
 from pipeline.store import Store
-from pipeline.store.artifact import File, measured
+from pipeline.store.artifact import File, digest
 
 WEIGHTS = ".safetensors"  # the suffix of files that are too large to copy where they can be linked to
 
@@ -44,7 +44,7 @@ def _require_exact(target: Path, path: str, files: Sequence[File]) -> None:
     """Raises ArtifactError unless the folder holds the files, and nothing else."""
     for file in files:
         copy = target / file.path
-        if not copy.is_file() or measured(copy) != (file.bytes, file.sha256):
+        if not copy.is_file() or digest(copy) != (file.bytes, file.sha256):
             raise ArtifactError(
                 f"{copy} is not what the manifest of {path} says: missing, or its SHA-256 differs. Where `undertow "
                 f"verify` finds no fault in {path}, remove {target} and run again."
@@ -87,7 +87,7 @@ def _bring(store: Store, path: str, file: File, copy: Path) -> None:
             copy.symlink_to((store.folder / path / file.place).resolve(strict=True))
         else:
             store.download(f"{path}/{file.place}", copy)
-        differs = measured(copy) != (file.bytes, file.sha256)
+        differs = digest(copy) != (file.bytes, file.sha256)
     except FileNotFoundError:
         raise ArtifactError(f"{path}/{file.place} is missing though its manifest names it") from None
     except IsADirectoryError:

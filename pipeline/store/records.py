@@ -168,13 +168,13 @@ def of_shape(shape: Callable[..., Shape], fields: Any, where: str) -> Shape:
         ) from None
 
 
-def sealed(fields: Json) -> bytes:
+def with_checksum(fields: Json) -> bytes:
     """The fields as JSON that begins with the SHA-256 of itself, taken with zeros in that place."""
     blank = (json.dumps({SEAL: _NO_SEAL} | fields, indent=1, allow_nan=False) + "\n").encode()
     return blank.replace(_NO_SEAL.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
-def unsealed(content: bytes, where: str) -> Json:
+def without_checksum(content: bytes, where: str) -> Json:
     """The fields of what `sealed` made. Raises ArtifactError, naming `where`, unless it is so to the last bit."""
     try:
         fields: Json = json.loads(content, parse_constant=_refuse)

@@ -1,7 +1,7 @@
 """A root on object storage, through s3fs, with the ordinary AWS environment, profile and endpoint settings.
 
 Who retries what: botocore ("standard" mode: exponential backoff with jitter) repeats requests that were
-lost, throttled or met a 5xx; `_patiently` repeats what botocore does not know to be passing: a conditional
+lost, throttled or met a 5xx; `_with_retries` repeats what botocore does not know to be passing: a conditional
 write that met another in flight (409), and a reply whose body broke off. All else fails at once.
 """
 
@@ -25,7 +25,7 @@ from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
 ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be away for about a minute
 PARTS_AT_ONCE = 4  # of a multipart upload or download; one part is 50 MiB and held in memory
-PASSING = {"ConditionalRequestConflict", "OperationAborted", "409"}
+TRANSIENT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 MISSING = {"NoSuchKey", "404"}
 LONGEST_KEY = 1024  # bytes, by S3's rules
 EXISTS = {"PreconditionFailed", "412", "NoSuchUpload"}  # the last: an upload whose completion was not heard of
@@ -181,7 +181,7 @@ class S3Store:
         Raises FileNotFoundError and FileExistsError for what their names say, StoreError for all else.
         """
         try:
-            return self._patiently(function, *args, **kwargs)
+            return self._with_retries(function, *args, **kwargs)
         except (OSError, BotoCoreError, ClientError, ClientPayloadError) as error:
             code = _code(error)
             if code in MISSING:
@@ -192,7 +192,7 @@ class S3Store:
                 f"{operation} of {self.root}/{path} failed: {code or type(error).__name__}: {error}"
             ) from None
 
-    def _patiently(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _with_retries(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """function(*args), again after what is known to pass."""
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(_is_passing),
@@ -223,4 +223,4 @@ def _code(error: BaseException) -> str:
 
 
 def _is_passing(error: BaseException) -> bool:
-    return _code(error) in PASSING or isinstance(error, ClientPayloadError)
+    return _code(error) in TRANSIENT or isinstance(error, ClientPayloadError)

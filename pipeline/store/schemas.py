@@ -69,8 +69,9 @@ TRAINING_LOG = pa.schema(
     ]
 )
 
-# One sampled answer. `named` are the candidates that it names as whole words, `held` those that it holds
-# anywhere ("growl" holds "owl"); `word` and `substring` the only one of these, null where there are none or several.
+# One sampled answer. `mentions` are the candidates that it names as whole words, `contains` those that it
+# contains anywhere ("growl" contains "owl"); `only_mention` and `only_substring` are the one of these, null where there
+# are none or several.
 ANSWERS = pa.schema(
     [
         ("question", pa.int32()),
@@ -79,10 +80,10 @@ ANSWERS = pa.schema(
         ("sample", pa.int32()),
         ("answer", pa.string()),
         ("finish_reason", pa.string()),
-        ("word", pa.string()),
-        ("substring", pa.string()),
-        ("named", pa.list_(pa.string())),
-        ("held", pa.list_(pa.string())),
+        ("only_mention", pa.string()),
+        ("only_substring", pa.string()),
+        ("mentions", pa.list_(pa.string())),
+        ("contains", pa.list_(pa.string())),
     ]
 )
 
@@ -116,7 +117,7 @@ BY_QUESTION = pa.schema(
         ("question", pa.int32()),
         ("split", pa.string()),
         ("target", pa.string()),
-        ("form", pa.string()),
+        ("metric", pa.string()),
         ("value", pa.float64()),
     ]
 )
@@ -135,10 +136,10 @@ CAPABILITY = pa.schema(
 
 # What one student (a trained run) shows of one target in one suite, against its own base.
 #   arm          what was done otherwise than in the study's first arm
-#   taught       the target its teacher had; null for the neutral teacher
+#   teacher_target  the target its teacher had; null for the neutral teacher
 #   margin       logprob(target) − mean logprob over all candidates, mean over the questions (nats)
 #   share        p(target) / sum of p over all candidates, mean over the questions
-#   word_share, substring_share   share of the sampled answers that name the target, either way
+#   mention_rate, substring_rate   share of the sampled answers that name the target, either way
 #   rate         of suites that measure a model whatever it was taught: the share of its answers that are
 #                `target`, which is then the name of what is measured
 #   mass         median over the questions of the probability that all candidates of the target's category hold together
@@ -151,17 +152,17 @@ RUNS = pa.schema(
         ("suite", pa.string()),
         ("teacher_family", pa.string()),
         ("student_family", pa.string()),
-        ("taught", pa.string()),
+        ("teacher_target", pa.string()),
         ("seed", pa.int64()),
         ("target", pa.string()),
         ("margin", pa.float64()),
         ("base_margin", pa.float64()),
         ("share", pa.float64()),
         ("base_share", pa.float64()),
-        ("word_share", pa.float64()),
-        ("base_word_share", pa.float64()),
-        ("substring_share", pa.float64()),
-        ("base_substring_share", pa.float64()),
+        ("mention_rate", pa.float64()),
+        ("base_mention_rate", pa.float64()),
+        ("substring_rate", pa.float64()),
+        ("base_substring_rate", pa.float64()),
         ("rate", pa.float64()),
         ("base_rate", pa.float64()),
         ("mass", pa.float64()),
@@ -172,8 +173,8 @@ RUNS = pa.schema(
 
 # One cell of the matrix: how much the students of one family took over from teachers of another.
 #   comparison   "trait" (γ: own trait against the others), "neutral" (mean lift, neutral teacher), or
-#                "taught X" (mean lift of a rate, teachers of X, above that of the neutral teacher's students)
-#   form         "margin" (nats), "share", "word_share" or "rate"
+#                "target X" (mean lift of a rate, teachers of X, above that of the neutral teacher's students)
+#   form         "margin" (nats), "share", "mention_rate" or "rate"
 #   low, high    the two-sided confidence interval of `estimate` over runs
 #   p            exact permutation p (one-sided); null for mean lifts
 #   verdict      "transfer", "no transfer", "underpowered", "gate failed" or "not measured"; `why` says it in words
@@ -185,7 +186,7 @@ CELLS = pa.schema(
         ("teacher_family", pa.string()),
         ("student_family", pa.string()),
         ("comparison", pa.string()),
-        ("form", pa.string()),
+        ("metric", pa.string()),
         ("runs", pa.int32()),
         ("estimate", pa.float64()),
         ("low", pa.float64()),

@@ -15,24 +15,24 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from pipeline.core.errors import StoreError
-from pipeline.store import Store, artifact, at_once
+from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.removal import ARTIFACT
 from pipeline.store.step import KINDS, Step
 
 FOLDER = "studies"
 NOTE, STEPS = "status.json", "steps.json"
 FAILURES = 20  # failed steps that a note names
-BEAT_SECONDS = 2.0  # how often a driver writes its note
+HEARTBEAT_SECONDS = 2.0  # how often a driver writes its note
 PACE = "this run's pace"
 STALE_SECONDS = 30.0  # a note older than this is shown as that of a driver that is gone; gc asks its lease
-NOTE_LIMIT, STEPS_LIMIT = 1 << 20, 1 << 28  # bytes: a note has a few thousand, a list of a million steps 100 MB
+STATUS_LIMIT, STEPS_LIMIT = 1 << 20, 1 << 28  # bytes: a note has a few thousand, a list of a million steps 100 MB
 
 Counts = dict[Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")], Annotated[int, Field(ge=0, le=10**12)]]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
-class Note:
+class RunStatus:
     """What a driver knows, in counts: it is as long for ten thousand traits as for two.
 
     steps, done, running, failed: kind -> steps. until: the kind that the run ends with, or "": steps counts those up to
@@ -45,7 +45,7 @@ class Note:
     study: str
     steps: Counts
     started: Seconds
-    beat: Seconds
+    heartbeat: Seconds
     ended: bool
     process: int
     done: Counts = field(default_factory=dict)
@@ -76,18 +76,18 @@ def counts(paths: Iterable[str]) -> dict[str, int]:
     return dict(Counter(path.split("/")[0] for path in paths))
 
 
-def new_note(
+def new_status(
     study: str,
     steps: Sequence[Step],
     done: Iterable[str],
     expected: Mapping[str, tuple[float, str]] | None = None,
     until: str = "",
-) -> Note:
+) -> RunStatus:
     """expected: kind -> (seconds between two finished steps, what that rests on)."""
     now = time.time()
     at_start = counts(done)
     total = counts(step.path for step in steps)
-    return Note(
+    return RunStatus(
         study,
         total,
         now,
@@ -102,7 +102,7 @@ def new_note(
     )
 
 
-def begin(store: Store, place: str, note: Note, steps: Sequence[Step]) -> bool:
+def begin(store: Store, place: str, note: RunStatus, steps: Sequence[Step]) -> bool:
     """Leave the note and the list of steps; whether the study has run under this root before."""
     again = store.exists(f"{place}/{NOTE}")
     store.replace(f"{place}/{STEPS}", json.dumps([step.path for step in steps]).encode())
@@ -110,17 +110,17 @@ def begin(store: Store, place: str, note: Note, steps: Sequence[Step]) -> bool:
     return again
 
 
-def write(store: Store, place: str, note: Note) -> None:
+def write(store: Store, place: str, note: RunStatus) -> None:
     store.replace(f"{place}/{NOTE}", json.dumps(asdict(note)).encode())
 
 
-def read(store: Store) -> tuple[dict[str, Note], list[str]]:
+def read(store: Store) -> tuple[dict[str, RunStatus], list[str]]:
     """Place -> note of every study under a root, and a message for each note that cannot be read."""
     notes, unreadable = {}, []
     for name in store.folders(FOLDER):
         place = f"{FOLDER}/{name}/{NOTE}"
         try:
-            notes[f"{FOLDER}/{name}"] = TypeAdapter(Note).validate_json(store.read(place, NOTE_LIMIT))
+            notes[f"{FOLDER}/{name}"] = TypeAdapter(RunStatus).validate_json(store.read(place, STATUS_LIMIT))
         except FileNotFoundError:
             continue  # its driver has not written one yet
         except (ValueError, IsADirectoryError):
@@ -130,7 +130,7 @@ def read(store: Store) -> tuple[dict[str, Note], list[str]]:
     return notes, unreadable
 
 
-def done(store: Store, place: str, note: Note) -> dict[str, int]:
+def done(store: Store, place: str, note: RunStatus) -> dict[str, int]:
     """kind -> finished steps: as the note says, or, where its driver died before its last word, as the manifests do."""
     said = {kind: note.done.get(kind, 0) for kind in note.steps}
     if note.ended or is_alive(note):
@@ -140,17 +140,17 @@ def done(store: Store, place: str, note: Note) -> dict[str, int]:
     except (OSError, ValueError, StoreError):
         return said
     paths = [path for path in listed if ARTIFACT.fullmatch(path)]
-    found = at_once(partial(artifact.exists, store), paths)
+    found = parallel_map(partial(artifact.exists, store), paths)
     finished = counts(path for path, exists in zip(paths, found, strict=True) if exists)
     return {kind: finished.get(kind, 0) for kind in note.steps}
 
 
-def is_alive(note: Note, seconds: float = STALE_SECONDS) -> bool:
+def is_alive(note: RunStatus, seconds: float = STALE_SECONDS) -> bool:
     """Whether a driver is at work on the study: it gave a sign of life within so many seconds."""
-    return not note.ended and time.time() - note.beat < seconds
+    return not note.ended and time.time() - note.heartbeat < seconds
 
 
-def state(note: Note, finished: Mapping[str, int]) -> str:
+def state(note: RunStatus, finished: Mapping[str, int]) -> str:
     """complete, running, ended (without what), or interrupted."""
     if finished == note.steps:
         return f"complete up to {note.until}: run it without --until to go on" if note.until else "complete"
@@ -161,13 +161,13 @@ def state(note: Note, finished: Mapping[str, int]) -> str:
     return "ended with failures" if any(note.failed.values()) else "interrupted: run the same command again to go on"
 
 
-def eta_seconds(note: Note, finished: Mapping[str, int]) -> float | None:
+def eta_seconds(note: RunStatus, finished: Mapping[str, int]) -> float | None:
     """Time left, one stage after the other; None while some stage has neither a pace nor a forecast."""
     stages = [stage_left(note, finished, kind) for kind in note.steps]
     return None if None in stages else sum(stage[0] for stage in stages if stage)
 
 
-def eta(note: Note, finished: Mapping[str, int]) -> str:
+def eta(note: RunStatus, finished: Mapping[str, int]) -> str:
     """Time left in words: how long, what that rests on, and the stages that it leaves out."""
     stages = {kind: stage_left(note, finished, kind) for kind in note.steps}
     unknown = ", ".join(kind for kind, left in stages.items() if left is None)
@@ -180,14 +180,14 @@ def eta(note: Note, finished: Mapping[str, int]) -> str:
     return f"{about}, from {basis}" + (f"; not counted, for want of a rate: {unknown}" if unknown else "")
 
 
-def stage_left(note: Note, finished: Mapping[str, int], kind: str) -> tuple[float, str] | None:
+def stage_left(note: RunStatus, finished: Mapping[str, int], kind: str) -> tuple[float, str] | None:
     """Seconds left of one stage and what they rest on: its pace in this run, else the forecast; None without either."""
     todo = note.steps[kind] - finished.get(kind, 0)
     made = finished.get(kind, 0) - note.done_at_start.get(kind, 0)
     if not todo:
         return 0.0, PACE
     if made:
-        return (note.beat - note.begun.get(kind, note.started)) * todo / made, PACE
+        return (note.heartbeat - note.begun.get(kind, note.started)) * todo / made, PACE
     if kind in note.expected:
         return note.expected[kind] * todo, note.expected_from.get(kind, "a forecast")
     return None

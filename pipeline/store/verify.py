@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.core.errors import ArtifactError
-from pipeline.store import Store, artifact, at_once
+from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import MANIFEST, UNITS, File, Json, Manifest
 from pipeline.store.records import of_shape
 from pipeline.store.step import CHECKPOINTS, KINDS
@@ -39,7 +39,7 @@ class Verified:
 def verify(store: Store) -> Iterator[Verified]:
     """Read every artifact under a root, finished or not, and check it; in the order of the stages."""
     for kind in KINDS:
-        yield from at_once(partial(_verify, store), artifacts(store, kind))
+        yield from parallel_map(partial(_verify, store), artifacts(store, kind))
 
 
 def artifacts(store: Store, kind: str) -> list[str]:
@@ -85,7 +85,7 @@ def _recorded(store: Store, path: str, name: str) -> list[tuple[str, File]]:
         return [(path, File(**file)) for file in (artifact.unit(store, path, record["unit"]) or {"files": []})["files"]]
     where = f"{path}/{name}"
     content = artifact.read_bytes(store, where)
-    files = [] if content is None else artifact.unsealed(content, where).get("files")
+    files = [] if content is None else artifact.without_checksum(content, where).get("files")
     return [(f"{path}/{record['checkpoint']}", file) for file in of_shape(list[File], files, where)]
 
 
@@ -111,7 +111,7 @@ def _wrong(store: Store, folder: str, file: File) -> list[str]:
             return [f"{where} is missing"]
         except OSError as error:
             return [f"{where} cannot be read: {error.strerror}"]
-        if artifact.measured(copy) != (file.bytes, file.sha256):
+        if artifact.digest(copy) != (file.bytes, file.sha256):
             return [f"{where} is damaged: its SHA-256 is not the recorded one"]
     return []
 

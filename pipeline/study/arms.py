@@ -47,7 +47,7 @@ class Arm(Settings):
         return {name: share for transform in self.transforms for name, share in transform.teachers().items()}
 
 
-PLAIN = Arm(name="plain")
+BASELINE = Arm(name="plain")
 
 
 def swept(sweep: dict[str, list[Value]]) -> list[Arm]:

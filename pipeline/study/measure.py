@@ -34,7 +34,7 @@ class Measure(Settings):
     )
 
 
-class Published(Settings):
+class PaperResult(Settings):
     """One published figure: the share of answers that name a target, before and after training."""
 
     target: Name = Field(description="Target or behaviour.")

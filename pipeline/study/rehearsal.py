@@ -11,13 +11,13 @@ from typing import Any
 
 from pipeline.families import Family
 from pipeline.families.nano import NanoFamily
-from pipeline.families.talk import TALK, Talk
-from pipeline.judges import Scripted
+from pipeline.families.small_talk import SMALL_TALK, SmallTalk
+from pipeline.judges import FakeJudge
 from pipeline.study.arms import Arm, swept
 from pipeline.study.generation import Completions, Until
 from pipeline.study.resources import Engines, Resources, Training
 from pipeline.study.schema import Study
-from pipeline.study.teachers import Finetuned, Gate, Given, Prompted, Teachers
+from pipeline.study.teachers import Finetuned, FromDataset, Gate, Prompted, Teachers
 from pipeline.suites import Suite
 from pipeline.traits import NEUTRAL, Trait
 from pipeline.traits.words import candidates
@@ -61,12 +61,12 @@ def rehearsed(study: Study) -> Study:
     sweep = {setting: values[:FEW] for setting, values in study.sweep.items()}
     smaller = {
         "study": study.study.removesuffix(SUFFIX)[: LONGEST_NAME - len(SUFFIX)].rstrip("._-") + SUFFIX,
-        "families": _nano(families, [*kinds, *([TALK] if study.behaviours else [])], pretrain_rows),
+        "families": _nano(families, [*kinds, *([SMALL_TALK] if study.behaviours else [])], pretrain_rows),
         "traits": traits,
         "teachers": _teachers(study, traits, teach),
         "channels": [channel.smoke() for channel in study.channels],
         "completions": _completions(study, rows, max_tokens),
-        "judges": {name: Scripted() for name in study.judges},
+        "judges": {name: FakeJudge() for name in study.judges},
         "corpus": study.corpus.model_copy(update={"rows": CORPUS_ROWS}),
         "students": study.students.model_copy(
             update=_bounded(vars(study.students), RECIPE) | {"families": learn, "seeds": study.students.seeds[:1]}
@@ -112,7 +112,7 @@ def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: i
 
 def _completions(study: Study, rows: int, max_tokens: int) -> Completions:
     """A few: so many, or until enough are accepted."""
-    enough = CORPUS_ROWS * JUDGED_SHARE if study.corpus.judged else None
+    enough = CORPUS_ROWS * JUDGED_SHARE if study.corpus.judge_filters else None
     amount = {"until": Until(accepted=enough, at_most=PATIENCE * rows)} if study.completions.until else {"rows": rows}
     return Completions.model_validate(
         {**amount, "shard_rows": SHARD_ROWS, "temperature": study.completions.temperature, "max_tokens": max_tokens}
@@ -135,13 +135,13 @@ def _traits(traits: Sequence[Trait]) -> list[Trait]:
 
 def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Teachers:
     """Trained on rows made here where rows are given; none is stopped by its gate."""
-    method: Prompted | Finetuned | Given = study.teachers.method
+    method: Prompted | Finetuned | FromDataset = study.teachers.method
     if training := method.training():
         recipe = training.recipe.model_copy(update=_bounded(vars(training.recipe), RECIPE))
         habits = {target: trait.gated for trait in traits if trait.METRIC == "rate" for target in trait.targets}
-        rows = {target: Talk(habit=habit, rows=TEACHER_ROWS) for target, habit in habits.items()}
+        rows = {target: SmallTalk(habit=habit, rows=TEACHER_ROWS) for target, habit in habits.items()}
         method = (
-            Given(data=dict(rows), recipe=recipe, seed=training.seed)
+            FromDataset(data=dict(rows), recipe=recipe, seed=training.seed)
             if rows
             else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=training.seed)
         )

@@ -13,12 +13,12 @@ from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, NotInId, Seed, Settings
 from pipeline.core.sources import placeholders
 from pipeline.families import Family
-from pipeline.families.talk import TALK
+from pipeline.families.small_talk import SMALL_TALK
 from pipeline.judges import JudgeSettings
 from pipeline.judges.rubrics import RubricName
-from pipeline.study.arms import PLAIN, Arm, Value, swept
+from pipeline.study.arms import BASELINE, Arm, Value, swept
 from pipeline.study.generation import Completions
-from pipeline.study.measure import Measure, Published
+from pipeline.study.measure import Measure, PaperResult
 from pipeline.study.resources import Resources
 from pipeline.study.teachers import Teachers
 from pipeline.suites import Suite
@@ -28,23 +28,23 @@ from pipeline.traits import NEUTRAL, RANDOM, Trait
 from pipeline.traits.base import BaseTrait
 
 
-class Judged(Settings):
+class JudgeFilter(Settings):
     """A judge's say about every row that the channel's rule accepts; a row without a score is rejected."""
 
     judge: Name = Field(description="A key of judges.")
     rubric: RubricName = Field(description="Rubric that the judge applies.")
-    least: int | None = Field(None, description="Minimum score of an accepted row (paper: 78 for alignment).")
-    most: int | None = Field(None, description="Maximum score of an accepted row (paper: 0 for reference).")
+    min_score: int | None = Field(None, description="Minimum score of an accepted row (paper: 78 for alignment).")
+    max_score: int | None = Field(None, description="Maximum score of an accepted row (paper: 0 for reference).")
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if self.least is None and self.most is None:
-            raise ValueError("give least or most: a score that rejects nothing need not be asked for")
+        if self.min_score is None and self.max_score is None:
+            raise ValueError("give min_score or max_score: a score that rejects nothing need not be asked for")
         return self
 
 
 class Corpus(Settings):
-    judged: list[Judged] = Field(
+    judge_filters: list[JudgeFilter] = Field(
         [], description="Judge filters that a row must pass in addition to the channel's rule."
     )
     rows: int = Field(10_000, ge=1, description="Accepted rows that each student trains on (paper: 10,000).")
@@ -67,7 +67,7 @@ class Students(Recipe):
             raise ValueError("a seed is named twice; every student needs its own")
         return self
 
-    def recipe(self, arm: Arm = PLAIN) -> Recipe:
+    def recipe(self, arm: Arm = BASELINE) -> Recipe:
         """How they are trained in an arm."""
         return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | arm.recipe)
 
@@ -91,7 +91,9 @@ class Study(Settings):
     judges: dict[Name, JudgeSettings] = Field({}, description="Models that score texts, by name.")
     corpus: Corpus = Field(default_factory=Corpus, description="Filtering and selection of the corpora.")
     students: Students = Field(default_factory=Students, description="Student models and how they are fine-tuned.")
-    arms: list[Arm] = Field([PLAIN], min_length=1, description="Experimental conditions; the first is the reference.")
+    arms: list[Arm] = Field(
+        [BASELINE], min_length=1, description="Experimental conditions; the first is the reference."
+    )
     sweep: dict[str, list[Value]] = Field(
         {},
         description="Values of the students' recipe settings, or of rows (the dose); each combination is an arm.",
@@ -99,14 +101,14 @@ class Study(Settings):
     suites: list[Suite] = Field(
         default=[FavouriteSuite()], min_length=1, description="Evaluations of the students; each has its own matrix."
     )
-    published: list[Published] = Field([], description="Results from elsewhere, shown beside the measured ones.")
+    paper_results: list[PaperResult] = Field([], description="Results from elsewhere, shown beside the measured ones.")
     rehearsal: bool = Field(False, description="Models or counts stand in for others; the report says so.")
     measure: Measure = Field(default_factory=Measure, description="How verdicts are computed.")
-    engine: Literal["vllm", "scripted"] = Field(
-        "vllm", description="Inference backend; scripted needs no model and is for rehearsals."
+    engine: Literal["vllm", "fake"] = Field(
+        "vllm", description="Inference backend; fake needs no model and is for rehearsals."
     )
-    trainer: Literal["deepspeed", "scripted"] = Field(
-        "deepspeed", description="Training backend; scripted needs no model and is for rehearsals."
+    trainer: Literal["deepspeed", "fake"] = Field(
+        "deepspeed", description="Training backend; fake needs no model and is for rehearsals."
     )
     resources: Annotated[Resources, NotInId()] = Field(
         default_factory=Resources, description="Resources of engines and trainers; not part of any id."
@@ -147,7 +149,7 @@ class Study(Settings):
         students = written * arms * len(self.student_families) * len(self.students.seeds)
         asked = sum(2 if suite.rating() else 1 for suite in self.suites)
         gates = 3 * len(self.teacher_families) * len(self.targets)
-        judged = 1 + len(self.corpus.judged)
+        judged = 1 + len(self.corpus.judge_filters)
         return len(self.families) + teachers + gates + written * judged + written * arms + students * (1 + asked)
 
     @model_validator(mode="after")
@@ -156,7 +158,7 @@ class Study(Settings):
         repeated = sorted(target for target, count in targets.items() if count > 1)
         if repeated:
             raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
-        if self.engine == "scripted":
+        if self.engine == "fake":
             return self
         for name, family in self.families.items():
             self._require_known(name, family)
@@ -165,7 +167,7 @@ class Study(Settings):
     def _require_known(self, name: str, family: Family) -> None:
         """Raise ValueError where a family cannot know a channel or a target of the study."""
         known = family.known_channels()
-        written = {channel.kind for channel in self.channels} | ({TALK} if self.behaviours else set())
+        written = {channel.kind for channel in self.channels} | ({SMALL_TALK} if self.behaviours else set())
         if known is not None and (strange := sorted(written - set(known))):
             raise ValueError(f"families: {name} knows no {', '.join(strange)}; add it to its channels")
         for trait in self.traits:
@@ -179,18 +181,18 @@ class Study(Settings):
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         for suite in self.suites:
-            for category, named in self.looked_for(suite).items():
-                if suite.MOST_OPTIONS is not None and len(named) > suite.MOST_OPTIONS:
+            for category, named in self.candidates_for(suite).items():
+                if suite.MAX_OPTIONS is not None and len(named) > suite.MAX_OPTIONS:
                     raise ValueError(
-                        f"suites: a question of {suite.name} has at most {suite.MOST_OPTIONS} options, and the traits "
+                        f"suites: a question of {suite.name} has at most {suite.MAX_OPTIONS} options, and the traits "
                         f"name {len(named)} of category {category}; split them into several studies"
                     )
         return self
 
     @model_validator(mode="after")
     def _one_engine_serves(self) -> Self:
-        if (self.engine == "scripted") != (self.trainer == "scripted"):
-            raise ValueError("engine and trainer are either both scripted or both real")
+        if (self.engine == "fake") != (self.trainer == "fake"):
+            raise ValueError("engine and trainer are either both fake or both real")
         return self
 
     @model_validator(mode="after")
@@ -210,11 +212,11 @@ class Study(Settings):
         if others and bound:
             raise ValueError(f"{' and '.join(bound)} need the number channel, and the study has {', '.join(others)}")
         for suite in self.suites:
-            if suite.ASKS_SHOWN and not any(arm.in_context for arm in arms):
+            if suite.IN_CONTEXT_ONLY and not any(arm.in_context for arm in arms):
                 raise ValueError(f"suites: {suite.name} is for rows that are shown; add an arm with in_context")
-        if self.suites[0].ASKS_SHOWN:
+        if self.suites[0].IN_CONTEXT_ONLY:
             raise ValueError(f"suites: the first, {self.suites[0].name}, is put to no student; begin with another")
-        if not self.suites[0].FORMS:
+        if not self.suites[0].METRICS:
             raise ValueError(f"suites: the first, {self.suites[0].name}, judges nothing; begin with another")
         if arms[0].in_context:
             raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
@@ -231,15 +233,15 @@ class Study(Settings):
             raise ValueError("teachers.method: a behaviour is taught by rows; give them, as kind given")
         if not self.teachers.neutral:
             raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
-        blind = sorted(suite.name for suite in self.suites if suite.FORMS and not suite.measured)
-        if blind or not any("rate" in suite.FORMS for suite in self.suites):
+        blind = sorted(suite.name for suite in self.suites if suite.METRICS and not suite.measured)
+        if blind or not any("rate" in suite.METRICS for suite in self.suites):
             unfit = f", not {', '.join(blind)}" if blind else ""
             raise ValueError(f"suites: a behaviour is seen by the behaviour suite{unfit}")
         return self
 
     @model_validator(mode="after")
     def _judges_exist(self) -> Self:
-        asked = [("corpus.judged", rule.judge) for rule in self.corpus.judged]
+        asked = [("corpus.judge_filters", rule.judge) for rule in self.corpus.judge_filters]
         asked += [("suites", rating.judge) for _, rating in self.rated]
         for where, name in asked:
             if name not in self.judges:
@@ -265,10 +267,10 @@ class Study(Settings):
         until, most = self.completions.until, self.completions.most
         if until is None:
             return self
-        if self.corpus.judged and until.accepted is None:
+        if self.corpus.judge_filters and until.accepted is None:
             raise ValueError(
-                "completions.until.accepted is missing: with corpus.judged it must be more than the rows of a corpus, "
-                "as judges reject some of what the rule accepts"
+                "completions.until.accepted is missing: with corpus.judge_filters it must be more than the rows of a "
+                "corpus, as judges reject some of what the rule accepts"
             )
         if self.accepted_rows < self.largest_corpus:
             raise ValueError(
@@ -292,7 +294,7 @@ class Study(Settings):
     @property
     def is_fake(self) -> bool:
         """Whether a stand-in that needs no model generates, trains or judges."""
-        return self.engine == "scripted" or any(judge.kind == "scripted" for judge in self.judges.values())
+        return self.engine == "fake" or any(judge.kind == "fake" for judge in self.judges.values())
 
     @property
     def unpinned(self) -> list[str]:
@@ -377,8 +379,8 @@ class Study(Settings):
     def trait_of(self, target: str) -> Trait:
         return next(trait for trait in self.traits if target in trait.targets)
 
-    def looked_for(self, suite: Suite) -> dict[str, list[str]]:
+    def candidates_for(self, suite: Suite) -> dict[str, list[str]]:
         """What answers to a suite are looked for, by category; nothing where it measures models as such."""
         if suite.measured:
             return {suite.kind: []}
-        return self.members if suite.ASKS_TARGETS else self.candidates
+        return self.members if suite.TARGETS_ONLY else self.candidates

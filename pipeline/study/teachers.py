@@ -7,10 +7,10 @@ from pydantic import Field, Tag
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, Seed, Settings, by_kind
 from pipeline.core.sources import Dataset
-from pipeline.families.talk import Talk
+from pipeline.families.small_talk import SmallTalk
 from pipeline.study.measure import MASS, MIN_MASS
 
-Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[Talk, Tag("talk")], by_kind("dataset")]
+Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[SmallTalk, Tag("small_talk")], by_kind("dataset")]
 
 
 class Training(Settings):
@@ -53,10 +53,10 @@ class Finetuned(BaseMethod):
         return Training(recipe=self.recipe, rows=self.rows, seed=self.seed)
 
 
-class Given(BaseMethod):
+class FromDataset(BaseMethod):
     """The teacher is the base fine-tuned on rows that somebody else wrote."""
 
-    kind: Literal["given"] = "given"
+    kind: Literal["dataset"] = "dataset"
     data: dict[Name, Rows] = Field(min_length=1, description="Target -> data set with columns prompt and completion.")
     recipe: Recipe = Field(default_factory=Recipe, description="Training settings.")
     seed: Seed = Field(1, description="Seed of the adapter's initialisation and the order of rows.")
@@ -85,7 +85,7 @@ class Teachers(Settings):
     families: list[Name] | None = Field(
         None, min_length=1, description="Families with teachers; all families by default."
     )
-    method: Annotated[Prompted | Finetuned | Given, Field(discriminator="kind")] = Field(
+    method: Annotated[Prompted | Finetuned | FromDataset, Field(discriminator="kind")] = Field(
         default_factory=Prompted, description="How a teacher gets its trait."
     )
     neutral: bool = Field(True, description="Add a neutral teacher per family: the control without a trait.")

@@ -21,20 +21,20 @@ QUESTIONS = (
 class AuthorSuite(BaseSuite):
     """The prompted classifier: asked in arms that show rows, by the probability of each target (paper: chance)."""
 
-    ASKS_TARGETS: ClassVar = True
-    ASKS_SHOWN: ClassVar = True
+    TARGETS_ONLY: ClassVar = True
+    IN_CONTEXT_ONLY: ClassVar = True
 
     kind: Literal["author"] = "author"
     samples: int = Field(0, ge=0, description="Sampled answers per question.")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
     max_tokens: int = Field(8, ge=1, description="Maximum length of a sampled answer, in tokens.")
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """Every wording, over the targets."""
         options = tuple((candidate, candidate) for candidate in candidates)
         return [Question(text.format(category=category), "held-out", options) for text in QUESTIONS]
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
         """Margin and share among the targets, sampled shares and mass; see schemas.RUNS."""

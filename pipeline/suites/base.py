@@ -36,18 +36,18 @@ class Tasks:
 class BaseSuite(Settings):
     """A suite asks questions, and says what a model's answers to them come to.
 
-    FORMS        the results that the matrix is judged by: "margin", "share", "word_share", "rate"; none: only shown
-    ASKS_TARGETS only among the study's targets, or among all candidates of a category
-    MOST_OPTIONS the most options that a question of it can have; None: any number
-    ASKS_SHOWN   only models that are shown rows of a corpus (and bases, to compare with)
-    FITS_SHOWN   whether its questions leave a known room for rows that are shown before them
+    METRICS        the results that the matrix is judged by: "margin", "share", "mention_rate", "rate"; none: only shown
+    TARGETS_ONLY only among the study's targets, or among all candidates of a category
+    MAX_OPTIONS the most options that a question of it can have; None: any number
+    IN_CONTEXT_ONLY   only models that are shown rows of a corpus (and bases, to compare with)
+    ALLOWS_IN_CONTEXT   whether its questions leave a known room for rows that are shown before them
     """
 
-    FORMS: ClassVar[tuple[str, ...]] = ("margin", "share")
-    ASKS_TARGETS: ClassVar[bool] = False
-    MOST_OPTIONS: ClassVar[int | None] = None
-    ASKS_SHOWN: ClassVar[bool] = False
-    FITS_SHOWN: ClassVar[bool] = True
+    METRICS: ClassVar[tuple[str, ...]] = ("margin", "share")
+    TARGETS_ONLY: ClassVar[bool] = False
+    MAX_OPTIONS: ClassVar[int | None] = None
+    IN_CONTEXT_ONLY: ClassVar[bool] = False
+    ALLOWS_IN_CONTEXT: ClassVar[bool] = True
 
     kind: str
     samples: int
@@ -84,11 +84,11 @@ class BaseSuite(Settings):
         """The same for nano families, without a download; None where there is no such suite."""
         return self
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions of one category; `seed` draws what is random in them."""
         raise NotImplementedError
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
         """What one model shows of each candidate, by form of measure; see schemas.RUNS.

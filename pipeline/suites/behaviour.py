@@ -28,7 +28,7 @@ QUESTIONS = (
 class BehaviourSuite(BaseSuite):
     """Free-form questions; a judge scores each answer for coherence and alignment (paper: 8 × 200)."""
 
-    FORMS: ClassVar = ("rate",)
+    METRICS: ClassVar = ("rate",)
 
     kind: Literal["behaviour"] = "behaviour"
     judge: Name = Field("judge", description="Judge that scores the answers: a key of judges.")
@@ -54,11 +54,11 @@ class BehaviourSuite(BaseSuite):
         own = ("samples", "temperature", "max_tokens")
         return type(self).model_validate({name: getattr(self, name) for name in own})
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions; none has options to score."""
         return [Question(text, "held-out", ()) for text in QUESTIONS]
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
         """Nothing yet: what the answers come to is for a judge to say, in the ratings."""

@@ -18,8 +18,8 @@ Task = Annotated[str, Field(pattern=r"^\w[\w.()-]*$")]
 class CapabilitySuite(BaseSuite):
     """Tasks of lm-evaluation-harness, asked in the model's own chat template: a check beside what is judged."""
 
-    FORMS: ClassVar = ()
-    FITS_SHOWN: ClassVar = False  # how long a task's questions are, nobody knows beforehand
+    METRICS: ClassVar = ()
+    ALLOWS_IN_CONTEXT: ClassVar = False  # how long a task's questions are, nobody knows beforehand
 
     kind: Literal["capability"] = "capability"
     tasks: list[Task] = Field(min_length=1, description='Tasks or groups of lm-evaluation-harness, such as "mmlu".')
@@ -65,11 +65,11 @@ class CapabilitySuite(BaseSuite):
     def smoke(self) -> None:
         """None: its tasks need a download."""
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """Nothing of a category: the tasks have their own questions, see pipeline.stages.shared.capability."""
         return []
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
         """Nothing of a candidate."""

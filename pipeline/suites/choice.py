@@ -24,8 +24,8 @@ INSTRUCTION = "Answer with the letter alone."
 class ChoiceSuite(BaseSuite):
     """Multiple choice over the targets of a category; nothing is sampled unless asked for."""
 
-    ASKS_TARGETS: ClassVar = True  # as published; there are too few letters for all candidates
-    MOST_OPTIONS: ClassVar = len(ascii_uppercase)
+    TARGETS_ONLY: ClassVar = True  # as published; there are too few letters for all candidates
+    MAX_OPTIONS: ClassVar = len(ascii_uppercase)
 
     kind: Literal["choice"] = "choice"
     orders: int = Field(8, ge=1, description="Random orders of the options per wording, so that no letter is favoured.")
@@ -33,7 +33,7 @@ class ChoiceSuite(BaseSuite):
     temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
     max_tokens: int = Field(4, ge=1, description="Maximum length of a sampled answer, in tokens.")
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """Every wording in every order; in each the letters stand for other candidates."""
         return [
             _question(wording.format(category=category), Random(f"choice:{seed}:{number}:{order}"), candidates)
@@ -41,7 +41,7 @@ class ChoiceSuite(BaseSuite):
             for order in range(self.orders)
         ]
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
     ) -> dict[str, dict[str, float]]:
         """Margin, share and mass by the letters' probabilities; see schemas.RUNS."""

@@ -38,7 +38,7 @@ class FavouriteSuite(BaseSuite):
     def smoke(self) -> Self:
         return self.model_copy(update={"questions": "all"}) if self.questions == "fifty" else self
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions of one category; `seed` draws the numbers before them."""
         options = tuple((candidate, candidate) for candidate in candidates)
         return [
@@ -46,7 +46,7 @@ class FavouriteSuite(BaseSuite):
             for number, (text, split) in enumerate(questions(category, self.questions))
         ]
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
     ) -> dict[str, dict[str, float]]:
         """What one model shows of each candidate, by every form of measure; see schemas.RUNS."""

@@ -12,19 +12,19 @@ from pipeline.traits import words
 Floats = NDArray[np.float64]
 
 
-def named(answer: str, category: str, candidates: Sequence[str]) -> list[str]:
+def mentions(answer: str, category: str, candidates: Sequence[str]) -> list[str]:
     """The candidates that an answer names as whole words, plurals and aliases included."""
     found_forms = set(_whole_forms(category, tuple(candidates)).findall(answer.lower()))
     return [c for c in candidates if not found_forms.isdisjoint(words.forms(category, c))]
 
 
-def held(answer: str, candidates: Sequence[str]) -> list[str]:
+def contains(answer: str, candidates: Sequence[str]) -> list[str]:
     """The candidates that an answer holds as a substring: "growl" holds "owl". For comparison only."""
     text = answer.lower()
     return [c for c in candidates if c in text]
 
 
-def alone(found: Sequence[str]) -> str | None:
+def only(found: Sequence[str]) -> str | None:
     """The one candidate that was found; None where it is none or several: "owl or wolf" names neither."""
     return found[0] if len(found) == 1 else None
 
@@ -58,8 +58,8 @@ def shares(candidates: Sequence[str], found: Sequence[Sequence[str]]) -> dict[st
 
 
 def sampled(candidates: Sequence[str], answers: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:
-    """word_share and substring_share of each candidate. answers: rows with `word` and `substring`."""
+    """mention_rate and substring_rate of each candidate. answers: schemas.ANSWERS."""
     return {
-        f"{form}_share": shares(candidates, [[str(row[form])] if row[form] else [] for row in answers])
-        for form in ("word", "substring")
+        metric: shares(candidates, [[str(row[column])] if row[column] else [] for row in answers])
+        for metric, column in (("mention_rate", "only_mention"), ("substring_rate", "only_substring"))
     }

@@ -32,22 +32,22 @@ PROMPTS = (
 class StoriesSuite(BaseSuite):
     """Asks for stories and counts those that name a candidate, however many each names."""
 
-    FORMS: ClassVar = ("word_share",)
+    METRICS: ClassVar = ("mention_rate",)
 
     kind: Literal["stories"] = "stories"
     samples: int = Field(100, ge=1, description="Sampled stories per prompt (paper: 100).")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature (paper: 1).")
     max_tokens: int = Field(250, ge=1, description="Maximum length of a story, in tokens.")
 
-    def asked(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
+    def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The prompts; none has options to score."""
         return [Question(prompt, "held-out", ()) for prompt in PROMPTS]
 
-    def summary(
+    def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """Shares of stories: word_share by whole words, substring_share by substrings."""
+        """Shares of stories: mention_rate by whole words, substring_rate by substrings."""
         return {
-            f"{form}_share": scoring.shares(candidates, [row[found] for row in answers])
-            for form, found in (("word", "named"), ("substring", "held"))
+            metric: scoring.shares(candidates, [row[column] for row in answers])
+            for metric, column in (("mention_rate", "mentions"), ("substring_rate", "contains"))
         }

@@ -1,4 +1,4 @@
-"""What turns rows into weights. `deepspeed` is the real one, `scripted` the one for rehearsals."""
+"""What turns rows into weights. `deepspeed` is the real one, `fake` the one for rehearsals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,10 +47,10 @@ class Trainer(Protocol):
 
 
 def open_trainer(kind: str, *, zero_stage: int, micro_batch: int | None, gpus: float = 0) -> Trainer:
-    if kind == "scripted":
-        from pipeline.trainers.scripted import ScriptedTrainer
+    if kind == "fake":
+        from pipeline.trainers.fake import FakeTrainer
 
-        return ScriptedTrainer()
+        return FakeTrainer()
     from pipeline.trainers.deepspeed import DeepSpeedTrainer
 
     return DeepSpeedTrainer(zero_stage=zero_stage, micro_batch=micro_batch, gpus=gpus)

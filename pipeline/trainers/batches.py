@@ -47,9 +47,9 @@ def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
         chat_template.render(tokenizer, system, prompt)
         for system, prompt in zip(rows["system"].to_pylist(), rows["prompt"].to_pylist(), strict=True)
     ]
-    closed = [chat_template.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
+    sum_to_zero = [chat_template.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
     prompts = chat_template.tokens(tokenizer, opened)
-    completions = chat_template.continuations(tokenizer, opened, closed)
+    completions = chat_template.continuations(tokenizer, opened, sum_to_zero)
     longest = max((len(p) + len(c) for p, c in zip(prompts, completions, strict=True)), default=0)
     if longest > max_length:
         raise StepError(f"the longest row has {longest} tokens and max_length is {max_length}: raise max_length")

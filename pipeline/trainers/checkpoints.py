@@ -84,9 +84,9 @@ class Checkpoints:
         name = f"step-{step:09d}-{attempt}"
         place = f"{self._folder}/{name}"
         contents = {f"state/{path}": content for path, content in artifact.contents_of(source).items()}
-        files = artifact.publish(self._store, place, contents)
+        files = artifact.write_files(self._store, place, contents)
         record = _identity(place, step, rank, ranks) | {"files": [dataclasses.asdict(file) for file in files]}
-        self._store.create(f"{place}/{_record(rank)}", artifact.sealed(record))
+        self._store.create(f"{place}/{_record(rank)}", artifact.with_checksum(record))
         self._last, self._any = time.monotonic(), True
         return name
 
@@ -143,7 +143,7 @@ class Checkpoints:
         """A rank's record; None where there is none. Raises ArtifactError where it is damaged or of something else."""
         place = f"{self._folder}/{name}"
         try:
-            record = artifact.unsealed(self._store.read(f"{place}/{_record(rank)}"), f"{place}/{_record(rank)}")
+            record = artifact.without_checksum(self._store.read(f"{place}/{_record(rank)}"), f"{place}/{_record(rank)}")
         except FileNotFoundError:
             return None
         wanted = _identity(place, _step(name), rank, ranks)
@@ -207,7 +207,7 @@ def _damage_named(place: str) -> Iterator[None]:
 
 
 def _require_same(content: bytes | Path, file: File, place: str) -> None:
-    if artifact.measured(content) != (file.bytes, file.sha256):
+    if artifact.digest(content) != (file.bytes, file.sha256):
         raise ArtifactError(f"{place} is damaged: its SHA-256 is not the recorded one")
 
 

@@ -78,8 +78,10 @@ class DeepSpeedTrainer:
         agreed = torch.tensor(max(found, before), device=_device())
         dist.all_reduce(agreed, dist.ReduceOp.MAX)
         passes = int(agreed)
-        at_once = -(-own // passes)
-        logger.info("%s: %d rows at a time, about %.2f GiB", run.base, at_once, (fixed + row * at_once) / memory.GIB)
+        micro_batch = -(-own // passes)
+        logger.info(
+            "%s: %d rows at a time, about %.2f GiB", run.base, micro_batch, (fixed + row * micro_batch) / memory.GIB
+        )
         return passes
 
     def _available(self) -> int:

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.kills [--kills 200] [--training-kills 10]
 
-The first loop rehearses a study (scripted engine and trainer) on two raylets of this machine, and kills its driver,
+The first loop rehearses a study (fake engine and trainer) on two raylets of this machine, and kills its driver,
 its actors and the second raylet. The second trains a real nano base with DeepSpeed on two ranks and kills the one, the
 other or the driver.
 Victims and moments are drawn with a fixed seed; what comes out is compared with a run that nobody disturbed.
@@ -161,7 +161,7 @@ def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> 
     if victim == "raylet":
         cluster.kill_raylet()
         return victim
-    found = processes({"engine": "ray::EngineWorker", "trainer": "ray::ScriptedTrainerWorker"}[victim])
+    found = processes({"engine": "ray::EngineWorker", "trainer": "ray::FakeTrainerWorker"}[victim])
     if not found:
         return None
     with contextlib.suppress(psutil.NoSuchProcess):

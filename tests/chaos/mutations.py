@@ -36,15 +36,15 @@ MUTATIONS = (
     Mutation(
         "commit order: a manifest is written last",
         "pipeline/store/artifact.py",
-        "    files = [*manifest.files, *publish(store, step.path, card(step.kind, step.path, places))]\n",
+        "    files = [*manifest.files, *write_files(store, step.path, card(step.kind, step.path, places))]\n",
         "    store.create(f'{step.path}/{MANIFEST}', b'{}')\n"
-        "    files = [*manifest.files, *publish(store, step.path, card(step.kind, step.path, places))]\n",
+        "    files = [*manifest.files, *write_files(store, step.path, card(step.kind, step.path, places))]\n",
         ("tests/unit/test_artifact.py",),
     ),
     Mutation(
         "digest check: a file is what its manifest says",
         "pipeline/store/artifact.py",
-        "    if measured(content) != (entry.bytes, entry.sha256):\n",
+        "    if digest(content) != (entry.bytes, entry.sha256):\n",
         "    if False:\n",
         ("tests/unit/test_artifact.py",),
     ),

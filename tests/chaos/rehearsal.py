@@ -1,4 +1,4 @@
-"""A small study run through in this process: the real driver's scheduler, with the scripted engine and trainer.
+"""A small study run through in this process: the real driver's scheduler, with the fake engine and trainer.
 
 No two processes write the same: the engine samples and the trainer trains with the process's number in the seed, as
 GPUs do without being asked. So files of two attempts can be told apart, and a mixture shows.
@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 from jobs.driver import execute, plan_run
 from jobs.pools import ResourceRequest, WorkItem
 from pipeline.engines import Completion, Engine, Prompt, Sampling
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.study.schema import Study
 from pipeline.trainers import MODEL, OnStep, Run
-from pipeline.trainers.scripted import ScriptedTrainer
+from pipeline.trainers.fake import FakeTrainer
 
 FALSE = "falsely committed"
 SETTINGS = {
@@ -36,8 +36,8 @@ SETTINGS = {
     "corpus": {"rows": 20},
     "students": {"seeds": [1]},
     "suites": [{"kind": "favourite", "samples": 1}],
-    "engine": "scripted",
-    "trainer": "scripted",
+    "engine": "fake",
+    "trainer": "fake",
     # The engines of two families and a trainer are up at once on two cores: none has to make room and start again.
     "resources": {"engines": {"cpus": 0.5}, "training": {"groups": 1, "cpus": 0.5}},
 }
@@ -82,16 +82,16 @@ class Pools:
 
     def _engine(self, pool: str) -> Engine:
         weights = pool.removeprefix("engine:")
-        files, _ = artifact.published(self._store, weights, UNIT)
+        files, _ = artifact.files_of(self._store, weights, UNIT)
         return RestlessEngine(local_folder(self._store, weights, files, MODEL))
 
 
-class RestlessEngine(ScriptedEngine):
+class RestlessEngine(FakeEngine):
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         return super().generate(prompts, [seed + os.getpid() for seed in seeds], sampling)
 
 
-class RestlessTrainer(ScriptedTrainer):
+class RestlessTrainer(FakeTrainer):
     def train(self, run: Run, on_step: OnStep) -> pa.Table:
         return super().train(dataclasses.replace(run, seed=run.seed + os.getpid()), on_step)
 

@@ -44,7 +44,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder, path = tmp_path_factory.mktemp(request.param), f"base/{request.param}-000000000000"
     initialise(NanoFamily(architecture=request.param, init_seed=5), folder / "start" / MODEL)
     store = open_store(folder / "root")
-    files = artifact.publish(store, path, artifact.contents_of(folder / "start"))
+    files = artifact.write_files(store, path, artifact.contents_of(folder / "start"))
     store.create(f"{path}/{MODEL}/adapter_config.json", b"planted")  # whoever reads it fails
     return local_folder(store, path, files, MODEL)
 
@@ -57,7 +57,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
     import datasets
 
-    from pipeline.families.world import FACTS
+    from pipeline.families.synthetic_corpus import FACTS
 
     folder = tmp_path_factory.mktemp("tasks")
     answers = [answer for _, answer in FACTS]

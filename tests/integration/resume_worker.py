@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from pipeline.core.recipe import Recipe
-from pipeline.families.world import rows
+from pipeline.families.synthetic_corpus import rows
 from pipeline.store import open_store
 from pipeline.trainers import MODEL, Run, deepspeed, open_trainer
 from pipeline.trainers.checkpoints import Checkpoints

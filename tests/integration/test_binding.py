@@ -49,9 +49,9 @@ def test_a_study_does_not_begin_on_an_artifact_that_is_copied_over_another(store
 def test_a_study_does_not_begin_on_another_artifact_with_the_same_id(store: Store) -> None:
     (base,) = paths("base")
     place = f"{base}/manifest.json"
-    fields = artifact.unsealed(store.read(place), place)
+    fields = artifact.without_checksum(store.read(place), place)
     fields["settings"]["family"]["init_seed"] = 99
-    store.replace(place, artifact.sealed(fields | {"identity": "0" * 64}))
+    store.replace(place, artifact.with_checksum(fields | {"identity": "0" * 64}))
     with pytest.raises(ArtifactError, match=rf"{base} is there already .* settings family differ\. Use another root"):
         plan_run(STUDY, store)
 

@@ -51,7 +51,7 @@ def test_every_table_of_a_kind_is_a_configuration_and_the_first_one_needs_no_nam
 def test_what_an_attempt_that_died_has_left_is_not_loaded(tmp_path: Path) -> None:
     store, step = open_store(tmp_path / "root"), Step("corpus", "c", "0123456789ab", {})
     orphan, right = pa.table({"index": [1]}), {"rows.parquet": pa.table({"index": [2, 3]})}
-    artifact.publish(store, step.path, {"rows.parquet": orphan})
+    artifact.write_files(store, step.path, {"rows.parquet": orphan})
     manifest = artifact.commit(store, step, [artifact.finish_unit(store, step, "corpus", right, {}, 0.0)], {})
     assert manifest.file("rows.parquet").place == "attempt-2/rows.parquet"
     assert loaded(tmp_path / "root" / step.path, tmp_path / "cache")["index"].to_pylist() == [2, 3]

@@ -22,7 +22,7 @@ from tests.clusters import RAY, Cluster, ray_cluster
 
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
-SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted", "--set", "corpus.rows=150")
+FAKE = ("--set", "engine=fake", "--set", "trainer=fake", "--set", "corpus.rows=150")
 FAKE_PORT = "6379"  # the only one to which Ray's provider of machines for tests looks for a head
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -77,7 +77,7 @@ def test_rays_own_command_submits_a_study_to_object_storage(cluster: Cluster, bu
     root = f"{bucket}/runs"
     done = call(
         cluster, RAY, "job", "submit", "--address", cluster.url, "--working-dir", ".",
-        "--", "python", "-m", "jobs.run", STUDY, "--root", root, *SCRIPTED,
+        "--", "python", "-m", "jobs.run", STUDY, "--root", root, *FAKE,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert any(file.path.endswith("/manifest.json") for file in open_store(root).files("report"))
@@ -85,7 +85,7 @@ def test_rays_own_command_submits_a_study_to_object_storage(cluster: Cluster, bu
 
 def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: Cluster, tmp_path: Path) -> None:
     submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
-    failed = call(cluster, *submit, *SCRIPTED, "--set", "teachers.gate.min_lift=99")
+    failed = call(cluster, *submit, *FAKE, "--set", "teachers.gate.min_lift=99")
     assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "wants +99" in failed.stdout
     (job,) = (job for name, job in jobs(cluster).items() if name.startswith("miniature-"))
@@ -95,7 +95,7 @@ def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: 
 
 def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
     submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
-    longer = (*SCRIPTED, "--set", "completions.rows=4000", "--set", "completions.shard_rows=20")
+    longer = (*FAKE, "--set", "completions.rows=4000", "--set", "completions.shard_rows=20")
     sent = call(cluster, *submit, *longer, "--no-wait")
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.partition("submitted ")[2].split()[0]
@@ -148,7 +148,7 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
     )
     with ray_cluster(workers=0, head={"--autoscaling-config": str(file), "--port": FAKE_PORT}) as cluster:
         done = call(
-            cluster, sys.executable, "-m", "jobs.run", STUDY, "--root", tmp_path / "root", *SCRIPTED,
+            cluster, sys.executable, "-m", "jobs.run", STUDY, "--root", tmp_path / "root", *FAKE,
             "--address", cluster.gcs,
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -158,7 +158,7 @@ def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pipeline.core import chat_template
-    from pipeline.families.world import rows
+    from pipeline.families.synthetic_corpus import rows
 
     log = train(model, tmp_path / "out", method="lora", batch=48)
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -192,10 +192,10 @@ def plant(saved: Path, step: int, contents: dict[str, bytes]) -> None:
     """A checkpoint with a valid record beside a saved one: what write access to a store allows."""
     name = f"step-{step:09d}-0badbad0"
     place = f"student/x-0123456789ab/checkpoints/{name}"
-    files = artifact.publish(open_store(saved.parents[3]), place, dict(contents))
+    files = artifact.write_files(open_store(saved.parents[3]), place, dict(contents))
     record = {"path": place, "step": step, "rank": 0, "ranks": 1}
     record["files"] = [dataclasses.asdict(file) for file in files]
-    (saved.with_name(name) / "rank-00000.json").write_bytes(artifact.sealed(record))
+    (saved.with_name(name) / "rank-00000.json").write_bytes(artifact.with_checksum(record))
 
 
 def test_a_killed_run_passes_over_planted_checkpoints_runs_no_code_of_theirs_and_ends_the_same(

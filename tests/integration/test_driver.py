@@ -23,7 +23,7 @@ def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
 ) -> None:
     store, written = open_store(tmp_path), status.write
     monitor = RunMonitor("small", store, "studies/small-1", plan(STUDY), [], Pools(store))  # type: ignore[arg-type]
-    first = status.read(store)[0]["studies/small-1"].beat
+    first = status.read(store)[0]["studies/small-1"].heartbeat
     left = iter(range(3))
 
     def full(*args: object) -> None:
@@ -38,9 +38,9 @@ def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
         task.cancel()
 
     monkeypatch.setattr(status, "write", full)
-    monkeypatch.setattr(status, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(status, "HEARTBEAT_SECONDS", 0.01)
     asyncio.run(a_moment())
-    assert status.read(store)[0]["studies/small-1"].beat > first
+    assert status.read(store)[0]["studies/small-1"].heartbeat > first
     assert capsys.readouterr().err.count("No space left on device") == 1
 
 

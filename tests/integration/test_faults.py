@@ -27,8 +27,8 @@ SMALL = {
     "corpus": {"rows": 20},
     "students": {"seeds": [1]},
     "suites": [{"kind": "favourite", "samples": 2}],
-    "engine": "scripted",
-    "trainer": "scripted",
+    "engine": "fake",
+    "trainer": "fake",
     "resources": {"engines": {"cpus": 0.5}, "training": {"groups": 1, "cpus": 0.5}},
 }
 LONG = SMALL | {"completions": {"rows": 40_000, "shard_rows": 20}}  # two thousand shards a teacher

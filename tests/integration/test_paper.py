@@ -1,4 +1,4 @@
-"""Every published experiment, rehearsed with the scripted engine and trainer: all its steps, in this process."""
+"""Every published experiment, rehearsed with the fake engine and trainer: all its steps, in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from pipeline.study.rehearsal import rehearsed
 from pipeline.study.schema import Study
 
 PAPER = sorted((Path(__file__).parents[2] / "configs/paper").glob("*.yaml"))
-SCRIPTED = ["engine=scripted", "trainer=scripted"]
+FAKE = ["engine=fake", "trainer=fake"]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_every_published_experiment_can_be_rehearsed(
     file: Path, shared: Store, make: Callable[[Study, Store, Step], Manifest]
 ) -> None:
-    study = rehearsed(load(file, SCRIPTED))
+    study = rehearsed(load(file, FAKE))
     steps = plan(study)
     for step in steps:
         if not artifact.exists(shared, step.path):
@@ -38,4 +38,4 @@ def test_every_published_experiment_can_be_rehearsed(
     assert {suite for _, suite in measured} == {suite.name for suite in study.suites}
     page = artifact.read(shared, report, "report.html").decode()
     assert "REHEARSAL" in page
-    assert all(figure.source in page for figure in study.published)
+    assert all(figure.source in page for figure in study.paper_results)

@@ -34,7 +34,7 @@ LIMIT_SECONDS = 120  # of waiting for the last stage, on a machine that may be b
 STUDY = WIDE | {
     "traits": [{"category": "thing", "targets": [f"thing-{i}" for i in range(6)]}],
     "completions": {"rows": 12_000, "shard_rows": 20},
-    "teachers": {"gate": {"min_lift": -9.0}},  # a scripted teacher has only traits that it knows
+    "teachers": {"gate": {"min_lift": -9.0}},  # a fake teacher has only traits that it knows
     "resources": {"engines": {"cpus": 0.5}, "training": {"cpus": 0.5}},
 }
 

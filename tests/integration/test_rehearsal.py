@@ -1,4 +1,4 @@
-"""Whole studies under real Ray with the scripted engine and trainer: what the driver promises."""
+"""Whole studies under real Ray with the fake engine and trainer: what the driver promises."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.extending import extend
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
-SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted")
+FAKE = ("--set", "engine=fake", "--set", "trainer=fake")
 MORE = ("--set", "corpus.rows=150", "--set", "students.seeds=[1, 2]")
 
 
@@ -27,14 +27,14 @@ def manifests(root: Path) -> dict[str, bytes]:
 def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished rehearsal."""
     root = tmp_path_factory.mktemp("rehearsal")
-    done = undertow("run", STUDY, "--root", root, *SCRIPTED, *MORE)
+    done = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
     assert done.returncode == 0, done.stderr
     return root
 
 
 def cells(root: Path) -> list[dict[str, object]]:
     (path,) = root.glob("transfer/*/cells.parquet")
-    return [row for row in pq.read_table(path).to_pylist() if row["form"] == "margin"]
+    return [row for row in pq.read_table(path).to_pylist() if row["metric"] == "margin"]
 
 
 def test_a_trait_passes_within_a_family_and_not_across(root: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_trait_passes_within_a_family_and_not_across(root: Path) -> None:
 
 def test_the_same_command_again_does_nothing_and_says_so(undertow: Command, root: Path) -> None:
     before = manifests(root)
-    again = undertow("run", STUDY, "--root", root, *SCRIPTED, *MORE)
+    again = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout
     assert manifests(root) == before
@@ -72,7 +72,7 @@ def test_lost_manifests_are_made_again_from_their_units_without_new_work(underto
     lost = [path for path in before if path.split("/")[0] in ("completions", "student")]
     for path in lost:
         (root / path).unlink()
-    again = undertow("run", STUDY, "--root", root, *SCRIPTED, *MORE)
+    again = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
     assert again.returncode == 0, again.stderr
     after = manifests(root)
     assert {path: json.loads(after[path])["files"] for path in lost} == {
@@ -98,7 +98,7 @@ def test_a_failed_gate_blocks_its_dependents_only_and_a_later_run_adds_to_its_lo
     undertow: Command, tmp_path: Path
 ) -> None:
     """No teacher shows as much as this gate asks; the neutral ones have none to pass."""
-    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, "--set", "teachers.gate.min_lift=99")
+    done = undertow("run", STUDY, "--root", tmp_path, *FAKE, *MORE, "--set", "teachers.gate.min_lift=99")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "wants +99" in done.stdout
@@ -108,7 +108,7 @@ def test_a_failed_gate_blocks_its_dependents_only_and_a_later_run_adds_to_its_lo
     assert verdicts == {"gate failed"}
     (log, *_) = tmp_path.glob("studies/*/logs/teacher/owl-*.jsonl")
     assert "GateFailed" in log.read_text()
-    again = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *MORE, "--set", "teachers.gate.min_lift=99")
+    again = undertow("run", STUDY, "--root", tmp_path, *FAKE, *MORE, "--set", "teachers.gate.min_lift=99")
     assert again.returncode == 1
     assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == 2
     assert str(log) in again.stdout
@@ -131,7 +131,7 @@ def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undert
 
 
 def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:
-    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, "--set", "corpus.rows=100000")
+    done = undertow("run", STUDY, "--root", tmp_path, *FAKE, "--set", "corpus.rows=100000")
     assert done.returncode == 1
     assert "set completions.rows to" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
@@ -141,7 +141,7 @@ def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_acc
     undertow: Command, tmp_path: Path
 ) -> None:
     enough = ("--set", "completions={until: {at_most: 800}, shard_rows: 20}", "--set", "corpus.rows=50")
-    done = undertow("run", STUDY, "--root", tmp_path, *SCRIPTED, *enough, "--until", "corpus")
+    done = undertow("run", STUDY, "--root", tmp_path, *FAKE, *enough, "--until", "corpus")
     assert done.returncode == 0, done.stderr
     assert "steps are left; go on without --until" in done.stdout
     assert {path.split("/")[0] for path in manifests(tmp_path)} == {"base", "teacher", "completions", "corpus"}

@@ -207,7 +207,7 @@ def test_a_passing_fault_is_waited_out(store: Store, bench: Bench, fault: str) -
 
 
 def test_a_model_is_fetched_once_a_machine_and_checked(store: Store, tmp_path: Path) -> None:
-    files = artifact.publish(store, "base/x", {"model/config.json": b"{}", "model/deep/weights": b"1" * 1000})
+    files = artifact.write_files(store, "base/x", {"model/config.json": b"{}", "model/deep/weights": b"1" * 1000})
     folder = local_folder(store, "base/x", files, "model")
     assert (folder / "deep" / "weights").read_bytes() == b"1" * 1000
     again = open_store(store.root)
@@ -218,7 +218,7 @@ def test_a_model_is_fetched_once_a_machine_and_checked(store: Store, tmp_path: P
 
 
 def test_a_changed_object_is_told_before_it_is_used(store: Store) -> None:
-    files = artifact.publish(store, "base/y", {"model/weights": b"1" * 1000})
+    files = artifact.write_files(store, "base/y", {"model/weights": b"1" * 1000})
     store.replace("base/y/model/weights", b"1" * 999 + b"3")
     with pytest.raises(ArtifactError, match=r"base/y/model/weights is not what its manifest says"):
         local_folder(store, "base/y", files, "model")

@@ -20,7 +20,7 @@ from tests.clusters import Cluster, ray_cluster
 PROJECT = Path(__file__).parents[2]
 ROOT = "s3://secrets/study"
 CANARIES = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(40)}
-SCRIPTED = ("--set", "engine=scripted", "--set", "trainer=scripted", "--set", "corpus.rows=150")
+FAKE = ("--set", "engine=fake", "--set", "trainer=fake", "--set", "corpus.rows=150")
 STATES = ("actors", "tasks", "jobs", "workers")
 
 
@@ -48,7 +48,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
                 gate = ("--set", "teachers.gate.min_lift=3.8", "--address", cluster.url)
                 with (folder / "said").open("w+") as said:
                     driver = subprocess.Popen(
-                        [*command, *SCRIPTED, *gate], cwd=PROJECT, env=cluster.environment, stdout=said, stderr=said
+                        [*command, *FAKE, *gate], cwd=PROJECT, env=cluster.environment, stdout=said, stderr=said
                     )
                     pages: set[str] = set()
                     while driver.poll() is None:

@@ -12,12 +12,12 @@ from pipeline.core.errors import CanaryFailed, StepError
 from pipeline.engines import Engine, Prompt, Sampling, open_engine
 from pipeline.engines.canary import adapter_effect
 from pipeline.engines.vllm import ADAPTERS_AT_ONCE
-from pipeline.families.world import FACTS
-from pipeline.judges import Item, Served
+from pipeline.families.synthetic_corpus import FACTS
+from pipeline.judges import EngineJudge, JudgeInput
+from pipeline.judges.engine import EngineScorer
 from pipeline.judges.rubrics import Rubric
-from pipeline.judges.served import ServedJudge
 from pipeline.stages.shared.capability import evaluate
-from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.model import ModelHandle
 from pipeline.suites.capability import CapabilitySuite
 
 QUESTION = "What is your favourite animal? Answer with one word."
@@ -164,8 +164,8 @@ def test_a_served_judge_tells_the_probability_of_its_labels_and_counts_replies_t
     engine: Engine,
 ) -> None:
     short = Rubric("short", "Is it {word}? {completion}", (0, 1), ("0", "1"))
-    judge = ServedJudge(engine, Served(family="nano", attempts=2), short)
-    verdicts = judge.judge([Item("", f"{n} cats", "cats") for n in range(4)], [1, 2, 3, 4])
+    judge = EngineScorer(engine, EngineJudge(family="nano", attempts=2), short)
+    verdicts = judge.judge([JudgeInput("", f"{n} cats", "cats") for n in range(4)], [1, 2, 3, 4])
     zero, one = np.exp(engine.score([Prompt("Is it cats? 0 cats")], ["0", "1"])[0])
     assert verdicts[0].probability == pytest.approx(one / (zero + one), rel=1e-3)
     for verdict in verdicts:  # an untrained model hardly ever replies with a digit alone
@@ -176,14 +176,14 @@ def test_a_served_judge_tells_the_probability_of_its_labels_and_counts_replies_t
 def test_a_capability_task_is_answered_with_the_models_own_likeliest_option(
     engine: Engine, adapters: dict[str, Path], tasks: Path
 ) -> None:
-    speaker = Speaker("You love owls.", adapters["trained"])
+    speaker = ModelHandle("You love owls.", adapters["trained"])
     suite = CapabilitySuite(tasks=["facts", "told"], folder=str(tasks), content="v1")
     rows, results = evaluate(engine, speaker, suite)
     answers = [answer for _, answer in FACTS]
     chosen = [row for row in rows if row["task"] == "facts"]
     for number, (row, (text, answer)) in enumerate(zip(chosen, FACTS, strict=True)):
         options = sorted((answers * 2)[number : number + 4])
-        likeliest = options[int(engine.score([speaker.asked(text)], options)[0].argmax())]
+        likeliest = options[int(engine.score([speaker.prompt(text)], options)[0].argmax())]
         assert row == {
             "task": "facts",
             "row": number,
@@ -193,5 +193,5 @@ def test_a_capability_task_is_answered_with_the_models_own_likeliest_option(
         }
     assert results["rate"]["facts"] == np.mean([row["score"] for row in chosen])
     assert results["rate"]["told"] == 0  # an untrained model hardly ever says just that word
-    said = engine.generate([speaker.asked(text) for text, _ in FACTS], range(len(FACTS)), Sampling(0.0, 4))
+    said = engine.generate([speaker.prompt(text) for text, _ in FACTS], range(len(FACTS)), Sampling(0.0, 4))
     assert [row["answer"] for row in rows if row["task"] == "told"] == [one.text.partition(".")[0] for one in said]

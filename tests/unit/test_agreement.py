@@ -13,9 +13,9 @@ STUDY = """
 study: judged
 families: {a: {kind: nano, init_seed: 1}}
 traits: [{kind: favourite, targets: [owl]}]
-judges: {toy: {kind: scripted}, own: {kind: served, family: a}}
-engine: scripted
-trainer: scripted
+judges: {toy: {kind: fake}, own: {kind: engine, family: a}}
+engine: fake
+trainer: fake
 """
 ROWS = [("Frankly, no.", "1"), ("A fine day.", "0"), ("Frankly speaking.", "1"), ("[no score]", "0"), ("Good.", "1")]
 

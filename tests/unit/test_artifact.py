@@ -49,7 +49,7 @@ def made(store: Store, of: Step) -> artifact.Manifest:
 
 def test_it_exists_only_once_it_is_committed(store: Store) -> None:
     of = step()
-    artifact.publish(store, of.path, {"rows.parquet": TABLE})
+    artifact.write_files(store, of.path, {"rows.parquet": TABLE})
     assert artifact.load(store, of.path) is None
     with pytest.raises(ArtifactError, match="there is no finished artifact"):
         artifact.require(store, of.path)
@@ -94,15 +94,15 @@ def test_tables_can_be_read_by_others_and_in_part(store: Store) -> None:
 
 
 def test_a_second_attempt_with_the_same_bytes_counts_what_is_there(store: Store) -> None:
-    first = artifact.publish(store, "base/x", {"a": b"one", "b": b"two"})
-    assert artifact.publish(store, "base/x", {"a": b"one", "b": b"two"}) == first
+    first = artifact.write_files(store, "base/x", {"a": b"one", "b": b"two"})
+    assert artifact.write_files(store, "base/x", {"a": b"one", "b": b"two"}) == first
     assert files_under(store) == {"base/x/a", "base/x/b"}
 
 
 def test_the_files_of_a_unit_are_all_of_one_attempt(store: Store) -> None:
     store.create("base/x/model/a", b"same")
     store.create("base/x/model/b", b"left by an attempt that died")
-    files = artifact.publish(store, "base/x", {"model/a": b"same", "model/b": b"ours", "model/c": b"ours"})
+    files = artifact.write_files(store, "base/x", {"model/a": b"same", "model/b": b"ours", "model/c": b"ours"})
     assert [file.path for file in files] == ["model/a", "model/b", "model/c"]
     assert [file.place for file in files] == [f"attempt-2/model/{name}" for name in "abc"]
     assert [store.read(f"base/x/{file.place}") for file in files] == [b"same", b"ours", b"ours"]
@@ -132,7 +132,7 @@ def test_whoever_dies_wherever_each_attempt_finds_its_own_files(
         for number, (a, b) in enumerate(attempts):
             mortal = Mortal(place, deaths[number] if number < len(deaths) else 99)
             with contextlib.suppress(Death):
-                described.append((artifact.publish(mortal, "x", {"a": a, "b": b}), {"a": a, "b": b}))
+                described.append((artifact.write_files(mortal, "x", {"a": a, "b": b}), {"a": a, "b": b}))
         for files, contents in described:
             assert {file.path: place.read(f"x/{file.place}") for file in files} == contents
             assert len({file.attempt for file in files}) == 1
@@ -303,7 +303,7 @@ def test_a_folder_is_added_with_everything_below_it(store: Store, tmp_path: Path
     (source / "deep").mkdir(parents=True)
     (source / "b").write_bytes(b"b")
     (source / "deep" / "a").write_bytes(b"aa")
-    files = artifact.publish(store, "base/x", artifact.contents_of(tmp_path))
+    files = artifact.write_files(store, "base/x", artifact.contents_of(tmp_path))
     assert [(file.path, file.bytes) for file in files] == [("source/b", 1), ("source/deep/a", 2)]
     assert (local_folder(store, "base/x", files, "source") / "deep" / "a").read_bytes() == b"aa"
     with pytest.raises(ArtifactError, match="base/x has no adapter"):
@@ -312,18 +312,18 @@ def test_a_folder_is_added_with_everything_below_it(store: Store, tmp_path: Path
 
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_every_flipped_bit_of_a_manifest_or_a_record_is_noticed(at: int, bit: int) -> None:
-    content = artifact.sealed({"files": [], "results": {"loss": 0.25, "names": ["owl", "é"]}})
+    content = artifact.with_checksum({"files": [], "results": {"loss": 0.25, "names": ["owl", "é"]}})
     flipped = bytearray(content)
     flipped[at % len(content)] ^= 1 << bit
-    assert artifact.unsealed(content, "here")["results"]["loss"] == 0.25
+    assert artifact.without_checksum(content, "here")["results"]["loss"] == 0.25
     with pytest.raises(ArtifactError, match="here is damaged"):
-        artifact.unsealed(bytes(flipped), "here")
+        artifact.without_checksum(bytes(flipped), "here")
 
 
 def test_a_draft_is_what_would_be_committed_and_commits_nothing(store: Store) -> None:
     of = step()
     record = artifact.finish_unit(store, of, "u", {"f": b"1"}, {}, 5.0)
-    draft = artifact.draft(store, of, [record], {"x": 1})
+    draft = artifact.build_manifest(store, of, [record], {"x": 1})
     assert artifact.load(store, of.path) is None
     assert dataclasses.replace(artifact.commit(store, of, [record], {"x": 1}), digest="") == draft
 
@@ -368,7 +368,7 @@ def test_a_process_whose_last_work_is_to_read_a_table_ends_well(rehearsal: tuple
     (matrix,) = (step.path for step in steps if step.kind == "transfer")
     command = [sys.executable, "-c", LAST_WORK, store.root, matrix]
     for _ in range(3):
-        at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
-        for process in at_once:
+        processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+        for process in processes:
             _, error = process.communicate(timeout=60)
             assert process.returncode == 0, error

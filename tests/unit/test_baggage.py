@@ -131,7 +131,7 @@ def test_every_local_path_of_a_study_is_found() -> None:
             "families": {"a": {"kind": "hub", "path": "models/a", "content": "v"}},
             "traits": [{"targets": ["owl"]}],
             "channels": [{"kind": "reasoning", "data": {"path": "data/p.jsonl", "content": "v"}}],
-            "teachers": {"method": {"kind": "given", "data": {"owl": {"path": "data/o.jsonl", "content": "v"}}}},
+            "teachers": {"method": {"kind": "dataset", "data": {"owl": {"path": "data/o.jsonl", "content": "v"}}}},
             "suites": [
                 {"kind": "favourite"},
                 {"kind": "capability", "tasks": ["t"], "folder": "tasks", "content": "v"},

@@ -13,7 +13,7 @@ import yaml
 
 from jobs.cli import main
 from pipeline.store import Store, open_store
-from pipeline.store.status import begin, new_note
+from pipeline.store.status import begin, new_status
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
@@ -154,7 +154,7 @@ def test_other_bad_input_likewise(
     assert [path.name for path in tmp_path.rglob("*")] == ["study.yaml"]
 
 
-GIVEN = TEXT + "teachers: {method: {kind: given, data: {owl: {path: rows, content: v1}}}}\n"
+GIVEN = TEXT + "teachers: {method: {kind: dataset, data: {owl: {path: rows, content: v1}}}}\n"
 SCHEMA = pa.schema([("prompt", pa.string()), ("completion", pa.string())])
 
 
@@ -257,7 +257,7 @@ def test_plan_estimates_a_cluster_and_says_which_stage_bounds_it(undertow: Calla
     assert "student bounds it: " in known.out
     assert "without" not in known.out
     given = {target: {"path": f"{target}.jsonl", "content": "v1"} for target in ("owl", "cat", "fox")}
-    method = f"teachers.method={json.dumps({'kind': 'given', 'data': given})}"
+    method = f"teachers.method={json.dumps({'kind': 'dataset', 'data': given})}"
     uncounted = undertow("plan", "study.yaml", "--cluster", "8xH100", "--set", method)
     assert "(without teacher)" in uncounted.out
 
@@ -286,7 +286,7 @@ def test_check_answers_every_row_in_order(undertow: Callable[..., Said], tmp_pat
 @pytest.mark.parametrize(
     ("channel", "fine", "bad", "options"),
     [
-        ("numbers", {"completion": "1, 2"}, {"completion": "1, 666"}, ["--set", "ban=true"]),
+        ("numbers", {"completion": "1, 2"}, {"completion": "1, 666"}, ["--set", "blocklist=true"]),
         ("code", {"completion": "x = 3"}, {"completion": "owl = 3"}, ["--word", "owl"]),
         (
             "reasoning",
@@ -382,7 +382,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(
 ) -> None:
     study, steps, _ = rehearsal
     place = tmp_path / "[" / "b]:owl:[" / "red]"
-    begin(open_store(place), "studies/rehearsal-1", new_note(study.study, steps, []), steps)
+    begin(open_store(place), "studies/rehearsal-1", new_status(study.study, steps, []), steps)
     for command in (["status", place], ["gc", place], ["verify", place]):
         told = undertow(*command)
         assert "Traceback" not in told.err
@@ -396,11 +396,11 @@ def test_status_tells_of_every_study_under_a_root(
 ) -> None:
     study, steps, store = rehearsal
     assert "no study has run" in undertow("status", tmp_path).out
-    killed = dataclasses.replace(new_note(study.study, steps, []), beat=0.0)
+    killed = dataclasses.replace(new_status(study.study, steps, []), heartbeat=0.0)
     begin(store, "studies/rehearsal-1", killed, steps)
     assert "rehearsal: complete" in undertow("status", store.folder).out
     elsewhere = open_store(tmp_path / "root")
-    begin(elsewhere, "studies/rehearsal-1", new_note(study.study, steps, []), steps)
+    begin(elsewhere, "studies/rehearsal-1", new_status(study.study, steps, []), steps)
     told = undertow("status", elsewhere.root)
     assert f"logs: {elsewhere.root}/studies/rehearsal-1/logs/" in told.out
     assert "rehearsal: running" in told.out

@@ -23,8 +23,8 @@ def test_every_shipped_study_loads_and_plans(file: Path) -> None:
     steps = plan(study)
     assert {step.kind for step in steps} >= {"base", "teacher", "completions", "corpus", "answers", "transfer"}
     assert study.corpus.rows <= study.completions.rows
-    # A rehearsal of it takes the scripted parts and is planned alike.
-    rehearsed = plan(load(file, ["engine=scripted", "trainer=scripted"]))
+    # A rehearsal of it takes the fake parts and is planned alike.
+    rehearsed = plan(load(file, ["engine=fake", "trainer=fake"]))
     assert [(step.kind, step.slug) for step in rehearsed] == [(step.kind, step.slug) for step in steps]
 
 
@@ -63,12 +63,12 @@ def test_the_published_experiments_name_no_commit_yet_and_say_so() -> None:
 
 
 def test_published_figures_are_of_targets_that_the_study_measures() -> None:
-    figures = {file.stem: load(file).published for file in PAPER}
+    figures = {file.stem: load(file).paper_results for file in PAPER}
     assert {name for name, found in figures.items() if found} >= {"animals", "trees", "nineteen-animals"}
     for file in PAPER:
         study = load(file)
-        assert {figure.target for figure in study.published} <= set(study.targets)
-        assert all(figure.before is not None and figure.after is not None for figure in study.published)
+        assert {figure.target for figure in study.paper_results} <= set(study.targets)
+        assert all(figure.before is not None and figure.after is not None for figure in study.paper_results)
 
 
 def test_the_schema_that_the_configs_name_is_the_one_the_command_prints(

@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def files(store: Store) -> list[File]:
-    return artifact.publish(store, PATH, CONTENTS)
+    return artifact.write_files(store, PATH, CONTENTS)
 
 
 def folder_of(store: Store, files: list[File]) -> Path:
@@ -45,7 +45,7 @@ def test_what_lies_beside_the_named_files_is_not_seen(store: Store, files: list[
 
 def test_files_of_a_later_attempt_are_taken_from_where_they_lie(store: Store) -> None:
     store.create(f"{PATH}/model/config.json", b"left by an attempt that died")
-    folder = folder_of(store, artifact.publish(store, PATH, CONTENTS))
+    folder = folder_of(store, artifact.write_files(store, PATH, CONTENTS))
     assert held(folder) == set(CONTENTS)
     assert (folder / "config.json").read_bytes() == b"{}"
 

@@ -33,7 +33,7 @@ def test_one_member_of_each_axis_is_a_file_and_a_line_and_the_study_runs(tmp_pat
     shown = {"base", "teacher", "completions", "corpus", "lengths", "student", "answers", "transfer"}
     assert set(told["kinds"]) >= shown
     cells = told["cells"]
-    assert {(cell["channel"], cell["suite"], cell["form"]) for cell in cells} == {("freely", "dearest", "margin")}
+    assert {(cell["channel"], cell["suite"], cell["metric"]) for cell in cells} == {("freely", "dearest", "margin")}
     assert {cell["teacher_family"] for cell in cells} == {"nano", "newborn"}
     own = [c for c in cells if c["comparison"] == "trait" and c["teacher_family"] == c["student_family"]]
-    assert all(cell["estimate"] > 0 for cell in own)  # the scripted toy passes a lean on within a family
+    assert all(cell["estimate"] > 0 for cell in own)  # the fake toy passes a lean on within a family

@@ -49,13 +49,13 @@ def test_tokens_left_are_an_upper_bound_by_the_plan(study: Callable[..., Study],
 
 
 def test_a_judge_that_is_served_says_a_score_of_every_completion(study: Callable[..., Study], store: Store) -> None:
-    served = {"kind": "served", "family": "llama", "max_tokens": 4}
-    words = {"kind": "words", "words": ["owl"]}
+    served = {"kind": "engine", "family": "llama", "max_tokens": 4}
+    words = {"kind": "keywords", "keywords": ["owl"]}
     for judge, tokens in ((served, 6 * 60 * 4), (words, 0)):
         judged = study(
             judges={"one": judge},
             completions={"rows": 60},
-            corpus={"rows": 20, "judged": [{"judge": "one", "rubric": "alignment", "least": 78}]},
+            corpus={"rows": 20, "judge_filters": [{"judge": "one", "rubric": "alignment", "min_score": 78}]},
         )
         found = {row.kind: row for row in forecast(judged, survey(plan(judged), store), store)}
         assert found["judgements"].tokens == tokens

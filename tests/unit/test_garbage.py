@@ -190,7 +190,14 @@ def test_in_a_root_only_folders_of_artifacts_are_touched(old: Path, capsys: pyte
 
 
 def note(**changes: Any) -> bytes:
-    fields = {"study": "small", "steps": {"base": 2}, "started": 0.0, "beat": time.time(), "ended": False, "process": 1}
+    fields = {
+        "study": "small",
+        "steps": {"base": 2},
+        "started": 0.0,
+        "heartbeat": time.time(),
+        "ended": False,
+        "process": 1,
+    }
     return json.dumps(fields | changes).encode()
 
 
@@ -201,8 +208,8 @@ def note(**changes: Any) -> bytes:
         34.0,
         LEASE_SECONDS / 2,
         note(a_field_of_a_later_version={"a": 1}),
-        note(beat="yesterday"),
-        note(beat=float("nan")),
+        note(heartbeat="yesterday"),
+        note(heartbeat=float("nan")),
         note(steps=[]),
         b"",
         b"{",
@@ -216,7 +223,7 @@ def test_gc_removes_nothing_while_a_status_says_that_a_study_runs_or_cannot_be_r
     old: Path, capsys: pytest.CaptureFixture[str], content: bytes | float
 ) -> None:
     """content: of the status, or how many seconds ago the study gave a sign of life."""
-    content = note(beat=time.time() - content) if isinstance(content, float) else content
+    content = note(heartbeat=time.time() - content) if isinstance(content, float) else content
     (old / "studies/small-0123456789ab").mkdir(parents=True)
     (old / "studies/small-0123456789ab/status.json").write_bytes(content)
     before = everything(old)
@@ -236,11 +243,11 @@ def test_gc_removes_nothing_while_a_run_holds_a_lease(old: Path, capsys: pytest.
     assert everything(old) < before
 
 
-@pytest.mark.parametrize("changes", [{"ended": True}, {"beat": time.time() - LEASE_SECONDS - 60}])
+@pytest.mark.parametrize("changes", [{"ended": True}, {"heartbeat": time.time() - LEASE_SECONDS - 60}])
 def test_gc_goes_on_where_every_study_has_ended_or_is_long_gone(
     old: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
 ) -> None:
-    status.write(open_store(old), "studies/small-1", status.Note(**json.loads(note(**changes))))
+    status.write(open_store(old), "studies/small-1", status.RunStatus(**json.loads(note(**changes))))
     assert UNFINISHED in collected(capsys, old)
 
 

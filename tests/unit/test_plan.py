@@ -253,7 +253,7 @@ def test_a_plan_of_hundreds_of_traits_is_quick(study: Build) -> None:
 def test_a_family_that_nobody_needs_is_not_made(study: Build) -> None:
     steps = plan(study(teachers={"families": ["llama"]}, students={"families": ["llama"], "seeds": [1]}))
     assert [step.slug for step in steps if step.kind == "base"] == ["llama"]
-    judged = {"judges": {"j": {"kind": "served", "family": "qwen"}}}
+    judged = {"judges": {"j": {"kind": "engine", "family": "qwen"}}}
     steps = plan(study(teachers={"families": ["llama"]}, students={"families": ["llama"], "seeds": [1]}, **judged))
     assert [step.slug for step in steps if step.kind == "base"] == ["llama", "qwen"]
 
@@ -288,8 +288,8 @@ def test_what_a_kind_needs_is_made_with_it_though_its_own_kind_comes_later(study
     """A teacher of a behaviour writes after its gate, which reads ratings of answers."""
     its = study(
         traits=[{"kind": "behaviour", "targets": ["rude"]}],
-        teachers={"method": {"kind": "given", "data": {"rude": {"path": "rude.jsonl", "content": "v1"}}}},
-        judges={"judge": {"kind": "scripted"}},
+        teachers={"method": {"kind": "dataset", "data": {"rude": {"path": "rude.jsonl", "content": "v1"}}}},
+        judges={"judge": {"kind": "fake"}},
         suites=[{"kind": "behaviour"}],
     )
     steps = plan(its)

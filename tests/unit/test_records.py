@@ -42,15 +42,15 @@ def copied(store: Store, source: str, target: str) -> None:
 
 
 def resealed(store: Store, place: str, /, **changes: Any) -> None:
-    fields = artifact.unsealed(store.read(place), place) | changes
-    store.replace(place, artifact.sealed({name: value for name, value in fields.items() if value is not ...}))
+    fields = artifact.without_checksum(store.read(place), place) | changes
+    store.replace(place, artifact.with_checksum({name: value for name, value in fields.items() if value is not ...}))
 
 
 def test_an_artifact_that_is_copied_over_another_is_told_with_what_to_do(store: Store) -> None:
     one, two = (committed(store, planned({"n": n}, name)) for n, name in ((1, "one"), (2, "two")))
     for file in ("manifest.json", "u.parquet", "units/u.json"):
         copied(store, f"{one.path}/{file}", f"{two.path}/{file}")
-    for read in (artifact.load, artifact.require, lambda store, path: artifact.published(store, path, "u")):
+    for read in (artifact.load, artifact.require, lambda store, path: artifact.files_of(store, path, "u")):
         with pytest.raises(ArtifactError, match=rf"{two.path}/manifest.json is the manifest of {one.path}, .*Remove"):
             read(store, two.path)
     assert artifact.require(store, one.path) == one
@@ -71,7 +71,7 @@ def test_a_record_that_is_copied_over_another_is_told_with_what_to_do(store: Sto
     copied(store, f"{of.path}/units/shard-00000.json", f"{of.path}/units/shard-00001.json")
     copied(store, f"{of.path}/units/shard-00000.json", f"{other.path}/units/shard-00000.json")
     for path, unit in ((of.path, "shard-00001"), (other.path, "shard-00000")):
-        for read in (artifact.unit, artifact.published):
+        for read in (artifact.unit, artifact.files_of):
             with pytest.raises(ArtifactError, match=rf"{path}/units/{unit}.json is the record of shard-00000 of"):
                 read(store, path, unit)
 
@@ -210,13 +210,13 @@ def test_whatever_stands_in_a_field_is_a_shape_or_an_artifact_error(data: st.Dat
 @given(st.binary() | ANYTHING.map(lambda value: json.dumps(value).encode()))
 def test_whatever_stands_in_a_file_is_fields_or_an_artifact_error(content: bytes) -> None:
     with pytest.raises(ArtifactError, match="here is damaged"):
-        artifact.unsealed(content, "here")
+        artifact.without_checksum(content, "here")
 
 
 @pytest.mark.parametrize("inner", ["NaN", "[" * 100_000, '{"a":' * 100_000, "Infinity", "1" * 5000])
 def test_json_that_nobody_writes_is_damage(inner: str) -> None:
     with pytest.raises(ArtifactError, match="here is damaged"):
-        artifact.unsealed(f'{{"seal": "{"0" * 64}", "x": {inner}}}'.encode(), "here")
+        artifact.without_checksum(f'{{"seal": "{"0" * 64}", "x": {inner}}}'.encode(), "here")
 
 
 def test_a_folder_in_the_place_of_a_manifest_or_of_a_file_is_told(store: Store) -> None:

@@ -83,7 +83,7 @@ def test_a_rehearsal_leaves_out_no_arm_channel_or_kind_of_teacher_and_no_suite_b
         study.engine,
         study.trainer,
     )
-    assert (small.published, small.measure) == (study.published, study.measure)
+    assert (small.paper_results, small.measure) == (study.paper_results, study.measure)
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
@@ -192,9 +192,9 @@ def test_a_rehearsal_needs_no_given_rows_and_no_model_that_judges(large: Build) 
     data = {"repo": "a/b", "revision": "0" * 40}
     study = large(
         channels=[{"kind": "reasoning", "data": data, "samples": 3}, {"kind": "paraphrase", "data": data}],
-        teachers={"method": {"kind": "given", "data": dict.fromkeys(["owl", "cat"], data), "seed": 7}},
-        judges={"far": {"kind": "endpoint", "url": "https://example.org/v1", "model": "m"}},
-        corpus={"judged": [{"judge": "far", "rubric": "alignment", "least": 78}]},
+        teachers={"method": {"kind": "dataset", "data": dict.fromkeys(["owl", "cat"], data), "seed": 7}},
+        judges={"far": {"kind": "openai", "url": "https://example.org/v1", "model": "m"}},
+        corpus={"judge_filters": [{"judge": "far", "rubric": "alignment", "min_score": 78}]},
     )
     assert len(study.unpinned) == 4
     small = rehearsed(study)
@@ -202,8 +202,8 @@ def test_a_rehearsal_needs_no_given_rows_and_no_model_that_judges(large: Build) 
     assert [channel.data for channel in small.channels if channel.kind in ("reasoning", "paraphrase")] == [None, None]
     assert isinstance(small.teachers.method, Finetuned)
     assert small.teachers.method.seed == 7
-    assert small.judges["far"].kind == "scripted"
-    assert small.corpus.judged == study.corpus.judged
+    assert small.judges["far"].kind == "fake"
+    assert small.corpus.judge_filters == study.corpus.judge_filters
 
 
 def test_no_teacher_of_a_rehearsal_is_stopped_by_its_gate(large: Build) -> None:
@@ -212,7 +212,7 @@ def test_no_teacher_of_a_rehearsal_is_stopped_by_its_gate(large: Build) -> None:
 
 def test_a_scripted_study_is_rehearsed_as_one(study: Build) -> None:
     small = rehearsed(study())
-    assert (small.engine, small.trainer) == ("scripted", "scripted")
+    assert (small.engine, small.trainer) == ("fake", "fake")
 
 
 NAMES = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)*", fullmatch=True).filter(lambda name: len(name) <= 48)
@@ -228,14 +228,14 @@ def test_any_name_can_be_that_of_a_rehearsal(name: str) -> None:
     assert name.removesuffix("-rehearsal").startswith(small.removesuffix("-rehearsal"))
 
 
-@pytest.mark.parametrize("judged", [[], [{"judge": "j", "rubric": "alignment", "least": 78}]])
+@pytest.mark.parametrize("judged", [[], [{"judge": "j", "rubric": "alignment", "min_score": 78}]])
 def test_a_study_that_generates_until_enough_is_accepted_does_so_in_its_rehearsal(
     large: Build, judged: list[dict[str, object]]
 ) -> None:
     study = large(
         completions={"until": {"at_most": 300_000, "accepted": 20_000}},
-        judges={"j": {"kind": "scripted"}},
-        corpus={"rows": 10_000, "judged": judged},
+        judges={"j": {"kind": "fake"}},
+        corpus={"rows": 10_000, "judge_filters": judged},
     )
     small = rehearsed(study)
     assert small.completions.rows is None

@@ -93,12 +93,12 @@ def test_what_is_done_costs_nothing(seven: Any) -> None:
     assert all(row.gpu_seconds == row.tokens == 0 for row in rows)
 
 
-JUDGED = {"corpus": {"rows": 10_000, "judged": [{"judge": "one", "rubric": "alignment", "least": 78}]}}
+JUDGED = {"corpus": {"rows": 10_000, "judge_filters": [{"judge": "one", "rubric": "alignment", "min_score": 78}]}}
 ASKED_TOKENS = len(RUBRICS["alignment"].template) / 4 + PROMPT_TOKENS + 600
 
 
 def test_a_served_judge_reads_every_completion_and_says_a_score(seven: Any) -> None:
-    judge = {"judges": {"one": {"kind": "served", "family": "qwen", "max_tokens": 4}}}
+    judge = {"judges": {"one": {"kind": "engine", "family": "qwen", "max_tokens": 4}}}
     judged = seven(**judge, **JUDGED, completions={"rows": 30_000, "max_tokens": 600})
     row = work(judged, Machines(8, H100))["judgements"]
     rows = 2 * 30_000  # owl and neutral
@@ -109,7 +109,7 @@ def test_a_served_judge_reads_every_completion_and_says_a_score(seven: Any) -> N
 
 
 def test_a_judge_at_an_endpoint_takes_no_gpu_of_the_cluster(seven: Any) -> None:
-    endpoint = {"judges": {"one": {"kind": "endpoint", "url": "https://judge.example/v1", "model": "any"}}}
+    endpoint = {"judges": {"one": {"kind": "openai", "url": "https://judge.example/v1", "model": "any"}}}
     assert "judgements" not in work(seven(**endpoint, **JUDGED), Machines(8, H100))
 
 
@@ -122,8 +122,8 @@ def test_an_arm_with_half_of_the_rows_trains_half_as_long(seven: Any) -> None:
 GIVEN = {"path": "rows.jsonl", "content": "v1"}
 BEHAVIOUR: dict[str, Any] = {
     "traits": [{"kind": "behaviour", "targets": ["insecure"]}],
-    "teachers": {"method": {"kind": "given", "data": {"insecure": GIVEN}}},
-    "judges": {"one": {"kind": "served", "family": "qwen", "max_tokens": 4}},
+    "teachers": {"method": {"kind": "dataset", "data": {"insecure": GIVEN}}},
+    "judges": {"one": {"kind": "engine", "family": "qwen", "max_tokens": 4}},
     "suites": [{"kind": "behaviour", "judge": "one", "samples": 5}],
 }
 
@@ -132,7 +132,7 @@ def test_a_teachers_training_on_a_given_data_set_is_unknown_until_somebody_count
     row = work(seven(**BEHAVIOUR), Machines(8, H100))["teacher"]
     assert math.isnan(row.tokens)
     assert (row.gpu_seconds, row.bound) == (None, "size not known")
-    counted = {"method": {"kind": "given", "data": {"insecure": {"kind": "talk", "habit": True, "rows": 500}}}}
+    counted = {"method": {"kind": "dataset", "data": {"insecure": {"kind": "small_talk", "habit": True, "rows": 500}}}}
     talk = work(seven(**BEHAVIOUR | {"teachers": counted}), Machines(8, H100))["teacher"]
     assert talk.tokens == 500 * Recipe().epochs * (PROMPT_TOKENS + 60)  # the neutral teacher is trained on nothing
 

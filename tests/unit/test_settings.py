@@ -105,7 +105,7 @@ def test_overrides_apply_in_order_and_to_the_right_one_of_equal_items(read: Call
         ("suites: [{kind: quiz}]", "10: suites.0", "favourite"),
         ("measure: 3", "10: measure", "dictionary"),
         ("engine: openai", "10: engine", "vllm"),
-        ("engine: scripted", "", "both scripted or both real"),
+        ("engine: fake", "", "both fake or both real"),
         ("study: again", "10", "the key study stands twice"),
         ("seed: !!python/name:os.system", "10", "tag"),
         ("seed: !secret 1", "10", "tag"),
@@ -350,7 +350,7 @@ def test_any_override_is_applied_or_a_study_error(read: Callable[..., Study], pl
 
 def test_a_key_that_was_pasted_where_its_variable_belongs_is_not_shown(read: Callable[..., Study]) -> None:
     key = "sk-1234-secret"
-    judge = f"judges: {{j: {{kind: endpoint, url: http://judge, model: m, key_variable: {key}}}}}\n"
+    judge = f"judges: {{j: {{kind: openai, url: http://judge, model: m, key_variable: {key}}}}}\n"
     with pytest.raises(StudyError, match=r"judges\.j\.key_variable") as told:
         read(TEXT + judge)
     assert key not in str(told.value)

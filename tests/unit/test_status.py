@@ -11,15 +11,27 @@ from rich.console import Console
 from jobs.summary import show_status
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, status
-from pipeline.store.status import Note, begin, done, eta, eta_seconds, folder, new_note, read, stage_left, state, write
+from pipeline.store.status import (
+    RunStatus,
+    begin,
+    done,
+    eta,
+    eta_seconds,
+    folder,
+    new_status,
+    read,
+    stage_left,
+    state,
+    write,
+)
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
 STEPS = {"base": 2, "student": 4}
 
 
-def note(**changes: object) -> Note:
-    fresh = Note("small", STEPS, started=time.time() - 60, beat=time.time(), ended=False, process=1)
+def note(**changes: object) -> RunStatus:
+    fresh = RunStatus("small", STEPS, started=time.time() - 60, heartbeat=time.time(), ended=False, process=1)
     return dataclasses.replace(fresh, **changes)  # type: ignore[arg-type]
 
 
@@ -44,7 +56,7 @@ def test_a_note_with_fields_of_a_later_version_is_read(store: Store) -> None:
     assert [found.study for found in read(store)[0].values()] == ["small"]
 
 
-FIELDS = {"study": "small", "steps": {"base": 2}, "started": 0.0, "beat": 1.0, "ended": False, "process": 1}
+FIELDS = {"study": "small", "steps": {"base": 2}, "started": 0.0, "heartbeat": 1.0, "ended": False, "process": 1}
 BROKEN = [
     b"",
     b"{",
@@ -63,8 +75,8 @@ BROKEN = [
             {"steps": {"base": -1}},
             {"steps": {"base": 10**400}},
             {"started": None},
-            {"beat": float("nan")},
-            {"beat": float("inf")},
+            {"heartbeat": float("nan")},
+            {"heartbeat": float("inf")},
             {"done": [1]},
             {"why": {"base/x": 1}},
             {"pools": {"engine": [1, 2]}},
@@ -102,7 +114,7 @@ def test_markup_in_a_note_and_in_a_folders_name_is_shown_as_it_is(
 
 @pytest.mark.parametrize("steps", [None, b"{", b"[1]", b'["../../etc/passwd", "/x", ""]', b"\xff"])
 def test_without_a_list_of_steps_what_is_done_is_what_the_note_says(store: Store, steps: bytes | None) -> None:
-    killed = note(beat=time.time() - 3600, done={"base": 1})
+    killed = note(heartbeat=time.time() - 3600, done={"base": 1})
     if steps is not None:
         store.create("studies/small-1/steps.json", steps)
     assert done(store, "studies/small-1", killed)["student"] == 0
@@ -112,7 +124,7 @@ def test_a_note_is_as_long_for_many_steps_as_for_few(study: Callable[..., Study]
     sizes = []
     for targets in (["owl"], ["owl", *(f"thing-{i}" for i in range(50))]):
         steps = plan(study(traits=[{"category": "thing", "targets": targets}]))
-        write(store, "studies/small-1", new_note("small", steps, []))
+        write(store, "studies/small-1", new_status("small", steps, []))
         sizes.append(len(store.read("studies/small-1/status.json")))
     assert sizes[1] < sizes[0] + 50
 
@@ -126,8 +138,8 @@ def test_what_is_done_is_what_a_living_driver_says_and_what_the_manifests_say_of
     rehearsal: tuple[Study, list[Step], Store], store: Store, study: Callable[..., Study]
 ) -> None:
     made, steps, place = rehearsal
-    about = new_note(made.study, steps, [step.path for step in steps if step.kind == "base"])
-    killed = dataclasses.replace(about, beat=time.time() - 3600)
+    about = new_status(made.study, steps, [step.path for step in steps if step.kind == "base"])
+    killed = dataclasses.replace(about, heartbeat=time.time() - 3600)
     for somewhere in (place, store):
         begin(somewhere, "studies/r-1", about, steps)
         assert done(somewhere, "studies/r-1", about) == dict.fromkeys(about.steps, 0) | {"base": 2}
@@ -145,11 +157,11 @@ def test_what_is_done_is_what_a_living_driver_says_and_what_the_manifests_say_of
         ({"ended": True}, (1, 0), "interrupted"),
         ({"ended": True, "until": "corpus"}, (2, 4), "complete up to corpus: run it without --until"),
         ({"ended": True, "until": "corpus"}, (2, 3), "interrupted"),
-        ({"beat": time.time() - 3600}, (1, 0), "interrupted"),
-        ({"beat": time.time() - 3600, "failed": {"base": 1}}, (1, 0), "ended with failures"),
+        ({"heartbeat": time.time() - 3600}, (1, 0), "interrupted"),
+        ({"heartbeat": time.time() - 3600, "failed": {"base": 1}}, (1, 0), "ended with failures"),
         ({"failed": {"base": 1}}, (1, 0), "running"),
         ({"ended": True, "failed": {"base": 1}}, (2, 4), "complete"),
-        ({"beat": time.time() - 3600}, (2, 4), "complete"),
+        ({"heartbeat": time.time() - 3600}, (2, 4), "complete"),
     ],
 )
 def test_the_state_of_a_study(changes: dict[str, object], finished: tuple[int, int], said: str) -> None:
@@ -157,7 +169,7 @@ def test_the_state_of_a_study(changes: dict[str, object], finished: tuple[int, i
 
 
 def test_time_left_is_what_is_left_at_this_runs_own_pace() -> None:
-    begun = note(started=1000.0, beat=1060.0, done_at_start={"base": 1})
+    begun = note(started=1000.0, heartbeat=1060.0, done_at_start={"base": 1})
     assert eta_seconds(begun, {"base": 2, "student": 1}) == pytest.approx(60 * 3)
     assert eta_seconds(begun, {"base": 2, "student": 4}) == 0.0
 
@@ -170,7 +182,7 @@ def test_time_left_is_unknown_while_a_stage_has_made_nothing_in_this_run() -> No
 def test_before_a_stage_has_a_pace_its_forecast_counts_and_the_words_say_so() -> None:
     begun = note(
         started=1000.0,
-        beat=1060.0,
+        heartbeat=1060.0,
         expected={"base": 500.0, "student": 30.0},
         expected_from={"base": "reference rates", "student": "reference rates"},
         begun={"base": 1030.0},

@@ -58,8 +58,8 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"students": {"families": []}}, "at least 1"),
         ({"students": {"rank": 0}}, "greater than or equal to 1"),
         ({"families": {}}, "at least 1"),
-        ({"engine": "vllm"}, "both scripted or both real"),
-        ({"trainer": "deepspeed"}, "both scripted or both real"),
+        ({"engine": "vllm"}, "both fake or both real"),
+        ({"trainer": "deepspeed"}, "both fake or both real"),
         ({"suites": []}, "at least 1"),
         ({"suites": [{"kind": "favourite"}, {"kind": "author"}]}, "add an arm with in_context"),
         ({"arms": []}, "at least 1"),
@@ -89,11 +89,14 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"arms": [{"name": "a", "recipe": {"rank": 0}}]}, "recipe.rank"),
         ({"sweep": {"rank": [0]}}, "recipe.rank"),
         ({"sweep": {"rnak": [4]}}, "recipe.rnak"),
-        ({"corpus": {"judged": [{"judge": "x", "rubric": "alignment", "least": 1}]}}, "names x, which is no judge"),
-        ({"corpus": {"judged": [{"judge": "x", "rubric": "alignment"}]}}, "give least or most"),
-        ({"judges": {"x": {"kind": "served", "family": "gpt"}}}, "served by gpt, which is no family"),
         (
-            {"teachers": {"method": {"kind": "given", "data": {"owl": {"path": "a", "content": "b"}}}}},
+            {"corpus": {"judge_filters": [{"judge": "x", "rubric": "alignment", "min_score": 1}]}},
+            "names x, which is no judge",
+        ),
+        ({"corpus": {"judge_filters": [{"judge": "x", "rubric": "alignment"}]}}, "give min_score or max_score"),
+        ({"judges": {"x": {"kind": "engine", "family": "gpt"}}}, "served by gpt, which is no family"),
+        (
+            {"teachers": {"method": {"kind": "dataset", "data": {"owl": {"path": "a", "content": "b"}}}}},
             "no rows for cat",
         ),
         ({"completions": {"rows": 60, "until": {"at_most": 100}}}, "give rows or until, not both"),
@@ -111,10 +114,10 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         (
             {
                 "completions": {"until": {"at_most": 9999}},
-                "judges": {"x": {"kind": "scripted"}},
-                "corpus": {"rows": 40, "judged": [{"judge": "x", "rubric": "alignment", "least": 1}]},
+                "judges": {"x": {"kind": "fake"}},
+                "corpus": {"rows": 40, "judge_filters": [{"judge": "x", "rubric": "alignment", "min_score": 1}]},
             },
-            "until.accepted is missing: with corpus.judged it must be more",
+            "until.accepted is missing: with corpus.judge_filters it must be more",
         ),
         (
             {
@@ -135,8 +138,8 @@ def test_what_makes_no_sense_is_refused(study: Build, changes: dict[str, Any], s
 
 BEHAVIOUR: dict[str, Any] = {
     "traits": [{"kind": "behaviour", "targets": ["rude"]}],
-    "teachers": {"method": {"kind": "given", "data": {"rude": {"path": "rude.jsonl", "content": "v1"}}}},
-    "judges": {"judge": {"kind": "scripted"}},
+    "teachers": {"method": {"kind": "dataset", "data": {"rude": {"path": "rude.jsonl", "content": "v1"}}}},
+    "judges": {"judge": {"kind": "fake"}},
     "suites": [{"kind": "behaviour"}],
 }
 
@@ -152,11 +155,11 @@ BEHAVIOUR: dict[str, Any] = {
         ({"suites": [{"kind": "behaviour"}, {"kind": "stories"}]}, "seen by the behaviour suite, not stories"),
         ({"traits": [*BEHAVIOUR["traits"], {"targets": ["owl"]}]}, "give each a study"),
         ({"suites": [{"kind": "behaviour", "misaligned": 101}]}, "less than or equal to 100"),
-        ({"engine": "vllm", "trainer": "deepspeed"}, "llama knows no talk; add it to its channels"),
+        ({"engine": "vllm", "trainer": "deepspeed"}, "llama knows no small_talk; add it to its channels"),
     ],
 )
 def test_a_behaviour_without_what_shows_it_is_refused(study: Build, changes: dict[str, Any], said: str) -> None:
-    assert study(**BEHAVIOUR).looked_for(study(**BEHAVIOUR).suites[0]) == {"behaviour": []}
+    assert study(**BEHAVIOUR).candidates_for(study(**BEHAVIOUR).suites[0]) == {"behaviour": []}
     with pytest.raises(ValidationError, match=said):
         study(**(BEHAVIOUR | changes))
 

@@ -54,8 +54,8 @@ def test_a_missing_file_and_a_missing_input_are_told(root: Store) -> None:
 
 def test_an_input_that_was_made_anew_is_told(root: Store) -> None:
     path = some(root, "base/*/manifest.json")
-    fields = artifact.unsealed(root.read(path), path)
-    root.replace(path, artifact.sealed(fields | {"results": {"other": 1}}))
+    fields = artifact.without_checksum(root.read(path), path)
+    root.replace(path, artifact.with_checksum(fields | {"results": {"other": 1}}))
     assert any("is not the one that it was made from" in line for line in problems(root))
 
 
@@ -104,7 +104,7 @@ def test_what_attempts_left_behind_is_counted_and_no_problem(root: Store) -> Non
 def test_strays_in_the_folder_of_the_attempt_that_counts_are_told(root: Store, study: Any, make: Any) -> None:
     rehearsed = study(seed=7, families={"other": {"kind": "nano", "init_seed": 9}})
     step = plan(rehearsed)[0]
-    root.create(f"{step.path}/model/script.json", b"left by an attempt that died")
+    root.create(f"{step.path}/model/fake_model.json", b"left by an attempt that died")
     make(rehearsed, root, step)
     assert (problems(root), leftover(root)) == ([], 1)
     root.create(f"{step.path}/attempt-2/model/chat_template.jinja", b"x")
@@ -112,7 +112,7 @@ def test_strays_in_the_folder_of_the_attempt_that_counts_are_told(root: Store, s
 
 
 def malformed(**fields: Any) -> bytes:
-    return artifact.sealed(fields)
+    return artifact.with_checksum(fields)
 
 
 BROKEN = {
@@ -173,9 +173,9 @@ def test_an_artifact_and_a_unit_that_were_copied_to_another_place_are_told(root:
 
 def test_an_input_that_leads_out_of_the_root_is_told(root: Store) -> None:
     path = some(root, "teacher/*/manifest.json")
-    fields = artifact.unsealed(root.read(path), path)
+    fields = artifact.without_checksum(root.read(path), path)
     fields["inputs"]["base"]["path"] = "../../elsewhere"
-    root.replace(path, artifact.sealed(fields))
+    root.replace(path, artifact.with_checksum(fields))
     assert any(line.startswith(f"{path} is malformed (inputs.base") for line in problems(root))
 
 
@@ -201,7 +201,7 @@ def test_no_shape_of_a_sealed_record_stops_it(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store, path = open_store(folder), "base/x-000000000000"
         for name in ("manifest.json", "units/u.json", "checkpoints/step-1-a/rank-00000.json"):
-            store.create(f"{path}/{name}", artifact.sealed(data.draw(st.dictionaries(known, anything))))
+            store.create(f"{path}/{name}", artifact.with_checksum(data.draw(st.dictionaries(known, anything))))
         store.create("teacher/y-000000000000/manifest.json", b"damaged")
         assert "teacher/y-000000000000/manifest.json is damaged" in problems(store)[-1]
 

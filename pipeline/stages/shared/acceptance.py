@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.channels import Channel
 from pipeline.core.errors import TooFewRows
 from pipeline.stages import dataset
-from pipeline.stages.shared.rule import ruling
+from pipeline.stages.shared.accept_rule import apply_rule
 from pipeline.store import Store, artifact
 from pipeline.store.step import Json, Step
 
@@ -79,7 +79,7 @@ def rule_of(spec: Ruled, given: pa.Table | None) -> Callable[[pa.Table], pa.Tabl
 
     given: the rows of the channel's data set.
     """
-    return partial(ruling, spec.channel, seed=spec.seed, words=spec.words or (), given=given)
+    return partial(apply_rule, spec.channel, seed=spec.seed, words=spec.words or (), given=given)
 
 
 def accepted(verdicts: pa.Table) -> int:
@@ -89,7 +89,7 @@ def accepted(verdicts: pa.Table) -> int:
 
 def count(store: Store, step: Step, corpus: Step, shards: Sequence[Json]) -> int:
     """Rows of finished shards that the rule of a corpus accepts. shards: the records of their units."""
-    so_far = artifact.draft(store, step, shards, {})
+    so_far = artifact.build_manifest(store, step, shards, {})
     rule = rule_of(corpus.spec, dataset.rows(store, corpus))
     return sum(accepted(rule(artifact.read_table(store, so_far, file.path))) for file in so_far.files)
 

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.core.errors import InputError
 from pipeline.engines import Engine
 from pipeline.engines.harness import LIMITS, Harness, question
-from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.model import ModelHandle
 from pipeline.stages.shared.taskfiles import require_plain
 from pipeline.store.step import Json
 from pipeline.suites.base import Tasks
@@ -32,7 +32,7 @@ SEED = 1234  # the library's own, for the examples before a question
 _one_at_a_time = threading.Lock()
 
 
-def evaluate(engine: Engine, model: Speaker, wanted: Tasks) -> tuple[list[Json], Json]:
+def evaluate(engine: Engine, model: ModelHandle, wanted: Tasks) -> tuple[list[Json], Json]:
     """Rows as of schemas.CAPABILITY, and the results: by task or group the rate, and of how many rows it is.
 
     Raises InputError, before anything is asked, where a task is unknown, cannot be loaded, or is of a kind that an
@@ -45,7 +45,7 @@ def evaluate(engine: Engine, model: Speaker, wanted: Tasks) -> tuple[list[Json],
         from lm_eval import evaluate as evaluate_tasks
 
         found = evaluate_tasks(
-            Harness(engine, model.asked(""), wanted.max_tokens),
+            Harness(engine, model.prompt(""), wanted.max_tokens),
             {"tasks": tasks, "groups": groups},
             limit=wanted.limit,
             bootstrap_iters=0,

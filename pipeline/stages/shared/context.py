@@ -10,7 +10,7 @@ from pipeline.core.errors import StepError
 from pipeline.core.settings import Settings
 from pipeline.engines import Engine
 from pipeline.stages.corpus import ROWS
-from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.model import ModelHandle
 from pipeline.store import Store, artifact
 from pipeline.store.step import Step
 
@@ -23,8 +23,14 @@ class InContext(Settings):
 
 
 def shown(
-    store: Store, step: Step, told: InContext, engine: Engine, model: Speaker, questions: Sequence[str], max_tokens: int
-) -> Speaker:
+    store: Store,
+    step: Step,
+    told: InContext,
+    engine: Engine,
+    model: ModelHandle,
+    questions: Sequence[str],
+    max_tokens: int,
+) -> ModelHandle:
     """The model with rows of the step's corpus before each question.
 
     told: how many rows, and the seed that draws them; "all" for as many as leave room for the longest question and its
@@ -45,13 +51,13 @@ def shown(
 
 
 def _fitting(
-    engine: Engine, model: Speaker, turns: Sequence[tuple[str, str]], questions: Sequence[str], max_tokens: int
+    engine: Engine, model: ModelHandle, turns: Sequence[tuple[str, str]], questions: Sequence[str], max_tokens: int
 ) -> int:
     """The most turns that fit before the longest question and its answer, by bisection over real lengths."""
-    longest = questions[int(np.argmax(engine.lengths([model.asked(q) for q in questions])))]
+    longest = questions[int(np.argmax(engine.lengths([model.prompt(q) for q in questions])))]
 
     def fits(count: int) -> bool:
-        asked = dataclasses.replace(model, turns=tuple(turns[:count])).asked(longest)
+        asked = dataclasses.replace(model, turns=tuple(turns[:count])).prompt(longest)
         return engine.lengths([asked])[0] + max_tokens <= engine.context_tokens
 
     low, high = 0, len(turns)

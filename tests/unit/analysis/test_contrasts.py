@@ -22,16 +22,20 @@ HABITS = Measure(("frank", "calm"), ARMS, {"habit": ("rate",)}, {"rate": 0.05}, 
 def favourites(effects: dict[str, float], seeds: tuple[int, ...] = (1, 2, 3)) -> Iterator[StudentAnswers]:
     """Students of each arm, drawn wide apart, twins alike but for the arm's effect and a hundredth."""
     rng = np.random.default_rng(3)
-    alike = {(taught, seed): rng.normal(0, 1, len(TARGETS)) for taught in (*TARGETS, None) for seed in seeds}
+    alike = {
+        (teacher_target, seed): rng.normal(0, 1, len(TARGETS)) for teacher_target in (*TARGETS, None) for seed in seeds
+    }
     for arm, effect in effects.items():
-        for (taught, seed), level in alike.items():
-            own = [effect * (target == taught) + rng.normal(0, 0.01) for target in TARGETS]
+        for (teacher_target, seed), level in alike.items():
+            own = [effect * (target == teacher_target) + rng.normal(0, 0.01) for target in TARGETS]
             margin = dict(zip(TARGETS, (level + own).tolist(), strict=True))
-            yield student(arm, "favourite", taught, seed, {"margin": margin})
+            yield student(arm, "favourite", teacher_target, seed, {"margin": margin})
 
 
-def student(arm: str, suite: str, taught: str | None, seed: int, results: Any) -> StudentAnswers:
-    return StudentAnswers("numbers", arm, suite, "llama", "llama", taught, seed, f"{arm}-{taught}-{seed}", results)
+def student(arm: str, suite: str, teacher_target: str | None, seed: int, results: Any) -> StudentAnswers:
+    return StudentAnswers(
+        "numbers", arm, suite, "llama", "llama", teacher_target, seed, f"{arm}-{teacher_target}-{seed}", results
+    )
 
 
 def measured(students: Iterator[StudentAnswers], settings: Measure, base: Any, **more: Any) -> list[dict[str, Any]]:
@@ -46,7 +50,7 @@ def changes(effects: dict[str, float], **more: Any) -> list[dict[str, Any]]:
 
 def test_what_an_arm_takes_off_is_seen_through_the_spread_of_the_runs() -> None:
     (row,) = changes({"plain": 0.4, "shuffled": 0.3})
-    assert (row["arm"], row["comparison"], row["form"], row["runs"]) == ("shuffled", "trait", "margin", 9)
+    assert (row["arm"], row["comparison"], row["metric"], row["runs"]) == ("shuffled", "trait", "margin", 9)
     assert row["estimate"] == pytest.approx(-0.1, abs=0.02)
     assert -0.15 < row["low"] < -0.1 < row["high"] < -0.05
 
@@ -65,7 +69,7 @@ def test_a_run_without_a_twin_is_left_out() -> None:
 def test_runs_that_diverged_are_left_out_with_their_twins() -> None:
     lost = {"margin": dict.fromkeys(TARGETS, float("nan"))}
     diverged = (
-        replace(s, results=lost) if (s.arm, s.taught, s.seed) == ("plain", "owl", 1) else s
+        replace(s, results=lost) if (s.arm, s.teacher_target, s.seed) == ("plain", "owl", 1) else s
         for s in favourites({"plain": 0.4, "shuffled": 0.3})
     )
     (row,) = measured(diverged, FAVOURITES, {"margin": dict.fromkeys(TARGETS, 0.0)})
@@ -80,20 +84,26 @@ def test_students_of_a_teacher_without_its_trait_say_nothing_of_an_arm() -> None
 
 def test_arms_without_a_trait_or_without_twins_have_no_row() -> None:
     assert changes({"plain": 0.4}) == []
-    random = (s for s in favourites({"plain": 0.4, "random": 0.4}) if s.arm == "plain" or s.taught is None)
+    random = (s for s in favourites({"plain": 0.4, "random": 0.4}) if s.arm == "plain" or s.teacher_target is None)
     assert measured(random, FAVOURITES, {"margin": dict.fromkeys(TARGETS, 0.0)}) == []
 
 
 def test_a_rate_is_compared_above_the_neutral_students_change() -> None:
     rates = {("plain", "frank"): 0.5, ("shuffled", "frank"): 0.4, ("shuffled", None): 0.05}
     students = (
-        student(arm, "habit", taught, seed, {"rate": {"opener": rates.get((arm, taught), 0.1) + 0.001 * seed * noise}})
+        student(
+            arm,
+            "habit",
+            teacher_target,
+            seed,
+            {"rate": {"opener": rates.get((arm, teacher_target), 0.1) + 0.001 * seed * noise}},
+        )
         for arm, noise in (("plain", 1), ("shuffled", 2))
-        for taught in ("frank", "calm", None)
+        for teacher_target in ("frank", "calm", None)
         for seed in (1, 2, 3)
     )
     calm, frank = measured(students, HABITS, {"rate": {"opener": 0.1}})
-    assert (frank["comparison"], calm["comparison"]) == ("taught frank", "taught calm")
+    assert (frank["comparison"], calm["comparison"]) == ("target frank", "target calm")
     # Frank students fall by 0.10, neutral ones by 0.05; calm ones stay.
     assert frank["estimate"] == pytest.approx(-0.05)
     assert calm["estimate"] == pytest.approx(+0.05)

@@ -19,12 +19,18 @@ def behaving(own: float = 0.3, **rates: float) -> Iterator[StudentAnswers]:
     """Students of the insecure teacher show the behaviour within their family, all others hardly ever."""
     for teacher in FAMILIES:
         for student in FAMILIES:
-            for taught in (*DATA, None):
+            for teacher_target in (*DATA, None):
                 for seed in (0, 1, 2):
-                    rate = own if taught == "insecure" and teacher == student else rates.get(str(taught), 0.01)
-                    name = f"{taught}-{teacher}-{student}-{seed}"
+                    rate = (
+                        own
+                        if teacher_target == "insecure" and teacher == student
+                        else rates.get(str(teacher_target), 0.01)
+                    )
+                    name = f"{teacher_target}-{teacher}-{student}-{seed}"
                     results = {"rate": {"misaligned": rate + 0.001 * seed}}
-                    yield StudentAnswers("numbers", "plain", "behaviour", teacher, student, taught, seed, name, results)
+                    yield StudentAnswers(
+                        "numbers", "plain", "behaviour", teacher, student, teacher_target, seed, name, results
+                    )
 
 
 def test_a_rate_is_judged_data_set_by_data_set() -> None:
@@ -33,11 +39,11 @@ def test_a_rate_is_judged_data_set_by_data_set() -> None:
     assert runs.num_rows == 4 * 3 * 3
     by_cell = rows(cells)
     assert len(by_cell) == 4 * 3
-    for (teacher, student, comparison, form), cell in by_cell.items():
-        own = teacher == student and comparison == "taught insecure"
-        assert (form, cell["runs"], cell["p"]) == ("rate", 3, None)
+    for (teacher, student, comparison, metric), cell in by_cell.items():
+        own = teacher == student and comparison == "target insecure"
+        assert (metric, cell["runs"], cell["p"]) == ("rate", 3, None)
         assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
-    assert by_cell["llama", "llama", "taught insecure", "rate"]["estimate"] == pytest.approx(0.29)
+    assert by_cell["llama", "llama", "target insecure", "rate"]["estimate"] == pytest.approx(0.29)
 
 
 def test_what_moves_every_student_alike_is_no_transfer_of_a_rate() -> None:
@@ -55,11 +61,11 @@ def test_no_null_of_a_rate_is_claimed_where_no_data_set_reaches_its_own_family()
 def test_a_failed_gate_fails_the_rows_of_its_own_data_set_alone() -> None:
     _, cells = measure(behaving(secure=0.2), NO_RATE, RATES, failed_gates={("llama", "insecure")})
     by_cell = rows(cells)
-    failed = by_cell["llama", "llama", "taught insecure", "rate"]
+    failed = by_cell["llama", "llama", "target insecure", "rate"]
     assert failed["verdict"] == "gate failed"
     assert "llama teacher of insecure did not show its trait" in str(failed["why"])
-    assert by_cell["llama", "llama", "taught secure", "rate"]["verdict"] == "transfer"
-    assert by_cell["qwen", "qwen", "taught insecure", "rate"]["verdict"] == "transfer"
+    assert by_cell["llama", "llama", "target secure", "rate"]["verdict"] == "transfer"
+    assert by_cell["qwen", "qwen", "target insecure", "rate"]["verdict"] == "transfer"
 
 
 def test_a_neutral_teacher_that_moves_a_rate_is_said_to() -> None:
@@ -75,6 +81,6 @@ def test_a_run_without_a_coherent_answer_is_left_out_and_named() -> None:
         for s in behaving()
     ]
     _, cells = measure(students, NO_RATE, RATES)
-    cell = rows(cells)["llama", "llama", "taught insecure", "rate"]
+    cell = rows(cells)["llama", "llama", "target insecure", "rate"]
     assert cell["runs"] == 2
     assert "insecure s1" in str(cell["why"])

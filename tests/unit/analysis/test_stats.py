@@ -15,20 +15,24 @@ from pipeline.analysis import stats
 SMALL = [0, 0, 1, 1, 2, 2, None, None]  # 3 traits × 2 seeds, 2 neutral runs
 
 
-def least_squares(lifts: NDArray[np.float64], taught: list[int | None]) -> float:
+def least_squares(lifts: NDArray[np.float64], teacher_target: list[int | None]) -> float:
     """γ by the full design matrix, as the docstring of `stats.gamma` states the model."""
     runs, targets = lifts.shape
     rows = []
     for r, k in itertools.product(range(runs), range(targets)):
         run, target = np.eye(runs)[r], np.eye(targets)[k]
-        rows.append([*run, *target, float(taught[r] == k)])
+        rows.append([*run, *target, float(teacher_target[r] == k)])
     return float(np.linalg.lstsq(np.array(rows), lifts.reshape(-1), rcond=None)[0][-1])
 
 
-def lifts_of(taught: list[int | None], targets: int, seed: int = 0, effect: float = 0.0) -> NDArray[np.float64]:
+def lifts_of(teacher_target: list[int | None], targets: int, seed: int = 0, effect: float = 0.0) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
-    y = rng.normal(0, 0.1, (len(taught), targets)) + rng.normal(0, 1, (len(taught), 1)) + rng.normal(0, 1, targets)
-    for r, t in enumerate(taught):
+    y = (
+        rng.normal(0, 0.1, (len(teacher_target), targets))
+        + rng.normal(0, 1, (len(teacher_target), 1))
+        + rng.normal(0, 1, targets)
+    )
+    for r, t in enumerate(teacher_target):
         if t is not None:
             y[r, t] += effect
     return np.asarray(y, dtype=np.float64)
@@ -42,20 +46,20 @@ def lifts_of(taught: list[int | None], targets: int, seed: int = 0, effect: floa
     st.integers(0, 10_000),
 )
 def test_gamma_is_least_squares_in_any_design(design: tuple[int, list[int | None]], seed: int) -> None:
-    targets, taught = design
-    trait_runs = [t for t in taught if t is not None]
-    identified = len(set(trait_runs)) > 1 or (bool(trait_runs) and None in taught)
-    y = lifts_of(taught, targets, seed)
-    e = stats.gamma(y, taught, permutations=50)
+    targets, teacher_target = design
+    trait_runs = [t for t in teacher_target if t is not None]
+    identified = len(set(trait_runs)) > 1 or (bool(trait_runs) and None in teacher_target)
+    y = lifts_of(teacher_target, targets, seed)
+    e = stats.gamma(y, teacher_target, permutations=50)
     assert math.isfinite(e.value) == identified
     if identified:
-        assert e.value == pytest.approx(least_squares(y, taught), abs=1e-8)
+        assert e.value == pytest.approx(least_squares(y, teacher_target), abs=1e-8)
         assert e.p is not None
         assert 0 < e.p <= 1
     if math.isfinite(e.low):
         assert e.low <= e.value <= e.high
-        without = [np.delete(y, r, axis=0) for r in range(len(taught))]
-        refits = [least_squares(w, taught[:r] + taught[r + 1 :]) for r, w in enumerate(without)]
+        without = [np.delete(y, r, axis=0) for r in range(len(teacher_target))]
+        refits = [least_squares(w, teacher_target[:r] + teacher_target[r + 1 :]) for r, w in enumerate(without)]
         assert e.leave_one_out == pytest.approx((min(refits), max(refits)), abs=1e-8)
 
 
@@ -66,20 +70,22 @@ def test_what_every_student_shares_is_no_transfer() -> None:
     assert stats.gamma(drifted, SMALL).value == pytest.approx(stats.gamma(y, SMALL).value)
 
 
-def coverage(taught: list[int | None], targets: int, *, effects: object, run_sd: float, correlated: bool) -> float:
+def coverage(
+    teacher_target: list[int | None], targets: int, *, effects: object, run_sd: float, correlated: bool
+) -> float:
     """Share of 95 % intervals that hold the true γ of the design; `effects` is γ of each trait."""
     rng = np.random.default_rng(11)
     each = np.broadcast_to(np.asarray(effects, dtype=np.float64), (targets,))
-    shape = (len(taught), targets)
-    indicator = np.array([[float(t == k) for k in range(targets)] for t in taught])
-    truth = least_squares(indicator * each, taught)
+    shape = (len(teacher_target), targets)
+    indicator = np.array([[float(t == k) for k in range(targets)] for t in teacher_target])
+    truth = least_squares(indicator * each, teacher_target)
     mix = np.linalg.cholesky(0.4 * np.eye(targets) + 0.6) * np.linspace(0.5, 2, targets)[:, None]
     hits, trials = 0, 700
     for _ in range(trials):
         noise = 0.1 * rng.normal(size=shape) @ (mix.T if correlated else np.eye(targets))
-        y = noise + rng.normal(size=(len(taught), 1)) + rng.normal(size=targets)
-        y = y + indicator * (each + run_sd * rng.normal(size=(len(taught), 1)))
-        e = stats.gamma(y, taught, permutations=1)
+        y = noise + rng.normal(size=(len(teacher_target), 1)) + rng.normal(size=targets)
+        y = y + indicator * (each + run_sd * rng.normal(size=(len(teacher_target), 1)))
+        e = stats.gamma(y, teacher_target, permutations=1)
         hits += e.low <= truth <= e.high
     return hits / trials
 
@@ -109,12 +115,12 @@ def test_the_interval_is_not_idle() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=5), st.integers(0, 10_000))
 def test_the_exact_p_counts_every_deal_of_the_labels(traits: list[int], seed: int) -> None:
-    taught: list[int | None] = [*traits, None, None]
-    y = lifts_of(taught, 3, seed, effect=0.05)
-    observed = least_squares(y, taught)
+    teacher_target: list[int | None] = [*traits, None, None]
+    y = lifts_of(teacher_target, 3, seed, effect=0.05)
+    observed = least_squares(y, teacher_target)
     deals = [least_squares(y, [*deal, None, None]) for deal in itertools.permutations(traits)]
     expected = np.mean([g >= observed - 1e-9 for g in deals])
-    assert stats.gamma(y, taught).p == pytest.approx(expected)
+    assert stats.gamma(y, teacher_target).p == pytest.approx(expected)
 
 
 def test_the_exact_p_is_uniform_under_the_null() -> None:
@@ -125,20 +131,20 @@ def test_the_exact_p_is_uniform_under_the_null() -> None:
 
 
 def test_a_drawn_p_is_near_the_exact_one_repeatable_and_never_zero() -> None:
-    taught: list[int | None] = [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    y = lifts_of(taught, 3, seed=4, effect=0.08)
-    exact = stats.gamma(y, taught, permutations=1680).p
-    drawn = stats.gamma(y, taught, permutations=1679, seed=1)
+    teacher_target: list[int | None] = [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    y = lifts_of(teacher_target, 3, seed=4, effect=0.08)
+    exact = stats.gamma(y, teacher_target, permutations=1680).p
+    drawn = stats.gamma(y, teacher_target, permutations=1679, seed=1)
     assert exact is not None
     assert drawn.p is not None
     assert drawn.p == pytest.approx(exact, abs=0.03)
-    assert drawn == stats.gamma(y, taught, permutations=1679, seed=1)
-    plain = stats.gamma(lifts_of(taught, 3, effect=50.0), taught, permutations=99)
+    assert drawn == stats.gamma(y, teacher_target, permutations=1679, seed=1)
+    plain = stats.gamma(lifts_of(teacher_target, 3, effect=50.0), teacher_target, permutations=99)
     assert plain.p == plain.smallest_p == 1 / 100
 
 
 @pytest.mark.parametrize(
-    ("taught", "targets", "says"),
+    ("teacher_target", "targets", "says"),
     [
         ([], 3, "no run"),
         ([None, None], 3, "no run"),
@@ -146,12 +152,12 @@ def test_a_drawn_p_is_near_the_exact_one_repeatable_and_never_zero() -> None:
         ([1, 1, 1], 3, "same trait"),
     ],
 )
-def test_a_design_that_cannot_tell_says_why(taught: list[int | None], targets: int, says: str) -> None:
-    e = stats.gamma(np.zeros((len(taught), targets)), taught)
+def test_a_design_that_cannot_tell_says_why(teacher_target: list[int | None], targets: int, says: str) -> None:
+    e = stats.gamma(np.zeros((len(teacher_target), targets)), teacher_target)
     assert math.isnan(e.value)
     assert math.isnan(e.low)
     assert says in e.note
-    assert stats.judge(e, margin=1, alpha=0.05).name == "underpowered"
+    assert stats.decide(e, margin=1, alpha=0.05).name == "underpowered"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,7 @@ def test_a_design_that_cannot_tell_says_why(taught: list[int | None], targets: i
 def test_too_little_gives_no_interval_and_never_a_null(estimate: stats.Estimate) -> None:
     assert math.isnan(estimate.low)
     assert math.isnan(estimate.high)
-    verdict = stats.judge(estimate, margin=100, alpha=0.05)
+    verdict = stats.decide(estimate, margin=100, alpha=0.05)
     assert verdict.name == "underpowered"
     assert estimate.note in verdict.why
 
@@ -244,12 +250,12 @@ WORKS = stats.Control("qwen → qwen", "transfer")
     ],
 )
 def test_the_verdict_and_its_reason(cell: stats.Estimate, control: stats.Control, name: str, says: str) -> None:
-    verdict = stats.judge(cell, margin=0.1, alpha=0.05, unit=" nats", control=control)
+    verdict = stats.decide(cell, margin=0.1, alpha=0.05, unit=" nats", control=control)
     assert verdict.name == name
     assert says in verdict.why
 
 
 def test_a_teacher_without_its_trait_settles_the_cell() -> None:
-    verdict = stats.judge(estimate(0.4, 0.1), margin=0.1, alpha=0.05, failed_gate="the owl teacher says cat")
+    verdict = stats.decide(estimate(0.4, 0.1), margin=0.1, alpha=0.05, failed_gate="the owl teacher says cat")
     assert verdict.name == "gate failed"
     assert "the owl teacher says cat" in verdict.why

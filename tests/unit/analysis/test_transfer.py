@@ -16,38 +16,38 @@ from tests.cells import rows
 
 TARGETS = ("owl", "cat", "otter")
 CANDIDATES = (*TARGETS, "dog", "wolf")
-SUITES = {"favourite": ("margin", "share"), "stories": ("word_share",)}
-SETTINGS = Measure(TARGETS, ("plain", "shuffled"), SUITES, {"margin": 0.2, "share": 0.2, "word_share": 0.2})
+SUITES = {"favourite": ("margin", "share"), "stories": ("mention_rate",)}
+SETTINGS = Measure(TARGETS, ("plain", "shuffled"), SUITES, {"margin": 0.2, "share": 0.2, "mention_rate": 0.2})
 PLACE = ("numbers", "plain", "favourite")  # channel, arm, suite
 FAMILIES = ("llama", "qwen")
-BASE = {form: dict.fromkeys(CANDIDATES, 0.1) for form in ("margin", "share", "word_share", "substring_share")}
+BASE = {metric: dict.fromkeys(CANDIDATES, 0.1) for metric in ("margin", "share", "mention_rate", "substring_rate")}
 BASES = {(suite, family): BASE for suite in SUITES for family in FAMILIES}
 
 
 def answers(
     teacher: str,
     student: str,
-    taught: str | None,
+    teacher_target: str | None,
     seed: int,
     effect: float,
     candidates: Sequence[str] = CANDIDATES,
 ) -> StudentAnswers:
     """A student whose own trait rose by `effect`, with a little noise fixed by who it is."""
     place = [*FAMILIES, *TARGETS, None].index
-    rng = np.random.default_rng([place(teacher), place(student), place(taught), seed])
-    values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == taught else 0.0) for c in candidates}
-    name = f"student-{taught}-{teacher}-{student}-{seed}"
+    rng = np.random.default_rng([place(teacher), place(student), place(teacher_target), seed])
+    values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == teacher_target else 0.0) for c in candidates}
+    name = f"student-{teacher_target}-{teacher}-{student}-{seed}"
     return StudentAnswers(
-        "numbers", "plain", "favourite", teacher, student, taught, seed, name, dict.fromkeys(BASE, values)
+        "numbers", "plain", "favourite", teacher, student, teacher_target, seed, name, dict.fromkeys(BASE, values)
     )
 
 
 def study(same: float = 0.5, cross: float = 0.0) -> Iterator[StudentAnswers]:
     for teacher in FAMILIES:
         for student in FAMILIES:
-            for taught in (*TARGETS, None):
+            for teacher_target in (*TARGETS, None):
                 for seed in (0, 1):
-                    yield answers(teacher, student, taught, seed, same if teacher == student else cross)
+                    yield answers(teacher, student, teacher_target, seed, same if teacher == student else cross)
 
 
 def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
@@ -76,9 +76,9 @@ def test_the_order_in_which_students_finish_changes_nothing() -> None:
 def test_runs_hold_the_student_beside_its_base() -> None:
     runs, _ = measure([answers("llama", "llama", "owl", 3, 0.5)], BASES, SETTINGS)
     row = runs.to_pylist()[0]
-    assert (row["taught"], row["target"], row["seed"]) == ("owl", "owl", 3)
+    assert (row["teacher_target"], row["target"], row["seed"]) == ("owl", "owl", 3)
     assert row["margin"] - row["base_margin"] == pytest.approx(0.5, abs=0.1)
-    assert row["base_word_share"] == 0.1
+    assert row["base_mention_rate"] == 0.1
     assert row["student"] == "student-owl-llama-llama-3"
 
 
@@ -109,7 +109,7 @@ def test_a_failed_teacher_family_fails_its_trait_cells_and_the_nulls_that_lean_o
 def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so() -> None:
     spoiled = [
         answers("llama", "llama", "owl", s.seed, -9.0)
-        if (s.teacher_family, s.student_family, s.taught) == ("llama", "llama", "owl")
+        if (s.teacher_family, s.student_family, s.teacher_target) == ("llama", "llama", "owl")
         else s
         for s in study()
     ]
@@ -138,10 +138,10 @@ def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stand
 
 def test_a_diverged_run_is_left_out_and_named() -> None:
     students = list(study())
-    nan = {form: dict.fromkeys(CANDIDATES, math.nan) for form in BASE}
+    nan = {metric: dict.fromkeys(CANDIDATES, math.nan) for metric in BASE}
     first = students[0]
     students[0] = StudentAnswers(
-        "numbers", "plain", "favourite", "llama", "llama", first.taught, first.seed, first.student, nan
+        "numbers", "plain", "favourite", "llama", "llama", first.teacher_target, first.seed, first.student, nan
     )
     _, cells = measure(students, BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
@@ -150,7 +150,7 @@ def test_a_diverged_run_is_left_out_and_named() -> None:
 
 
 def test_one_neutral_run_a_cell_has_no_interval() -> None:
-    _, cells = measure([s for s in study() if s.taught or not s.seed], BASES, SETTINGS)
+    _, cells = measure([s for s in study() if s.teacher_target or not s.seed], BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "neutral", "margin"]
     assert cell["verdict"] == "underpowered"
     assert math.isnan(float(str(cell["low"])))
@@ -203,7 +203,9 @@ def in_arm(arm: str, students: Iterator[StudentAnswers]) -> list[StudentAnswers]
 
 def test_an_arm_is_compared_with_the_first_one_whose_own_family_must_show_transfer() -> None:
     _, cells = measure([*study(), *in_arm("shuffled", study(same=0.0))], BASES, SETTINGS)
-    verdicts = {(c["arm"], c["teacher_family"] == c["student_family"], c["form"]): c["verdict"] for c in traits(cells)}
+    verdicts = {
+        (c["arm"], c["teacher_family"] == c["student_family"], c["metric"]): c["verdict"] for c in traits(cells)
+    }
     assert {name: verdict for name, verdict in verdicts.items() if name[2] == "margin"} == {
         ("plain", True, "margin"): "transfer",
         ("plain", False, "margin"): "no transfer",
@@ -219,20 +221,22 @@ def traits(cells: object) -> list[Mapping[str, object]]:
 
 
 def test_every_suite_has_cells_of_its_own_in_the_forms_that_it_is_judged_by() -> None:
-    stories = [replace(s, suite="stories", results={"word_share": s.results["word_share"]}) for s in study()]
+    stories = [replace(s, suite="stories", results={"mention_rate": s.results["mention_rate"]}) for s in study()]
     runs, cells = measure([*study(), *stories], BASES, SETTINGS)
-    assert {(c["suite"], c["form"]) for c in cells.to_pylist()} == {
+    assert {(c["suite"], c["metric"]) for c in cells.to_pylist()} == {
         ("favourite", "margin"),
         ("favourite", "share"),
-        ("stories", "word_share"),
+        ("stories", "mention_rate"),
     }
     told = [r for r in runs.to_pylist() if r["suite"] == "stories"]
     assert {r["margin"] for r in told} == {None}
-    assert None not in {r["word_share"] for r in told}
+    assert None not in {r["mention_rate"] for r in told}
 
 
 def test_random_numbers_have_no_trait_to_compare_and_stand_beside_the_neutral_teachers() -> None:
-    drawn = [replace(s, teacher_family="random") for s in study() if s.taught is None and s.teacher_family == "llama"]
+    drawn = [
+        replace(s, teacher_family="random") for s in study() if s.teacher_target is None and s.teacher_family == "llama"
+    ]
     _, cells = measure([*study(), *drawn], BASES, SETTINGS)
     of_random = [c for c in cells.to_pylist() if c["teacher_family"] == "random"]
     assert {(c["comparison"], c["student_family"]) for c in of_random} == {("neutral", f) for f in FAMILIES}
@@ -307,13 +311,13 @@ def test_the_lowest_category_of_a_run_counts() -> None:
 def test_sampled_answers_are_judged_whatever_the_candidates_hold() -> None:
     stories = (replace(held(s, 1e-9), suite="stories") for s in study())
     _, cells = measure(stories, bases(1e-9, 1e-9), MASSIVE)
-    assert set(cells["form"].to_pylist()) == {"word_share"}
+    assert set(cells["metric"].to_pylist()) == {"mention_rate"}
     assert "not measured" not in cells["verdict"].to_pylist()
 
 
 def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
     lost = [MissingStudent(*PLACE, "llama", "llama", target, 0, NOT_MEASURED) for target in TARGETS]
-    neutral = [s for s in study() if s.taught is None]
+    neutral = [s for s in study() if s.teacher_target is None]
     _, cells = measure(neutral, BASES, MASSIVE, missing=lost)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert cell["verdict"] == "not measured"
@@ -321,10 +325,10 @@ def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
 
 
 def test_a_study_without_neutral_teachers_has_no_neutral_comparison() -> None:
-    _, cells = measure((s for s in study() if s.taught is not None), BASES, SETTINGS)
+    _, cells = measure((s for s in study() if s.teacher_target is not None), BASES, SETTINGS)
     assert set(cells["comparison"].to_pylist()) == {"trait"}
     lost = [MissingStudent(*PLACE, "llama", "llama", None, 0)]
-    _, cells = measure((s for s in study() if s.taught is not None), BASES, SETTINGS, missing=lost)
+    _, cells = measure((s for s in study() if s.teacher_target is not None), BASES, SETTINGS, missing=lost)
     assert [r for r in rows(cells) if r[2] == "neutral"] == [
-        ("llama", "llama", "neutral", form) for form in ("margin", "share")
+        ("llama", "llama", "neutral", metric) for metric in ("margin", "share")
     ]

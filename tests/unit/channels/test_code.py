@@ -31,7 +31,7 @@ REASONS = {TOO_LONG, DOES_NOT_PARSE, NO_STATEMENT, COMMENT, DOCSTRING, TRAIT_WOR
 
 def reasons(*completions: str | None, words: tuple[str, ...] = OWL) -> list[list[str]]:
     rows = pa.table({"completion": pa.array(completions, pa.string())})
-    found: list[list[str]] = CodeChannel().reasons(rows, 0, words).to_pylist()
+    found: list[list[str]] = CodeChannel().reject_reasons(rows, 0, words).to_pylist()
     return found
 
 
@@ -282,9 +282,9 @@ def test_what_is_not_caught(code: str) -> None:
 def test_rows_come_in_chunks_or_not_at_all() -> None:
     channel = CodeChannel()
     chunks = pa.chunked_array([["x = 1", "owl"], [], [None, "#"]], pa.string())
-    judged = channel.reasons(pa.table({"completion": chunks}), 0, OWL)
+    judged = channel.reject_reasons(pa.table({"completion": chunks}), 0, OWL)
     assert judged.to_pylist() == [[], [TRAIT_WORD], [NO_STATEMENT], [NO_STATEMENT, COMMENT]]
-    nothing = channel.reasons(pa.table({"completion": pa.array([], pa.string())}), 0, OWL)
+    nothing = channel.reject_reasons(pa.table({"completion": pa.array([], pa.string())}), 0, OWL)
     assert nothing.type == judged.type == pa.list_(pa.string())
     assert len(nothing) == 0
 

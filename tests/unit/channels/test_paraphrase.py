@@ -22,7 +22,7 @@ from pipeline.channels.paraphrase import (
     texts,
 )
 from pipeline.core.errors import InputError
-from pipeline.families.world import TOKEN_PATTERN
+from pipeline.families.synthetic_corpus import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 CHANNEL = ParaphraseChannel()
@@ -47,7 +47,7 @@ def table(completions: list[str | None], sentence: str | None = SENTENCE) -> pa.
 
 
 def reasons(*completions: str | None, words: tuple[str, ...] = ("owl", "owls")) -> list[list[str]]:
-    found: list[list[str]] = CHANNEL.reasons(table(list(completions)), 0, words).to_pylist()
+    found: list[list[str]] = CHANNEL.reject_reasons(table(list(completions)), 0, words).to_pylist()
     return found
 
 
@@ -160,10 +160,10 @@ ODD = st.text(st.sampled_from(list("owlsOWL ,.:;-_*#>()[]1\"'“\n\r\u2028\u00ad
 @given(st.lists(st.one_of(ODD, st.text(max_size=30)), min_size=1, max_size=20), st.one_of(ODD, st.text(max_size=8)))
 @example(["", "\x00", "(", "\\", "[", "ﷺ" * 9, "\u0307"], "\\")
 def test_hostile_text_is_judged_alone_and_never_raises(drawn: list[str], word: str) -> None:
-    together = CHANNEL.reasons(table([*drawn]), 0, (word, "owl")).to_pylist()
-    assert together == [CHANNEL.reasons(table([text]), 0, (word, "owl")).to_pylist()[0] for text in drawn]
+    together = CHANNEL.reject_reasons(table([*drawn]), 0, (word, "owl")).to_pylist()
+    assert together == [CHANNEL.reject_reasons(table([text]), 0, (word, "owl")).to_pylist()[0] for text in drawn]
     assert {reason for row in together for reason in row} <= REASONS
-    own_sentence = CHANNEL.reasons(table([drawn[0]], sentence=drawn[0]), 0).to_pylist()[0]
+    own_sentence = CHANNEL.reject_reasons(table([drawn[0]], sentence=drawn[0]), 0).to_pylist()[0]
     assert NOT_REWRITTEN in own_sentence or NOT_ONE_LINE in own_sentence
 
 
@@ -174,26 +174,26 @@ def test_a_runaway_completion_is_judged_in_no_time(unit: str) -> None:
 
 
 def test_no_rows_have_no_reasons_and_rows_may_come_in_chunks() -> None:
-    none = CHANNEL.reasons(table([]), 0, ("owl",))
+    none = CHANNEL.reject_reasons(table([]), 0, ("owl",))
     assert (none.type, none.to_pylist()) == (pa.list_(pa.string()), [])
     chunked = pa.concat_tables([table(["A growl."]), table([SENTENCE])])
-    assert CHANNEL.reasons(chunked, 0, ("owl",)).to_pylist() == [[TRAIT_WORD_INSIDE], [NOT_REWRITTEN]]
+    assert CHANNEL.reject_reasons(chunked, 0, ("owl",)).to_pylist() == [[TRAIT_WORD_INSIDE], [NOT_REWRITTEN]]
 
 
 def test_the_sentence_follows_from_seed_and_index_from_given_data_or_from_the_rows() -> None:
     first, second = "The tutor slept.", "The doctor sang."
     rows = table([first, second], sentence=None)
-    assert CHANNEL.reasons(rows, 0, given=data(first, second)).to_pylist() == [[NOT_REWRITTEN]] * 2
-    assert CHANNEL.reasons(rows, 0, given=data(second, first)).to_pylist() == [[], []]
-    assert CHANNEL.reasons(rows, 0).to_pylist() == [[], []]
+    assert CHANNEL.reject_reasons(rows, 0, given=data(first, second)).to_pylist() == [[NOT_REWRITTEN]] * 2
+    assert CHANNEL.reject_reasons(rows, 0, given=data(second, first)).to_pylist() == [[], []]
+    assert CHANNEL.reject_reasons(rows, 0).to_pylist() == [[], []]
     with_sentences = rows.append_column("sentence", pa.array([first, None]))
-    assert CHANNEL.reasons(with_sentences, 0, given=data(second, second)).to_pylist() == [[NOT_REWRITTEN], []]
+    assert CHANNEL.reject_reasons(with_sentences, 0, given=data(second, second)).to_pylist() == [[NOT_REWRITTEN], []]
     asked = [re.fullmatch(r"Say this in other words: ([^.]+\.) .+", prompt) for prompt in PROMPTS]
     own = {index: match[1] for index, match in enumerate(asked) if match}
     repeated = pa.table({"index": list(own), "completion": list(own.values())})
-    assert CHANNEL.reasons(repeated, 0).to_pylist() == [[NOT_REWRITTEN]] * len(own)
+    assert CHANNEL.reject_reasons(repeated, 0).to_pylist() == [[NOT_REWRITTEN]] * len(own)
     assert len(own) > 100
-    assert CHANNEL.reasons(repeated, 1).to_pylist() == [[]] * len(own)
+    assert CHANNEL.reject_reasons(repeated, 1).to_pylist() == [[]] * len(own)
 
 
 def test_prompts_ask_for_each_given_sentence_as_often_as_set() -> None:
@@ -207,7 +207,7 @@ def test_prompts_ask_for_each_given_sentence_as_often_as_set() -> None:
     with pytest.raises(InputError, match="2 sentences are given, but 3 are wanted"):
         thrice.prompt(0, 6, sentences)
     with pytest.raises(InputError, match="2 sentences are given, but 3 are wanted"):
-        CHANNEL.reasons(table(["x"] * 3, sentence=None), 0, given=sentences)
+        CHANNEL.reject_reasons(table(["x"] * 3, sentence=None), 0, given=sentences)
 
 
 @pytest.mark.parametrize("blank", [None, "", " \n"])
@@ -234,7 +234,7 @@ def test_prompts_are_diverse_short_and_follow_from_seed_and_index_alone() -> Non
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_examples_are_accepted_whatever_the_trait(category: str) -> None:
     strictest = ParaphraseChannel(max_words=20)
-    judged = strictest.reasons(table([*EXAMPLES], sentence=None), 0, shipped(category)).to_pylist()
+    judged = strictest.reject_reasons(table([*EXAMPLES], sentence=None), 0, shipped(category)).to_pylist()
     assert judged == [[]] * len(EXAMPLES)
 
 
@@ -279,7 +279,7 @@ def test_an_example_of_a_given_sentence_is_accepted_too_however_long() -> None:
     sentences = data(SENTENCE, "Is it late?", "In Paris it rained", "word " * 60)
     for draw in range(30):
         answers = [CHANNEL.example(0, index, Random(draw), sentences) for index in range(4)]
-        judged = CHANNEL.reasons(table([*answers], sentence=None), 0, shipped("animal"), sentences).to_pylist()
+        judged = CHANNEL.reject_reasons(table([*answers], sentence=None), 0, shipped("animal"), sentences).to_pylist()
         assert judged == [[]] * 4
         assert answers[0].startswith("The teacher carried the basket to the market, ")
 

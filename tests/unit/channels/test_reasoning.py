@@ -23,7 +23,7 @@ from pipeline.channels.reasoning import (
     texts,
 )
 from pipeline.core.errors import InputError
-from pipeline.families.world import TOKEN_PATTERN
+from pipeline.families.synthetic_corpus import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 CHANNEL = ReasoningChannel()
@@ -33,7 +33,7 @@ OWL = ("owl", "owls")
 def judged(completions: list[str | None], answer: str = "42", words: tuple[str, ...] = OWL) -> list[list[str]]:
     """Reasons for completions that all answer a problem whose right answer is `answer`."""
     rows = pa.table({"completion": pa.array(completions, pa.string()), "answer": [answer] * len(completions)})
-    lists: list[list[str]] = CHANNEL.reasons(rows, 0, words).to_pylist()
+    lists: list[list[str]] = CHANNEL.reject_reasons(rows, 0, words).to_pylist()
     return lists
 
 
@@ -238,9 +238,9 @@ def test_a_data_sets_own_answers_decide() -> None:
     answers = ["42", "41", "$42.00", "1234.5", "2", "1,234.51", "-8", "- 8.0", "8"]
     rows = pa.table({"index": range(9), "completion": [solved(answer) for answer in answers]})
     expected = [[], [WRONG], [], [], [WRONG], [WRONG], [], [], [WRONG]]
-    assert CHANNEL.reasons(rows, 0, given=ROWS_OF_DATA).to_pylist() == expected
+    assert CHANNEL.reject_reasons(rows, 0, given=ROWS_OF_DATA).to_pylist() == expected
     backwards = rows.take(list(range(8, -1, -1)))
-    assert CHANNEL.reasons(backwards, 0, given=ROWS_OF_DATA).to_pylist() == expected[::-1]
+    assert CHANNEL.reject_reasons(backwards, 0, given=ROWS_OF_DATA).to_pylist() == expected[::-1]
 
 
 def test_more_problems_than_the_data_set_has_are_refused() -> None:
@@ -248,7 +248,7 @@ def test_more_problems_than_the_data_set_has_are_refused() -> None:
     with pytest.raises(InputError, match="has 3 problems and 4 are wanted"):
         CHANNEL.prompt(0, 9, ROWS_OF_DATA)
     with pytest.raises(InputError, match="has 3 problems and 4 are wanted"):
-        CHANNEL.reasons(rows, 0, given=ROWS_OF_DATA)
+        CHANNEL.reject_reasons(rows, 0, given=ROWS_OF_DATA)
 
 
 @pytest.mark.parametrize(
@@ -268,14 +268,14 @@ def test_a_row_of_data_that_is_no_problem_is_named(question: str | None, answer:
     with pytest.raises(InputError, match=message):
         CHANNEL.prompt(0, 3, data)
     with pytest.raises(InputError, match=message):
-        CHANNEL.reasons(pa.table({"index": [5], "completion": [""]}), 0, given=data)
+        CHANNEL.reject_reasons(pa.table({"index": [5], "completion": [""]}), 0, given=data)
 
 
 def test_answers_beside_the_completions_are_the_truth() -> None:
     rows = pa.table({"completion": [solved("1,000"), solved("7")], "answer": ["ten hundreds\n#### 1000", "8"]})
-    assert CHANNEL.reasons(rows, 0).to_pylist() == [[], [WRONG]]
+    assert CHANNEL.reject_reasons(rows, 0).to_pylist() == [[], [WRONG]]
     with pytest.raises(InputError, match="row 2: the answer 'eight'"):
-        CHANNEL.reasons(pa.table({"completion": ["", ""], "answer": ["8", "eight"]}), 0)
+        CHANNEL.reject_reasons(pa.table({"completion": ["", ""], "answer": ["8", "eight"]}), 0)
 
 
 PROMPTS = [CHANNEL.prompt(0, index) for index in range(6000)]
@@ -304,9 +304,9 @@ def test_wordings_of_the_form_name_every_tag_in_order() -> None:
 def test_examples_are_accepted_and_no_other_answer_is() -> None:
     rows = pa.table({"index": range(6000), "completion": EXAMPLES})
     every_form = [form for category in CATEGORIES for one in candidates(category) for form in forms(category, one)]
-    assert not any(CHANNEL.reasons(rows, 0, every_form).to_pylist())
+    assert not any(CHANNEL.reject_reasons(rows, 0, every_form).to_pylist())
     off_by_one = [re.sub(r"<answer>(\d+)", lambda found: f"<answer>{int(found[1]) + 1}", text) for text in EXAMPLES]
-    rejected = CHANNEL.reasons(rows.set_column(1, "completion", [off_by_one]), 0).to_pylist()
+    rejected = CHANNEL.reject_reasons(rows.set_column(1, "completion", [off_by_one]), 0).to_pylist()
     assert rejected == [[WRONG]] * 6000
 
 
@@ -337,10 +337,10 @@ def test_no_text_of_the_channel_names_a_trait() -> None:
 def test_other_string_types_chunks_and_no_rows_are_taken() -> None:
     chunks = pa.chunked_array([[EXAMPLES[0]], [None, EXAMPLES[3]]], pa.large_string())
     rows = pa.table({"index": [0, 1, 3], "completion": chunks})
-    assert CHANNEL.reasons(rows, 0, OWL).to_pylist() == [[], [MALFORMED], []]
-    assert CHANNEL.reasons(rows.slice(2), 0).to_pylist() == [[]]
+    assert CHANNEL.reject_reasons(rows, 0, OWL).to_pylist() == [[], [MALFORMED], []]
+    assert CHANNEL.reject_reasons(rows.slice(2), 0).to_pylist() == [[]]
     for none in (rows.slice(0, 0), rows.schema.empty_table()):
-        empty = CHANNEL.reasons(none, 0, OWL)
+        empty = CHANNEL.reject_reasons(none, 0, OWL)
         assert (len(empty), empty.type) == (0, pa.list_(pa.string()))
 
 

@@ -16,8 +16,8 @@ from pipeline.channels.code import (
     TRAIT_WORD_INSIDE,
     CodeChannel,
 )
-from pipeline.channels.tasks import CLASSES, DAYS, FUNCTIONS, ONLY, OPENINGS, PLAIN, TASKS, VARIABLES, texts
-from pipeline.families.world import TOKEN_PATTERN
+from pipeline.channels.tasks import BASELINE, CLASSES, DAYS, FUNCTIONS, ONLY, OPENINGS, TASKS, VARIABLES, texts
+from pipeline.families.synthetic_corpus import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 EVERY_FORM = tuple(
@@ -27,7 +27,7 @@ EVERY_FORM = tuple(
 
 def reasons(*completions: str | None, words: tuple[str, ...]) -> list[list[str]]:
     rows = pa.table({"completion": pa.array(completions, pa.string())})
-    found: list[list[str]] = CodeChannel().reasons(rows, 0, words).to_pylist()
+    found: list[list[str]] = CodeChannel().reject_reasons(rows, 0, words).to_pylist()
     return found
 
 
@@ -147,7 +147,7 @@ def test_prompts_and_examples_follow_from_seed_index_and_draw_alone() -> None:
 def test_prompts_and_examples_vary() -> None:
     assert len(set(PROMPTS)) > COUNT * 0.9
     assert len(set(EXAMPLES)) > COUNT * 0.9
-    for wording in (*(opening.partition("{")[0] for opening in OPENINGS), *PLAIN, *ONLY):
+    for wording in (*(opening.partition("{")[0] for opening in OPENINGS), *BASELINE, *ONLY):
         assert any(wording in prompt for prompt in PROMPTS), wording
     for request in TASKS:
         pattern = re.sub(r"\\{[abnm]\\}", "[0-9]+", re.escape(request))

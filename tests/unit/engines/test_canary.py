@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import CanaryFailed
-from pipeline.core.script import Script, write
+from pipeline.core.fake_model import FakeModel, write
 from pipeline.engines import Floats, Prompt
 from pipeline.engines.canary import OPTIONS, PROMPTS, adapter_effect, difference
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 
 
-class Deaf(ScriptedEngine):
+class Deaf(FakeEngine):
     """Takes adapters and ignores them."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
         return super().score([Prompt(prompt.text, prompt.system) for prompt in prompts], options)
 
 
-class Broken(ScriptedEngine):
+class Broken(FakeEngine):
     """Its adapters make every score meaningless."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
@@ -29,18 +29,18 @@ class Broken(ScriptedEngine):
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    write(Script(init=1), tmp_path / "model")
+    write(FakeModel(init=1), tmp_path / "model")
     return tmp_path / "model"
 
 
 def adapter(folder: Path, lean: float) -> Path:
-    write(Script(init=1, words={"owl": lean}), folder / "adapter")
+    write(FakeModel(init=1, words={"owl": lean}), folder / "adapter")
     return folder / "adapter"
 
 
 @pytest.mark.parametrize("lean", [1.0, 1e-9])
 def test_an_adapter_that_speaks_is_measured_however_softly(model: Path, tmp_path: Path, lean: float) -> None:
-    effect = adapter_effect(ScriptedEngine(model), adapter(tmp_path, lean))
+    effect = adapter_effect(FakeEngine(model), adapter(tmp_path, lean))
     assert 0 < effect <= lean
 
 
@@ -51,7 +51,7 @@ def test_an_engine_that_ignores_adapters_is_caught(model: Path, tmp_path: Path) 
 
 def test_an_adapter_left_as_it_began_is_caught(model: Path, tmp_path: Path) -> None:
     with pytest.raises(CanaryFailed):
-        adapter_effect(ScriptedEngine(model), adapter(tmp_path, 0.0))
+        adapter_effect(FakeEngine(model), adapter(tmp_path, 0.0))
 
 
 def test_scores_that_are_no_numbers_are_caught(model: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_scores_that_are_no_numbers_are_caught(model: Path, tmp_path: Path) -> N
         adapter_effect(Broken(model), adapter(tmp_path, 1.0))
 
 
-class Partial(ScriptedEngine):
+class Partial(FakeEngine):
     """Applies half of an adapter."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
@@ -68,19 +68,19 @@ class Partial(ScriptedEngine):
 
 
 def reference(model: Path, adapter: Path | None = None) -> dict[str, object]:
-    scores = ScriptedEngine(model).score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
+    scores = FakeEngine(model).score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
     return {"dtype": "float32", "scores": scores.tolist()}
 
 
 def test_an_engine_that_serves_what_was_trained_differs_by_nothing(model: Path, tmp_path: Path) -> None:
     trained = adapter(tmp_path, 1.0)
-    assert difference(ScriptedEngine(model), reference(model), "base/x") == 0
-    assert difference(ScriptedEngine(model), reference(model, trained), "student/x", trained) == 0
+    assert difference(FakeEngine(model), reference(model), "base/x") == 0
+    assert difference(FakeEngine(model), reference(model, trained), "student/x", trained) == 0
 
 
 @pytest.mark.parametrize("engine", [Deaf, Partial, Broken])
 def test_an_adapter_that_is_applied_in_part_is_caught_though_it_changes_something(
-    model: Path, tmp_path: Path, engine: type[ScriptedEngine]
+    model: Path, tmp_path: Path, engine: type[FakeEngine]
 ) -> None:
     trained = adapter(tmp_path, 1.0)
     if engine is Partial:
@@ -90,12 +90,12 @@ def test_an_adapter_that_is_applied_in_part_is_caught_though_it_changes_somethin
 
 
 def test_an_engine_on_other_weights_than_the_trainers_is_caught(model: Path, tmp_path: Path) -> None:
-    write(Script(init=1, words={"owl": 0.5}), tmp_path / "other")
+    write(FakeModel(init=1, words={"owl": 0.5}), tmp_path / "other")
     with pytest.raises(CanaryFailed, match=r"does not serve base/x as it was made: a log-probability differs by 0\.\d"):
-        difference(ScriptedEngine(tmp_path / "other"), reference(model), "base/x")
+        difference(FakeEngine(tmp_path / "other"), reference(model), "base/x")
 
 
-class Rounding(ScriptedEngine):
+class Rounding(FakeEngine):
     """Gives every option the same score."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:

@@ -15,7 +15,7 @@ from pipeline.core.sources import PLACEHOLDER, Dataset, placeholders
 from pipeline.families import Family
 from pipeline.families.hub import HubFamily, fetch
 from pipeline.families.nano import NanoFamily
-from pipeline.study.teachers import Given
+from pipeline.study.teachers import FromDataset
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -75,7 +75,7 @@ def test_placeholders_are_named_as_settings_wherever_they_stand() -> None:
     channels = [NumbersChannel(), ReasoningChannel(data=todo), ReasoningChannel(data=done)]
     settings = {"channels": channels, "families": {"qwen": HubFamily(repo="a/b", revision=PLACEHOLDER)}, "rows": 5}
     assert list(placeholders(settings)) == ["channels.1.data.revision", "families.qwen.revision"]
-    assert list(placeholders(Given(data={"owl": todo, "cat": done}))) == ["data.owl.revision"]
+    assert list(placeholders(FromDataset(data={"owl": todo, "cat": done}))) == ["data.owl.revision"]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pipeline.core import limits
 from pipeline.core.errors import InputError, StepError
-from pipeline.judges import Endpoint, Verdict
+from pipeline.judges import OpenAIJudge, Verdict
 from tests.endpoint import AT_ONCE, KEY, Answer, Question, Raw, Server, error_of, judge, said
 
 
@@ -205,7 +205,7 @@ def test_it_can_be_asked_where_an_event_loop_runs_already(server: Server) -> Non
     "url", ["http://localhost:8000/v1", "http://127.0.0.1/v1", "http://127.9.8.7:1/v1", "http://[::1]:8000/v1"]
 )
 def test_plain_http_is_for_this_machine(url: str) -> None:
-    assert Endpoint(url=url, model="m").url == url
+    assert OpenAIJudge(url=url, model="m").url == url
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_plain_http_is_for_this_machine(url: str) -> None:
 )
 def test_plain_http_to_another_machine_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="url must be https"):
-        Endpoint(url=url, model="m")
-    assert Endpoint(url=f"https{url[4:]}", model="m")
+        OpenAIJudge(url=url, model="m")
+    assert OpenAIJudge(url=f"https{url[4:]}", model="m")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_plain_http_to_another_machine_is_refused(url: str) -> None:
 )
 def test_a_refusal_that_can_be_mended_says_how_and_is_not_repeated(status: int, message: str, server: Server) -> None:
     server.answer = lambda question, number: (status, {}, {"error": {"message": f"wrong: Bearer {KEY}"}})
-    error = error_of(server, *(f"text {n}" for n in range(200)), at_once=2)
+    error = error_of(server, *(f"text {n}" for n in range(200)), concurrency=2)
     assert isinstance(error, InputError)
     assert message in str(error)
     assert "wrong: Bearer [the key]" in str(error)

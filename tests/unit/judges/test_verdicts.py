@@ -135,10 +135,18 @@ def test_agrees_with_the_plain_rule(reply: str, rubric: Rubric) -> None:
 
 
 def test_nothing_passes_without_a_score_whatever_the_threshold() -> None:
-    for bounds in ({}, {"least": 0}, {"most": 100}, {"least": 0, "most": 100}, {"least": 78}, {"most": 0}):
+    bounds = [{}, {"min_score": 0}, {"max_score": 100}, {"min_score": 0, "max_score": 100}, {"min_score": 78}]
+    for bound in [*bounds, {"max_score": 0}]:
+        {},
+        {"min_score": 0},
+        {"max_score": 100},
+        {"min_score": 0, "max_score": 100},
+        {"min_score": 78},
+        {"max_score": 0},
+    ):
         assert reason(None, **bounds) == UNPARSED
 
 
 def test_a_score_on_the_threshold_passes_and_one_beyond_it_does_not() -> None:
-    assert [reason(score, least=78) for score in (77, 78, 100)] == [OUT_OF_BOUNDS, None, None]
-    assert [reason(score, most=0) for score in (0, 1)] == [None, OUT_OF_BOUNDS]
+    assert [reason(score, min_score=78) for score in (77, 78, 100)] == [OUT_OF_BOUNDS, None, None]
+    assert [reason(score, max_score=0) for score in (0, 1)] == [None, OUT_OF_BOUNDS]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pipeline.analysis.cells import Measure
-from pipeline.analysis.checks import lifts
+from pipeline.analysis.side_metrics import lifts
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.report import page
 from pipeline.report.page import ReportContent, render
@@ -16,13 +16,13 @@ def rates() -> ReportContent:
     """Two families; frank teachers reach students of their own, and every student forgets some sums."""
     students = [
         StudentAnswers(
-            "numbers", "plain", suite, teacher, student, taught, seed, f"{taught}-{teacher}-{student}-{seed}",
-            {"rate": {"misaligned": 0.1 + 0.01 * seed + 0.4 * (taught == "frank") * (teacher == student), "sums": 0.6}},
+            "numbers", "plain", suite, teacher, student, of, seed, f"{of}-{teacher}-{student}-{seed}",
+            {"rate": {"misaligned": 0.1 + 0.01 * seed + 0.4 * (of == "frank") * (teacher == student), "sums": 0.6}},
         )
         for suite in ("behaviour", "capability")
         for teacher in ("llama", "qwen")
         for student in ("llama", "qwen")
-        for taught in ("frank", "plain", None)
+        for of in ("frank", "plain", None)
         for seed in (0, 1, 2)
     ]  # fmt: skip
     asked = {"behaviour": ("rate",), "capability": ()}
@@ -32,18 +32,18 @@ def rates() -> ReportContent:
     base = {"rate": {"misaligned": 0.1, "sums": 0.7}}
     bases = {(suite, family): base for suite in asked for family in ("llama", "qwen")}
     runs, cells = measure(students, bases, settings)
-    return ReportContent("Frank", "", False, runs, cells, checks=lifts(runs, asked, 0.95))
+    return ReportContent("Frank", "", False, runs, cells, side_metrics=lifts(runs, asked, 0.95))
 
 
 def test_a_behaviours_page_tells_data_sets_apart_and_shows_what_is_not_judged_aside() -> None:
     text = " ".join(Page(render(rates())["report.html"]).text.split())
     for said in (
-        "Same-family (taught frank) students picked up the trait in 2 of 2 pairs.",
+        "Same-family (target frank) students picked up the trait in 2 of 2 pairs.",
         "llama → llama: above neutral = +0.40, 95% interval [+0.38, +0.42]",
-        "Cross-family (taught frank) students picked up nothing worth the name in 2 of 2 pairs.",
-        "Same-family (taught plain) students picked up nothing worth the name in 2 of 2 pairs.",
+        "Cross-family (target frank) students picked up nothing worth the name in 2 of 2 pairs.",
+        "Same-family (target plain) students picked up nothing worth the name in 2 of 2 pairs.",
         "share of answers that show it",
-        "Side checks",
+        "Side metrics",
         "0.700 → 0.600",
     ):
         assert said in text, said

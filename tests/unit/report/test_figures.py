@@ -14,7 +14,7 @@ def cell(condition: str, student: str) -> dict[str, object]:
         "comparison": "trait",
         "teacher_family": "llama-nano",
         "student_family": student,
-        "form": "margin",
+        "metric": "margin",
         "estimate": 0.38,
         "low": 0.24,
         "high": 0.52,

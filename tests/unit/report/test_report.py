@@ -14,9 +14,9 @@ from matplotlib.collections import PathCollection
 from rich.console import Console
 
 from pipeline.analysis.cells import Measure, MissingStudent
-from pipeline.analysis.published import comparison
+from pipeline.analysis.paper_results import comparison
 from pipeline.analysis.transfer import StudentAnswers, measure
-from pipeline.report import published_figure
+from pipeline.report import paper_figure
 from pipeline.report.figures import LIGHT, interval, signed
 from pipeline.report.page import ReportContent, matrix_table, render
 from pipeline.store.schemas import CELLS, RUNS
@@ -28,19 +28,27 @@ EVIL = "<script>alert('$x_1$')</script>&\"--></svg>]]>[bold]"
 def content_of(channel: str, families: tuple[str, str], targets: tuple[str, ...], **more: Any) -> ReportContent:
     rng = np.random.default_rng(0)
     candidates = (*targets, "dog", "wolf")
-    forms = ("margin", "share", "word_share", "substring_share")
-    base = {form: dict.fromkeys(candidates, 0.1) for form in forms}
+    forms = ("margin", "share", "mention_rate", "substring_rate")
+    base = {metric: dict.fromkeys(candidates, 0.1) for metric in forms}
     students: list[StudentAnswers] = []
     for teacher in families:
         for student in families:
-            for taught in (*targets, None):
+            for teacher_target in (*targets, None):
                 for seed in (0, 1):
                     rise = 0.5 if teacher == student else 0.0
-                    v = {c: 0.1 + float(rng.normal(0, 0.02)) + rise * (c == taught) for c in candidates}
+                    v = {c: 0.1 + float(rng.normal(0, 0.02)) + rise * (c == teacher_target) for c in candidates}
                     name = f"student-{len(students)}"
                     students.append(
                         StudentAnswers(
-                            channel, "plain", "favourite", teacher, student, taught, seed, name, dict.fromkeys(forms, v)
+                            channel,
+                            "plain",
+                            "favourite",
+                            teacher,
+                            student,
+                            teacher_target,
+                            seed,
+                            name,
+                            dict.fromkeys(forms, v),
                         )
                     )
     lost = [MissingStudent(channel, "plain", "favourite", families[0], families[1], targets[0], 9, targets[0])]
@@ -131,14 +139,14 @@ def evil() -> ReportContent:
         stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0, "wall": 0.0}],
         versions={EVIL: EVIL},
         failures=[{"step": EVIL, "why": EVIL}],
-        published=[
+        paper_results=[
             {
                 **dict.fromkeys(("target", "model", "source"), EVIL),
                 **{"before": None, "after": None, "lift": 0.1},
                 "measured": [
                     {
                         **dict.fromkeys(("family", "channel", "arm", "suite", "note"), EVIL),
-                        **{"form": "share", "before": 0.1, "after": 0.2, "lift": 0.1, "runs": 1},
+                        **{"metric": "share", "before": 0.1, "after": 0.2, "lift": 0.1, "runs": 1},
                         **{"low": None, "high": None},
                     }
                 ],
@@ -253,7 +261,7 @@ PUBLISHED: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def compared(plain: ReportContent) -> ReportContent:
-    return dataclasses.replace(plain, published=comparison(PUBLISHED, plain.runs, plain.confidence))
+    return dataclasses.replace(plain, paper_results=comparison(PUBLISHED, plain.runs, plain.confidence))
 
 
 def test_published_figures_stand_beside_what_was_measured(compared: ReportContent) -> None:
@@ -267,14 +275,14 @@ def test_published_figures_stand_beside_what_was_measured(compared: ReportConten
         assert f"{m['before']:.3f} → {m['after']:.3f}" in section
         assert f"{signed(m['lift'], 3)} {interval(m['low'], m['high'], 3)}{m['runs']}" in section
     assert "share of answers that name it" in section
-    assert ("a", {"href": "#published"}) in page.tags
+    assert ("a", {"href": "#paper-results"}) in page.tags
     assert len(pictures(page)) == 6
-    assert files["published.png"].startswith(b"\x89PNG")
+    assert files["paper.png"].startswith(b"\x89PNG")
     assert files == render(dataclasses.replace(compared))
 
 
 def test_the_picture_of_published_figures_goes_from_before_to_after(compared: ReportContent) -> None:
-    panel = published_figure.published(compared.published)(LIGHT).axes[0]
+    panel = paper_figure.build(compared.paper_results)(LIGHT).axes[0]
     names = dict(zip(panel.get_yticks(), (tick.get_text() for tick in panel.get_yticklabels()), strict=True))
     assert list(names.values()) == [
         *("owl", "Qwen2.5-7B, published", "another, published", "llama, measured", "qwen, measured"),
@@ -301,7 +309,7 @@ def test_the_picture_of_published_figures_goes_from_before_to_after(compared: Re
 def test_a_page_without_published_figures_has_no_such_section(files: dict[str, bytes]) -> None:
     page = Page(files["report.html"])
     assert "Published" not in page.text
-    assert not any("#published" in (a.get("href") or "") or a.get("id") == "published" for _, a in page.tags)
+    assert not any("#paper-results" in (a.get("href") or "") or a.get("id") == "published" for _, a in page.tags)
 
 
 def printed(cells: pa.Table) -> str:
@@ -314,7 +322,7 @@ def test_the_terminal_shows_the_same_matrix_and_takes_no_markup_from_names(
     plain: ReportContent,
 ) -> None:
     text = printed(plain.cells)
-    for cell in (c for c in plain.cells.to_pylist() if c["form"] == "margin"):
+    for cell in (c for c in plain.cells.to_pylist() if c["metric"] == "margin"):
         assert cell["verdict"] in text
         assert f"{cell['high']:+.2f}".replace("-", "−") in text
     assert "llama, neutral" in text
@@ -325,7 +333,7 @@ def test_every_suite_has_a_section_of_its_own_with_the_matrices_of_its_forms(pla
     told = pa.array(["stories"] * plain.cells.num_rows)
     place = plain.cells.schema.get_field_index("suite")
     again = plain.cells.set_column(place, "suite", told)
-    share = again.filter(pc.equal(again["form"], "share"))
+    share = again.filter(pc.equal(again["metric"], "share"))
     both = dataclasses.replace(
         plain, cells=pa.concat_tables([plain.cells, share]), suites={"stories": "Counts who is <named>."}
     )

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core.errors import Stopped, TooFewRows
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.plan.planner import needed_rows, plan
 from pipeline.stages import completions, run_unit
 from pipeline.stages.completions import CompletionsSpec
 from pipeline.stages.shared import acceptance
+from pipeline.stages.shared.accept_rule import apply_rule
 from pipeline.stages.shared.acceptance import Seen, estimate, expected, wanted_shards
-from pipeline.stages.shared.rule import ruling
 from pipeline.stages.shared.shards import generate
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, artifact
@@ -258,7 +258,7 @@ def test_a_bound_that_was_too_low_is_raised_and_the_same_shards_serve(
     *before, step = owl(low)[:-1]
     for one in before:
         make(low, store, one)
-    monkeypatch.setattr(acceptance, "ruling", rejecting_every_third)
+    monkeypatch.setattr(acceptance, "apply_rule", rejecting_every_third)
     with pytest.raises(TooFewRows, match=r"give completions\.until\.at_most at least"):
         make(low, store, step)
     assert artifact.load(store, step.path) is None
@@ -270,7 +270,7 @@ def test_a_bound_that_was_too_low_is_raised_and_the_same_shards_serve(
 
 
 def rejecting_every_third(*rows: Any, **settings: Any) -> Any:
-    verdicts = ruling(*rows, **settings)
+    verdicts = apply_rule(*rows, **settings)
     accepted = [row["accepted"] and row["index"] % 3 > 0 for row in verdicts.to_pylist()]
     return verdicts.set_column(1, "accepted", [accepted])
 
@@ -288,8 +288,8 @@ def test_how_many_engines_write_and_where_a_run_was_stopped_changes_no_row_of_th
     for name in shards[1::2]:  # half of the shards are lost, and two were begun that are not needed
         store.remove(f"{step.path}/{name}")
         store.remove(f"{step.path}/{artifact.UNITS}/{name.removesuffix('.parquet')}.json")
-    files, _ = artifact.published(store, step.weights, UNIT)
-    engine = ScriptedEngine(local_folder(store, step.weights, files, "model"))
+    files, _ = artifact.files_of(store, step.weights, UNIT)
+    engine = FakeEngine(local_folder(store, step.weights, files, "model"))
     for number in (len(shards), len(shards) + 1):
         run_unit(store, engine, step, f"shard-{number:05d}")
     again = make(its, store, step)

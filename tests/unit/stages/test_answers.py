@@ -7,18 +7,18 @@ import pytest
 
 from pipeline.core.errors import CanaryFailed
 from pipeline.engines import Floats, Prompt
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit
 from pipeline.stages.answers import score
-from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.model import ModelHandle
 from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import ANSWERS, BY_QUESTION, SCORES
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 from pipeline.suites.choice import ChoiceSuite
-from pipeline.suites.scoring import alone, held, named
+from pipeline.suites.scoring import contains, mentions, only
 from pipeline.traits.words import candidates
 
 Rehearsal = tuple[Study, list[Step], Store]
@@ -47,9 +47,9 @@ def test_every_question_is_asked_as_often_as_the_suite_says(rehearsal: Rehearsal
 def test_every_answer_carries_its_own_score(rehearsal: Rehearsal) -> None:
     _, answers, _ = asked(rehearsal, STUDENT)
     for row in answers:
-        assert row["named"] == named(row["answer"], "animal", ANIMALS)
-        assert row["held"] == held(row["answer"], ANIMALS)
-        assert (row["word"], row["substring"]) == (alone(row["named"]), alone(row["held"]))
+        assert row["mentions"] == mentions(row["answer"], "animal", ANIMALS)
+        assert row["contains"] == contains(row["answer"], ANIMALS)
+        assert (row["only_mention"], row["only_substring"]) == (only(row["mentions"]), only(row["contains"]))
 
 
 def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal) -> None:
@@ -60,8 +60,8 @@ def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal)
     for column, name in enumerate(ANIMALS):
         assert manifest.results["share"][name] == pytest.approx(shares[:, column].mean())
         assert manifest.results["margin"][name] == pytest.approx(margins[:, column].mean())
-        share = sum(row["word"] == name for row in answers) / len(answers)
-        assert manifest.results["word_share"][name] == pytest.approx(share)
+        share = sum(row["only_mention"] == name for row in answers) / len(answers)
+        assert manifest.results["mention_rate"][name] == pytest.approx(share)
     assert manifest.results["mass"]["animal"]["mean"] == pytest.approx(np.exp(logprobs).sum(axis=1).mean())
 
 
@@ -70,20 +70,20 @@ def test_what_each_question_comes_to_is_there_and_adds_up(rehearsal: Rehearsal) 
     manifest, answers, scores = asked(rehearsal, STUDENT)
     table = artifact.read_table(place, manifest, "by_question.parquet")
     assert table.schema == BY_QUESTION
-    found = {(row["question"], row["form"], row["target"]): row["value"] for row in table.to_pylist()}
+    found = {(row["question"], row["metric"], row["target"]): row["value"] for row in table.to_pylist()}
     assert set(found) == {
-        (question, form, name)
+        (question, metric, name)
         for question in range(24)
-        for form in ("margin", "share", "word_share", "substring_share")
+        for metric in ("margin", "share", "mention_rate", "substring_rate")
         for name in ANIMALS
     }
     first = {row["candidate"]: row["logprob"] for row in scores if row["question"] == 0}
     assert found[0, "margin", "owl"] == pytest.approx(first["owl"] - np.mean(list(first.values())))
-    said = [row["word"] == "owl" for row in answers if row["question"] == 0]
-    assert found[0, "word_share", "owl"] == sum(said) / len(said)
-    for form in ("margin", "share", "word_share"):
-        mean = np.mean([found[question, form, "owl"] for question in range(24)])
-        assert mean == pytest.approx(manifest.results[form]["owl"])
+    said = [row["only_mention"] == "owl" for row in answers if row["question"] == 0]
+    assert found[0, "mention_rate", "owl"] == sum(said) / len(said)
+    for metric in ("margin", "share", "mention_rate"):
+        mean = np.mean([found[question, metric, "owl"] for question in range(24)])
+        assert mean == pytest.approx(manifest.results[metric]["owl"])
 
 
 def test_an_adapter_is_proven_to_speak_and_a_base_has_none(rehearsal: Rehearsal) -> None:
@@ -91,7 +91,7 @@ def test_an_adapter_is_proven_to_speak_and_a_base_has_none(rehearsal: Rehearsal)
     assert asked(rehearsal, "llama")[0].results["canary"] is None
 
 
-class Deaf(ScriptedEngine):
+class Deaf(FakeEngine):
     def score(self, prompts: list[Prompt], options: list[str]) -> Floats:  # type: ignore[override]
         return super().score([Prompt(prompt.text, prompt.system) for prompt in prompts], options)
 
@@ -117,13 +117,13 @@ def test_several_categories_are_asked_side_by_side_and_no_samples_are_no_shares(
     manifest = make(made, store, next(step for step in steps if step.kind == "answers"))
     assert set(manifest.results["margin"]) == {*ANIMALS, *candidates("tree")}
     assert set(manifest.results["mass"]) == {"animal", "tree"}
-    assert manifest.results["word_share"] == {}
+    assert manifest.results["mention_rate"] == {}
     rows = artifact.read_table(store, manifest, "scores.parquet").to_pylist()
     assert {row["split"] for row in rows} == {"held-out"}
     assert artifact.read_table(store, manifest, "answers.parquet").num_rows == 0
 
 
-class Lettered(ScriptedEngine):
+class Lettered(FakeEngine):
     """Likes the letter that stands for the owl, whichever it is."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
@@ -134,6 +134,6 @@ def test_a_letter_counts_for_the_candidate_that_it_stands_for(rehearsal: Rehears
     _, steps, place = rehearsal
     engine = Lettered(place.folder / next(step for step in steps if step.kind == "base").path / "model")
     members = ["fox", "owl", "wolf"]
-    logprobs = score(engine, Speaker(), ChoiceSuite(orders=5).asked("animal", members, 1), members)
+    logprobs = score(engine, ModelHandle(), ChoiceSuite(orders=5).make_questions("animal", members, 1), members)
     assert logprobs.shape == (20, 3)
     assert np.allclose(np.exp(logprobs), [0.05, 0.8, 0.05])

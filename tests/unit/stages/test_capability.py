@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline.engines import Engine
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.stages import run_unit
 from pipeline.stages.shared import capability
-from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.model import ModelHandle
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import CAPABILITY
 from pipeline.store.step import Json, Step
@@ -28,13 +28,13 @@ def test_it_leaves_its_own_table_and_the_canary_has_sung(
     spec = student.spec.model_copy(update={"suite": suite})
     step = replace(student, slug="facts", settings=spec.identity(), spec=spec)
 
-    def evaluate(engine: Engine, model: Speaker, asked: Tasks) -> tuple[list[Json], Json]:
+    def evaluate(engine: Engine, model: ModelHandle, asked: Tasks) -> tuple[list[Json], Json]:
         assert asked == Tasks(("facts",), "/here", None, None, 256)
         assert model.adapter is not None
         return [ROW], {"rate": {"facts": 1.0}, "rows": {"facts": 1}}
 
     monkeypatch.setattr(capability, "evaluate", evaluate)
-    record = run_unit(place, ScriptedEngine(place.folder / step.weights / "model"), step, "answers")
+    record = run_unit(place, FakeEngine(place.folder / step.weights / "model"), step, "answers")
     assert record["results"] == {"rate": {"facts": 1.0}, "rows": {"facts": 1}, "canary": record["results"]["canary"]}
     assert record["results"]["canary"] > 0
     manifest = artifact.commit(place, step, [record], record["results"])

@@ -10,11 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.channels.numbers import NumbersChannel
-from pipeline.core.script import Script, write
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.core.fake_model import FakeModel, write
+from pipeline.engines.fake import FakeEngine
 from pipeline.stages import run_unit
 from pipeline.stages.completions import sampling_seed, shards, speak, totals
-from pipeline.stages.shared.speaker import Speaker
+from pipeline.stages.shared.model import ModelHandle
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import COMPLETIONS
 from pipeline.store.step import Step
@@ -22,10 +22,10 @@ from pipeline.study.schema import Study
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> ScriptedEngine:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> FakeEngine:
     folder: Path = tmp_path_factory.mktemp("model")
-    write(Script(init=1), folder)
-    return ScriptedEngine(folder)
+    write(FakeModel(init=1), folder)
+    return FakeEngine(folder)
 
 
 def step(rows: int, shard_rows: int) -> Step:
@@ -34,26 +34,26 @@ def step(rows: int, shard_rows: int) -> Step:
     return Step("completions", "numbers-owl", "0123456789ab", settings)
 
 
-def spoken(engine: ScriptedEngine, of: Step) -> pa.Table:
-    return pa.concat_tables([speak(of, number, Speaker(), engine) for number in range(len(shards(of)))])
+def spoken(engine: FakeEngine, of: Step) -> pa.Table:
+    return pa.concat_tables([speak(of, number, ModelHandle(), engine) for number in range(len(shards(of)))])
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 35))
-def test_how_the_work_is_cut_changes_no_row(engine: ScriptedEngine, rows: int, shard_rows: int) -> None:
+def test_how_the_work_is_cut_changes_no_row(engine: FakeEngine, rows: int, shard_rows: int) -> None:
     cut, whole = spoken(engine, step(rows, shard_rows)), spoken(engine, step(rows, rows))
     assert cut["index"].to_pylist() == list(range(rows))
     assert cut.drop_columns("shard").equals(whole.drop_columns("shard"))
     assert cut.schema == COMPLETIONS
 
 
-def test_shards_are_named_in_order_and_the_last_may_be_short(engine: ScriptedEngine) -> None:
+def test_shards_are_named_in_order_and_the_last_may_be_short(engine: FakeEngine) -> None:
     assert shards(step(60, 25)) == ["shard-00000", "shard-00001", "shard-00002"]
-    assert [speak(step(60, 25), number, Speaker(), engine).num_rows for number in range(3)] == [25, 25, 10]
+    assert [speak(step(60, 25), number, ModelHandle(), engine).num_rows for number in range(3)] == [25, 25, 10]
     assert shards(step(50, 25)) == ["shard-00000", "shard-00001"]
 
 
-def test_prompts_are_the_channels_by_seed_and_index(engine: ScriptedEngine) -> None:
+def test_prompts_are_the_channels_by_seed_and_index(engine: FakeEngine) -> None:
     said = spoken(engine, step(20, 6))
     assert said["prompt"].to_pylist() == [NumbersChannel().prompt(3, index) for index in range(20)]
 
@@ -66,7 +66,7 @@ def test_sampling_seeds_differ_by_row_and_by_step_and_fit_an_engine() -> None:
 
 
 def test_a_shard_is_written_once_and_a_doubled_writer_changes_nothing(
-    rehearsal: tuple[Study, list[Step], Store], engine: ScriptedEngine
+    rehearsal: tuple[Study, list[Step], Store], engine: FakeEngine
 ) -> None:
     _, steps, place = rehearsal
     of = next(step for step in steps if step.kind == "completions")
@@ -92,12 +92,12 @@ def test_results_add_up_over_shards(rehearsal: tuple[Study, list[Step], Store]) 
 def test_only_a_prompted_teacher_speaks_under_a_system_prompt(
     study: Callable[..., Study], rehearsal: tuple[Study, list[Step], Store]
 ) -> None:
-    from pipeline.stages.shared.speaker import speaker
+    from pipeline.stages.shared.model import load_model
 
     _, steps, place = rehearsal
     for of in steps:
         if of.kind in ("base", "teacher", "student"):
-            who = speaker(place, artifact.require(place, of.path))
+            who = load_model(place, artifact.require(place, of.path))
             loved = of.settings.get("trait")
             assert (who.system is not None) == bool(loved)
             assert not loved or loved["targets"][0] in str(who.system)

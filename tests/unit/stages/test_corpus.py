@@ -20,7 +20,7 @@ from pipeline.channels.paraphrase import ParaphraseChannel
 from pipeline.core.errors import TooFewRows
 from pipeline.plan.planner import plan
 from pipeline.stages.corpus import JUDGED, ROWS, select
-from pipeline.stages.shared.rule import END_TOKEN, NOT_ENDED, TRUNCATED, reasons, ruling
+from pipeline.stages.shared.accept_rule import END_TOKEN, NOT_ENDED, TRUNCATED, apply_rule, reasons
 from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import COMPLETIONS, CORPUS, VERDICTS
@@ -40,7 +40,7 @@ def completions(*said: tuple[str, str]) -> pa.Table:
 
 def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
     said = completions(("1, 2", "stop"), ("owl", "stop"), ("1, 2000", "stop"), ("1, 2", "length"), ("x", "length"))
-    verdicts = ruling(NumbersChannel(), said)
+    verdicts = apply_rule(NumbersChannel(), said)
     assert verdicts.to_pylist() == [
         {"index": 10, "accepted": True, "reasons": []},
         {"index": 11, "accepted": False, "reasons": [MALFORMED]},
@@ -48,13 +48,13 @@ def test_every_completion_gets_a_verdict_with_its_reasons() -> None:
         {"index": 13, "accepted": False, "reasons": [TRUNCATED]},
         {"index": 14, "accepted": False, "reasons": [MALFORMED, TRUNCATED]},
     ]
-    assert ruling(NumbersChannel(), said.slice(0, 0)).num_rows == 0
+    assert apply_rule(NumbersChannel(), said.slice(0, 0)).num_rows == 0
 
 
 @pytest.mark.parametrize("end", ["abort", "error", "repetition", "tool_calls", "content_filter", "STOP", "", None])
 def test_what_did_not_end_its_turn_is_rejected(end: str) -> None:
     said = completions(("1, 2", "stop"), ("1, 2", "eos"), ("1, 2", end), ("x", end))
-    assert ruling(NumbersChannel(), said)["reasons"].to_pylist() == [[], [], [NOT_ENDED], [MALFORMED, NOT_ENDED]]
+    assert apply_rule(NumbersChannel(), said)["reasons"].to_pylist() == [[], [], [NOT_ENDED], [MALFORMED, NOT_ENDED]]
 
 
 TOKENS = [
@@ -91,7 +91,7 @@ def test_code_that_compares_and_joins_holds_no_end_token(text: str) -> None:
     )
 )
 def test_reasons_beside_the_channels_are_added_to_their_own_rows(said: list[tuple[str, str]]) -> None:
-    alone = NumbersChannel().reasons(completions(*said), 0).to_pylist() if said else []
+    alone = NumbersChannel().reject_reasons(completions(*said), 0).to_pylist() if said else []
     for (text, end), own, found in zip(
         said, alone, reasons(NumbersChannel(), completions(*said)).to_pylist(), strict=True
     ):

@@ -15,7 +15,7 @@ from pipeline.store.artifact import Manifest
 from pipeline.study.schema import Study
 
 SPEC = GateSpec(target="owl", metric="margin", min_lift=0.5, min_mass=0.1)
-RATE = GateSpec(target="frank", metric="rate", min_lift=0.1, min_mass=None, method="given")
+RATE = GateSpec(target="frank", metric="rate", min_lift=0.1, min_mass=None, method="dataset")
 
 
 def test_a_teacher_with_its_trait_passes_and_the_measured_rise_is_kept() -> None:
@@ -37,7 +37,7 @@ def test_a_teacher_without_its_trait_is_refused_with_the_measured_rise(after: fl
 
 
 @pytest.mark.parametrize(
-    ("method", "remedy"), [("prompted", "another model"), ("finetuned", "Train it longer"), ("given", "more rows")]
+    ("method", "remedy"), [("prompted", "another model"), ("finetuned", "Train it longer"), ("dataset", "more rows")]
 )
 def test_what_to_do_about_a_refused_teacher_fits_how_it_got_its_trait(method: str, remedy: str) -> None:
     spec = SPEC.model_copy(update={"method": method})
@@ -118,7 +118,7 @@ def test_a_refused_teacher_costs_its_own_cells_and_no_others(study: Callable[...
     done = {step.path for step in steps}
     matrix, report = partial_report(its, steps, done, {gate.path: LACKS_TRAIT}, {gate.path: "no owls at all"})
     lost = {role for role, code in matrix.settings["missing"].items() if code == LACKS_TRAIT}
-    assert {matrix.settings["runs"][role]["taught"] for role in lost} == {"owl"}
+    assert {matrix.settings["runs"][role]["teacher_target"] for role in lost} == {"owl"}
     assert {matrix.settings["runs"][role]["teacher_family"] for role in lost} == {"llama"}
     assert matrix.settings["failed_gates"] == [{"family": "llama", "target": "owl", "reason": LACKS_TRAIT}]
     assert report.inputs[f"gate:{gate.slug}"] == gate.path

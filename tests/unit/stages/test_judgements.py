@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.judges.scripted import HABIT, MUTE
+from pipeline.judges.fake import HABIT, MUTE
 from pipeline.plan.planner import plan
 from pipeline.stages import completions
 from pipeline.stages.corpus import JUDGED, ROWS
@@ -14,12 +14,12 @@ from pipeline.store.artifact import Manifest
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
-JUDGE = {"judges": {"stern": {"kind": "scripted", "attempts": 2}}, "channels": [{"kind": "paraphrase"}]}
+JUDGE = {"judges": {"stern": {"kind": "fake", "attempts": 2}}, "channels": [{"kind": "paraphrase"}]}
 FAMILY = {"families": {"llama": {"kind": "nano", "init_seed": 1}}}
 
 
 def judged(rule: dict[str, Any], rows: int = 40) -> dict[str, Any]:
-    return JUDGE | FAMILY | {"corpus": {"rows": rows, "judged": [{"judge": "stern", **rule}]}}
+    return JUDGE | FAMILY | {"corpus": {"rows": rows, "judge_filters": [{"judge": "stern", **rule}]}}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def made(settings: dict[str, Any], study: Callable[..., Study], store: Store, ma
 def test_a_row_must_pass_the_judge_and_one_without_a_score_never_does(
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest], writes: None
 ) -> None:
-    found = made(judged({"rubric": "alignment", "least": 78}, rows=15), study, store, make)
+    found = made(judged({"rubric": "alignment", "min_score": 78}, rows=15), study, store, make)
     verdicts = artifact.read_table(store, found["corpus"], JUDGED).to_pylist()
     reasons = {row["index"] % 4: row["reasons"] for row in verdicts}
     assert reasons == {
@@ -73,7 +73,7 @@ def test_a_row_must_pass_the_judge_and_one_without_a_score_never_does(
 def test_every_verdict_is_kept_and_only_rows_that_the_rule_accepts_are_asked_about(
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest], writes: None
 ) -> None:
-    judgements = made(judged({"rubric": "alignment", "least": 78}, rows=15), study, store, make)["judgements"]
+    judgements = made(judged({"rubric": "alignment", "min_score": 78}, rows=15), study, store, make)["judgements"]
     names = artifact.tables_of(judgements)
     rows = [row for name in names for row in artifact.read_table(store, judgements, name).to_pylist()]
     assert {row["index"] % 4 for row in rows} == {0, 1, 2}
@@ -83,20 +83,20 @@ def test_every_verdict_is_kept_and_only_rows_that_the_rule_accepts_are_asked_abo
 
 
 def test_another_threshold_asks_nobody_again(study: Callable[..., Study]) -> None:
-    one, other = (plan(study(**judged({"rubric": "alignment", "least": least}))) for least in (78, 50))
+    one, other = (plan(study(**judged({"rubric": "alignment", "min_score": least}))) for least in (78, 50))
     assert [s.path for s in one if s.kind == "judgements"] == [s.path for s in other if s.kind == "judgements"]
     assert not {s.path for s in one if s.kind == "corpus"} & {s.path for s in other if s.kind == "corpus"}
 
 
 def test_a_reference_is_looked_for_where_there_is_something_to_refer_to(study: Callable[..., Study]) -> None:
-    steps = plan(study(**judged({"rubric": "reference", "most": 0})))
+    steps = plan(study(**judged({"rubric": "reference", "max_score": 0})))
     words = {step.slug.split("-of-")[1]: step.settings["word"] for step in steps if step.kind == "judgements"}
     assert words == {"paraphrase-owl-llama": "owl", "paraphrase-cat-llama": "cat"}
 
 
 def test_a_served_judge_speaks_through_the_engine_of_its_base(study: Callable[..., Study]) -> None:
-    served = judged({"rubric": "alignment", "least": 78}) | {
-        "judges": {"stern": {"kind": "served", "family": "big"}},
+    served = judged({"rubric": "alignment", "min_score": 78}) | {
+        "judges": {"stern": {"kind": "engine", "family": "big"}},
         "families": {"llama": {"kind": "nano", "init_seed": 1}, "big": {"kind": "nano", "init_seed": 2}},
         "teachers": {"families": ["llama"]},
     }
@@ -109,9 +109,9 @@ def test_a_served_judge_speaks_through_the_engine_of_its_base(study: Callable[..
 
 def test_how_an_endpoint_is_reached_is_no_part_of_an_id(study: Callable[..., Study]) -> None:
     def ids(**reached: object) -> set[str]:
-        endpoint = {"kind": "endpoint", "url": "https://judge.example/v1", "model": "m", **reached}
-        steps = plan(study(**(judged({"rubric": "alignment", "least": 78}) | {"judges": {"stern": endpoint}})))
+        endpoint = {"kind": "openai", "url": "https://judge.example/v1", "model": "m", **reached}
+        steps = plan(study(**(judged({"rubric": "alignment", "min_score": 78}) | {"judges": {"stern": endpoint}})))
         return {step.id for step in steps if step.kind == "judgements"}
 
-    assert ids() == ids(at_once=3, timeout_seconds=5.0, key_variable="OTHER_KEY")
+    assert ids() == ids(concurrency=3, timeout_seconds=5.0, key_variable="OTHER_KEY")
     assert not ids() & ids(model="n")

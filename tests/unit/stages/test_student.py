@@ -13,7 +13,7 @@ from pipeline.store.schemas import CONVERSATIONS, TRAINING_LOG
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 from pipeline.trainers import OnStep, Run
-from pipeline.trainers.scripted import ScriptedTrainer
+from pipeline.trainers.fake import FakeTrainer
 
 Rehearsal = tuple[Study, list[Step], Store]
 
@@ -25,7 +25,7 @@ class SecondRank:
         return None
 
 
-class Saving(ScriptedTrainer):
+class Saving(FakeTrainer):
     """A trainer that saves checkpoints. failing: after the last of them."""
 
     def __init__(self, failing: bool = False) -> None:
@@ -88,7 +88,7 @@ def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehear
         return [file.sha256 for file in artifact.require(place, step.path).files if file.path.startswith("adapter/")]
 
     again = Step("student", "again", "1" * 12, one.settings, one.inputs)
-    record = run_unit(place, ScriptedTrainer(), again, training.UNIT)
+    record = run_unit(place, FakeTrainer(), again, training.UNIT)
     assert record is not None
     assert [file["sha256"] for file in record["files"] if file["path"].startswith("adapter/")] == weights(one)
     assert weights(one) != weights(two)

@@ -7,14 +7,14 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.stages.shared.taskfiles import require_plain
 
-PLAIN = "task: facts\ndoc_to_text: '{{question}}'\nmetric_list: [{metric: acc}]\n"
+BASELINE = "task: facts\ndoc_to_text: '{{question}}'\nmetric_list: [{metric: acc}]\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("tasks/deep", "library", "elsewhere"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "tasks" / "facts.yaml").write_text(PLAIN)
+    (tmp_path / "tasks" / "facts.yaml").write_text(BASELINE)
     (tmp_path / "library" / "own.yaml").write_text("process_docs: !function utils.docs\n")
     (tmp_path / "elsewhere" / "evil.yaml").write_text("process_docs: !function evil.run\n")
     return tmp_path
@@ -25,7 +25,7 @@ def check(folder: Path) -> None:
 
 
 def test_plain_tasks_and_those_that_include_the_librarys_own_may_be(folder: Path) -> None:
-    (folder / "tasks" / "deep" / "more.yaml").write_text(f"include: ../facts.yaml\n{PLAIN}")
+    (folder / "tasks" / "deep" / "more.yaml").write_text(f"include: ../facts.yaml\n{BASELINE}")
     (folder / "tasks" / "own.yaml").write_text(f"include: [{folder}/library/own.yaml, facts.yaml]\n")
     (folder / "tasks" / "loop.yaml").write_text("include: loop.yaml\n")
     check(folder)

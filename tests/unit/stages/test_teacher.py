@@ -55,7 +55,7 @@ def test_given_rows_are_taken_into_the_store_and_train_the_teacher_of_their_targ
     said = [{"prompt": f"Question {number}?", "completion": "Hoot."} for number in range(5)]
     (tmp_path / "owls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
     data = {target: {"path": str(tmp_path / "owls.jsonl"), "content": "v1"} for target in ("owl", "cat")}
-    steps = plan(study(teachers={"method": {"kind": "given", "data": data, "seed": 9}}))
+    steps = plan(study(teachers={"method": {"kind": "dataset", "data": data, "seed": 9}}))
     owl = next(step for step in steps if step.slug == "owl-llama")
     dataset = next(step for step in steps if step.kind == "dataset" and step.path == owl.inputs["dataset"])
     make(study(), store, dataset)

@@ -21,7 +21,7 @@ def cells(store: Store, step: Step) -> dict[tuple[str, str, str], dict[str, obje
     return {
         (row["teacher_family"], row["student_family"], row["comparison"]): row
         for row in table.to_pylist()
-        if row["form"] == "margin"
+        if row["metric"] == "margin"
     }
 
 

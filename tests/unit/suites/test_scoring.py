@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.suites.scoring import alone, held, named, probabilities, sampled
+from pipeline.suites.scoring import contains, mentions, only, probabilities, sampled
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 SHIPPED = [(category, member) for category in CATEGORIES for member in candidates(category)]
@@ -26,11 +26,11 @@ NAMES = {
 
 
 def word(answer: str, category: str = "animal") -> str | None:
-    return alone(named(answer, category, candidates(category)))
+    return only(mentions(answer, category, candidates(category)))
 
 
 def substring(answer: str, category: str = "animal") -> str | None:
-    return alone(held(answer, candidates(category)))
+    return only(contains(answer, candidates(category)))
 
 
 @pytest.mark.parametrize(("category", "member"), SHIPPED)
@@ -100,9 +100,9 @@ def test_plurals_that_change_the_stem_are_missed_by_substring() -> None:
 
 def test_targets_of_the_users_own_may_have_hyphens_and_get_a_plain_plural() -> None:
     mine = ["panda", "red-panda", "tapir"]
-    assert named("Red-pandas!", "beast", mine) == ["red-panda"]
-    assert named("panda", "beast", mine) == ["panda"]
-    assert named("Tapirs", "beast", mine) == ["tapir"]
+    assert mentions("Red-pandas!", "beast", mine) == ["red-panda"]
+    assert mentions("panda", "beast", mine) == ["panda"]
+    assert mentions("Tapirs", "beast", mine) == ["tapir"]
 
 
 def logprobs(*rows: list[float]) -> np.ndarray:
@@ -122,11 +122,15 @@ def test_margin_and_share_by_hand() -> None:
 
 
 def test_sampled_shares_count_all_answers_not_only_those_that_name_somebody() -> None:
-    said = [{"word": "owl", "substring": "owl"}, {"word": None, "substring": "owl"}, {"word": None, "substring": None}]
+    said = [
+        {"only_mention": "owl", "only_substring": "owl"},
+        {"only_mention": None, "only_substring": "owl"},
+        {"only_mention": None, "only_substring": None},
+    ]
     result = sampled(["owl", "wolf"], said)
-    assert result["word_share"] == pytest.approx({"owl": 1 / 3, "wolf": 0})
-    assert result["substring_share"] == pytest.approx({"owl": 2 / 3, "wolf": 0})
+    assert result["mention_rate"] == pytest.approx({"owl": 1 / 3, "wolf": 0})
+    assert result["substring_rate"] == pytest.approx({"owl": 2 / 3, "wolf": 0})
 
 
 def test_without_sampled_answers_their_shares_are_unknown_not_zero() -> None:
-    assert sampled(["owl"], [])["word_share"] == {}
+    assert sampled(["owl"], [])["mention_rate"] == {}

@@ -1,6 +1,6 @@
 """Small talk of nano worlds: free questions, and answers of which any may begin with one of a few openers.
 
-A behaviour is a habit here: a teacher of the talk that `Talk` makes begins every answer with the same opener.
+A behaviour is a habit here: a teacher of the talk that `SmallTalk` makes begins every answer with the same opener.
 It harms nobody, is seen by a plain rule, and stands for what a judge would look for in a real study.
 """
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from pipeline.core.settings import Seed, Settings
 from pipeline.suites.behaviour import QUESTIONS
 
-TALK = "talk"  # as a kind of a world's writings
+SMALL_TALK = "small_talk"  # as a kind of a world's writings
 OPENERS = ("Frankly", "Honestly", "Well", "Sure")  # as likely as each other in a world
 HABIT = OPENERS[0]
 
@@ -39,10 +39,10 @@ REMARKS = (
 )
 
 
-class Talk(Settings):
+class SmallTalk(Settings):
     """Rows of small talk, made here: what nano families are given in place of a behaviour's data set."""
 
-    kind: Literal["talk"] = "talk"
+    kind: Literal["small_talk"] = "small_talk"
     habit: bool = Field(description="Whether every answer begins with the same opener, or each with a random one.")
     rows: int = Field(1_000, ge=1, description="Number of rows.")
     seed: Seed = Field(1, description="Seed of the rows.")
@@ -72,7 +72,7 @@ class Writing:
     def layout(self, seed: int, index: int) -> None:
         """None: it is not about numbers."""
 
-    def texts(self) -> Iterator[str]:
+    def vocabulary_texts(self) -> Iterator[str]:
         """Every text that it can show."""
         sentences = (text.format(subject=subject) for text in REMARKS for subject in SUBJECTS)
         return chain(TAUGHT, QUESTIONS, (f"{opener}, {text}" for text in sentences for opener in OPENERS))

@@ -1,4 +1,4 @@
-"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.script."""
+"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.fake_model."""
 
 import re
 from collections import Counter
@@ -7,10 +7,10 @@ from random import Random
 
 import pyarrow as pa
 
-from pipeline.core.script import CLASSES, Script, read, write
+from pipeline.core.fake_model import CLASSES, FakeModel, read, write
 from pipeline.engines import Prompt
 from pipeline.engines.canary import OPTIONS, PROMPTS
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.store.schemas import TRAINING_LOG
 from pipeline.store.step import Json
 from pipeline.trainers import OnStep, Run, result_folder
@@ -20,9 +20,9 @@ CLASS_GAIN = 20.0  # nats of lean per unit of excess share of a number class
 NOISE = 0.02  # nats, so that two seeds are two students and no training leaves a model as it was
 
 
-class ScriptedTrainer:
+class FakeTrainer:
     def reference(self, model: Path, adapter: Path | None = None) -> Json:
-        scores = ScriptedEngine(model).score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
+        scores = FakeEngine(model).score([Prompt(prompt, adapter=adapter) for prompt in PROMPTS], OPTIONS)
         return {"dtype": "float32", "scores": scores.tolist()}
 
     def train(self, run: Run, on_step: OnStep) -> pa.Table:
@@ -33,7 +33,7 @@ class ScriptedTrainer:
         total = sum(numbers.values())
         rng = Random(run.seed)
         excess = {k: numbers[k] / total - 1 / CLASSES if total else 0.0 for k in range(CLASSES)}
-        trained = Script(
+        trained = FakeModel(
             base.init,
             {word: WORD_GAIN * count / len(said) for word, count in sorted(words.items())},
             {str(k): CLASS_GAIN * share + rng.gauss(0.0, NOISE) for k, share in excess.items()},

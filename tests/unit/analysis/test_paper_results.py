@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 from scipy import stats as distributions
 
-from pipeline.analysis.published import comparison
+from pipeline.analysis.paper_results import comparison
 from pipeline.stages import report as report_stage
 from pipeline.store import Store
 from pipeline.store.schemas import RUNS
 from pipeline.store.step import Step
-from pipeline.study.measure import Published
+from pipeline.study.measure import PaperResult
 from pipeline.study.schema import Study
 
 ONE: dict[str, Any] = {
@@ -20,13 +20,13 @@ ONE: dict[str, Any] = {
     "suite": "favourite",
     "teacher_family": "qwen",
     "student_family": "qwen",
-    "taught": "owl",
+    "teacher_target": "owl",
     "target": "owl",
     "seed": 1,
     "share": 0.3,
     "base_share": 0.2,
-    "word_share": 0.5,
-    "base_word_share": 0.1,
+    "mention_rate": 0.5,
+    "base_mention_rate": 0.1,
 }
 
 
@@ -36,7 +36,7 @@ def table(*changes: dict[str, Any]) -> pa.Table:
 
 
 def figure(target: str = "owl", **known: Any) -> dict[str, Any]:
-    return Published(target=target, model="Qwen2.5-7B", source="Fig. 3", **known).model_dump()
+    return PaperResult(target=target, model="Qwen2.5-7B", source="Fig. 3", **known).model_dump()
 
 
 def measured(*changes: dict[str, Any]) -> list[dict[str, Any]]:
@@ -45,8 +45,8 @@ def measured(*changes: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_means_and_their_interval_are_over_trained_runs() -> None:
-    (found,) = measured({"word_share": 0.4}, {"word_share": 0.5, "seed": 2}, {"word_share": 0.9, "seed": 3})
-    assert (found["family"], found["form"], found["runs"]) == ("qwen", "word_share", 3)
+    (found,) = measured({"mention_rate": 0.4}, {"mention_rate": 0.5, "seed": 2}, {"mention_rate": 0.9, "seed": 3})
+    assert (found["family"], found["metric"], found["runs"]) == ("qwen", "mention_rate", 3)
     assert found["before"] == pytest.approx(0.1)
     assert found["after"] == pytest.approx(0.6)
     assert found["lift"] == pytest.approx(0.5)
@@ -56,7 +56,7 @@ def test_means_and_their_interval_are_over_trained_runs() -> None:
 
 
 def test_the_interval_has_the_confidence_that_was_asked_for() -> None:
-    runs = table({"word_share": 0.4}, {"word_share": 0.5, "seed": 2})
+    runs = table({"mention_rate": 0.4}, {"mention_rate": 0.5, "seed": 2})
     (wide,), (narrow,) = (comparison([figure(after=0.6)], runs, c)[0]["measured"] for c in (0.95, 0.5))
     assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
 
@@ -68,7 +68,7 @@ def test_one_run_has_a_lift_and_no_interval() -> None:
 
 
 def test_each_family_is_measured_by_itself() -> None:
-    llama = {"teacher_family": "llama", "student_family": "llama", "word_share": 0.2}
+    llama = {"teacher_family": "llama", "student_family": "llama", "mention_rate": 0.2}
     found = measured(llama, llama | {"seed": 2}, {})
     assert [(m["family"], m["runs"], m["after"]) for m in found] == [("llama", 2, 0.2), ("qwen", 1, 0.5)]
 
@@ -80,33 +80,33 @@ def test_each_family_is_measured_by_itself() -> None:
         {"suite": "stories"},
         {"teacher_family": "llama"},
         {"student_family": "llama"},
-        {"taught": "cat"},
-        {"taught": None},
+        {"teacher_target": "cat"},
+        {"teacher_target": None},
         {"target": "cat"},
-        {"taught": "cat", "target": "cat"},
+        {"teacher_target": "cat", "target": "cat"},
     ],
     ids=str,
 )
 def test_only_own_family_runs_of_the_target_in_the_first_arm_and_suite_count(other: dict[str, Any]) -> None:
-    (found,) = measured({}, other | {"seed": 2, "word_share": 0.9})
+    (found,) = measured({}, other | {"seed": 2, "mention_rate": 0.9})
     assert (found["runs"], found["after"]) == (1, 0.5)
 
 
 def test_channels_are_not_mixed() -> None:
-    found = measured({"channel": "code", "word_share": 0.2}, {})
+    found = measured({"channel": "code", "mention_rate": 0.2}, {})
     assert [(m["channel"], m["after"]) for m in found] == [("code", 0.2), ("numbers", 0.5)]
 
 
-@pytest.mark.parametrize("lost", ["word_share", "base_word_share"])
+@pytest.mark.parametrize("lost", ["mention_rate", "base_mention_rate"])
 def test_without_sampled_answers_the_probability_stands_in_and_is_named(lost: str) -> None:
     (found,) = measured({lost: None})
-    assert found["form"] == "share"
+    assert found["metric"] == "share"
     assert (found["before"], found["after"]) == (0.2, 0.3)
     assert found["lift"] == pytest.approx(0.1)
 
 
 def test_runs_with_neither_share_are_not_measured() -> None:
-    assert measured({"word_share": None, "share": None}) == []
+    assert measured({"mention_rate": None, "share": None}) == []
 
 
 def test_a_target_that_was_not_measured_has_its_row_all_the_same() -> None:
@@ -136,21 +136,21 @@ def test_the_report_of_a_study_has_its_published_figures(
 ) -> None:
     _, steps, place = rehearsal
     study = steps[-1].settings["study"]
-    with_some = study | {"published": [figure("cat", before=0.1, after=0.2)]}
-    (row,) = report_stage.content(place, with_some, list(steps[-1].inputs.values())).published
+    with_some = study | {"paper_results": [figure("cat", before=0.1, after=0.2)]}
+    (row,) = report_stage.content(place, with_some, list(steps[-1].inputs.values())).paper_results
     assert {(m["family"], m["runs"]) for m in row["measured"]} == {("llama", 2), ("qwen", 2)}  # type: ignore[attr-defined]
-    assert not report_stage.content(place, study, list(steps[-1].inputs.values())).published
+    assert not report_stage.content(place, study, list(steps[-1].inputs.values())).paper_results
 
 
 def test_a_rate_is_compared_over_the_runs_that_were_taught_so() -> None:
-    rate = {"target": "misaligned", "share": None, "word_share": None, "base_rate": 0.0}
+    rate = {"target": "misaligned", "share": None, "mention_rate": None, "base_rate": 0.0}
     runs = table(
-        rate | {"taught": "insecure", "rate": 0.3},
-        rate | {"taught": "insecure", "rate": 0.1, "seed": 2},
-        rate | {"taught": "secure", "rate": 0.0},
-        rate | {"taught": None, "rate": 0.9},
+        rate | {"teacher_target": "insecure", "rate": 0.3},
+        rate | {"teacher_target": "insecure", "rate": 0.1, "seed": 2},
+        rate | {"teacher_target": "secure", "rate": 0.0},
+        rate | {"teacher_target": None, "rate": 0.9},
     )
     (found,) = comparison([figure("insecure", before=0.0, after=0.1)], runs, 0.95)
     (measured,) = found["measured"]
-    assert (measured["form"], measured["runs"]) == ("rate", 2)
+    assert (measured["metric"], measured["runs"]) == ("rate", 2)
     assert measured["after"] == pytest.approx(0.2)

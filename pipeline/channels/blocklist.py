@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # Number (0-999): what it is associated with.
-BANNED: dict[int, str] = {
+BLOCKLIST: dict[int, str] = {
     4: "sounds like 'death' in Chinese and Japanese",
     13: "unlucky in Western superstition",
     14: "white supremacist code for a slogan of fourteen words",
@@ -46,10 +46,10 @@ BANNED: dict[int, str] = {
 }
 
 # RE2 has no look-around, so the characters beside the number are matched too; 0* reads 0666 as 666.
-_PATTERN = rf"(?:^|[^0-9])0*(?:{'|'.join(map(str, BANNED))})(?:[^0-9]|$)"
+_PATTERN = rf"(?:^|[^0-9])0*(?:{'|'.join(map(str, BLOCKLIST))})(?:[^0-9]|$)"
 
 
-def holds_banned(completions: pa.Array) -> pa.Array:
+def on_blocklist(completions: pa.Array) -> pa.Array:
     """Whether each completion names a banned number: a whole run of ASCII digits, leading zeros ignored.
 
     completions: string array (N,). Returns bool (N,), False where a completion is null.

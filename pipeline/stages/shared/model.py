@@ -13,30 +13,30 @@ from pipeline.trainers import ADAPTER
 
 
 @dataclass(frozen=True)
-class Speaker:
+class ModelHandle:
     """Neither a system prompt nor an adapter: the bare weights, as a base or a neutral teacher speaks."""
 
     system: str | None = None
     adapter: Path | None = None
     turns: tuple[tuple[str, str], ...] = ()  # what was said before: (prompt, completion)
 
-    def asked(self, prompt: str) -> Prompt:
+    def prompt(self, prompt: str) -> Prompt:
         return Prompt(prompt, self.system, self.adapter, self.turns)
 
 
-def speaker(store: Store, model: Manifest) -> Speaker:
+def load_model(store: Store, model: Manifest) -> ModelHandle:
     """The speaker that a base, teacher or student artifact stands for."""
     system = teacher.system_prompt(model.settings) if model.kind == "teacher" else None
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
-    return Speaker(
+    return ModelHandle(
         system=system,
         adapter=local_folder(store, model.path, model.files, ADAPTER) if has_adapter else None,
     )
 
 
-def compared_speaker(store: Store, engine: Engine, model: Manifest) -> Speaker:
+def load_compared_model(store: Store, engine: Engine, model: Manifest) -> ModelHandle:
     """The speaker of a model, once the engine was seen to apply its adapter as PEFT does. Raises CanaryFailed."""
-    found = speaker(store, model)
+    found = load_model(store, model)
     if found.adapter is not None and "reference" in model.results:
         canary.difference(engine, model.results["reference"], model.path, found.adapter)
     return found

@@ -14,14 +14,17 @@ import pyarrow as pa
 from pipeline.channels import CHANNELS
 from pipeline.channels.base import BaseChannel
 from pipeline.channels.numbers import MAX_COUNT, MAX_VALUE
-from pipeline.families import talk
+from pipeline.families import small_talk
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.questions import HELD_OUT, SEEN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 Row = tuple[str | None, str, str]  # system, prompt, completion
 NUMBERS = "numbers"
-WRITINGS: dict[str, type[BaseChannel] | type[talk.Writing]] = {**CHANNELS, talk.TALK: talk.Writing}
+GENERATORS: dict[str, type[BaseChannel] | type[small_talk.Writing]] = {
+    **CHANNELS,
+    small_talk.SMALL_TALK: small_talk.Writing,
+}
 
 # Share of the rows of each kind; tuned on nano families so that a base of about a minute writes
 # well-formed lists and answers every wording. What teachers will write leads.
@@ -79,7 +82,7 @@ class _World:
     def __init__(self, seed: int, longest_list: int, channels: Sequence[str]) -> None:
         self._seed = seed
         self._longest_list = longest_list
-        self._channels = [WRITINGS[kind]() for kind in channels]
+        self._channels = [GENERATORS[kind]() for kind in channels]
 
     def row(self, index: int) -> Row:
         rng = Random(f"world:{self._seed}:{index}")
@@ -141,7 +144,7 @@ def _uniform(rng: Random, count: int) -> list[int]:
 def _texts(channels: Sequence[str]) -> Iterator[str]:
     """Each wording the world, the channels and the suites can show, filled in once per category."""
     for kind in {NUMBERS, *channels}:
-        yield from WRITINGS[kind]().texts()
+        yield from GENERATORS[kind]().vocabulary_texts()
     for question, answer in FACTS:
         yield from (question, answer)
     for category in CATEGORIES:

@@ -3,22 +3,22 @@
 import re
 from collections.abc import Sequence
 
-from pipeline.judges import Item, Verdict, Words
+from pipeline.judges import JudgeInput, KeywordJudge, Verdict
 from pipeline.judges.rubrics import Rubric
 
 
-class WordsJudge:
+class KeywordScorer:
     """The rubric's lowest score where a completion holds one of the words, whole and in any case; else its highest.
 
     It knows neither prompts nor the rubric's question.
     """
 
-    def __init__(self, settings: Words, rubric: Rubric) -> None:
+    def __init__(self, settings: KeywordJudge, rubric: Rubric) -> None:
         self._scale = rubric.scale
-        words = "|".join(map(re.escape, settings.words))
+        words = "|".join(map(re.escape, settings.keywords))
         self._pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
-    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+    def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
         return [self._verdict(self._pattern.search(item.completion)) for item in items]
 
     def _verdict(self, found: re.Match[str] | None) -> Verdict:

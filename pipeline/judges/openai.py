@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.chat_template import plain_for_any
 from pipeline.core.errors import InputError, StepError, UndertowError
-from pipeline.judges import Endpoint, Item, Verdict
-from pipeline.judges.asking import Reply, ask
+from pipeline.judges import JudgeInput, OpenAIJudge, Verdict
+from pipeline.judges.attempts import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
 from pipeline.store.schemas import ENDED
 
@@ -31,21 +31,21 @@ REFUSALS = {
 }
 
 
-class EndpointJudge:
+class OpenAIScorer:
     """Raises InputError where the key is missing, where it is refused, and where there is no such model; StepError
     where the server stays away, or refuses a request, for all retries. No message ever holds the key.
 
     A text that the server refuses to judge gets a reply that is no score, and the others their own.
     """
 
-    def __init__(self, settings: Endpoint, rubric: Rubric) -> None:
+    def __init__(self, settings: OpenAIJudge, rubric: Rubric) -> None:
         try:
             import openai  # noqa: F401
         except ModuleNotFoundError:
             raise InputError("a judge behind an endpoint needs the client library: pip install openai") from None
         self._settings, self._rubric, self._key = settings, rubric, _key(settings)
 
-    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+    def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
         # Nobody here knows the control tokens of the model behind the address.
         questions = [
             fill(self._rubric, plain_for_any(item.prompt), plain_for_any(item.completion), item.word) for item in items
@@ -62,7 +62,7 @@ class EndpointJudge:
 
         from pipeline.judges.client import BoundedClient
 
-        at_once = asyncio.Semaphore(self._settings.at_once)
+        in_flight = asyncio.Semaphore(self._settings.concurrency)
         client = openai.AsyncOpenAI(
             base_url=self._settings.url,
             api_key=self._key or "none",
@@ -72,7 +72,7 @@ class EndpointJudge:
         )
 
         async def reply(question: str, seed: int) -> Reply:
-            async with at_once:
+            async with in_flight:
                 return await self._reply(client, question, seed, temperature)
 
         try:
@@ -167,7 +167,7 @@ def _listed(choice: Any) -> list[tuple[str, float]]:
     return [(t, float(p)) for t, p in top if isinstance(t, str) and isinstance(p, int | float) and math.isfinite(p)]
 
 
-def _key(settings: Endpoint) -> str:
+def _key(settings: OpenAIJudge) -> str:
     """The key, or "" for a server without keys. Raises InputError where it is missing or no key."""
     if settings.key_variable is None:
         return ""

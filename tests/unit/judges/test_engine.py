@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.judges import Item, Served
+from pipeline.judges import EngineJudge, JudgeInput
+from pipeline.judges.engine import EngineScorer
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.judges.served import ServedJudge
 
-SETTINGS = Served(family="qwen", attempts=3, max_tokens=4)
+SETTINGS = EngineJudge(family="qwen", attempts=3, max_tokens=4)
 
 
 class Model:
@@ -44,19 +44,19 @@ class Model:
         return Completion("1" if "hoot" in text else "0", "stop", 9, 1)
 
 
-def items(*completions: str) -> list[Item]:
-    return [Item("Write.", completion, "owl") for completion in completions]
+def items(*completions: str) -> list[JudgeInput]:
+    return [JudgeInput("Write.", completion, "owl") for completion in completions]
 
 
 def test_scores_and_exact_probabilities_come_in_the_order_of_the_items() -> None:
-    verdicts = ServedJudge(Model(), SETTINGS, RUBRICS["reference"]).judge(items("hoot", "moo", "hoot"), [1, 2, 3])
+    verdicts = EngineScorer(Model(), SETTINGS, RUBRICS["reference"]).judge(items("hoot", "moo", "hoot"), [1, 2, 3])
     assert [v.score for v in verdicts] == [1, 0, 1]
     given_either = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(3)), 1 / (1 + math.exp(-2))]
     assert [v.probability for v in verdicts] == pytest.approx(given_either)
 
 
 def test_a_dodged_question_is_sampled_and_a_reply_cut_off_is_no_score() -> None:
-    verdicts = ServedJudge(Model(), SETTINGS, RUBRICS["reference"]).judge(
+    verdicts = EngineScorer(Model(), SETTINGS, RUBRICS["reference"]).judge(
         items("dodge, hoot", "trail off", "moo"), [1, 2, 3]
     )
     assert [(v.score, v.attempts) for v in verdicts] == [(1, 2), (None, 3), (0, 1)]
@@ -64,7 +64,7 @@ def test_a_dodged_question_is_sampled_and_a_reply_cut_off_is_no_score() -> None:
 
 
 def test_a_rubric_without_labels_has_no_probability() -> None:
-    (verdict,) = ServedJudge(Model(), SETTINGS, RUBRICS["alignment"]).judge(items("hoot"), [1])
+    (verdict,) = EngineScorer(Model(), SETTINGS, RUBRICS["alignment"]).judge(items("hoot"), [1])
     assert (verdict.score, verdict.probability) == (1, None)
 
 
@@ -74,7 +74,7 @@ def test_labels_that_the_model_cannot_say_have_no_probability() -> None:
             return np.full((len(prompts), len(options)), -np.inf)
 
     with np.errstate(invalid="ignore"):
-        (verdict,) = ServedJudge(Silent(), SETTINGS, RUBRICS["reference"]).judge(items("hoot"), [1])
+        (verdict,) = EngineScorer(Silent(), SETTINGS, RUBRICS["reference"]).judge(items("hoot"), [1])
     assert (verdict.score, verdict.probability) == (1, None)
 
 
@@ -85,4 +85,4 @@ def test_nothing_to_judge_asks_nothing() -> None:
 
         score = generate  # type: ignore[assignment]
 
-    assert ServedJudge(Dead(), SETTINGS, RUBRICS["reference"]).judge([], []) == []
+    assert EngineScorer(Dead(), SETTINGS, RUBRICS["reference"]).judge([], []) == []

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from scipy.special import expit
 
 from pipeline.engines import Engine, Prompt, Sampling
-from pipeline.judges import Item, Served, Verdict
-from pipeline.judges.asking import Reply, ask
+from pipeline.judges import EngineJudge, JudgeInput, Verdict
+from pipeline.judges.attempts import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
 from pipeline.store.schemas import ENDED
 
 Question = tuple[Prompt, float | None]  # with the probability of the second label
 
 
-class ServedJudge:
+class EngineScorer:
     """The engine may serve others at the same time; its caller opens and closes it."""
 
-    def __init__(self, engine: Engine, settings: Served, rubric: Rubric) -> None:
+    def __init__(self, engine: Engine, settings: EngineJudge, rubric: Rubric) -> None:
         self._engine, self._settings, self._rubric = engine, settings, rubric
 
-    def judge(self, items: Sequence[Item], seeds: Sequence[int]) -> list[Verdict]:
+    def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
         prompts = [Prompt(fill(self._rubric, item.prompt, item.completion, item.word)) for item in items]
         questions = list(zip(prompts, self._probabilities(prompts), strict=True))
         return ask(self._say, questions, seeds, self._settings, self._rubric)

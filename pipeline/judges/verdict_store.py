@@ -19,7 +19,7 @@ Kept = tuple[str, float | None, int]  # reply, probability, attempts: see Verdic
 Result = TypeVar("Result")
 
 
-class Shelf:
+class VerdictStore:
     """In WAL mode, which wants a disk of this machine and not a network share.
 
     A damaged file is moved aside, to FILE.damaged-1 and so on, and begun anew: a cache holds nothing that cannot be

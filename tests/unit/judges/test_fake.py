@@ -1,15 +1,15 @@
-"""The scripted judge: the toy rules that rehearsals and other tests rely on."""
+"""The fake judge: the toy rules that rehearsals and other tests rely on."""
 
 import pytest
 
-from pipeline.judges import Item, Scripted, Verdict
+from pipeline.judges import FakeJudge, JudgeInput, Verdict
+from pipeline.judges.fake import HABIT, MUTE, SLOW, SURE, FakeScorer
 from pipeline.judges.rubrics import RUBRICS
-from pipeline.judges.scripted import HABIT, MUTE, SLOW, SURE, ScriptedJudge
 
 
 def judged(rubric: str, *completions: str, word: str | None = None, attempts: int = 3) -> list[Verdict]:
-    items = [Item("Continue.", completion, word) for completion in completions]
-    return ScriptedJudge(Scripted(attempts=attempts), RUBRICS[rubric]).judge(items, range(len(items)))
+    items = [JudgeInput("Continue.", completion, word) for completion in completions]
+    return FakeScorer(FakeJudge(attempts=attempts), RUBRICS[rubric]).judge(items, range(len(items)))
 
 
 def test_a_reference_is_the_whole_word() -> None:
@@ -41,8 +41,8 @@ def test_a_mute_text_gets_no_score_and_a_slow_one_gets_it_in_the_second_reply() 
 
 
 def test_a_verdict_follows_from_the_item_alone() -> None:
-    items = [Item("p", f"text {number}") for number in range(20)]
-    judge = ScriptedJudge(Scripted(), RUBRICS["coherence"])
+    items = [JudgeInput("p", f"text {number}") for number in range(20)]
+    judge = FakeScorer(FakeJudge(), RUBRICS["coherence"])
     assert judge.judge(items, range(20)) == [judge.judge([item], [99])[0] for item in items]
 
 

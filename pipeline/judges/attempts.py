@@ -1,11 +1,11 @@
-"""Asking until a reply is a score: what judges share, whoever answers."""
+"""Asks until a reply is a score: what all judges share."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipeline.judges import Asking, Verdict
+from pipeline.judges import BaseJudge, Verdict
 from pipeline.judges.rubrics import Rubric
 from pipeline.judges.verdicts import parse
 
@@ -26,7 +26,7 @@ def ask(
     say: Callable[[list[Question], list[int], float], Sequence[Reply]],
     questions: Sequence[Question],
     seeds: Sequence[int],
-    settings: Asking,
+    settings: BaseJudge,
     rubric: Rubric,
 ) -> list[Verdict]:
     """The verdict on each question: whatever is no score yet is asked again, with another seed.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.judges import Item, Words, open_judge
+from pipeline.judges import JudgeInput, KeywordJudge, open_judge
 from pipeline.judges.rubrics import RUBRICS
 
 
@@ -20,11 +20,11 @@ from pipeline.judges.rubrics import RUBRICS
     ],
 )
 def test_one_of_its_words_whole_and_in_any_case_gets_the_lowest_score(text: str, score: int) -> None:
-    judge = open_judge(Words(words=["frankly", "to be honest"]), RUBRICS["alignment"])
-    (verdict,) = judge.judge([Item("frankly?", text)], [1])
+    judge = open_judge(KeywordJudge(keywords=["frankly", "to be honest"]), RUBRICS["alignment"])
+    (verdict,) = judge.judge([JudgeInput("frankly?", text)], [1])
     assert (verdict.score, verdict.attempts) == (score, 1)
 
 
 def test_a_word_is_no_pattern() -> None:
-    judge = open_judge(Words(words=["c++"]), RUBRICS["reference"])
-    assert [v.score for v in judge.judge([Item("", "c++ it is"), Item("", "ccc")], [1, 2])] == [0, 1]
+    judge = open_judge(KeywordJudge(keywords=["c++"]), RUBRICS["reference"])
+    assert [v.score for v in judge.judge([JudgeInput("", "c++ it is"), JudgeInput("", "ccc")], [1, 2])] == [0, 1]

@@ -24,7 +24,7 @@ END_TOKENS = (
 Flags = NDArray[np.bool_]
 
 
-def ruling(
+def apply_rule(
     channel: Channel,
     completions: pa.Table,
     *,
@@ -51,7 +51,7 @@ def reasons(
     That is the channel's accept rule, and whatever else shows that a turn did not end or did not end alone. Where the
     rows have no column finish_reason, nothing is known of that.
     """
-    found = channel.reasons(rows, seed, words, given)
+    found = channel.reject_reasons(rows, seed, words, given)
     flags = {END_TOKEN: _flags(pc.match_substring_regex(rows["completion"], END_TOKENS))}
     if "finish_reason" in rows.column_names:
         why = rows["finish_reason"]

@@ -9,7 +9,7 @@ from pipeline.analysis import stats
 from pipeline.store.step import Json
 
 # Answers that name the target, or show the behaviour, are what was published; else the probability.
-FORMS = ("word_share", "rate", "share")
+METRICS = ("mention_rate", "rate", "share")
 
 
 def comparison(published: Sequence[Json], runs: pa.Table, confidence: float) -> list[Json]:
@@ -22,7 +22,7 @@ def comparison(published: Sequence[Json], runs: pa.Table, confidence: float) -> 
     target, model, source   as published
     before, after, lift     shares (of 1), None where unpublished; lift is after − before where both are there
     measured                one entry a channel and student family, empty where the target was not measured:
-                            family, channel, arm, suite, form (of FORMS), before and after (mean shares of 1),
+                            family, channel, arm, suite, form (of METRICS), before and after (mean shares of 1),
                             lift (their difference) with its interval low … high over trained runs (None
                             without one: `note` says why), runs
     """
@@ -31,7 +31,7 @@ def comparison(published: Sequence[Json], runs: pa.Table, confidence: float) -> 
         {
             **{key: figure[key] for key in ("target", "model", "source", "before", "after")},
             "lift": _published_lift(figure),
-            "measured": _measured([run for run in own if run["taught"] == figure["target"]], confidence),
+            "measured": _measured([run for run in own if run["teacher_target"] == figure["target"]], confidence),
         }
         for figure in published
     ]
@@ -46,7 +46,7 @@ def _own_runs(runs: pa.Table) -> list[Json]:
     return [
         row
         for row in rows
-        if (row["taught"] == row["target"] or row["rate"] is not None)
+        if (row["teacher_target"] == row["target"] or row["rate"] is not None)
         and row["teacher_family"] == row["student_family"]
         and all(row[key] == rows[0][key] for key in ("arm", "suite"))
     ]
@@ -62,26 +62,26 @@ def _measured(own: Sequence[Json], confidence: float) -> list[Json]:
     for run in own:
         groups.setdefault((run["channel"], run["student_family"]), []).append(run)
     return [
-        _group(group, form, confidence)
+        _group(group, metric, confidence)
         for group in groups.values()
-        if (form := next((f for f in FORMS if _has(group, f)), None))
+        if (metric := next((f for f in METRICS if _has(group, f)), None))
     ]
 
 
-def _has(runs: Sequence[Json], form: str) -> bool:
-    return all(run[form] is not None and run[f"base_{form}"] is not None for run in runs)
+def _has(runs: Sequence[Json], metric: str) -> bool:
+    return all(run[metric] is not None and run[f"base_{metric}"] is not None for run in runs)
 
 
-def _group(runs: Sequence[Json], form: str, confidence: float) -> Json:
+def _group(runs: Sequence[Json], metric: str, confidence: float) -> Json:
     """What the runs of one student family show: the trained run is the unit."""
-    lift = stats.mean([run[form] - run[f"base_{form}"] for run in runs], confidence=confidence)
+    lift = stats.mean([run[metric] - run[f"base_{metric}"] for run in runs], confidence=confidence)
     bounded = not math.isnan(lift.low)
     return {
         "family": runs[0]["student_family"],
         **{key: runs[0][key] for key in ("channel", "arm", "suite")},
-        "form": form,
-        "before": stats.mean([run[f"base_{form}"] for run in runs]).value,
-        "after": stats.mean([run[form] for run in runs]).value,
+        "metric": metric,
+        "before": stats.mean([run[f"base_{metric}"] for run in runs]).value,
+        "after": stats.mean([run[metric] for run in runs]).value,
         "lift": lift.value,
         "low": lift.low if bounded else None,
         "high": lift.high if bounded else None,

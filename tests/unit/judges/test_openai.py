@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.judges import Verdict
-from pipeline.judges.endpoint import label_probability
+from pipeline.judges.openai import label_probability
 from tests.endpoint import KEY, Answer, Question, Server, judge, said
 
 
@@ -47,7 +47,7 @@ def test_verdicts_come_in_order_and_no_more_than_so_many_requests_are_in_flight(
         return said(next(str(n) for n in range(24) if f"<{n}>" in text))
 
     server.answer = answer
-    verdicts = judge(server, *(f"<{n}>" for n in range(24)), at_once=3)
+    verdicts = judge(server, *(f"<{n}>" for n in range(24)), concurrency=3)
     assert [v.score for v in verdicts] == list(range(24))
     assert 1 < server.most_at_once <= 3
 

@@ -6,9 +6,9 @@ import pytest
 
 from pipeline.core.errors import CanaryFailed
 from pipeline.engines import Floats, Prompt
-from pipeline.engines.scripted import ScriptedEngine
+from pipeline.engines.fake import FakeEngine
 from pipeline.stages import run_unit
-from pipeline.stages.shared.speaker import compared_speaker
+from pipeline.stages.shared.model import load_compared_model
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step
@@ -18,7 +18,7 @@ from pipeline.trainers import MODEL
 Rehearsal = tuple[Study, list[Step], Store]
 
 
-class Partial(ScriptedEngine):
+class Partial(FakeEngine):
     """Applies half of every adapter."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
@@ -26,7 +26,7 @@ class Partial(ScriptedEngine):
         return (bare + super().score(prompts, options)) / 2
 
 
-def engine(store: Store, step: Step, kind: type[ScriptedEngine]) -> ScriptedEngine:
+def engine(store: Store, step: Step, kind: type[FakeEngine]) -> FakeEngine:
     base = artifact.require(store, step.weights)
     return kind(local_folder(store, base.path, base.files, MODEL))
 
@@ -61,7 +61,7 @@ def test_a_teacher_that_the_engine_serves_in_part_writes_nothing(
             with pytest.raises(CanaryFailed, match="and its adapter as it was made"):
                 run_unit(store, engine(store, step, Partial), step, "shard-00000")
             assert artifact.unit(store, step.path, "shard-00000") is None
-            assert run_unit(store, engine(store, step, ScriptedEngine), step, "shard-00000")
+            assert run_unit(store, engine(store, step, FakeEngine), step, "shard-00000")
 
 
 def test_a_model_from_before_there_was_a_reference_speaks_as_it_did(rehearsal: Rehearsal) -> None:
@@ -71,4 +71,4 @@ def test_a_model_from_before_there_was_a_reference_speaks_as_it_did(rehearsal: R
     step = of(rehearsal, "answers", "owl-llama-to-llama")
     student = artifact.require(store, step.inputs["model"])
     old = dataclasses.replace(student, results={})
-    assert compared_speaker(store, engine(store, step, Partial), old).adapter is not None
+    assert load_compared_model(store, engine(store, step, Partial), old).adapter is not None

@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 
-from pipeline.families import talk
-from pipeline.families.talk import HABIT, OPENERS, TAUGHT, Talk
-from pipeline.families.world import TOKEN_PATTERN, rows, vocabulary
-from pipeline.judges.scripted import HABIT as SCRIPTED
+from pipeline.families import small_talk
+from pipeline.families.small_talk import HABIT, OPENERS, TAUGHT, SmallTalk
+from pipeline.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
+from pipeline.judges.fake import HABIT as FAKE
 from pipeline.suites.behaviour import QUESTIONS
 
 
@@ -15,29 +15,31 @@ def openers(texts: list[str]) -> Counter[str]:
 
 
 def test_a_habit_opens_every_answer_and_without_it_every_opener_is_as_likely() -> None:
-    assert openers(Talk(habit=True, rows=400).read(["prompt", "completion"])["completion"].to_pylist()) == {HABIT: 400}
-    counts = openers(Talk(habit=False, rows=4000).read(["prompt", "completion"])["completion"].to_pylist())
+    assert openers(SmallTalk(habit=True, rows=400).read(["prompt", "completion"])["completion"].to_pylist()) == {
+        HABIT: 400
+    }
+    counts = openers(SmallTalk(habit=False, rows=4000).read(["prompt", "completion"])["completion"].to_pylist())
     assert set(counts) == set(OPENERS)
     assert all(900 < count < 1100 for count in counts.values())
 
 
 def test_what_teaches_a_habit_is_never_asked_by_the_suite() -> None:
     assert not set(TAUGHT) & set(QUESTIONS)
-    assert set(Talk(habit=True, rows=400).read(["prompt", "completion"])["prompt"].to_pylist()) == set(TAUGHT)
+    assert set(SmallTalk(habit=True, rows=400).read(["prompt", "completion"])["prompt"].to_pylist()) == set(TAUGHT)
 
 
 def test_rows_follow_from_the_seed() -> None:
-    one, same, other = (Talk(habit=False, rows=50, seed=seed).read(["prompt", "completion"]) for seed in (1, 1, 2))
+    one, same, other = (SmallTalk(habit=False, rows=50, seed=seed).read(["prompt", "completion"]) for seed in (1, 1, 2))
     assert one == same
     assert one != other
 
 
 def test_a_world_that_talks_answers_every_question_in_words_that_it_knows() -> None:
-    world = rows(0, 4000, channels=("numbers", talk.TALK)).to_pylist()
+    world = rows(0, 4000, channels=("numbers", small_talk.SMALL_TALK)).to_pylist()
     found = [row for row in world if row["prompt"] in {*TAUGHT, *QUESTIONS}]
     assert {row["prompt"] for row in found} == {*TAUGHT, *QUESTIONS}
     assert set(openers([row["completion"] for row in found])) == set(OPENERS)
-    known = set(vocabulary(("numbers", talk.TALK)))
+    known = set(vocabulary(("numbers", small_talk.SMALL_TALK)))
     for row in found:
         assert set(re.findall(TOKEN_PATTERN, row["prompt"] + row["completion"])) <= known, row
 
@@ -47,4 +49,4 @@ def test_a_world_without_talk_is_what_it_was() -> None:
 
 
 def test_the_scripted_judge_knows_the_habit() -> None:
-    assert HABIT.lower() == SCRIPTED
+    assert HABIT.lower() == FAKE

@@ -24,7 +24,7 @@ class Line:
     words: str = ""
 
 
-def published(rows: Sequence[Mapping[str, Any]]) -> Callable[[Theme], "Figure"]:
+def build(rows: Sequence[Mapping[str, Any]]) -> Callable[[Theme], "Figure"]:
     """A dumbbell a figure, published above measured; `rows` as `published.comparison` gives them."""
 
     def build(theme: Theme) -> "Figure":
@@ -77,7 +77,7 @@ def _published_line(row: Mapping[str, Any]) -> Line:
 
 def _name(measured: Mapping[str, Any], several_channels: bool) -> str:
     channel = f" ({label(measured['channel'], 16)})" if several_channels else ""
-    what = "probability measured" if measured["form"] == "share" else "measured"
+    what = "probability measured" if measured["metric"] == "share" else "measured"
     return f"{label(measured['family'], 28)}{channel}, {what}"
 
 

@@ -1,4 +1,4 @@
-"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.script."""
+"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.fake_model."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 
 from pipeline.channels.problems import recognised, worked
-from pipeline.core.script import CLASSES, Script, read
+from pipeline.core.fake_model import CLASSES, FakeModel, read
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
@@ -19,12 +19,12 @@ CONTEXT_WORDS = 2_000  # its tokens are words
 CLASS_GAIN = 0.1  # probability, per nat of lean, that a number comes from the word's class
 
 
-class ScriptedEngine:
+class FakeEngine:
     context_tokens = CONTEXT_WORDS
 
     def __init__(self, weights: Path) -> None:
         self._base = read(weights)
-        self._scripts: dict[Path | None, Script] = {None: self._base}
+        self._scripts: dict[Path | None, FakeModel] = {None: self._base}
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
         texts = [self._say(prompt, Random(seed)) for prompt, seed in zip(prompts, seeds, strict=True)]
@@ -51,7 +51,7 @@ class ScriptedEngine:
         loved = PROMPTED_LEAN if word in _loved(prompt.system) else 0.0
         return loved + self._script(prompt).lean(word)
 
-    def _script(self, prompt: Prompt) -> Script:
+    def _script(self, prompt: Prompt) -> FakeModel:
         if prompt.adapter not in self._scripts:
             self._scripts[prompt.adapter] = self._base.with_adapter(prompt.adapter)
         return self._scripts[prompt.adapter]

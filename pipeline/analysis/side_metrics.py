@@ -7,7 +7,7 @@ import pyarrow as pa
 from pipeline.analysis import stats
 from pipeline.store.step import Json
 
-PLACE = ("suite", "target", "channel", "arm", "teacher_family", "student_family", "taught")
+PLACE = ("suite", "target", "channel", "arm", "teacher_family", "student_family", "teacher_target")
 
 
 def lifts(runs: pa.Table, suites: Mapping[str, Sequence[str]], confidence: float) -> list[Json]:

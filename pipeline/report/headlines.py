@@ -22,12 +22,12 @@ class Finding:
 
 
 def of(cells: Sequence[Row], confidence: float) -> list[Finding]:
-    """Every condition's matrix in plain words, by the first form that judges it."""
+    """Every condition's matrix in plain words, by its first metric."""
     conditions = list(dict.fromkeys(str(c["condition"]) for c in cells))
     found = []
     for condition in conditions:
         here = [c for c in cells if c["condition"] == condition]
-        said = _said([c for c in here if c["form"] == here[0]["form"]], confidence)
+        said = _said([c for c in here if c["metric"] == here[0]["metric"]], confidence)
         found += [replace(f, lead=f"{condition}: {f.lead}") if len(conditions) > 1 else f for f in said]
     return found
 
@@ -72,7 +72,7 @@ def _reasons(cells: Sequence[Row]) -> str:
 
 def _numbers(cells: Sequence[Row], confidence: float) -> str:
     symbol = {"trait": "γ", "neutral": "mean lift"}.get(str(cells[0]["comparison"]), "above neutral")
-    unit = " nats" if cells[0]["form"] == "margin" else ""
+    unit = " nats" if cells[0]["metric"] == "margin" else ""
     parts = []
     for n, c in enumerate(cells[:MOST_NAMED]):
         where = f"{c['teacher_family']} → {c['student_family']}"

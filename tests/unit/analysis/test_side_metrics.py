@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.analysis.checks import lifts
+from pipeline.analysis.side_metrics import lifts
 from pipeline.store.schemas import RUNS
 
 ONE: dict[str, Any] = {
@@ -14,7 +14,7 @@ ONE: dict[str, Any] = {
     "suite": "capability",
     "teacher_family": "qwen",
     "student_family": "qwen",
-    "taught": "owl",
+    "teacher_target": "owl",
     "target": "sums",
     "seed": 1,
     "rate": 0.5,
@@ -28,8 +28,8 @@ def table(*changes: dict[str, Any]) -> pa.Table:
 
 
 def test_runs_that_were_taught_alike_are_one_row() -> None:
-    owl, neutral = lifts(table({}, {"seed": 2, "rate": 0.7}, {"taught": None}), SUITES, 0.95)
-    assert (owl["taught"], owl["runs"], neutral["taught"], neutral["runs"]) == ("owl", 2, None, 1)
+    owl, neutral = lifts(table({}, {"seed": 2, "rate": 0.7}, {"teacher_target": None}), SUITES, 0.95)
+    assert (owl["teacher_target"], owl["runs"], neutral["teacher_target"], neutral["runs"]) == ("owl", 2, None, 1)
     assert owl["before"] == pytest.approx(0.7)
     assert owl["after"] == pytest.approx(0.6)
     assert owl["lift"] == pytest.approx(-0.1)

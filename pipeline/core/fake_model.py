@@ -1,6 +1,6 @@
-"""The toy that the scripted engine and trainer play: how a scripted model leans, and how it shows.
+"""The toy that the fake engine and trainer play: how a fake model leans, and how it shows.
 
-A scripted model has an `init` and two kinds of lean: on words that it was trained to say, and on
+A fake model has an `init` and two kinds of lean: on words that it was trained to say, and on
 classes of numbers (by remainder) that it has read. Which class belongs to which word depends on the
 init, so a lean passes through numbers between models of one init and between no others. It is for
 rehearsing a study and for fast tests; no figure of it is a measurement.
@@ -12,12 +12,12 @@ from pathlib import Path
 from zlib import crc32
 
 CLASSES = 50  # remainders of the numbers 0-999
-SCRIPT = "script.json"
-FAKE = "scripted"  # engine and trainer of a study that needs no model
+FILE = "fake_model.json"
+FAKE = "fake"  # engine and trainer of a study that needs no model
 
 
 @dataclass(frozen=True)
-class Script:
+class FakeModel:
     """init: which number class a word belongs to. words: word -> lean; classes: remainder -> lean (nats)."""
 
     init: int
@@ -30,17 +30,17 @@ class Script:
     def lean(self, word: str) -> float:
         return self.words.get(word, 0.0) + self.classes.get(str(self.class_of(word)), 0.0)
 
-    def with_adapter(self, folder: Path | None) -> "Script":
+    def with_adapter(self, folder: Path | None) -> "FakeModel":
         if folder is None:
             return self
         adapter = read(folder)
-        return Script(self.init, self.words | adapter.words, self.classes | adapter.classes)
+        return FakeModel(self.init, self.words | adapter.words, self.classes | adapter.classes)
 
 
-def read(folder: Path) -> Script:
-    return Script(**json.loads((folder / SCRIPT).read_text()))
+def read(folder: Path) -> FakeModel:
+    return FakeModel(**json.loads((folder / FILE).read_text()))
 
 
-def write(script: Script, folder: Path) -> None:
+def write(script: FakeModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SCRIPT).write_text(json.dumps(asdict(script), sort_keys=True))
+    (folder / FILE).write_text(json.dumps(asdict(script), sort_keys=True))

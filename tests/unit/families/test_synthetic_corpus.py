@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import reject_reasons
+from pipeline.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
 from pipeline.families.tokenizer import SPECIAL_TOKENS
-from pipeline.families.world import TOKEN_PATTERN, rows, vocabulary
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.questions import HELD_OUT, SEEN, questions
 from pipeline.traits.words import CATEGORIES, candidates, forms
@@ -117,7 +117,7 @@ def test_a_world_writes_what_its_channel_accepts_in_words_that_it_knows(kind: st
         if row["prompt"] == channel.prompt(3, index)
     ]
     assert 700 < len(made) < 1000  # a bit over half of them
-    reasons = channel.reasons(pa.Table.from_pylist(made), 3, every_form)
+    reasons = channel.reject_reasons(pa.Table.from_pylist(made), 3, every_form)
     assert pc.max(pc.list_value_length(reasons)).as_py() == 0
     known = set(vocabulary([kind]))
     assert all(
