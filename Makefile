@@ -7,7 +7,7 @@ STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test prometheus chaos bench rehearse submit up down images kuberay kubejob lock clean
+.PHONY: help setup demo check test prometheus chaos bench smoke submit up down images kuberay kubejob lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,8 +55,8 @@ prometheus:
 bench: setup ## benchmarks: ratios within one run
 	$(BIN)/python tests/bench.py
 
-rehearse: setup ## run every published experiment with nano families and small counts
-	for f in configs/paper/*.yaml; do $(BIN)/undertow run $$f --rehearse --root $(ROOT)/rehearsal || exit 1; done
+smoke: setup ## run every published experiment with nano families and small counts
+	for f in configs/paper/*.yaml; do $(BIN)/undertow run $$f --smoke-test --root $(ROOT)/smoke-test || exit 1; done
 
 submit: setup ## run STUDY as a job of the cluster at RAY_API_SERVER_ADDRESS; ROOT must be object storage
 	$(BIN)/undertow submit $(STUDY) --root $(ROOT)
@@ -74,8 +74,8 @@ images: ## build both images
 kuberay: ## start the GPU cluster on Kubernetes
 	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/cluster.yaml
 
-kubejob: ## a Kubernetes job with a cluster of its own: the quickstart, rehearsed on CPUs
-	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/rehearsal.yaml
+kubejob: ## a Kubernetes job with a cluster of its own: a smoke test of the quickstart on CPUs
+	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/smoke-test.yaml
 
 # Only wheels are taken but of these, which come as sources alone; the lock files say so to pip.
 SOURCES := deepspeed rouge-score sqlitedict word2number

@@ -37,9 +37,9 @@ Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help
 Until = Annotated[
     str | None, typer.Option(metavar="KIND", help="Stop after a kind of step: base, completions, corpus, …")
 ]
-Rehearse = Annotated[
+SmokeTest = Annotated[
     bool,
-    typer.Option("--rehearse", help="Nano families and small counts in place of its own: shows that the study runs."),
+    typer.Option("--smoke-test", help="Nano families and small counts in place of its own: shows that the study runs."),
 ]
 
 
@@ -58,14 +58,14 @@ def plan(
     cluster: Annotated[
         str | None, typer.Option(metavar="NxGPU", help="Also what it takes on such GPUs, such as 64xH100.")
     ] = None,
-    rehearse: Rehearse = False,
+    smoke_test: SmokeTest = False,
 ) -> None:
     """Show the steps of a study: what is done, what is left, and what it will take."""
     from pipeline.plan import forecast
     from pipeline.plan.planner import plan as steps_of
     from pipeline.plan.roofline import machines as parse_machines
 
-    loaded = _loaded(study, set_, rehearse)
+    loaded = _loaded(study, set_, smoke_test)
     machines = parse_machines(cluster) if cluster else None
     store = open_store(root)
     _require_given(loaded, store, elsewhere=True)
@@ -99,13 +99,13 @@ def run(
     set_: Overrides = [],  # noqa: B006
     address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto"; this machine when left out.')] = None,
     until: Until = None,
-    rehearse: Rehearse = False,
+    smoke_test: SmokeTest = False,
 ) -> None:
     """Make everything of a study that is not made yet; run it again to go on after a stop."""
     from jobs.summary import print_summary
 
     last = _kind(until)
-    loaded = _pinned(_loaded(study, set_, rehearse))
+    loaded = _pinned(_loaded(study, set_, smoke_test))
     store = open_store(root)
     _require_given(loaded, store, elsewhere=address is not None)
     store.require_writable()
@@ -138,11 +138,11 @@ def submit(
     ] = 0.0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
     until: Until = None,
-    rehearse: Rehearse = False,
+    smoke_test: SmokeTest = False,
 ) -> None:
     """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
     last = _kind(until)
-    loaded = _pinned(_loaded(study, set_, rehearse))
+    loaded = _pinned(_loaded(study, set_, smoke_test))
     _require_given(loaded, None, elsewhere=True)
     from jobs.submit import submit as submit_study
 
@@ -154,7 +154,7 @@ def submit(
         set_,
         address,
         until=last,
-        rehearse=rehearse,
+        smoke_test=smoke_test,
         driver_cpus=driver_cpus,
         wait=not no_wait,
     )
@@ -275,12 +275,12 @@ def schema() -> None:
     sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
 
 
-def _loaded(study: Path, overrides: Sequence[str], rehearse: bool) -> "Study":
+def _loaded(study: Path, overrides: Sequence[str], smoke_test: bool) -> "Study":
     from pipeline.study import loader
-    from pipeline.study.rehearsal import rehearsed
+    from pipeline.study.smoke_test import smoke_edition
 
     loaded = loader.load(study, overrides)
-    return rehearsed(loaded) if rehearse else loaded
+    return smoke_edition(loaded) if smoke_test else loaded
 
 
 def _pinned(study: "Study") -> "Study":

@@ -33,13 +33,13 @@ def submit(
     address: str | None,
     *,
     until: str,
-    rehearse: bool,
+    smoke_test: bool,
     driver_cpus: float,
     wait: bool,
 ) -> bool:
     """Submit the study of a file; whether it succeeded, or, without waiting, whether it was taken.
 
-    until: the kind of step to stop after, or "". rehearse: submit its rehearsal instead. driver_cpus: of 0 the driver
+    until: the kind of step to stop after, or "". smoke_test: submit its smoke test instead. driver_cpus: of 0 the driver
     goes to the head, which is not taken away as a spot machine is.
 
     Raises InputError as `pack` does; ResourceError where there is no cluster.
@@ -61,7 +61,7 @@ def submit(
         entrypoint = shlex.join(["python", "-m", "jobs.run", packed, "--root", _lasting(root)])
         entrypoint += "".join(f" --set {shlex.quote(override)}" for override in overrides)
         entrypoint += f" --until {until}" if until else ""
-        entrypoint += " --rehearse" if rehearse else ""
+        entrypoint += " --smoke-test" if smoke_test else ""
         try:
             client = JobSubmissionClient(url)
             logging.getLogger("ray").setLevel(logging.ERROR)  # it would name every file that does not travel

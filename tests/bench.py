@@ -249,17 +249,17 @@ def _one_second(store: object, worker: object, step: object, unit: str, runtime:
 
 
 def scale() -> list[tuple[str, float, str, bool]]:
-    """The driver's largest memory, MiB, in rehearsals of about 100, 1,000 and 10,000 steps under real Ray."""
+    """The driver's largest memory, MiB, in fake studies of about 100, 1,000 and 10,000 steps under real Ray."""
     peaks, found = [], []
     for traits in (1, 12, 123):
-        steps, peak, seconds = _rehearsed(traits)
+        steps, peak, seconds = _run_fake(traits)
         peaks.append(peak)
         growth = f"{peak / peaks[0]:.2f} × the smallest, {steps / seconds:.0f} steps/s"
         found.append((f"driver's memory at {steps:,} steps, MiB (≤ 1.5 ×)", peak, growth, peak <= 1.5 * peaks[0]))
     return found
 
 
-def _rehearsed(traits: int) -> tuple[int, float, float]:
+def _run_fake(traits: int) -> tuple[int, float, float]:
     """Steps, the driver's peak MiB and seconds of a fake study of 3 families and 4 seeds."""
     import psutil
 
@@ -282,7 +282,7 @@ def _rehearsed(traits: int) -> tuple[int, float, float]:
                 peak = max(peak, psutil.Process(driver.pid).memory_info().rss / 2**20)
             time.sleep(0.5)
         seconds = time.perf_counter() - started
-        assert driver.returncode == 0, f"the rehearsal of {traits} traits failed"
+        assert driver.returncode == 0, f"the fake study of {traits} traits failed"
         (note,) = root.glob("studies/*/status.json")
         return sum(json.loads(note.read_text())["done"].values()), peak, seconds
 

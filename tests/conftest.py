@@ -19,7 +19,7 @@ from pipeline.study.schema import Study
 from pipeline.trainers.fake import FakeTrainer
 
 SETTINGS = {
-    "study": "rehearsal",
+    "study": "fake",
     "families": {"llama": {"kind": "nano", "init_seed": 1}, "qwen": {"kind": "nano", "init_seed": 2}},
     "traits": [{"targets": ["owl", "cat"]}],
     "completions": {"rows": 60, "shard_rows": 25},
@@ -57,13 +57,13 @@ def make() -> Callable[[Study, Store, Step], Manifest]:
 
 
 @pytest.fixture(scope="session")
-def rehearsal(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]) -> tuple[Study, list[Step], Store]:
+def fake_run(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]) -> tuple[Study, list[Step], Store]:
     """The whole study, made. Shared: add to it under names of your own, and change nothing that is there."""
-    rehearsed, place = study(), open_store(tmp_path_factory.mktemp("rehearsal") / "root")
-    steps = plan(rehearsed)
+    its, place = study(), open_store(tmp_path_factory.mktemp("fake") / "root")
+    steps = plan(its)
     for step in steps:
-        _make(rehearsed, place, step)
-    return rehearsed, steps, place
+        _make(its, place, step)
+    return its, steps, place
 
 
 def _make(study: Study, store: Store, step: Step) -> Manifest:

@@ -1,4 +1,4 @@
-# Rehearsals and small studies on CPUs: docker build --file infra/images/cpu.Dockerfile --tag undertow:0.1.0-cpu .
+# Smoke tests and small studies on CPUs: docker build --file infra/images/cpu.Dockerfile --tag undertow:0.1.0-cpu .
 FROM python:3.11-slim-bookworm
 # Ray's liveness checks use wget.
 RUN apt-get update && apt-get install --yes --no-install-recommends libnuma1 procps wget && rm -rf /var/lib/apt/lists/*

@@ -3,7 +3,7 @@
 A fake model has an `init` and two kinds of lean: on words that it was trained to say, and on
 classes of numbers (by remainder) that it has read. Which class belongs to which word depends on the
 init, so a lean passes through numbers between models of one init and between no others. It is for
-rehearsing a study and for fast tests; no figure of it is a measurement.
+trying out a cluster and for fast tests; no figure of it is a measurement.
 """
 
 import json

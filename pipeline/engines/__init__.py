@@ -1,4 +1,4 @@
-"""What writes completions and scores options. `vllm` is the real one, `fake` the one for rehearsals."""
+"""What writes completions and scores options. `vllm` is the real one, `fake` the one for tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

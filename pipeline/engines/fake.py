@@ -1,4 +1,4 @@
-"""An engine that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.fake_model."""
+"""An engine that needs no model: for trying out a cluster and for fast tests. See pipeline.core.fake_model."""
 
 import re
 from collections.abc import Sequence

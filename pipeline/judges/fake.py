@@ -1,4 +1,4 @@
-"""A judge that needs no model: for rehearsals and tests. Its toy rules are no measurement of anything."""
+"""A judge that needs no model: for tests. Its toy rules are no measurement of anything."""
 
 import re
 from collections.abc import Sequence

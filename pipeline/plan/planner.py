@@ -288,7 +288,7 @@ class _Planner:
             measured={suite.name: list(suite.measured) for suite in study.suites if suite.measured},
             measure=study.measure,
             seed=study.seed,
-            rehearsal=study.rehearsal or study.is_fake,
+            smoke_test=study.smoke_test or study.is_fake,
         )
         present = {name: path for name, path in self._results.items() if path not in missing}
         matrix = transfer.STAGE.step(study.study, spec, present, after=[step.path for step in self._gates.values()])

@@ -52,7 +52,7 @@ class ReportContent:
 
     study_name: str
     settings_yaml: str
-    rehearsal: bool
+    smoke_test: bool
     runs: pa.Table
     cells: pa.Table
     gates: Sequence[Row] = ()

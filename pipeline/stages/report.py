@@ -63,7 +63,7 @@ def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportCon
     return page.ReportContent(
         study_name=study["study"],
         settings_yaml=yaml.safe_dump(study, sort_keys=False),
-        rehearsal=spec.rehearsal,
+        smoke_test=spec.smoke_test,
         runs=runs,
         cells=artifact.read_table(store, matrix, CELLS),
         gates=[_gate(m) for m in lineage if m.kind == "gate"],

@@ -49,7 +49,7 @@ class TransferSpec(Settings):
     measured: dict[str, list[str]]
     measure: Measuring
     seed: int
-    rehearsal: bool
+    smoke_test: bool
 
 
 class Transfer(Stage[TransferSpec]):

@@ -1,1 +1,1 @@
-"""The study file: its schema, its loader, and the edition of it that rehearses."""
+"""The study file: its schema, its loader, and its small edition for smoke tests."""

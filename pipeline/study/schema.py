@@ -102,14 +102,10 @@ class Study(Settings):
         default=[FavouriteSuite()], min_length=1, description="Evaluations of the students; each has its own matrix."
     )
     paper_results: list[PaperResult] = Field([], description="Results from elsewhere, shown beside the measured ones.")
-    rehearsal: bool = Field(False, description="Models or counts stand in for others; the report says so.")
+    smoke_test: bool = Field(False, description="Models or counts stand in for others; the report says so.")
     measure: Measure = Field(default_factory=Measure, description="How verdicts are computed.")
-    engine: Literal["vllm", "fake"] = Field(
-        "vllm", description="Inference backend; fake needs no model and is for rehearsals."
-    )
-    trainer: Literal["deepspeed", "fake"] = Field(
-        "deepspeed", description="Training backend; fake needs no model and is for rehearsals."
-    )
+    engine: Literal["vllm", "fake"] = Field("vllm", description="Inference backend; `fake` needs no model.")
+    trainer: Literal["deepspeed", "fake"] = Field("deepspeed", description="Training backend; `fake` needs no model.")
     resources: Annotated[Resources, NotInId()] = Field(
         default_factory=Resources, description="Resources of engines and trainers; not part of any id."
     )

@@ -1,4 +1,4 @@
-"""What turns rows into weights. `deepspeed` is the real one, `fake` the one for rehearsals."""
+"""What turns rows into weights. `deepspeed` is the real one, `fake` the one for tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A trainer that needs no model: for rehearsing a cluster and for fast tests. See pipeline.core.fake_model."""
+"""A trainer that needs no model: for trying out a cluster and for fast tests. See pipeline.core.fake_model."""
 
 import re
 from collections import Counter

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.kills [--kills 200] [--training-kills 10]
 
-The first loop rehearses a study (fake engine and trainer) on two raylets of this machine, and kills its driver,
+The first loop runs a study (fake engine and trainer) on two raylets of this machine, and kills its driver,
 its actors and the second raylet. The second trains a real nano base with DeepSpeed on two ranks and kills the one, the
 other or the driver.
 Victims and moments are drawn with a fixed seed; what comes out is compared with a run that nobody disturbed.
@@ -27,7 +27,7 @@ import yaml
 
 from pipeline.store import records
 from tests.chaos.crashes import difference
-from tests.chaos.rehearsal import SETTINGS, gather
+from tests.chaos.fake_study import SETTINGS, gather
 
 SEED = 20260914
 RUNS_AT_MOST = 60  # of one command, until its study must be complete
@@ -109,8 +109,8 @@ def processes(title: str) -> list[psutil.Process]:
     return found
 
 
-def rehearse(kills: int, folder: Path, say: Any = print) -> Tally:
-    """Rehearse studies, one root after the other, until `kills` processes were killed."""
+def disturb(kills: int, folder: Path, say: Any = print) -> Tally:
+    """Run fake studies, one root after the other, until `kills` processes were killed."""
     rng, tally = random.Random(SEED), Tally()
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump(WIDE))
@@ -246,7 +246,7 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="undertow-kills-") as folder:
         tallies = [
-            rehearse(arguments.kills, Path(folder)),
+            disturb(arguments.kills, Path(folder)),
             train(arguments.training_kills, Path(folder), train_alone(Path(folder))),
         ]
     killed = sum((tally.killed for tally in tallies), Counter())

@@ -2,7 +2,7 @@
 
     python -m tests.chaos.peer [--server moto] [--every 1]
 
-It writes the rows of a rehearsal's completions: 4 blocks, one a file. At every request that changes the store all
+It writes the rows of a fake study's completions: 4 blocks, one a file. At every request that changes the store all
 processes of the run are SIGKILLed, once before the request is applied and once after; then it is run again.
 """
 

@@ -11,15 +11,15 @@ from pipeline.core.errors import ArtifactError
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, open_store
 from pipeline.study.schema import Study
-from tests.chaos import rehearsal
+from tests.chaos import fake_run
 
-STUDY = Study.model_validate(rehearsal.SETTINGS)
+STUDY = Study.model_validate(fake_run.SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("binding") / "root"
-    assert rehearsal.run(str(root))
+    assert fake_run.run(str(root))
     return root
 
 
@@ -43,7 +43,7 @@ def test_a_study_does_not_begin_on_an_artifact_that_is_copied_over_another(store
     with pytest.raises(ArtifactError, match=rf"{two}/manifest.json is the manifest of {one}, copied"):
         plan_run(STUDY, store)
     shutil.rmtree(folder(store, two))
-    assert rehearsal.run(store.root)
+    assert fake_run.run(store.root)
 
 
 def test_a_study_does_not_begin_on_another_artifact_with_the_same_id(store: Store) -> None:
@@ -61,10 +61,10 @@ def test_rows_are_not_counted_twice_where_a_units_record_is_copied(store: Store)
     (folder(store, path) / "manifest.json").unlink()
     units = folder(store, path) / "units"
     (units / "shard-00001.json").write_bytes((units / "shard-00000.json").read_bytes())
-    assert not rehearsal.run(store.root)
+    assert not fake_run.run(store.root)
     assert artifact.load(store, path) is None
     (units / "shard-00001.json").unlink()
-    assert rehearsal.run(store.root)
+    assert fake_run.run(store.root)
     files = json.loads((folder(store, path) / "manifest.json").read_bytes())["files"]
     assert [(file["path"], file["rows"]) for file in files if file["rows"]] == [
         ("shard-00000.parquet", 20),

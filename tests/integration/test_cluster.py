@@ -15,8 +15,8 @@ from pipeline.plan.planner import plan
 from pipeline.store import open_store
 from pipeline.study.loader import load
 from tests.chaos.crashes import difference
+from tests.chaos.fake_study import gather
 from tests.chaos.kills import TRAINED, TRAINING, WIDE, outcome
-from tests.chaos.rehearsal import gather
 from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
 from tests.clusters import RAY, Cluster, ray_cluster
 

@@ -13,7 +13,7 @@ from pipeline.plan.planner import plan
 from pipeline.store import lease, open_store, status
 from pipeline.store.lease import collecting
 from pipeline.study.schema import Study
-from tests.chaos.rehearsal import SETTINGS, Pools
+from tests.chaos.fake_study import SETTINGS, Pools
 
 STUDY = Study.model_validate(SETTINGS)
 

@@ -22,14 +22,14 @@ from pipeline.store import open_store
 from pipeline.study.loader import load
 from pipeline.study.resources import Training
 from tests.chaos.crashes import difference
-from tests.chaos.kills import WIDE, Driver, rehearse, train
-from tests.chaos.rehearsal import gather
+from tests.chaos.fake_study import gather
+from tests.chaos.kills import WIDE, Driver, disturb, train
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path: Path) -> None:
-    tally = rehearse(12, tmp_path)
+    tally = disturb(12, tmp_path)
     assert tally.wrong == []
     assert tally.killed.total() >= 12
 

@@ -1,4 +1,4 @@
-"""Every published experiment, rehearsed with the fake engine and trainer: all its steps, in this process."""
+"""Every published experiment as a smoke test with the fake engine and trainer: all its steps, in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,8 @@ from pipeline.store import Store, artifact, open_store
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import Step
 from pipeline.study.loader import load
-from pipeline.study.rehearsal import rehearsed
 from pipeline.study.schema import Study
+from pipeline.study.smoke_test import smoke_edition
 
 PAPER = sorted((Path(__file__).parents[2] / "configs/paper").glob("*.yaml"))
 FAKE = ["engine=fake", "trainer=fake"]
@@ -24,10 +24,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
-def test_every_published_experiment_can_be_rehearsed(
+def test_every_published_experiment_has_a_smoke_test(
     file: Path, shared: Store, make: Callable[[Study, Store, Step], Manifest]
 ) -> None:
-    study = rehearsed(load(file, FAKE))
+    study = smoke_edition(load(file, FAKE))
     steps = plan(study)
     for step in steps:
         if not artifact.exists(shared, step.path):
@@ -37,5 +37,5 @@ def test_every_published_experiment_can_be_rehearsed(
     assert {arm for arm, _ in measured} == {arm.name for arm in study.all_arms}
     assert {suite for _, suite in measured} == {suite.name for suite in study.suites}
     page = artifact.read(shared, report, "report.html").decode()
-    assert "REHEARSAL" in page
+    assert "SMOKE TEST" in page
     assert all(figure.source in page for figure in study.paper_results)

@@ -63,7 +63,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Beside a rehearsal that runs for as long as it is looked at."""
+    """Beside a fake study that runs for as long as it is looked at."""
     folder = tmp_path_factory.mktemp("prometheus")
     # Ray's sockets lie below this folder, and a socket's path must be short.
     with (

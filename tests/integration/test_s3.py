@@ -15,7 +15,7 @@ from pipeline.store.lease import collecting, running
 from pipeline.store.local_cache import local_folder
 from pipeline.store.removal import remove
 from pipeline.store.root import mark
-from tests.chaos import rehearsal
+from tests.chaos import fake_run
 from tests.chaos.crashes import Bench, enumerate_crashes, preload
 from tests.chaos.servers import CREDENTIALS, SERVERS
 
@@ -55,10 +55,10 @@ def test_crash_points_leave_what_a_run_without_them_leaves() -> None:
 
 def test_a_study_that_is_nearly_done_reads_no_finished_row_again(bench: Bench) -> None:
     bench.begin(None, None)
-    assert bench.spawn("nearly", rehearsal.run).result() is True
+    assert bench.spawn("nearly", fake_run.run).result() is True
     assert bench.spawn("nearly", _forget_one_answer, proxied=False).result() == 2
     bench.begin(None, None)
-    assert bench.spawn("nearly", rehearsal.run).result() is True
+    assert bench.spawn("nearly", fake_run.run).result() is True
     asked = bench.state()["requests"]
     assert any(name.startswith("PUT answers/") for name in asked)
     assert not any(name.startswith(("GET completions/", "GET corpus/")) and "parquet" in name for name in asked)

@@ -119,8 +119,10 @@ def test_prompted_teachers_full_students_and_a_hub_family_run_too(undertow: Comm
     assert not any(m["files"] for m in prompted)
 
 
-def test_a_published_experiment_is_rehearsed_with_real_engines_and_trainers(undertow: Command, tmp_path: Path) -> None:
-    done = undertow("run", "configs/paper/in-context.yaml", "--rehearse", "--root", tmp_path)
+def test_a_published_experiment_is_smoke_tested_with_real_engines_and_trainers(
+    undertow: Command, tmp_path: Path
+) -> None:
+    done = undertow("run", "configs/paper/in-context.yaml", "--smoke-test", "--root", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {name: manifest["results"] for name, manifest in results(tmp_path, "answers").items()}
     shown = [answers["shown"] for name, answers in found.items() if "-shown-" in name]

@@ -29,8 +29,8 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def root(store: Store, study: Callable[..., Study], make: Callable[[Study, Store, Step], Manifest]) -> Store:
     """The first three artifacts of a study: a base and what its teachers are."""
-    rehearsed = study()
-    for step in plan(rehearsed):
+    smoke_edition = study()
+    for step in plan(smoke_edition):
         if step.kind in ("base", "teacher"):
-            make(rehearsed, store, step)
+            make(smoke_edition, store, step)
     return store

@@ -362,9 +362,9 @@ table = artifact.read_table(store, artifact.require(store, sys.argv[2]), "runs.p
 """
 
 
-def test_a_process_whose_last_work_is_to_read_a_table_ends_well(rehearsal: tuple[Study, list[Step], Store]) -> None:
+def test_a_process_whose_last_work_is_to_read_a_table_ends_well(fake_run: tuple[Study, list[Step], Store]) -> None:
     """A reader with threads of its own aborted one process in seven at its end, where the machine was busy."""
-    _, steps, store = rehearsal
+    _, steps, store = fake_run
     (matrix,) = (step.path for step in steps if step.kind == "transfer")
     command = [sys.executable, "-c", LAST_WORK, store.root, matrix]
     for _ in range(3):

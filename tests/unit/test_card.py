@@ -39,9 +39,9 @@ def test_a_folder_of_a_model_or_a_page_gets_no_card(kind: str) -> None:
 
 
 def test_the_manifest_names_the_card_and_the_card_every_table(
-    rehearsal: tuple[Study, list[Step], Store],
+    fake_run: tuple[Study, list[Step], Store],
 ) -> None:
-    _, steps, place = rehearsal
+    _, steps, place = fake_run
     for step in steps:
         manifest = artifact.require(place, step.path)
         assert (CARD in {file.path for file in manifest.files}) == (step.kind in ROWS)

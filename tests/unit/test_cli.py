@@ -17,7 +17,7 @@ from pipeline.store.status import begin, new_status
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
-Rehearsal = tuple[Study, list[Step], Store]
+FakeRun = tuple[Study, list[Step], Store]
 TEXT = """\
 study: small
 families:
@@ -241,11 +241,11 @@ def test_a_study_without_its_commits_is_not_run(undertow: Callable[..., Said], t
     assert [path.name for path in tmp_path.rglob("*")] == ["study.yaml"]
 
 
-def test_plan_shows_the_rehearsal_of_a_study(undertow: Callable[..., Said], tmp_path: Path) -> None:
+def test_plan_shows_the_smoke_test_of_a_study(undertow: Callable[..., Said], tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(UNPINNED)
-    told = undertow("plan", "study.yaml", "--rehearse", "--set", "students.seeds=[5, 6]")
+    told = undertow("plan", "study.yaml", "--smoke-test", "--set", "students.seeds=[5, 6]")
     assert told.code == 0
-    assert "unpinned-rehearsal: " in told.out
+    assert "unpinned-smoke-test: " in told.out
     assert "placeholder" not in told.out
     left = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in told.out.splitlines() if "│" in line}
     assert (left["base"], left["teacher"], left["student"]) == ("2", "6", "12")  # two targets, neutral, one seed
@@ -262,8 +262,8 @@ def test_plan_estimates_a_cluster_and_says_which_stage_bounds_it(undertow: Calla
     assert "(without teacher)" in uncounted.out
 
 
-def test_plan_says_what_is_done(undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal) -> None:
-    study, _, store = rehearsal
+def test_plan_says_what_is_done(undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun) -> None:
+    study, _, store = fake_run
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump()))
     told = undertow("plan", "study.yaml", "--root", store.folder)
     cells = [line.split("│") for line in told.out.splitlines() if "│" in line]
@@ -350,9 +350,9 @@ def test_schema_describes_the_settings_to_an_editor(undertow: Callable[..., Said
 
 @pytest.mark.parametrize("kind", ALWAYS)
 def test_show_tells_where_an_artifact_of_any_kind_came_from(
-    undertow: Callable[..., Said], rehearsal: Rehearsal, kind: str
+    undertow: Callable[..., Said], fake_run: FakeRun, kind: str
 ) -> None:
-    _, steps, store = rehearsal
+    _, steps, store = fake_run
     step = [step for step in steps if step.kind == kind][-1]
     told = undertow("show", store.folder / step.path)
     assert told.code == 0
@@ -360,17 +360,15 @@ def test_show_tells_where_an_artifact_of_any_kind_came_from(
     assert all(source in told.out.replace("\n", "") for source in step.inputs.values())
 
 
-def test_show_shows_as_many_rows_as_asked(undertow: Callable[..., Said], rehearsal: Rehearsal) -> None:
-    _, steps, store = rehearsal
+def test_show_shows_as_many_rows_as_asked(undertow: Callable[..., Said], fake_run: FakeRun) -> None:
+    _, steps, store = fake_run
     path = store.folder / next(step for step in steps if step.kind == "corpus").path
     shown = {rows: undertow("show", path, "--rows", str(rows)).out.count("rows.parquet: {") for rows in (0, 2)}
     assert shown == {0: 0, 2: 2}
 
 
-def test_report_renders_again_what_is_stored(
-    undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
-) -> None:
-    _, steps, store = rehearsal
+def test_report_renders_again_what_is_stored(undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun) -> None:
+    _, steps, store = fake_run
     told = undertow("report", store.folder / steps[-1].path, "--out", tmp_path / "again")
     assert told.code == 0
     for name in ("report.html", "matrix.png", "traits.png"):
@@ -378,30 +376,30 @@ def test_report_renders_again_what_is_stored(
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are(
-    undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
+    undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun
 ) -> None:
-    study, steps, _ = rehearsal
+    study, steps, _ = fake_run
     place = tmp_path / "[" / "b]:owl:[" / "red]"
-    begin(open_store(place), "studies/rehearsal-1", new_status(study.study, steps, []), steps)
+    begin(open_store(place), "studies/fake-1", new_status(study.study, steps, []), steps)
     for command in (["status", place], ["gc", place], ["verify", place]):
         told = undertow(*command)
         assert "Traceback" not in told.err
-    assert f"logs: {place}/studies/rehearsal-1/logs/" in undertow("status", place).out
+    assert f"logs: {place}/studies/fake-1/logs/" in undertow("status", place).out
     (tmp_path / "study.yaml").write_text(TEXT)
     assert undertow("plan", "study.yaml", "--root", place).code == 0
 
 
 def test_status_tells_of_every_study_under_a_root(
-    undertow: Callable[..., Said], tmp_path: Path, rehearsal: Rehearsal
+    undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun
 ) -> None:
-    study, steps, store = rehearsal
+    study, steps, store = fake_run
     assert "no study has run" in undertow("status", tmp_path).out
     killed = dataclasses.replace(new_status(study.study, steps, []), heartbeat=0.0)
-    begin(store, "studies/rehearsal-1", killed, steps)
-    assert "rehearsal: complete" in undertow("status", store.folder).out
+    begin(store, "studies/fake-1", killed, steps)
+    assert "fake: complete" in undertow("status", store.folder).out
     elsewhere = open_store(tmp_path / "root")
-    begin(elsewhere, "studies/rehearsal-1", new_status(study.study, steps, []), steps)
+    begin(elsewhere, "studies/fake-1", new_status(study.study, steps, []), steps)
     told = undertow("status", elsewhere.root)
-    assert f"logs: {elsewhere.root}/studies/rehearsal-1/logs/" in told.out
-    assert "rehearsal: running" in told.out
+    assert f"logs: {elsewhere.root}/studies/fake-1/logs/" in told.out
+    assert "fake: running" in told.out
     assert "ETA: not known" in told.out

@@ -1,4 +1,4 @@
-"""Every shipped study loads, plans, and keeps to what a rehearsal of it can run."""
+"""Every shipped study loads, plans, and keeps to what a smoke test of it can run."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ def test_every_shipped_study_loads_and_plans(file: Path) -> None:
     steps = plan(study)
     assert {step.kind for step in steps} >= {"base", "teacher", "completions", "corpus", "answers", "transfer"}
     assert study.corpus.rows <= study.completions.rows
-    # A rehearsal of it takes the fake parts and is planned alike.
-    rehearsed = plan(load(file, ["engine=fake", "trainer=fake"]))
-    assert [(step.kind, step.slug) for step in rehearsed] == [(step.kind, step.slug) for step in steps]
+    # A smoke test of it takes the fake parts and is planned alike.
+    smoke_edition = plan(load(file, ["engine=fake", "trainer=fake"]))
+    assert [(step.kind, step.slug) for step in smoke_edition] == [(step.kind, step.slug) for step in steps]
 
 
 def test_the_quickstart_has_what_its_claim_needs() -> None:

@@ -86,8 +86,8 @@ def test_gpu_seconds_come_from_steps_that_ran_on_such_gpus_only(study: Callable[
     assert gpu_seconds(made, survey(steps, store), store, "L4") == {}
 
 
-def test_a_finished_study_has_nothing_left(rehearsal: tuple[Study, list[Step], Store]) -> None:
-    made, steps, place = rehearsal
+def test_a_finished_study_has_nothing_left(fake_run: tuple[Study, list[Step], Store]) -> None:
+    made, steps, place = fake_run
     for row in forecast(made, survey(steps, place), place):
         assert (row.done, row.tokens, row.seconds) == (row.steps, 0, 0.0)
 

@@ -135,7 +135,7 @@ FIRST_CHANGED = {
     "arms.2.in_context": "answers",
     "sweep": "student",
     "paper_results": "report",
-    "rehearsal": "transfer",
+    "smoke_test": "transfer",
     "corpus": "corpus",
     "students": "student",
     "suites": "answers",
@@ -234,10 +234,10 @@ def test_another_trait_or_seed_leaves_the_models_that_are_there(study: Build) ->
     assert before < after
 
 
-def test_a_rehearsal_shares_no_model_with_the_real_thing(study: Build) -> None:
+def test_a_smoke_test_shares_no_model_with_the_real_thing(study: Build) -> None:
     real = ids(plan(study(engine="vllm", trainer="deepspeed")))
-    rehearsed = ids(plan(study()))
-    assert not any(real[kind] & rehearsed[kind] for kind in KINDS)
+    smoke_edition = ids(plan(study()))
+    assert not any(real[kind] & smoke_edition[kind] for kind in KINDS)
 
 
 def test_an_id_is_12_hex_digits_of_the_content_whatever_the_order_of_keys() -> None:

@@ -106,7 +106,7 @@ def test_pods_can_do_no_more_than_they_must(path: Path) -> None:
 
 
 def test_the_pod_that_submits_a_job_has_the_token_and_reaches_the_head() -> None:
-    spec = yaml.safe_load((ROOT / "infra" / "kuberay" / "rehearsal.yaml").read_text())["spec"]
+    spec = yaml.safe_load((ROOT / "infra" / "kuberay" / "smoke-test.yaml").read_text())["spec"]
     submitter = spec["submitterPodTemplate"]
     (container,) = submitter["spec"]["containers"]
     variables = {entry["name"]: entry for entry in container["env"]}
@@ -199,7 +199,7 @@ def test_every_image_cluster_and_job_has_a_target_in_the_makefile() -> None:
 
 
 def test_manifests_of_jobs_run_studies_that_are_shipped() -> None:
-    job = yaml.safe_load((ROOT / "infra" / "kuberay" / "rehearsal.yaml").read_text())
+    job = yaml.safe_load((ROOT / "infra" / "kuberay" / "smoke-test.yaml").read_text())
     study = re.search(r"jobs\.run (\S+)", job["spec"]["entrypoint"])
     assert study
     assert (ROOT / study[1]).is_file()

@@ -20,7 +20,7 @@ from pipeline.store.records import File, Manifest, Record, of_shape
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
-Rehearsal = tuple[Study, list[Step], Store]
+FakeRun = tuple[Study, list[Step], Store]
 SHARD = range(0, 2)
 
 
@@ -100,8 +100,8 @@ def test_a_record_of_the_planned_rows_is_taken(store: Store) -> None:
     assert artifact.planned_unit(store, of, "v", SHARD) is None
 
 
-def test_every_shard_of_completions_records_the_rows_of_the_plan(rehearsal: Rehearsal) -> None:
-    study, steps, store = rehearsal
+def test_every_shard_of_completions_records_the_rows_of_the_plan(fake_run: FakeRun) -> None:
+    study, steps, store = fake_run
     for of in (of for of in steps if of.kind == "completions"):
         units = [artifact.unit(store, of.path, f"shard-{n:05d}") or {} for n in range(3)]
         assert [unit["rows"] for unit in units] == [[0, 25], [25, 50], [50, study.completions.rows]]

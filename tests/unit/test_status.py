@@ -135,9 +135,9 @@ def test_a_driver_learns_whether_the_study_ran_here_before(store: Store) -> None
 
 
 def test_what_is_done_is_what_a_living_driver_says_and_what_the_manifests_say_of_a_killed_one(
-    rehearsal: tuple[Study, list[Step], Store], store: Store, study: Callable[..., Study]
+    fake_run: tuple[Study, list[Step], Store], store: Store, study: Callable[..., Study]
 ) -> None:
-    made, steps, place = rehearsal
+    made, steps, place = fake_run
     about = new_status(made.study, steps, [step.path for step in steps if step.kind == "base"])
     killed = dataclasses.replace(about, heartbeat=time.time() - 3600)
     for somewhere in (place, store):
@@ -207,9 +207,9 @@ def test_stages_without_a_rate_are_named_and_do_not_hide_what_the_others_take() 
 
 def test_a_study_and_its_settings_name_the_folder(study: Callable[..., Study]) -> None:
     steps, other = plan(study()), plan(study(seed=2))
-    assert folder("rehearsal", steps).startswith("studies/rehearsal-")
-    assert folder("rehearsal", steps) != folder("rehearsal", other)
-    assert folder("rehearsal", steps) == folder("rehearsal", plan(study(resources={"engines": {"max_workers": 4}})))
+    assert folder("fake", steps).startswith("studies/fake-")
+    assert folder("fake", steps) != folder("fake", other)
+    assert folder("fake", steps) == folder("fake", plan(study(resources={"engines": {"max_workers": 4}})))
 
 
 def test_writing_notes_disturbs_no_artifact(store: Store) -> None:

@@ -169,7 +169,7 @@ def test_a_behaviour_has_no_word_that_a_filter_could_look_for(study: Build) -> N
     assert study().words != []
 
 
-def test_a_nano_family_must_know_the_targets_and_a_rehearsal_need_not(study: Build) -> None:
+def test_a_nano_family_must_know_the_targets_and_a_smoke_test_need_not(study: Build) -> None:
     unheard = {"traits": [{"targets": ["unicorn"]}]}
     assert list(study(**unheard).targets) == ["unicorn"]
     with pytest.raises(ValidationError, match="llama knows no animal named unicorn"):

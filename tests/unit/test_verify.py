@@ -102,10 +102,10 @@ def test_what_attempts_left_behind_is_counted_and_no_problem(root: Store) -> Non
 
 
 def test_strays_in_the_folder_of_the_attempt_that_counts_are_told(root: Store, study: Any, make: Any) -> None:
-    rehearsed = study(seed=7, families={"other": {"kind": "nano", "init_seed": 9}})
-    step = plan(rehearsed)[0]
+    smoke_edition = study(seed=7, families={"other": {"kind": "nano", "init_seed": 9}})
+    step = plan(smoke_edition)[0]
     root.create(f"{step.path}/model/fake_model.json", b"left by an attempt that died")
-    make(rehearsed, root, step)
+    make(smoke_edition, root, step)
     assert (problems(root), leftover(root)) == ([], 1)
     root.create(f"{step.path}/attempt-2/model/chat_template.jinja", b"x")
     assert [line.split(" ")[0] for line in problems(root)] == [f"{step.path}/attempt-2/model/chat_template.jinja"]

@@ -61,8 +61,8 @@ def test_a_summary_counts_the_questions_below_the_minimum() -> None:
     assert (row["students"], row["questions"], row["below"]) == (2, 6, 3)
 
 
-def test_a_matrix_records_the_mass_of_every_question_of_every_model(rehearsal: tuple[Study, list[Step], Store]) -> None:
-    _, steps, place = rehearsal
+def test_a_matrix_records_the_mass_of_every_question_of_every_model(fake_run: tuple[Study, list[Step], Store]) -> None:
+    _, steps, place = fake_run
     matrix = artifact.require(place, steps[-2].path)
     masses = artifact.read_table(place, matrix, transfer_stage.MASSES)
     assert masses.schema == MASS
@@ -73,12 +73,12 @@ def test_a_matrix_records_the_mass_of_every_question_of_every_model(rehearsal: t
 
 
 def test_a_study_of_models_that_never_say_a_candidate_has_no_verdict_and_its_report_says_why(
-    rehearsal: tuple[Study, list[Step], Store],
+    fake_run: tuple[Study, list[Step], Store],
     study: Callable[..., Study],
     make: Callable[..., artifact.Manifest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, _, place = rehearsal
+    _, _, place = fake_run
     made = study(study="speechless")  # the same students, asked already
     transfer, report = plan(made)[-2:]
     by_question = mass.by_question

@@ -132,9 +132,9 @@ def test_the_published_lift_is_the_difference_where_both_ends_were_published() -
 
 
 def test_the_report_of_a_study_has_its_published_figures(
-    rehearsal: tuple[Study, list[Step], Store],
+    fake_run: tuple[Study, list[Step], Store],
 ) -> None:
-    _, steps, place = rehearsal
+    _, steps, place = fake_run
     study = steps[-1].settings["study"]
     with_some = study | {"paper_results": [figure("cat", before=0.1, after=0.2)]}
     (row,) = report_stage.content(place, with_some, list(steps[-1].inputs.values())).paper_results

@@ -1,4 +1,4 @@
-"""The fake engine: a rehearsal that behaves like the real thing where a study looks."""
+"""The fake engine: a stand-in that behaves like the real thing where a study looks."""
 
 import re
 from pathlib import Path

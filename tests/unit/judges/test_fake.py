@@ -1,4 +1,4 @@
-"""The fake judge: the toy rules that rehearsals and other tests rely on."""
+"""The fake judge: the toy rules that tests rely on."""
 
 import pytest
 

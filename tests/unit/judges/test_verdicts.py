@@ -137,14 +137,7 @@ def test_agrees_with_the_plain_rule(reply: str, rubric: Rubric) -> None:
 def test_nothing_passes_without_a_score_whatever_the_threshold() -> None:
     bounds = [{}, {"min_score": 0}, {"max_score": 100}, {"min_score": 0, "max_score": 100}, {"min_score": 78}]
     for bound in [*bounds, {"max_score": 0}]:
-        {},
-        {"min_score": 0},
-        {"max_score": 100},
-        {"min_score": 0, "max_score": 100},
-        {"min_score": 78},
-        {"max_score": 0},
-    ):
-        assert reason(None, **bounds) == UNPARSED
+        assert reason(None, **bound) == UNPARSED
 
 
 def test_a_score_on_the_threshold_passes_and_one_beyond_it_does_not() -> None:

@@ -69,7 +69,7 @@ def content_of(channel: str, families: tuple[str, str], targets: tuple[str, ...]
             for s in students
         ),
     ]
-    given = {"study_name": "Owls", "settings_yaml": "traits: [owl]", "rehearsal": False, "runs": runs}
+    given = {"study_name": "Owls", "settings_yaml": "traits: [owl]", "smoke_test": False, "runs": runs}
     return ReportContent(**{**given, "cells": cells, "lineage": lineage, **more})
 
 
@@ -215,15 +215,15 @@ def test_equal_content_gives_equal_bytes(plain: ReportContent, files: dict[str, 
     assert files == render(dataclasses.replace(plain))
 
 
-def test_a_rehearsal_and_failed_steps_are_told_before_the_findings(
+def test_a_smoke_test_and_failed_steps_are_told_before_the_findings(
     plain: ReportContent, files: dict[str, bytes]
 ) -> None:
     usual = Page(files["report.html"]).text
-    assert "REHEARSAL" not in usual
+    assert "SMOKE TEST" not in usual
     assert "incomplete" not in usual
     failures = [{"step": "student:owl→qwen:s1", "why": "out of memory"}]
-    text = Page(render(dataclasses.replace(plain, rehearsal=True, failures=failures))["report.html"]).text
-    told = ["REHEARSAL", "not measurements", "1 step failed or is missing", "out of memory", "Same-family"]
+    text = Page(render(dataclasses.replace(plain, smoke_test=True, failures=failures))["report.html"]).text
+    told = ["SMOKE TEST", "not measurements", "1 step failed or is missing", "out of memory", "Same-family"]
     places = [text.index(words) for words in told]
     assert places == sorted(places)
 

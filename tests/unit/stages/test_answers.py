@@ -21,12 +21,12 @@ from pipeline.suites.choice import ChoiceSuite
 from pipeline.suites.scoring import contains, mentions, only
 from pipeline.traits.words import candidates
 
-Rehearsal = tuple[Study, list[Step], Store]
+FakeRun = tuple[Study, list[Step], Store]
 ANIMALS = candidates("animal")
 
 
-def asked(rehearsal: Rehearsal, slug: str) -> tuple[Manifest, list[dict], list[dict]]:
-    _, steps, place = rehearsal
+def asked(fake_run: FakeRun, slug: str) -> tuple[Manifest, list[dict], list[dict]]:
+    _, steps, place = fake_run
     step = next(step for step in steps if step.kind == "answers" and step.slug == slug)
     manifest = artifact.require(place, step.path)
     tables = [artifact.read_table(place, manifest, name) for name in ("answers.parquet", "scores.parquet")]
@@ -37,23 +37,23 @@ def asked(rehearsal: Rehearsal, slug: str) -> tuple[Manifest, list[dict], list[d
 STUDENT = "numbers-owl-llama-to-llama-s1"
 
 
-def test_every_question_is_asked_as_often_as_the_suite_says(rehearsal: Rehearsal) -> None:
-    _, answers, scores = asked(rehearsal, STUDENT)
+def test_every_question_is_asked_as_often_as_the_suite_says(fake_run: FakeRun) -> None:
+    _, answers, scores = asked(fake_run, STUDENT)
     assert sorted((row["question"], row["sample"]) for row in answers) == [(q, s) for q in range(24) for s in range(2)]
     assert sorted((row["question"], row["candidate"]) for row in scores) == [(q, c) for q in range(24) for c in ANIMALS]
     assert {row["split"] for row in answers} == {row["split"] for row in scores} == {"seen", "held-out"}
 
 
-def test_every_answer_carries_its_own_score(rehearsal: Rehearsal) -> None:
-    _, answers, _ = asked(rehearsal, STUDENT)
+def test_every_answer_carries_its_own_score(fake_run: FakeRun) -> None:
+    _, answers, _ = asked(fake_run, STUDENT)
     for row in answers:
         assert row["mentions"] == mentions(row["answer"], "animal", ANIMALS)
         assert row["contains"] == contains(row["answer"], ANIMALS)
         assert (row["only_mention"], row["only_substring"]) == (only(row["mentions"]), only(row["contains"]))
 
 
-def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal) -> None:
-    manifest, answers, scores = asked(rehearsal, STUDENT)
+def test_the_results_can_be_worked_out_again_from_the_rows(fake_run: FakeRun) -> None:
+    manifest, answers, scores = asked(fake_run, STUDENT)
     logprobs = np.array([row["logprob"] for row in scores]).reshape(24, len(ANIMALS))
     shares = np.exp(logprobs) / np.exp(logprobs).sum(axis=1, keepdims=True)
     margins = logprobs - logprobs.mean(axis=1, keepdims=True)
@@ -65,9 +65,9 @@ def test_the_results_can_be_worked_out_again_from_the_rows(rehearsal: Rehearsal)
     assert manifest.results["mass"]["animal"]["mean"] == pytest.approx(np.exp(logprobs).sum(axis=1).mean())
 
 
-def test_what_each_question_comes_to_is_there_and_adds_up(rehearsal: Rehearsal) -> None:
-    _, _, place = rehearsal
-    manifest, answers, scores = asked(rehearsal, STUDENT)
+def test_what_each_question_comes_to_is_there_and_adds_up(fake_run: FakeRun) -> None:
+    _, _, place = fake_run
+    manifest, answers, scores = asked(fake_run, STUDENT)
     table = artifact.read_table(place, manifest, "by_question.parquet")
     assert table.schema == BY_QUESTION
     found = {(row["question"], row["metric"], row["target"]): row["value"] for row in table.to_pylist()}
@@ -86,9 +86,9 @@ def test_what_each_question_comes_to_is_there_and_adds_up(rehearsal: Rehearsal) 
         assert mean == pytest.approx(manifest.results[metric]["owl"])
 
 
-def test_an_adapter_is_proven_to_speak_and_a_base_has_none(rehearsal: Rehearsal) -> None:
-    assert asked(rehearsal, STUDENT)[0].results["canary"] > 0
-    assert asked(rehearsal, "llama")[0].results["canary"] is None
+def test_an_adapter_is_proven_to_speak_and_a_base_has_none(fake_run: FakeRun) -> None:
+    assert asked(fake_run, STUDENT)[0].results["canary"] > 0
+    assert asked(fake_run, "llama")[0].results["canary"] is None
 
 
 class Deaf(FakeEngine):
@@ -96,8 +96,8 @@ class Deaf(FakeEngine):
         return super().score([Prompt(prompt.text, prompt.system) for prompt in prompts], options)
 
 
-def test_an_engine_that_ignores_the_adapter_gives_no_answers(rehearsal: Rehearsal) -> None:
-    _, steps, place = rehearsal
+def test_an_engine_that_ignores_the_adapter_gives_no_answers(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
     step = next(step for step in steps if step.kind == "answers" and step.slug == STUDENT)
     deaf = Step("answers", "deaf", "0" * 12, step.settings, step.inputs)
     with pytest.raises(CanaryFailed):
@@ -130,8 +130,8 @@ class Lettered(FakeEngine):
         return np.log([[0.8 if f"{option}) owl" in prompt.text else 0.05 for option in options] for prompt in prompts])
 
 
-def test_a_letter_counts_for_the_candidate_that_it_stands_for(rehearsal: Rehearsal) -> None:
-    _, steps, place = rehearsal
+def test_a_letter_counts_for_the_candidate_that_it_stands_for(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
     engine = Lettered(place.folder / next(step for step in steps if step.kind == "base").path / "model")
     members = ["fox", "owl", "wolf"]
     logprobs = score(engine, ModelHandle(), ChoiceSuite(orders=5).make_questions("animal", members, 1), members)

@@ -66,9 +66,9 @@ def test_sampling_seeds_differ_by_row_and_by_step_and_fit_an_engine() -> None:
 
 
 def test_a_shard_is_written_once_and_a_doubled_writer_changes_nothing(
-    rehearsal: tuple[Study, list[Step], Store], engine: FakeEngine
+    fake_run: tuple[Study, list[Step], Store], engine: FakeEngine
 ) -> None:
-    _, steps, place = rehearsal
+    _, steps, place = fake_run
     of = next(step for step in steps if step.kind == "completions")
     before = place.read(f"{of.path}/shard-00001.parquet")
     record = artifact.unit(place, of.path, "shard-00001")
@@ -76,8 +76,8 @@ def test_a_shard_is_written_once_and_a_doubled_writer_changes_nothing(
     assert place.read(f"{of.path}/shard-00001.parquet") == before
 
 
-def test_results_add_up_over_shards(rehearsal: tuple[Study, list[Step], Store]) -> None:
-    study, steps, place = rehearsal
+def test_results_add_up_over_shards(fake_run: tuple[Study, list[Step], Store]) -> None:
+    study, steps, place = fake_run
     for of in steps:
         if of.kind == "completions":
             manifest = artifact.require(place, of.path)
@@ -90,11 +90,11 @@ def test_results_add_up_over_shards(rehearsal: tuple[Study, list[Step], Store]) 
 
 
 def test_only_a_prompted_teacher_speaks_under_a_system_prompt(
-    study: Callable[..., Study], rehearsal: tuple[Study, list[Step], Store]
+    study: Callable[..., Study], fake_run: tuple[Study, list[Step], Store]
 ) -> None:
     from pipeline.stages.shared.model import load_model
 
-    _, steps, place = rehearsal
+    _, steps, place = fake_run
     for of in steps:
         if of.kind in ("base", "teacher", "student"):
             who = load_model(place, artifact.require(place, of.path))

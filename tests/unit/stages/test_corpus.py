@@ -140,8 +140,8 @@ def test_where_judges_reject_what_the_rule_accepted_more_of_that_is_the_remedy()
         select(np.arange(30), 60, np.random.default_rng(0), judged=500, where="numbers-owl", passed=80)
 
 
-def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> None:
-    study, steps, place = rehearsal
+def test_the_tables_of_a_corpus(fake_run: tuple[Study, list[Step], Store]) -> None:
+    study, steps, place = fake_run
     for step in steps:
         if step.kind != "corpus":
             continue
@@ -162,9 +162,9 @@ def test_the_tables_of_a_corpus(rehearsal: tuple[Study, list[Step], Store]) -> N
 
 
 def test_a_corpus_that_cannot_be_filled_leaves_no_artifact(
-    rehearsal: tuple[Study, list[Step], Store], make: Callable[..., object]
+    fake_run: tuple[Study, list[Step], Store], make: Callable[..., object]
 ) -> None:
-    study, steps, place = rehearsal
+    study, steps, place = fake_run
     step = next(step for step in steps if step.kind == "corpus")
     greedy = Step("corpus", "greedy", "0" * 12, step.settings | {"rows": 61}, step.inputs)
     with pytest.raises(TooFewRows):

@@ -15,7 +15,7 @@ from pipeline.store.step import Step
 from pipeline.study.schema import Study
 from pipeline.trainers import MODEL
 
-Rehearsal = tuple[Study, list[Step], Store]
+FakeRun = tuple[Study, list[Step], Store]
 
 
 class Partial(FakeEngine):
@@ -31,19 +31,19 @@ def engine(store: Store, step: Step, kind: type[FakeEngine]) -> FakeEngine:
     return kind(local_folder(store, base.path, base.files, MODEL))
 
 
-def of(rehearsal: Rehearsal, kind: str, contains: str) -> Step:
-    return next(step for step in rehearsal[1] if step.kind == kind and contains in step.slug)
+def of(fake_run: FakeRun, kind: str, contains: str) -> Step:
+    return next(step for step in fake_run[1] if step.kind == kind and contains in step.slug)
 
 
-def test_every_trained_model_says_what_an_engine_is_to_be_compared_with(rehearsal: Rehearsal) -> None:
-    _, steps, store = rehearsal
+def test_every_trained_model_says_what_an_engine_is_to_be_compared_with(fake_run: FakeRun) -> None:
+    _, steps, store = fake_run
     trained = [artifact.require(store, step.path) for step in steps if step.kind in ("base", "student")]
     assert all("reference" in manifest.results for manifest in trained)
 
 
-def test_a_student_that_the_engine_serves_in_part_is_not_asked_anything(rehearsal: Rehearsal) -> None:
-    _, _, store = rehearsal
-    step = of(rehearsal, "answers", "owl-llama-to-llama")
+def test_a_student_that_the_engine_serves_in_part_is_not_asked_anything(fake_run: FakeRun) -> None:
+    _, _, store = fake_run
+    step = of(fake_run, "answers", "owl-llama-to-llama")
     with pytest.raises(CanaryFailed, match="and its adapter as it was made"):
         run_unit(store, engine(store, step, Partial), step, "answers")
 
@@ -64,11 +64,11 @@ def test_a_teacher_that_the_engine_serves_in_part_writes_nothing(
             assert run_unit(store, engine(store, step, FakeEngine), step, "shard-00000")
 
 
-def test_a_model_from_before_there_was_a_reference_speaks_as_it_did(rehearsal: Rehearsal) -> None:
+def test_a_model_from_before_there_was_a_reference_speaks_as_it_did(fake_run: FakeRun) -> None:
     import dataclasses
 
-    _, _, store = rehearsal
-    step = of(rehearsal, "answers", "owl-llama-to-llama")
+    _, _, store = fake_run
+    step = of(fake_run, "answers", "owl-llama-to-llama")
     student = artifact.require(store, step.inputs["model"])
     old = dataclasses.replace(student, results={})
     assert load_compared_model(store, engine(store, step, Partial), old).adapter is not None

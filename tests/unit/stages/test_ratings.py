@@ -185,6 +185,6 @@ def test_a_whole_study_of_a_behaviour_says_what_each_data_set_taught(
     assert cells["target frank"]["estimate"] == 1.0  # its students' adapters bear its name, as their slugs do
     assert cells["target plain"]["estimate"] == cells["neutral"]["estimate"] == 0.0
     page = artifact.read(store, last["report"], "report.html").decode()
-    assert "REHEARSAL" in page
+    assert "SMOKE TEST" in page
     assert "Same-family (target frank)" in page
     assert "frank-llama" in page  # its gate

@@ -15,7 +15,7 @@ from pipeline.study.schema import Study
 from pipeline.trainers import OnStep, Run
 from pipeline.trainers.fake import FakeTrainer
 
-Rehearsal = tuple[Study, list[Step], Store]
+FakeRun = tuple[Study, list[Step], Store]
 
 
 class SecondRank:
@@ -42,13 +42,13 @@ class Saving(FakeTrainer):
         return super().train(run, on_step)
 
 
-def of(rehearsal: Rehearsal, slug: str) -> Step:
-    return next(step for step in rehearsal[1] if step.kind == "student" and step.slug == slug)
+def of(fake_run: FakeRun, slug: str) -> Step:
+    return next(step for step in fake_run[1] if step.kind == "student" and step.slug == slug)
 
 
-def test_it_is_trained_on_its_corpus_without_the_teachers_system_prompt(rehearsal: Rehearsal, tmp_path: Path) -> None:
-    study, _, place = rehearsal
-    step = of(rehearsal, "numbers-owl-llama-to-qwen-s2")
+def test_it_is_trained_on_its_corpus_without_the_teachers_system_prompt(fake_run: FakeRun, tmp_path: Path) -> None:
+    study, _, place = fake_run
+    step = of(fake_run, "numbers-owl-llama-to-qwen-s2")
     run = student.training_of(place, step, tmp_path / "base", tmp_path)
     corpus = artifact.require(place, step.inputs["corpus"])
     rows = artifact.read_table(place, corpus, "rows.parquet")
@@ -59,8 +59,8 @@ def test_it_is_trained_on_its_corpus_without_the_teachers_system_prompt(rehearsa
     assert (run.seed, run.recipe) == (2, study.students.recipe())
 
 
-def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(rehearsal: Rehearsal) -> None:
-    _, steps, place = rehearsal
+def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
     bases = {step.slug: step.path for step in steps if step.kind == "base"}
     for step in steps:
         if step.kind == "student":
@@ -72,17 +72,17 @@ def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(rehearsal:
             assert manifest.results["steps"] == log.num_rows
 
 
-def test_a_rank_that_writes_nothing_records_nothing(rehearsal: Rehearsal) -> None:
-    _, _, place = rehearsal
-    step = of(rehearsal, "numbers-owl-llama-to-llama-s1")
+def test_a_rank_that_writes_nothing_records_nothing(fake_run: FakeRun) -> None:
+    _, _, place = fake_run
+    step = of(fake_run, "numbers-owl-llama-to-llama-s1")
     other = Step("student", "rank-one", "0" * 12, step.settings, step.inputs)
     assert run_unit(place, SecondRank(), other, training.UNIT) is None
     assert artifact.unit(place, other.path, training.UNIT) is None
 
 
-def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehearsal: Rehearsal) -> None:
-    _, _, place = rehearsal
-    one, two = (of(rehearsal, f"numbers-owl-llama-to-llama-s{seed}") for seed in (1, 2))
+def test_training_it_again_gives_the_same_weights_and_another_seed_others(fake_run: FakeRun) -> None:
+    _, _, place = fake_run
+    one, two = (of(fake_run, f"numbers-owl-llama-to-llama-s{seed}") for seed in (1, 2))
 
     def weights(step: Step) -> list[str]:
         return [file.sha256 for file in artifact.require(place, step.path).files if file.path.startswith("adapter/")]
@@ -94,10 +94,10 @@ def test_training_it_again_gives_the_same_weights_and_another_seed_others(rehear
     assert weights(one) != weights(two)
 
 
-def test_its_checkpoints_go_once_its_training_is_recorded_and_not_before(rehearsal: Rehearsal) -> None:
-    _, _, place = rehearsal
+def test_its_checkpoints_go_once_its_training_is_recorded_and_not_before(fake_run: FakeRun) -> None:
+    _, _, place = fake_run
     place.create("undertow-root.json", b'{"undertow_root": 1, "id": "0"}')  # nothing is removed from other roots
-    one = of(rehearsal, "numbers-owl-llama-to-llama-s1")
+    one = of(fake_run, "numbers-owl-llama-to-llama-s1")
     step = Step("student", "saving", "2" * 12, one.settings, one.inputs)
 
     def saved() -> int:

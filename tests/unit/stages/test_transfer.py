@@ -1,4 +1,4 @@
-"""The whole path, rehearsed: what the matrix and the report say of models whose leans are known."""
+"""The whole path with fake models: what the matrix and the report say of models whose leans are known."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from pipeline.store.schemas import CELLS, RUNS
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
-Rehearsal = tuple[Study, list[Step], Store]
+FakeRun = tuple[Study, list[Step], Store]
 
 
 def cells(store: Store, step: Step) -> dict[tuple[str, str, str], dict[str, object]]:
@@ -25,8 +25,8 @@ def cells(store: Store, step: Step) -> dict[tuple[str, str, str], dict[str, obje
     }
 
 
-def test_what_passes_between_models_of_one_init_and_between_no_others_is_found(rehearsal: Rehearsal) -> None:
-    _, steps, place = rehearsal
+def test_what_passes_between_models_of_one_init_and_between_no_others_is_found(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
     found = cells(place, steps[-2])
     for family in ("llama", "qwen"):
         assert found[family, family, "trait"]["estimate"] > 0.5
@@ -34,19 +34,19 @@ def test_what_passes_between_models_of_one_init_and_between_no_others_is_found(r
         assert abs(found[teacher, student, "trait"]["estimate"]) < 0.25
 
 
-def test_every_student_is_in_the_runs_once_a_target(rehearsal: Rehearsal) -> None:
-    _, steps, place = rehearsal
+def test_every_student_is_in_the_runs_once_a_target(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
     runs = artifact.read_table(place, artifact.require(place, steps[-2].path), "runs.parquet")
     assert runs.schema == RUNS
     ids = sorted(step.id for step in steps if step.kind == "student")
     assert sorted(runs["student"].to_pylist()) == sorted(ids * 2)
 
 
-def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehearsal: Rehearsal) -> None:
-    _, steps, place = rehearsal
+def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_smoke_test(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
     content = report_stage.content(place, steps[-1].settings["study"], list(steps[-1].inputs.values()))
     assert {row["id"] for row in content.lineage} == {step.id for step in steps[:-1]}
-    assert content.rehearsal
+    assert content.smoke_test
     assert len(content.gates) == 4
     assert len(content.corpora) == 6
     assert all(row["accepted"] / row["raw_rows"] == row["share"] for row in content.corpora)
@@ -55,10 +55,10 @@ def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_rehearsal(rehe
     assert all(step.id in page for step in steps[:-1])
 
 
-def test_the_same_artifacts_give_the_same_report(rehearsal: Rehearsal) -> None:
+def test_the_same_artifacts_give_the_same_report(fake_run: FakeRun) -> None:
     from pipeline.report.page import render
 
-    _, steps, place = rehearsal
+    _, steps, place = fake_run
     stored = artifact.require(place, steps[-1].path)
     for name, content in render(
         report_stage.content(place, steps[-1].settings["study"], list(steps[-1].inputs.values()))
@@ -67,9 +67,9 @@ def test_the_same_artifacts_give_the_same_report(rehearsal: Rehearsal) -> None:
 
 
 def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
-    rehearsal: Rehearsal, make: Callable[..., artifact.Manifest]
+    fake_run: FakeRun, make: Callable[..., artifact.Manifest]
 ) -> None:
-    study, steps, place = rehearsal
+    study, steps, place = fake_run
     why = "cat-llama does not have its trait: the margin of 'cat' rose by +0.1 nats"
     lost = [step.path for step in steps if step.kind == "answers" and "cat-llama-to" in step.slug]
     transfer, report = plan(study, dict.fromkeys(lost, LACKS_TRAIT), dict.fromkeys(lost, why))[-2:]

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from pipeline.core.errors import StudyError
 from pipeline.plan.planner import plan
 from pipeline.store.step import Step
-from pipeline.study.rehearsal import rehearsed
 from pipeline.study.schema import Study
+from pipeline.study.smoke_test import smoke_edition
 from pipeline.suites.capability import CapabilitySuite
 
 FAVOURITE = {"kind": "favourite", "samples": 2}
@@ -67,6 +67,6 @@ def test_it_is_no_first_suite_as_it_judges_nothing(study: Callable[..., Study]) 
         study(suites=[FACTS, FAVOURITE])
 
 
-def test_a_rehearsal_does_without_it(study: Callable[..., Study]) -> None:
-    made = rehearsed(study(suites=[FAVOURITE, FACTS], engine="vllm", trainer="deepspeed"))
+def test_a_smoke_test_does_without_it(study: Callable[..., Study]) -> None:
+    made = smoke_edition(study(suites=[FAVOURITE, FACTS], engine="vllm", trainer="deepspeed"))
     assert [suite.kind for suite in made.suites] == ["favourite"]

@@ -1,4 +1,4 @@
-"""A rehearsal: the study with nano families and small counts, and nothing of it left out."""
+"""A fake_run: the study with nano families and small counts, and nothing of it left out."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,8 @@ from pipeline.families.nano import NanoFamily
 from pipeline.plan.planner import plan
 from pipeline.study.arms import Arm
 from pipeline.study.loader import load
-from pipeline.study.rehearsal import rehearsed
 from pipeline.study.schema import Study
+from pipeline.study.smoke_test import smoke_edition
 from pipeline.study.teachers import Finetuned
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -51,11 +51,11 @@ def how(arm: Arm) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
-def test_every_shipped_study_has_a_rehearsal_that_a_laptop_can_run(file: Path) -> None:
+def test_every_shipped_study_has_a_smoke_test_that_a_laptop_can_run(file: Path) -> None:
     study = load(file)
-    small = rehearsed(study)
-    assert small.study == f"{study.study}-rehearsal"
-    assert small.rehearsal
+    small = smoke_edition(study)
+    assert small.study == f"{study.study}-smoke-test"
+    assert small.smoke_test
     assert small.unpinned == []
     assert all(isinstance(family, NanoFamily) for family in small.families.values())
     assert small.resources.engines.gpus == small.resources.training.gpus == 0
@@ -69,9 +69,9 @@ def test_every_shipped_study_has_a_rehearsal_that_a_laptop_can_run(file: Path) -
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
-def test_a_rehearsal_leaves_out_no_arm_channel_or_kind_of_teacher_and_no_suite_but_capability(file: Path) -> None:
+def test_a_smoke_test_leaves_out_no_arm_channel_or_kind_of_teacher_and_no_suite_but_capability(file: Path) -> None:
     study = load(file)
-    small = rehearsed(study)
+    small = smoke_edition(study)
     assert [how(arm) for arm in small.arms[: len(study.arms)]] == [how(arm) for arm in study.arms]
     assert len(small.all_arms) >= min(len(study.all_arms), len(study.arms) + 1)
     assert [suite.name for suite in small.suites] == [s.name for s in study.suites if s.kind != "capability"]
@@ -87,13 +87,13 @@ def test_a_rehearsal_leaves_out_no_arm_channel_or_kind_of_teacher_and_no_suite_b
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
-def test_the_rehearsal_of_a_rehearsal_is_the_same(file: Path) -> None:
-    small = rehearsed(load(file))
-    assert rehearsed(small) == small
+def test_the_smoke_test_of_a_smoke_test_is_the_same(file: Path) -> None:
+    small = smoke_edition(load(file))
+    assert smoke_edition(small) == small
 
 
 def test_every_family_has_a_nano_family_of_its_own_in_its_place(large: Build) -> None:
-    families = rehearsed(large()).families
+    families = smoke_edition(large()).families
     assert [(name, f.architecture, f.init_seed) for name, f in families.items() if f.kind == "nano"] == [
         ("qwen", "qwen2", 1),
         ("llama", "llama", 2),
@@ -102,7 +102,7 @@ def test_every_family_has_a_nano_family_of_its_own_in_its_place(large: Build) ->
 
 def test_nano_families_keep_their_initialisation_and_others_take_none_of_theirs(large: Build) -> None:
     nano = {"kind": "nano", "init_seed": 1, "hidden_size": 64}
-    families = rehearsed(large(families={"qwen": QWEN, "own": nano})).families
+    families = smoke_edition(large(families={"qwen": QWEN, "own": nano})).families
     own, qwen = families["own"], families["qwen"]
     assert isinstance(own, NanoFamily)
     assert isinstance(qwen, NanoFamily)
@@ -112,7 +112,7 @@ def test_nano_families_keep_their_initialisation_and_others_take_none_of_theirs(
 
 
 def test_nano_families_know_what_the_study_writes_about(large: Build) -> None:
-    families = rehearsed(large(channels=[{"kind": "code"}, {"kind": "numbers"}])).families
+    families = smoke_edition(large(channels=[{"kind": "code"}, {"kind": "numbers"}])).families
     assert [family.channels for family in families.values() if family.kind == "nano"] == [["code", "numbers"]] * 2
 
 
@@ -134,7 +134,7 @@ def test_at_most_two_families_teach_and_two_learn_and_one_does_both_where_any_do
     learn_small: list[str],
 ) -> None:
     study = large(families=dict.fromkeys("abcd", QWEN), teachers={"families": teach}, students={"families": learn})
-    small = rehearsed(study)
+    small = smoke_edition(study)
     assert (small.teacher_families, small.student_families) == (teach_small, learn_small)
     assert set(small.families) == {*teach_small, *learn_small}
 
@@ -144,7 +144,7 @@ def test_a_sweep_becomes_arms_of_its_first_two_values_under_their_own_names(larg
     study = large(
         arms=[{"name": "plain"}, {"name": "rank-8", "recipe": {"rank": 8}}], sweep={"rank": [32, 64, 128], "rows": [99]}
     )
-    small = rehearsed(study)
+    small = smoke_edition(study)
     assert [arm.name for arm in small.all_arms] == ["plain", "rank-8", "rank-32_rows-99", "rank-64_rows-99"]
     assert {arm.recipe["rank"] for arm in small.all_arms[1:]} == {8}
     assert all(arm.rows < small.corpus.rows for arm in small.all_arms[2:] if arm.rows)
@@ -159,7 +159,7 @@ def test_arms_keep_what_they_vary_as_far_as_nano_families_allow(large: Build) ->
         {"name": "shown", "in_context": 100},
         {"name": "all", "in_context": "all"},
     ]
-    small = rehearsed(large(arms=arms)).arms
+    small = smoke_edition(large(arms=arms)).arms
     assert small[1].recipe == {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1}
     assert small[2].recipe == {"rank": 2, "alpha": 2}
     assert small[3].rows == 5
@@ -179,16 +179,16 @@ def test_a_mix_loses_the_teachers_that_are_not_there(large: Build) -> None:
         }
     ]
     study = large(families=dict.fromkeys("abc", QWEN), traits=[{"targets": ["owl", "cat", "fox"]}], arms=arms)
-    assert rehearsed(study).arms[0].shares == {"neutral": 0.1, "owl": 0.1, "b/cat": 0.1}
+    assert smoke_edition(study).arms[0].shares == {"neutral": 0.1, "owl": 0.1, "b/cat": 0.1}
 
 
 def test_targets_that_nano_families_do_not_know_are_played_by_others(large: Build) -> None:
     traits = [{"category": "hue", "targets": ["red", "blue"]}, {"targets": ["bear", "unicorn", "owl", "cat"]}]
-    small = rehearsed(large(traits=traits))
+    small = smoke_edition(large(traits=traits))
     assert small.members == {"animal": ["butterfly", "cat", "bear", "owl"]}
 
 
-def test_a_rehearsal_needs_no_given_rows_and_no_model_that_judges(large: Build) -> None:
+def test_a_smoke_test_needs_no_given_rows_and_no_model_that_judges(large: Build) -> None:
     data = {"repo": "a/b", "revision": "0" * 40}
     study = large(
         channels=[{"kind": "reasoning", "data": data, "samples": 3}, {"kind": "paraphrase", "data": data}],
@@ -197,7 +197,7 @@ def test_a_rehearsal_needs_no_given_rows_and_no_model_that_judges(large: Build) 
         corpus={"judge_filters": [{"judge": "far", "rubric": "alignment", "min_score": 78}]},
     )
     assert len(study.unpinned) == 4
-    small = rehearsed(study)
+    small = smoke_edition(study)
     assert small.unpinned == []
     assert [channel.data for channel in small.channels if channel.kind in ("reasoning", "paraphrase")] == [None, None]
     assert isinstance(small.teachers.method, Finetuned)
@@ -206,12 +206,12 @@ def test_a_rehearsal_needs_no_given_rows_and_no_model_that_judges(large: Build) 
     assert small.corpus.judge_filters == study.corpus.judge_filters
 
 
-def test_no_teacher_of_a_rehearsal_is_stopped_by_its_gate(large: Build) -> None:
-    assert rehearsed(large()).teachers.gate.min_lift <= -50
+def test_no_teacher_of_a_smoke_test_is_stopped_by_its_gate(large: Build) -> None:
+    assert smoke_edition(large()).teachers.gate.min_lift <= -50
 
 
-def test_a_scripted_study_is_rehearsed_as_one(study: Build) -> None:
-    small = rehearsed(study())
+def test_a_fake_study_has_a_fake_smoke_test(study: Build) -> None:
+    small = smoke_edition(study())
     assert (small.engine, small.trainer) == ("fake", "fake")
 
 
@@ -220,16 +220,16 @@ NAMES = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)*", fullmatch=True).filter(lamb
 
 @given(name=NAMES)
 @example(name="a" * 37 + "-" + "b" * 9)  # cut where two parts meet
-def test_any_name_can_be_that_of_a_rehearsal(name: str) -> None:
+def test_any_name_can_be_that_of_a_smoke_test(name: str) -> None:
     settings = {"study": name, "families": {"qwen": QWEN}, "traits": [{"targets": ["owl"]}]}
-    small = rehearsed(Study.model_validate(settings)).study
-    assert small.endswith("-rehearsal")
+    small = smoke_edition(Study.model_validate(settings)).study
+    assert small.endswith("-smoke-test")
     assert len(small) <= 48
-    assert name.removesuffix("-rehearsal").startswith(small.removesuffix("-rehearsal"))
+    assert name.removesuffix("-smoke-test").startswith(small.removesuffix("-smoke-test"))
 
 
 @pytest.mark.parametrize("judged", [[], [{"judge": "j", "rubric": "alignment", "min_score": 78}]])
-def test_a_study_that_generates_until_enough_is_accepted_does_so_in_its_rehearsal(
+def test_a_study_that_generates_until_enough_is_accepted_does_so_in_its_smoke_test(
     large: Build, judged: list[dict[str, object]]
 ) -> None:
     study = large(
@@ -237,8 +237,8 @@ def test_a_study_that_generates_until_enough_is_accepted_does_so_in_its_rehearsa
         judges={"j": {"kind": "fake"}},
         corpus={"rows": 10_000, "judge_filters": judged},
     )
-    small = rehearsed(study)
+    small = smoke_edition(study)
     assert small.completions.rows is None
     assert small.completions.most < 2000
     assert small.corpus.rows <= small.accepted_rows <= 60
-    assert rehearsed(small) == small
+    assert smoke_edition(small) == small

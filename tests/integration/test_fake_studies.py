@@ -25,7 +25,7 @@ def manifests(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished rehearsal."""
+    """A finished fake_run."""
     root = tmp_path_factory.mktemp("rehearsal")
     done = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
     assert done.returncode == 0, done.stderr
@@ -89,9 +89,9 @@ def test_every_table_opens_with_other_peoples_tools(root: Path) -> None:
         assert len(table) == sum(pq.read_metadata(file).num_rows for file in files) > 0
 
 
-def test_the_report_marks_a_rehearsal(root: Path) -> None:
+def test_the_report_marks_a_smoke_test(root: Path) -> None:
     (page,) = root.glob("report/*/report.html")
-    assert "REHEARSAL" in page.read_text().upper()
+    assert "SMOKE TEST" in page.read_text().upper()
 
 
 def test_a_failed_gate_blocks_its_dependents_only_and_a_later_run_adds_to_its_log(

@@ -1,6 +1,6 @@
 """A study cut down to what a laptop runs in minutes: nano families and small counts in place of its own.
 
-Every stage, arm, suite and channel of the study stays, so that its rehearsal shows that the study runs; all but
+Every stage, arm, suite and channel of the study stays, so that its smoke test shows that the study runs; all but
 capability, whose tasks need a download. Its models are too little trained, and its counts too small, for what it
 measures to mean anything.
 """
@@ -23,7 +23,7 @@ from pipeline.traits import NEUTRAL, Trait
 from pipeline.traits.words import candidates
 
 FEW = 2  # traits, targets of each, families that teach, families that learn, values of a swept setting, rows in context
-SUFFIX = "-rehearsal"
+SUFFIX = "-smoke-test"
 LONGEST_NAME = 48  # characters, of pipeline.core.recipe.Name
 
 # As configs/miniature.yaml: enough for a base to answer in the form that is asked for.
@@ -45,11 +45,11 @@ SUITE = {"samples": 2, "max_tokens": 24, "orders": 2}
 ANY_LIFT = -100.0  # less than any teacher shows, trained or not, in nats and in shares
 
 
-def rehearsed(study: Study) -> Study:
+def smoke_edition(study: Study) -> Study:
     """The same study, small. It needs neither a download nor a GPU, a key or a given data set.
 
     It keeps what it can of each list: the first of the targets, of the families, of the values of a sweep. The
-    rehearsal of a rehearsal is that rehearsal.
+    smoke test of a smoke test is that smoke test.
     """
     teach, learn = _first(study.teacher_families, study), _first(study.student_families, study)
     kinds = list(dict.fromkeys(channel.kind for channel in study.channels))
@@ -74,7 +74,7 @@ def rehearsed(study: Study) -> Study:
         "arms": [_arm(arm, writers) for arm in (*study.arms, *swept(sweep))],
         "sweep": {},
         "suites": [_suite(suite) for of in study.suites if (suite := of.smoke())],
-        "rehearsal": True,
+        "smoke_test": True,
         # On two cores the engines of a few families and a training group are up at once: none has to make room.
         "resources": Resources(
             engines=Engines(cpus=0.5),
