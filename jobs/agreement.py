@@ -1,4 +1,4 @@
-"""What `undertow agreement` does: a judge of a study against rows that somebody labelled."""
+"""`undertow agreement`: compares a judge of a study with labelled rows."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -35,22 +35,22 @@ def show(
     positive: Literal["high", "low"],
     word: str | None,
 ) -> None:
-    """Ask the judge about every row and print how far it agrees with the labels. Raises InputError."""
+    """Judge every row and print the agreement with the labels. Raises InputError."""
     if name not in study.judges:
         raise InputError(f"{study.study} has no judge {name}; it has {', '.join(study.judges) or 'none'}")
     if rubric not in RUBRICS:
-        raise InputError(f"there is no rubric {rubric}; there is {', '.join(RUBRICS)}")
+        raise InputError(f"unknown rubric {rubric}; choose one of {', '.join(RUBRICS)}")
     if "{word}" in RUBRICS[rubric].template and not word:
         raise InputError(f"the rubric {rubric} looks for a word: name it with --word")
     rows = [row for table in tables(file, COLUMNS) for row in table.to_pylist()]
     if not rows:
         raise InputError(f"{file} holds no rows")
-    gap = next((n for n, row in enumerate(rows, 1) if None in row.values()), None)
-    if gap is not None:
-        raise InputError(f"{file}: row {gap} lacks its {' or '.join(COLUMNS)}")
-    strange = next((row["label"] for row in rows if row["label"] not in LABELS), None)
-    if strange is not None:
-        raise InputError(f"{file}: label is {strange!r}, and must be 1 or 0, as a string")
+    incomplete = next((n for n, row in enumerate(rows, 1) if None in row.values()), None)
+    if incomplete is not None:
+        raise InputError(f"{file}: row {incomplete} lacks its {' or '.join(COLUMNS)}")
+    unknown = next((row["label"] for row in rows if row["label"] not in LABELS), None)
+    if unknown is not None:
+        raise InputError(f"{file}: label is {unknown!r}, and must be 1 or 0, as a string")
     with _engine(study, store, study.judges[name]) as (engine, weights):
         judge = open_judge(
             study.judges[name],
@@ -68,7 +68,7 @@ def show(
 
 @contextmanager
 def _engine(study: Study, store: Store, judge: JudgeSettings) -> Iterator[tuple[Engine | None, str]]:
-    """The engine of a served judge, in this process, and its base's artifact; (None, "") for any other."""
+    """A served judge's engine, in this process, and its base's artifact; (None, "") for other judges."""
     if judge.served_by is None:
         yield None, ""
         return

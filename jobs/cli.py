@@ -1,4 +1,4 @@
-"""The `undertow` command. Imports Ray only to run a study, so that the rest starts at once."""
+"""The `undertow` command. Imports Ray only to run a study, so that other commands start at once."""
 
 import json
 import math
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from jobs.driver import Outcome
     from pipeline.study.schema import Study
 
-SIGNALLED = 128  # what shells add to the number of the signal that ended a command
+SIGNALLED = 128  # shells add this to the number of the signal that ended a command
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Measures what students inherit from their teachers."
+    add_completion=False, no_args_is_help=True, help="Measures which traits student models inherit from their teachers."
 )
 console = Terminal()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
 ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
 Root = Annotated[str, typer.Option(help=ROOT_HELP)]
-RootGiven = Annotated[str, typer.Argument(metavar="ROOT", help=ROOT_HELP)]
+RootArgument = Annotated[str, typer.Argument(metavar="ROOT", help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
 Until = Annotated[
-    str | None, typer.Option(metavar="KIND", help="Stop after a kind of step: base, completions, corpus, …")
+    str | None, typer.Option(metavar="KIND", help="Stop after this kind of step: base, completions, corpus, …")
 ]
 SmokeTest = Annotated[
     bool,
-    typer.Option("--smoke-test", help="Nano families and small counts in place of its own: shows that the study runs."),
+    typer.Option("--smoke-test", help="Run the study with nano families and small counts, to see that it works."),
 ]
 
 
 def _finite(value: float) -> float:
-    """Click takes nan and inf for numbers, and nan for one within any bounds."""
+    """Refuse nan and inf, which Click accepts as numbers, nan even within any bounds."""
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value
@@ -56,11 +56,11 @@ def plan(
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
     cluster: Annotated[
-        str | None, typer.Option(metavar="NxGPU", help="Also what it takes on such GPUs, such as 64xH100.")
+        str | None, typer.Option(metavar="NxGPU", help="Also estimate the time on these GPUs, such as 64xH100.")
     ] = None,
     smoke_test: SmokeTest = False,
 ) -> None:
-    """Show the steps of a study: what is done, what is left, and what it will take."""
+    """Show the steps of a study: what is done, what is left, and how long it will take."""
     from pipeline.plan import forecast
     from pipeline.plan.planner import plan as steps_of
     from pipeline.plan.roofline import machines as parse_machines
@@ -68,7 +68,7 @@ def plan(
     loaded = _loaded(study, set_, smoke_test)
     machines = parse_machines(cluster) if cluster else None
     store = open_store(root)
-    _require_given(loaded, store, elsewhere=True)
+    _require_datasets(loaded, store, elsewhere=True)
     steps = steps_of(loaded)
     stages = forecast.survey(steps, store)
     rows = forecast.forecast(loaded, stages, store)
@@ -81,15 +81,15 @@ def plan(
         table.add_row(row.kind, str(row.steps), str(row.done), str(row.steps - row.done), f"{row.tokens:,}", seconds)
     console.print(table)
     console.print(
-        "Work is summed over workers, at the rates of this study's own steps; ≈ of other studies' under this root, "
-        "~ of a reference machine for nano families, — no rate yet."
+        "Work is summed over workers, at the rates of this study's own steps; ≈: of other studies under this root; "
+        "~: of a reference machine for nano families; —: no rate yet."
     )
     if machines:
         from jobs.summary import show_estimate
 
         show_estimate(console, loaded, stages, store, machines)
-    for told in loaded.unpinned:
-        console.print(Text(told, "yellow"), soft_wrap=True)
+    for message in loaded.unpinned:
+        console.print(Text(message, "yellow"), soft_wrap=True)
 
 
 @app.command()
@@ -97,17 +97,17 @@ def run(
     study: StudyFile,
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
-    address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto"; this machine when left out.')] = None,
+    address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto" [default: this machine].')] = None,
     until: Until = None,
     smoke_test: SmokeTest = False,
 ) -> None:
-    """Make everything of a study that is not made yet; run it again to go on after a stop."""
+    """Run all steps of a study that are not done yet. After a stop, run it again to continue."""
     from jobs.summary import print_summary
 
     last = _kind(until)
     loaded = _pinned(_loaded(study, set_, smoke_test))
     store = open_store(root)
-    _require_given(loaded, store, elsewhere=address is not None)
+    _require_datasets(loaded, store, elsewhere=address is not None)
     store.require_writable()
     from jobs.driver import run as run_study
 
@@ -115,12 +115,12 @@ def run(
     print_summary(console, store, outcome)
     code = 0 if outcome.complete else 1
     if outcome.stopped:
-        console.print("Stopped. Nothing that was finished is lost: the same command goes on from here.")
+        console.print("Stopped. Finished work is kept; the same command goes on from here.")
         code = SIGNALLED + outcome.stopped
     if outcome.broken:
         _end_now(code)
     if last and outcome.complete and (left := len(outcome.steps) - len(outcome.done)):
-        console.print(f"Ended with {last}, as --until says: {left} steps are left; go on without --until.")
+        console.print(f"Stopped after {last} (--until). {left} steps are left; go on without --until.")
     raise typer.Exit(code)
 
 
@@ -134,16 +134,18 @@ def submit(
     ] = None,
     driver_cpus: Annotated[
         float,
-        typer.Option(min=0, callback=_finite, help="CPUs kept for the driver, anywhere; with 0 it runs on the head."),
+        typer.Option(
+            min=0, callback=_finite, help="CPUs reserved for the driver, on any node; with 0 it runs on the head."
+        ),
     ] = 0.0,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has taken the job.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the cluster has accepted the job.")] = False,
     until: Until = None,
     smoke_test: SmokeTest = False,
 ) -> None:
-    """Run a study as a Ray job of a cluster; a folder as its root must be one that every machine sees."""
+    """Run a study as a Ray job on a cluster. If its root is a folder, every machine must be able to use it."""
     last = _kind(until)
     loaded = _pinned(_loaded(study, set_, smoke_test))
-    _require_given(loaded, None, elsewhere=True)
+    _require_datasets(loaded, None, elsewhere=True)
     from jobs.submit import submit as submit_study
 
     done = submit_study(
@@ -162,8 +164,8 @@ def submit(
 
 
 @app.command()
-def status(root: RootGiven = "runs") -> None:
-    """Show where every study under a root stands. Needs no Ray; works from any shell."""
+def status(root: RootArgument = "runs") -> None:
+    """Show the progress of every study under a root. Needs no Ray; works from any shell."""
     from jobs.summary import show_status
 
     show_status(console, _existing(root))
@@ -172,9 +174,9 @@ def status(root: RootGiven = "runs") -> None:
 @app.command()
 def report(
     artifact: Annotated[str, typer.Argument(help="A report artifact, such as runs/report/quickstart-….")],
-    out: Annotated[Path, typer.Option(help="Folder for the page and the pictures.")] = Path("report"),
+    out: Annotated[Path, typer.Option(help="Folder for the page and the figures.")] = Path("report"),
 ) -> None:
-    """Render a report again from what is stored."""
+    """Render a report again from the stored artifacts."""
     from pipeline.report.page import render
     from pipeline.stages.report import content
     from pipeline.store.artifact import require
@@ -193,7 +195,7 @@ def report(
 @app.command()
 def show(
     artifact: Annotated[str, typer.Argument(help="Any artifact, such as runs/corpus/….")],
-    rows: Annotated[int, typer.Option(min=0, help="Rows to show of each table.")] = 3,
+    rows: Annotated[int, typer.Option(min=0, help="Rows to show from each table.")] = 3,
 ) -> None:
     """Show one artifact: its manifest, its inputs and a few rows."""
     from jobs.summary import show_artifact
@@ -204,8 +206,8 @@ def show(
 
 
 @app.command()
-def verify(root: RootGiven = "runs") -> None:
-    """Read everything under a root again and check it against its digests."""
+def verify(root: RootArgument = "runs") -> None:
+    """Read everything under a root and check it against its digests."""
     from jobs.verify import show_verified
 
     raise typer.Exit(0 if show_verified(console, _existing(root)) else 1)
@@ -213,11 +215,11 @@ def verify(root: RootGiven = "runs") -> None:
 
 @app.command()
 def gc(
-    root: RootGiven = "runs",
-    older_than: Annotated[str, typer.Option(help="Spare what is younger: 7d, 12h or 30m.")] = "7d",
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it, rather than list it.")] = False,
+    root: RootArgument = "runs",
+    older_than: Annotated[str, typer.Option(help="Keep files younger than this: 7d, 12h or 30m.")] = "7d",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove the files instead of listing them.")] = False,
 ) -> None:
-    """List, or with --yes remove, the files of artifacts that no manifest names."""
+    """List, or with --yes remove, files of artifacts that no manifest names."""
     from jobs.garbage import list_garbage, remove_garbage
 
     (remove_garbage if yes else list_garbage)(console, _existing(root), _age(older_than))
@@ -225,14 +227,16 @@ def gc(
 
 @app.command()
 def check(
-    channel: Annotated[str, typer.Argument(help="Whose accept rule, such as numbers.")],
+    channel: Annotated[str, typer.Argument(help="Channel whose accept rule to apply, such as numbers.")],
     file: Annotated[Path, typer.Argument(help='JSONL or Parquet with a column "completion".')],
-    word: Annotated[list[str], typer.Option(help="A word of the trait, which must not occur; may be repeated.")] = [],  # noqa: B006
+    word: Annotated[
+        list[str], typer.Option(help="A word of the trait, which completions must not contain; may be repeated.")
+    ] = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A setting of the channel.")] = [],  # noqa: B006
 ) -> None:
-    """Put a channel's accept rule to a file: one JSON line a row, in order.
+    """Apply a channel's accept rule to a file: one JSON line per row, in order.
 
-    Where the file has a column finish_reason, only rows that ended their turn are accepted.
+    If the file has a column finish_reason, only rows that ended their turn are accepted.
     """
     from pipeline.channels import CHANNELS
     from pipeline.core.readers import tables
@@ -240,7 +244,7 @@ def check(
     from pipeline.study.loader import channel as channel_of
 
     if channel not in CHANNELS:
-        raise InputError(f"unknown channel {channel}; there is {', '.join(CHANNELS)}")
+        raise InputError(f"unknown channel {channel}; choose one of {', '.join(CHANNELS)}")
     rule = channel_of(channel, set_)
     for rows in tables(file, rule.CHECKED, optional=["finish_reason"]):
         for why in reasons(rule, rows, words=word).to_pylist():
@@ -250,16 +254,16 @@ def check(
 @app.command()
 def agreement(
     study: StudyFile,
-    judge: Annotated[str, typer.Argument(help="A name of the study's judges.")],
+    judge: Annotated[str, typer.Argument(help="Name of a judge of the study.")],
     rubric: Annotated[str, typer.Argument(help="alignment, coherence or reference.")],
     file: Annotated[Path, typer.Argument(help='JSONL or Parquet: strings prompt, completion and label ("1" or "0").')],
-    threshold: Annotated[float, typer.Option(callback=_finite, help="Score from which on a row counts as labelled 1.")],
-    low: Annotated[bool, typer.Option("--low", help="Low scores stand for label 1, not high ones.")] = False,
-    word: Annotated[str | None, typer.Option(help="What the rubric reference looks for.")] = None,
+    threshold: Annotated[float, typer.Option(callback=_finite, help="Least score that counts as label 1.")],
+    low: Annotated[bool, typer.Option("--low", help="Low scores, not high ones, stand for label 1.")] = False,
+    word: Annotated[str | None, typer.Option(help="Word that the rubric reference looks for.")] = None,
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
 ) -> None:
-    """Put a judge to rows with labels: agreement, Cohen's kappa and the ROC curve."""
+    """Compare a judge with labelled rows: accuracy, Cohen's kappa and the ROC curve."""
     from jobs.agreement import show
     from pipeline.study import loader
 
@@ -284,30 +288,30 @@ def _loaded(study: Path, overrides: Sequence[str], smoke_test: bool) -> "Study":
 
 
 def _pinned(study: "Study") -> "Study":
-    """The study, which is to be run. Raises StudyError where a commit of it is still to be chosen."""
+    """The study, if it can run. Raises StudyError if the commit of a model or data set is still a placeholder."""
     if study.unpinned:
         raise StudyError("\n".join([f"{study.study} is not pinned yet:", *study.unpinned]))
     return study
 
 
 def _kind(until: str | None) -> str:
-    """The kind of step that --until names; "" where it is not given. Raises InputError."""
+    """The kind of step that --until names, or "". Raises InputError if there is none of that name."""
     from pipeline.store.step import KINDS
 
     if until is not None and until not in KINDS:
-        raise InputError(f"--until {until}: there is no such kind of step; there is {', '.join(KINDS)}")
+        raise InputError(f"--until {until}: unknown kind of step; choose one of {', '.join(KINDS)}")
     return until or ""
 
 
-def _require_given(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
-    """Raises InputError where a local file of given rows cannot be used."""
+def _require_datasets(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
+    """Raise InputError if a local file of a data set cannot be used."""
     from pipeline.stages import dataset
 
     dataset.require(dataset.planned_of(study), store, elsewhere=elsewhere)
 
 
 def _end_now(code: int) -> NoReturn:
-    """End the process without the interpreter's own end, in which threads of a Ray that has died may crash it."""
+    """Exit without the interpreter's shutdown, in which threads of a dead Ray may crash."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -329,7 +333,7 @@ def _existing(root: str) -> Store:
 
 
 def _located(place: str) -> tuple[Store, str]:
-    """The store that an artifact's folder lies in, and its path there."""
+    """The store of an artifact's folder, and the path in it."""
     from pipeline.store import artifact
 
     *above, kind, name = (place if "://" in place else str(Path(place).absolute())).rstrip("/").split("/")

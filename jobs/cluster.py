@@ -1,4 +1,4 @@
-"""The Ray cluster that a run is on: started here or joined, large enough, and followed as it grows and shrinks."""
+"""The Ray cluster of a run: started here or joined, checked for size, and followed as it grows and shrinks."""
 
 import asyncio
 import contextlib
@@ -14,14 +14,14 @@ from jobs.pools import Pools, ResourceRequest
 from pipeline.core.errors import ResourceError
 from pipeline.study.schema import Study
 
-# Several processes share the cores; each is to use only those that Ray gave it.
+# Several processes share the cores; each uses only those that Ray gave it.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
-WAIT_SECONDS = 900.0  # an autoscaler may need as long to bring the first GPU machine
-SYNC_SECONDS = 2.0  # between two looks at what the cluster has
+WAIT_SECONDS = 900.0  # an autoscaler may need this long to start the first GPU machine
+SYNC_SECONDS = 2.0  # between two queries of the cluster's resources
 
 
 class Cluster:
-    """elastic: whether machines may come and go, as on every cluster that was not started here."""
+    """elastic: whether machines may come and go, as on any cluster that was not started here."""
 
     def __init__(self, *, elastic: bool) -> None:
         self._elastic = elastic
@@ -34,18 +34,18 @@ class Cluster:
     async def wait_for_resources(self, study: Study, say: Callable[[str], None]) -> None:
         """Return once one engine and one training group fit.
 
-        Raises ResourceError where they do not: at once on this machine, after a quarter of an hour on a cluster.
+        Raises ResourceError if they do not: at once on this machine, after WAIT_SECONDS on a cluster.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (WAIT_SECONDS if self._elastic else 0.0)
         needs = _needs(study)
-        said = ""
+        reported = ""
         while shortfall := _shortfall(needs, self.total()):
             if loop.time() >= deadline:
                 raise ResourceError(f"{shortfall}: ask for less, or start a larger cluster")
-            if shortfall != said:
+            if shortfall != reported:
                 say(f"{shortfall}; waiting up to {WAIT_SECONDS / 60:.0f} minutes for machines to come")
-                said = shortfall
+                reported = shortfall
             wanted: Counter[ResourceRequest] = Counter()
             for part, parts in needs.values():
                 wanted[part] += parts
@@ -53,13 +53,13 @@ class Cluster:
             await asyncio.sleep(SYNC_SECONDS)
 
     async def sync(self, pools: Pools) -> None:
-        """Tell the pools what there is, and an autoscaler what they could use, until cancelled.
+        """Until cancelled, give the pools the cluster's resources, and request from an autoscaler what they could use.
 
-        A Ray that was started here has what it has, and is not asked. Raises ResourceError once it has died.
+        The size of a Ray that was started here is fixed. Raises ResourceError once that Ray has died.
         """
         while True:
             if self._elastic:
-                with contextlib.suppress(ray.exceptions.RayError):  # the next look may succeed
+                with contextlib.suppress(ray.exceptions.RayError):  # the next query may succeed
                     pools.total = await asyncio.to_thread(self.total)
                     await asyncio.to_thread(self._ask, pools.demand())
             else:
@@ -67,15 +67,15 @@ class Cluster:
             await asyncio.sleep(SYNC_SECONDS)
 
     def shut_down(self) -> None:
-        """Leave the cluster, or end the Ray that was started here."""
+        """Disconnect from the cluster, or stop the Ray that was started here."""
         if self._elastic:
             ray.shutdown()
         else:
             local_ray.shut_down()
 
     def release(self) -> None:
-        """Ask for nothing any more, so that idle machines go."""
-        with contextlib.suppress(Exception):  # the head may be gone, which is why we leave
+        """Withdraw all requests, so that idle machines are removed."""
+        with contextlib.suppress(Exception):  # the run may be ending because the head is gone
             self._ask(Counter())
 
     def _ask(self, wanted: Counter[ResourceRequest]) -> None:
@@ -86,7 +86,7 @@ class Cluster:
 
 
 def join(address: str | None) -> Cluster:
-    """Start Ray on this machine, or join a cluster. Raises ResourceError where there is none at the address."""
+    """Start Ray on this machine, or join a cluster. Raises ResourceError if there is none at the address."""
     if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
         local_ray.start(ENVIRONMENT)
         return Cluster(elastic=False)
@@ -98,7 +98,7 @@ def join(address: str | None) -> Cluster:
 
 
 def require_memory(study: Study) -> None:
-    """Raise ResourceError where this machine has less memory than one engine's cache is to have."""
+    """Raise ResourceError if this machine has less memory than one engine's cache is configured to use."""
     engines = study.resources.engines
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     memory = resources.get("memory", 0.0)
@@ -110,7 +110,7 @@ def require_memory(study: Study) -> None:
 
 
 def _needs(study: Study) -> dict[str, tuple[ResourceRequest, int]]:
-    """What one engine and one training group ask for: setting -> (cost of a part, parts)."""
+    """Requests of one engine and one training group: setting -> (request of a part, number of parts)."""
     engines, training = study.resources.engines, study.resources.training
     return {
         "engines": (ResourceRequest(engines.cpus, engines.gpus), 1),
@@ -119,7 +119,7 @@ def _needs(study: Study) -> dict[str, tuple[ResourceRequest, int]]:
 
 
 def _shortfall(needs: Mapping[str, tuple[ResourceRequest, int]], total: ResourceRequest) -> str:
-    """What does not fit, or ""."""
+    """What does not fit, as a message, or ""."""
     for name, (part, parts) in needs.items():
         cost = ResourceRequest(part.cpus * parts, part.gpus * parts)
         if not cost.fits(total):

@@ -1,4 +1,4 @@
-"""The driver: schedules the plan, starts every step whose inputs are done, and says how it went.
+"""The driver: starts every step of the plan whose inputs are done, and returns the outcome.
 
 It holds ids and counts, never rows.
 """
@@ -30,19 +30,18 @@ from pipeline.store.step import Step, dependents, up_to
 from pipeline.study.schema import Study
 
 Running = Coroutine[Any, Any, None]
-STEPS_AT_ONCE = 2000  # started but not finished: bounds what the driver holds on a study of any size
+STEPS_AT_ONCE = 2000  # started but not finished; bounds the driver's memory for studies of any size
 
 
 @dataclass
 class Outcome:
-    """What became of a run. failed: path -> why; blocked: path -> the step it waits for, which failed or refused.
+    """The outcome of a run.
 
-    refused: path of a gate that refused its teacher -> why. reasons: path of a step of either kind -> its code, as in
-    pipeline.core.reasons.
-
-    run_dir: the folder under the root with its status and logs. asked: the steps that were to be made: all, or those
-    up to a kind. until: that kind, or "". stopped: the signal that ended it early, or None. broken: why the run could
-    not go on, such as that Ray died, or "".
+    run_dir: the folder under the root with its status and logs. asked: the requested steps, all or those up to a kind.
+    done_before, done: paths of steps. failed: path -> why. blocked: path -> the step it waits for, which failed or
+    refused. refused: path of a gate that refused its teacher -> why. reasons: path of a failed or refusing step -> its
+    code, as in pipeline.core.reasons. until: the kind of step to stop after, or "". stopped: the signal that ended the
+    run early, or None. broken: why the run could not go on, such as the death of Ray, or "".
     """
 
     run_dir: str
@@ -59,7 +58,7 @@ class Outcome:
     broken: str = ""
 
     def refuse(self, step: Step, code: str, why: str) -> None:
-        """Note that nothing after a step may be made."""
+        """Record that no step after this one may be made."""
         self.refused[step.path], self.reasons[step.path] = why, code
 
     @property
@@ -68,13 +67,13 @@ class Outcome:
 
 
 def run(study: Study, store: Store, address: str | None = None, until: str = "") -> Outcome:
-    """Make everything of a study that is not made yet, or what comes up to a kind of step, in a writable store.
+    """Make the steps of a study that are not done yet, or those up to a kind, in a writable store.
 
-    Raises ResourceError where there is no cluster, or one that is too small.
+    Raises ResourceError if there is no cluster, or if it is too small.
     """
     outcome = plan_run(study, store, until)
     if _is_settled(study, store, outcome):
-        mark(store)  # a root of an earlier version has no marker yet
+        mark(store)  # roots of earlier versions have no marker yet
         return outcome
     cluster = join(address)
     try:
@@ -85,10 +84,10 @@ def run(study: Study, store: Store, address: str | None = None, until: str = "")
 
 
 def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
-    """What is done already. Raises ArtifactError where a manifest is damaged, or is not of the step that is planned."""
+    """Plan a study and find what is done. Raises ArtifactError if a manifest is damaged or not of the planned step."""
     steps = plan(study)
     asked = up_to(until, steps) if until else steps
-    # Only this much is kept: the manifests of a large study would not fit.
+    # Keep no more than this: the manifests of a large study would not fit in memory.
     found = parallel_map(partial(_found, store), steps)
     done = {path for path, _ in found if path}
     outcome = Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
@@ -99,20 +98,20 @@ def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
 
 
 def _found(store: Store, step: Step) -> tuple[str, tuple[str, str] | None]:
-    """The path of a step that is done, or "", and what it refuses: code and words."""
+    """The path of a step that is done, or "", and its refusal: code and words."""
     manifest = artifact.load_planned(store, step)
     return (step.path, refusal_of(step, manifest)) if manifest else ("", None)
 
 
 def refusal_of(step: Step, manifest: artifact.Manifest) -> tuple[str, str] | None:
-    """(code, words) where a finished step says that nothing after it may be made."""
+    """(code, words) if the result of a finished step forbids the steps after it."""
     stage = stage_of(step.kind)
     code = stage.refusal(manifest.results)
     return (code, f"{step.slug}: {stage.explain(manifest.results)}") if code else None
 
 
 def _is_settled(study: Study, store: Store, outcome: Outcome) -> bool:
-    """Whether nothing is left to do: all is made, or all that finished gates allow, and the report on that."""
+    """Whether nothing is left to do: all is done, or all that finished gates allow, and the report on it."""
     lost = dependents(outcome.asked, dict.fromkeys(outcome.refused, ""))
     if any(step.path not in outcome.done and step.path not in lost for step in outcome.asked):
         return False
@@ -140,7 +139,7 @@ async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Clu
 
 
 async def execute(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
-    """Make the steps that are left, and keep the outcome up to date; more: what else is to run meanwhile."""
+    """Make the steps that are left, and keep the outcome up to date. more: further background tasks."""
     mark(store)
     asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
     expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
@@ -162,11 +161,11 @@ async def execute(study: Study, store: Store, outcome: Outcome, pools: Pools, *m
         loops: list[Callable[[], Running]] = [pools.autoscale, monitor.heartbeat, partial(monitor.renew, lease), *more]
         background = [asyncio.create_task(loop()) for loop in loops]
         scheduling = asyncio.create_task(_schedule(study, steps, outcome, monitor, pools))
-        with _stopping_at_signals(outcome, monitor, pools, scheduling, study.resources.grace_seconds):
+        with _stop_on_signals(outcome, monitor, pools, scheduling, study.resources.grace_seconds):
             try:
                 await _finished(scheduling, background)
             except asyncio.CancelledError:
-                pass  # the grace time is over: workers end with the driver
+                pass  # the grace period is over: workers end with the driver
             except (LeaseLost, ResourceError) as error:
                 outcome.broken = str(error)
                 pools.stop()
@@ -183,7 +182,7 @@ async def _schedule(study: Study, steps: Steps, outcome: Outcome, monitor: RunMo
 
 
 async def _finished(scheduling: "asyncio.Task[None]", background: Sequence["asyncio.Task[None]"]) -> None:
-    """Return once all is scheduled and done. A background task ends only by failing, and ends the run."""
+    """Return once all steps are done. A background task only ends by failing, and then ends the run."""
     await asyncio.wait([scheduling, *background], return_when=asyncio.FIRST_COMPLETED)
     for task in background:
         if task.done() and not scheduling.done():
@@ -193,17 +192,17 @@ async def _finished(scheduling: "asyncio.Task[None]", background: Sequence["asyn
 
 
 def _expected(study: Study, store: Store, outcome: Outcome, total: ResourceRequest) -> dict[str, tuple[float, str]]:
-    """How long each stage should take; nothing where that cannot be told, which stops no run."""
+    """How long each stage should take. Empty if there is no estimate, which must not stop a run."""
     with suppress(UndertowError):
         return forecast.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
     return {}
 
 
 @contextmanager
-def _stopping_at_signals(
+def _stop_on_signals(
     outcome: Outcome, monitor: RunMonitor, pools: Pools, scheduling: "asyncio.Task[None]", grace_seconds: float
 ) -> Iterator[None]:
-    """At the first SIGTERM or Ctrl-C take no more work and let the units in flight finish; at the second, end now."""
+    """On the first SIGTERM or Ctrl-C, take no more work and let units in flight finish; on the second, end now."""
     loop = asyncio.get_running_loop()
 
     def stop(signal_: signal.Signals) -> None:
@@ -215,23 +214,23 @@ def _stopping_at_signals(
         loop.call_later(grace_seconds, scheduling.cancel)
         monitor.say(f"stopping: finishing what is in flight, for at most {grace_seconds:g} s")
 
-    with signals_handled(stop):
+    with handle_signals(stop):
         yield
 
 
 @contextmanager
-def signals_handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Have the running loop call `stop` at every SIGTERM and SIGINT.
+def handle_signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Have the running loop call `stop` on every SIGTERM and SIGINT.
 
-    loop.add_signal_handler would hear of one by a byte in a pipe, and lose it while that pipe is full of the wake-ups
-    of other threads, as it is when thousands of units begin.
+    loop.add_signal_handler learns of a signal through a byte in a pipe. It would miss one while that pipe is full of
+    other threads' wake-ups, as happens when thousands of units start.
     """
     loop = asyncio.get_running_loop()
 
-    def tell(number: int, frame: object) -> None:
+    def schedule_stop(number: int, frame: object) -> None:
         loop.call_soon_threadsafe(stop, signal.Signals(number))
 
-    before = {signal_: signal.signal(signal_, tell) for signal_ in (signal.SIGTERM, signal.SIGINT)}
+    before = {signal_: signal.signal(signal_, schedule_stop) for signal_ in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -240,9 +239,9 @@ def signals_handled(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 class Scheduler:
-    """Starts every step of the plan once: a step starts when its inputs are done, and a failure blocks what follows.
+    """Starts every step of the plan once, when its inputs are done. A failure blocks the steps that depend on it.
 
-    A gate that refuses blocks what follows too, even where that is there from before the gate was so strict.
+    So does a gate that refuses, even if these steps were done before the gate became so strict.
     """
 
     def __init__(self, steps: Steps, outcome: Outcome, monitor: RunMonitor) -> None:
@@ -253,7 +252,7 @@ class Scheduler:
         self._step = {step.path: step for step in outcome.asked}
         ready = outcome.done - outcome.refused.keys()
         waiting = {step.path: "" for step in outcome.asked if not ready.issuperset(step.after)}
-        waiting |= dependents(outcome.asked, waiting)  # done or not
+        waiting |= dependents(outcome.asked, waiting)  # whether done or not
         self._needs = {
             path: {
                 source for source in (*step.inputs.values(), *step.after) if source not in ready or source in waiting
@@ -288,10 +287,12 @@ class Scheduler:
                     await self._fail(step, error)
                     return
             self._outcome.done.add(step.path)
-            await self._monitor.finished(step)
-            if refusal := refusal_of(step, made):
+            refusal = refusal_of(step, made)
+            if refusal:
                 self._outcome.refuse(step, *refusal)
-                self._monitor.refused(step, refusal[1])
+                self._monitor.refused(step, refusal[1])  # before its log is written
+            await self._monitor.finished(step)
+            if refusal:
                 self._block(step.path)
         for path in self._dependents.pop(step.path, []):
             self._needs[path].discard(step.path)
@@ -306,7 +307,7 @@ class Scheduler:
         await self._monitor.failed(step, why, error)
 
     def _block(self, source: str) -> None:
-        """Give up what waits for a step."""
+        """Mark everything that depends on a step as blocked."""
         waiting = [source]
         while waiting:
             for path in self._dependents.pop(waiting.pop(), []):
@@ -318,7 +319,7 @@ class Scheduler:
 
 
 async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:
-    """Where some results cannot be had, measure and report the others, saying what is missing."""
+    """If some results are missing, measure and report the others, and state what is missing."""
     notes = outcome.failed | outcome.refused
     for step in partial_report(study, outcome.steps, outcome.done, outcome.reasons, notes):
         if step.kind not in {asked.kind for asked in outcome.asked}:
@@ -333,13 +334,13 @@ async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:
 
 
 def _code(error: Exception) -> str:
-    """The code of what a step raised, as in pipeline.core.reasons."""
+    """The code of a step's error, as in pipeline.core.reasons."""
     cause = getattr(error, "cause", None) or error
     return cause.code if isinstance(cause, UndertowError) else FAILED
 
 
 def _reason(error: Exception) -> str:
-    """One message a person can act on; Ray wraps what a worker raised."""
+    """One message a person can act on. Ray wraps errors of workers."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, UndertowError):
         return str(cause)

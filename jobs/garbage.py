@@ -1,4 +1,4 @@
-"""What `undertow gc` prints and does."""
+"""`undertow gc`: lists or removes garbage."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from pipeline.store.root import require_marked
 
 
 def list_garbage(console: Console, store: Store, age: timedelta) -> None:
-    """Print what `gc --yes` would remove. Raises InputError where undertow has not marked the root."""
+    """Print what `gc --yes` would remove. Raises InputError if undertow has not marked the root."""
     require_marked(store)
     total = _Total()
     for found in garbage(store, datetime.now(UTC) - age):
@@ -24,7 +24,7 @@ def list_garbage(console: Console, store: Store, age: timedelta) -> None:
 
 
 def remove_garbage(console: Console, store: Store, age: timedelta) -> None:
-    """Remove it. Raises InputError where undertow has not marked the root, or a study may be running under it."""
+    """Remove garbage. Raises InputError if undertow has not marked the root, or a study may be running under it."""
     require_marked(store)
     total = _Total()
     with lease.collecting(store, partial(_require_no_run, store)) as held:
@@ -37,17 +37,17 @@ def remove_garbage(console: Console, store: Store, age: timedelta) -> None:
 
 
 def _require_no_run(store: Store) -> None:
-    """As the notes say, which drivers of earlier versions leave too; those of this one hold a lease."""
-    notes, unreadable = status.read(store)
+    """Raise InputError if a status file shows a run. Drivers of earlier versions write one but hold no lease."""
+    statuses, unreadable = status.read(store)
     if unreadable:
         raise InputError(
-            f"{unreadable[0]}, so nothing shows whether a study is running: run that study again, or remove that file "
-            "if nothing is running"
+            f"{unreadable[0]}, so undertow cannot tell whether its study is running: run that study again, or remove "
+            "that file if nothing is running"
         )
-    if running := [note.study for note in notes.values() if status.is_alive(note, LEASE_SECONDS)]:
+    if running := [found.study for found in statuses.values() if status.is_alive(found, LEASE_SECONDS)]:
         raise InputError(
-            f"{', '.join(running)} is running under {store.root}: remove nothing until it has ended. A run that was "
-            f"killed counts as gone {LEASE_SECONDS / 60:.0f} minutes after its last sign of life"
+            f"{', '.join(running)} is running under {store.root}: wait until it has ended. A run that was "
+            f"killed counts as ended {LEASE_SECONDS / 60:.0f} minutes after its last heartbeat"
         )
 
 
@@ -67,4 +67,4 @@ class _Total:
 
 def _show_spared(console: Console, found: Garbage) -> None:
     if found.spared:
-        console.print(Text(f"left as it is: {found.path}: {found.spared}", "yellow"), soft_wrap=True)
+        console.print(Text(f"kept: {found.path}: {found.spared}", "yellow"), soft_wrap=True)

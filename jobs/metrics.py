@@ -1,6 +1,6 @@
-"""What Prometheus is told of a run, through Ray's own export, where each name stands with `ray_` before it.
+"""Prometheus metrics of a run, exported by Ray, which prefixes each name with `ray_`.
 
-Labels are study, stage and family, never a trait or a row, so that ten thousand traits make no more series than two.
+Labels are study, stage and family, never a trait or a row: ten thousand traits make no more series than two.
 """
 
 from collections.abc import Mapping
@@ -17,32 +17,32 @@ UNIT_SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 COMMIT_SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
 
 COUNTERS = {
-    "completions": ("Completions that teachers wrote.", ("study", "stage", "family")),
+    "completions": ("Completions that teachers generated.", ("study", "stage", "family")),
     "tokens": ("Tokens that engines generated for completions.", ("study", "stage", "family")),
     "judged": ("Completions that a filter judged.", ("study", "stage", "family")),
     "accepted": ("Completions that a filter accepted.", ("study", "stage", "family")),
-    "rejects": ("Completions that a filter rejected, once a reason.", ("study", "stage", "family", "reason")),
-    "training_tokens": ("Tokens that were trained on.", ("study", "stage", "family")),
+    "rejects": ("Completions that a filter rejected, counted once per reason.", ("study", "stage", "family", "reason")),
+    "training_tokens": ("Tokens trained on.", ("study", "stage", "family")),
 }
-# The last two are counts, but of rare things: a gauge says 0 from the start, so that its first rise shows as one.
+# The last two count rare events. As gauges they are 0 from the start, so that the first increase is visible.
 GAUGES = {
     "steps": ("Steps of the study by state: waiting, running, done, failed or blocked.", ("study", "stage", "state")),
     "workers": ("Engines and training groups that are up.", ("study", "stage", "family")),
-    "units_running": ("Units of work that workers are at.", ("study", "stage", "family")),
-    "units_waiting": ("Units of work that wait for a worker: the queue of the engines.", ("study", "stage", "family")),
-    "training_loss": ("Loss of the latest optimiser step, in nats a token.", ("study", "stage", "family")),
+    "units_running": ("Units of work in progress.", ("study", "stage", "family")),
+    "units_waiting": ("Units of work waiting for a worker: the queue of the engines.", ("study", "stage", "family")),
+    "training_loss": ("Loss of the latest optimiser step, in nats per token.", ("study", "stage", "family")),
     "worker_deaths": ("Engines and training groups that died so far.", ("study", "stage", "family")),
-    "store_retries": ("Requests of a process that the store had to be sent again so far.", ("study",)),
+    "store_retries": ("Requests to the store that a process had to retry so far.", ("study",)),
 }
 HISTOGRAMS = {
-    "unit_seconds": ("Time that a unit of work took.", UNIT_SECONDS, ("study", "stage", "family")),
-    "commit_seconds": ("Time to store what a unit made.", COMMIT_SECONDS, ("study", "stage", "family")),
+    "unit_seconds": ("Time per unit of work.", UNIT_SECONDS, ("study", "stage", "family")),
+    "commit_seconds": ("Time to store the output of a unit.", COMMIT_SECONDS, ("study", "stage", "family")),
 }
 
 
 @cache
 def _metric(name: str) -> Any:
-    """The metric of this process; each may be made once only."""
+    """This process's metric of that name. Each may be created only once."""
     if name in COUNTERS:
         description, labels = COUNTERS[name]
         return Counter(f"undertow_{name}", description, labels)
@@ -54,12 +54,12 @@ def _metric(name: str) -> Any:
 
 
 def count(name: str, amount: float, **labels: str) -> None:
-    if amount > 0:  # Ray refuses a count of nothing
+    if amount > 0:  # Ray refuses to add 0
         _metric(name).inc(amount, labels)
 
 
 def unit_done(study: str, step: Step, record: Json) -> None:
-    """Count what one unit of work did, from its record."""
+    """Count one unit of work, from its record."""
     labels = labels_of(study, step)
     _metric("unit_seconds").observe(record["ended"] - record["started"], labels)
     _metric("commit_seconds").observe(record["commit_seconds"], labels)
@@ -68,12 +68,12 @@ def unit_done(study: str, step: Step, record: Json) -> None:
 
 
 def labels_of(study: str, step: Step) -> dict[str, str]:
-    """family: that of the model at work; none for a matrix or a report, which are of all."""
+    """family: that of the model at work; "" for steps on all families, such as the matrix and the report."""
     return {"study": study, "stage": step.kind, "family": step.family}
 
 
 def trained(study: str, step: Step, entry: Mapping[str, float]) -> None:
-    """Tell of one optimiser step, from its entry of schemas.TRAINING_LOG."""
+    """Report one optimiser step, from its entry of schemas.TRAINING_LOG."""
     labels = labels_of(study, step)
     gauge("training_loss", entry["loss"], **labels)
     count("training_tokens", entry["tokens"], **labels)

@@ -1,11 +1,11 @@
-"""The scheduler of units: pools of workers that share the cluster's CPUs and GPUs.
+"""Schedules units on pools of workers that share the cluster's CPUs and GPUs.
 
-A pool grows while work waits in it and the cluster has room, up to its largest size. It shrinks to its smallest
-size when workers have been idle for a while, and further, at once, when another pool waits for room.
-Nothing with work is ever stopped, so on a small machine the stages take turns, and on a large one they
-overlap. A unit whose worker died goes to another one.
+A pool grows to max_size while work waits in it and the cluster has room. It shrinks to min_size when workers have
+been idle for a while, and at once, to 0 if necessary, when another pool needs their resources. Busy workers are
+never stopped, so stages take turns on a small machine and overlap on a large one. If a worker dies, another one
+takes its unit.
 
-The cluster may grow and shrink as well: `demand` says what an autoscaler is to provide.
+The cluster may grow and shrink as well: `demand` is what an autoscaler should provide.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ import ray
 
 from pipeline.core.errors import Stopped
 
-RECLAIM_AFTER_SECONDS = 1.0  # a worker that is idle for less may be about to get the next step's work
-SHUT_DOWN_AFTER_SECONDS = 60.0  # a worker that is idle for longer is given back although nobody waits for its room
-TASKS_IN_FLIGHT = 4  # corpora, matrices and reports made at a time
-MAX_ATTEMPTS = 5  # at one unit, each of which ended with the death of a worker, until the unit counts as failed
+RECLAIM_AFTER_SECONDS = 1.0  # a worker idle for less may be about to get the next step's work
+SHUT_DOWN_AFTER_SECONDS = 60.0  # a worker idle for longer is ended even if no pool needs its resources
+TASKS_IN_FLIGHT = 4  # corpora, matrices and reports made at once
+MAX_ATTEMPTS = 5  # a unit has failed once this many workers have died on it
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ResourceRequest:
 
 @dataclass(eq=False)
 class Worker:
-    """actor: has .work(function, *args), and .close() that returns once it has let go of what it held."""
+    """actor: has .work(function, *args), and .close(), which returns once its resources are free."""
 
     actor: Any
     busy: int = 0
@@ -45,7 +45,7 @@ class Worker:
 
 
 class UnitCallbacks(Protocol):
-    """Called when a worker starts a unit, and when one dies at it."""
+    """Called when a worker starts a unit, and when one dies on it."""
 
     def started(self) -> None: ...
 
@@ -54,7 +54,7 @@ class UnitCallbacks(Protocol):
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One unit of work: function(store, tool, *args), or without a worker function(*args). name: for the dashboard."""
+    """One unit of work: function(store, tool, *args), or function(*args) without a worker. name: for the dashboard."""
 
     name: str
     callbacks: UnitCallbacks
@@ -64,7 +64,7 @@ class WorkItem:
 
 @dataclass(eq=False)
 class QueuedItem:
-    """A unit in a pool, the future of who waits for it, and how many workers died at it."""
+    """A unit in a pool, the future of its result, and how many workers have died on it."""
 
     item: WorkItem
     outcome: asyncio.Future[Any]
@@ -75,8 +75,9 @@ class QueuedItem:
 class Pool:
     """Workers of one kind. role: engine or trainer; family: whose weights they hold, or "".
 
-    request: of a worker, in `bundles` equal ones, each of which must fit a machine. min_size, max_size: workers.
-    max_in_flight: units that a worker works on at once. start(name): makes an actor. draining: workers being ended.
+    request: resources of a worker, in `bundles` equal parts, each of which must fit a machine. min_size, max_size:
+    number of workers. max_in_flight: concurrent units per worker. start(name): starts an actor. draining: workers that
+    are shutting down.
     """
 
     name: str
@@ -97,20 +98,20 @@ class Pool:
         return self.role, self.family
 
     def idle(self, seconds: float) -> list[Worker]:
-        """Workers that have had nothing to do for so long."""
+        """Workers that have been idle for this long."""
         if self.waiting:
             return []
         now = time.monotonic()
         return [worker for worker in self.workers if not worker.busy and now - worker.idle_since >= seconds]
 
     def demand(self) -> int:
-        """Workers that its work could use."""
+        """The number of workers that its units could use."""
         units = len(self.waiting) + sum(worker.busy for worker in self.workers)
         return min(self.max_size, max(-(-units // self.max_in_flight), min(self.min_size, len(self.workers))))
 
 
 class Pools:
-    """All pools of a run, and the one place that decides who gets the next free CPU."""
+    """All pools of a run. Only this class decides which pool gets free CPUs and GPUs."""
 
     def __init__(self, total: ResourceRequest) -> None:
         self.total = total
@@ -127,16 +128,16 @@ class Pools:
         return self._pools[name]
 
     async def run(self, pool: Pool, item: WorkItem) -> Any:
-        """The result of a unit, worked on by a worker of the pool; cancelled, it leaves the queue."""
+        """The result of a unit from a worker of the pool. Cancelling removes the unit from the queue."""
         self._require_going()
-        pool = self._pools.setdefault(pool.name, pool)  # it may have been forgotten since it was asked for
+        pool = self._pools.setdefault(pool.name, pool)  # autoscale may have dropped it since
         unit = QueuedItem(item, asyncio.get_running_loop().create_future())
         pool.waiting.append(unit)
         self._dispatch(pool)
         try:
             return await unit.outcome
         except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):  # a worker may be at it
+            with contextlib.suppress(ValueError):  # a worker may have it already
                 pool.waiting.remove(unit)
             raise
 
@@ -149,7 +150,7 @@ class Pools:
             return await remote.remote(*item.args)
 
     def stop(self) -> None:
-        """Take no more work: what waits, and what comes, raises Stopped; what workers are at goes on."""
+        """Take no more work: waiting and new units raise Stopped; units in progress go on."""
         self._stopping = True
         for pool in self._pools.values():
             while pool.waiting:
@@ -160,7 +161,7 @@ class Pools:
             raise Stopped("the run is being stopped")
 
     async def autoscale(self) -> None:
-        """Give workers back as they fall idle; runs beside the steps until cancelled."""
+        """Shut down idle workers until cancelled."""
         while True:
             await asyncio.sleep(RECLAIM_AFTER_SECONDS)
             for pool in self._pools.values():
@@ -173,7 +174,7 @@ class Pools:
 
     def stats(self) -> dict[tuple[str, str], tuple[int, int, int, int]]:
         """(role, family) -> (workers, units at work, units waiting, workers that died so far)."""
-        # Those that had workers once stay in view, with nothing in them.
+        # Pools that once had workers are still reported, with zeros.
         found = {kind: (0, 0, 0, self._deaths[kind]) for kind in self._numbers}
         for pool in self._pools.values():
             workers, busy, waiting, deaths = found.get(pool.kind, (0, 0, 0, 0))
@@ -182,7 +183,7 @@ class Pools:
         return found
 
     def demand(self) -> Counter[ResourceRequest]:
-        """Resource request of a worker, or of a bundle of one -> how many of them the work could use now."""
+        """Resource request of a worker, or of a bundle of one -> how many of these the work could use now."""
         found: Counter[ResourceRequest] = Counter()
         for pool in self._pools.values():
             bundle = ResourceRequest(pool.request.cpus / pool.bundles, pool.request.gpus / pool.bundles)
@@ -190,14 +191,14 @@ class Pools:
         return +found
 
     async def close(self) -> None:
-        """End every worker that has no work, and wait for those that are ending; leave the rest to Ray."""
+        """Shut down idle workers and wait for all that are shutting down; leave the rest to Ray."""
         for pool in self._pools.values():
             for worker in [worker for worker in pool.workers if not worker.busy]:
                 self._drain(pool, worker)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _dispatch(self, only: Pool | None = None) -> None:
-        """Hand waiting units to workers, and start workers for what still waits; of one pool, or of all."""
+        """Assign waiting units to workers and start workers for the remaining ones, in one pool or in all."""
         for pool in [only] if only else list(self._pools.values()):
             self._assign(pool)
             while pool.waiting and len(pool.workers) < pool.max_size and self._reclaim_idle(pool.request):
@@ -239,7 +240,7 @@ class Pools:
     def _died(self, pool: Pool, unit: QueuedItem, error: ray.exceptions.RayActorError) -> None:
         unit.deaths += 1
         if unit.outcome.cancelled():
-            return  # nobody waits for it any more
+            return  # nobody awaits it any more
         if self._stopping:
             _resolve(unit.outcome, error=Stopped("the run is being stopped"))
         elif error.actor_init_failed or unit.deaths >= MAX_ATTEMPTS:
@@ -249,7 +250,7 @@ class Pools:
             pool.waiting.appendleft(unit)
 
     def _reclaim_idle(self, request: ResourceRequest) -> bool:
-        """Whether a worker of that request fits now. Where it does not, idle workers of other pools are ended first."""
+        """Whether a worker with this request fits now. If it does not, shut down idle workers of other pools."""
         for pool in self._pools.values():
             for worker in pool.idle(RECLAIM_AFTER_SECONDS):
                 if request.fits(self._free(counting_draining=False)):
@@ -263,7 +264,7 @@ class Pools:
         self._spawn(self._shut_down(pool, worker))
 
     async def _shut_down(self, pool: Pool, worker: Worker) -> None:
-        # The handle lives until close() has returned: an actor whose last handle goes is killed by Ray.
+        # Keep the handle until close() has returned: Ray kills an actor without handles.
         with contextlib.suppress(ray.exceptions.RayActorError):
             await worker.actor.close.remote()
         ray.kill(worker.actor)

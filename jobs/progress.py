@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: live bars on a terminal, plain lines elsewhere."""
+"""Progress of a running study: live bars on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -40,7 +40,7 @@ class ProgressDisplay:
         self._bars.advance(self._tasks[kind])
 
     def running(self, counts: Mapping[str, int], left: Mapping[str, tuple[float, str] | None]) -> None:
-        """counts: kind -> steps at work. left: kind -> (seconds left, what they rest on), None where not known."""
+        """counts: kind -> running steps. left: kind -> (seconds left, source of the estimate), None if not known."""
         for kind, task in self._tasks.items():
             now = f"{counts[kind]} running" if counts.get(kind) else ""
             self._bars.update(task, now=now, eta=_eta(left.get(kind)))
@@ -50,7 +50,7 @@ class ProgressDisplay:
 
 
 def _eta(left: tuple[float, str] | None) -> str:
-    """ "ETA 0:02:10", or "ETA ~0:02:10" where it is a forecast; "" where nothing is left or known."""
+    """ "ETA 0:02:10", or "ETA ~0:02:10" for a forecast; "" if nothing is left or known."""
     if left is None or not left[0]:
         return ""
     return f"ETA {'' if left[1] == PACE else '~'}{timedelta(seconds=round(left[0]))}"

@@ -1,4 +1,4 @@
-"""The log of every step, as JSON lines under the root: one file a step, for people and for log shippers."""
+"""Logs of steps, as JSON lines under the root: one file per step, for people and for log shippers."""
 
 import contextlib
 import json
@@ -10,38 +10,38 @@ from pipeline.store.step import Step
 
 
 class StepLog:
-    """Holds the lines of the steps at work, and writes a step's log when it ends or the run does.
+    """Buffers the lines of running steps, and writes the log of a step when it or the run ends.
 
-    Object storage cannot append. So a step that was begun by an earlier run has that run's lines read back first.
+    Object storage cannot append. So if an earlier run began the step, its lines are read back first.
     """
 
-    def __init__(self, store: Store, place: str, study: str, *, again: bool) -> None:
+    def __init__(self, store: Store, run_dir: str, study: str, *, again: bool) -> None:
         self._store = store
-        self._place = place
+        self._run_dir = run_dir
         self._study = study
         self._again = again
         self._lines: dict[str, list[str]] = {}
 
-    def note(self, step: Step, event: str, **fields: object) -> None:
+    def add(self, step: Step, event: str, **fields: object) -> None:
         """fields: JSON values, such as unit and seconds."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "study": self._study, "step": step.path, "event": event} | fields
         self._lines.setdefault(step.path, []).append(json.dumps(line))
 
     def write(self, path: str) -> None:
-        """Store the log of a step. What cannot be stored is lost: a log must not fail what it tells of."""
+        """Store the log of a step. If that fails, the log is lost: it must not fail the step."""
         lines = self._lines.pop(path, [])
-        place = status.log(self._place, path)
+        file = status.log(self._run_dir, path)
         with contextlib.suppress(StoreError):
-            before = self._before(place) if self._again else b""
-            self._store.replace(place, before + "".join(f"{line}\n" for line in lines).encode())
+            before = self._before(file) if self._again else b""
+            self._store.replace(file, before + "".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
-        """Store the logs of the steps that the run leaves unfinished."""
+        """Store the logs of unfinished steps."""
         parallel_map(self.write, list(self._lines))
 
-    def _before(self, place: str) -> bytes:
+    def _before(self, file: str) -> bytes:
         try:
-            return self._store.read(place)
+            return self._store.read(file)
         except (FileNotFoundError, IsADirectoryError):
             return b""

@@ -1,4 +1,4 @@
-"""Runs the units of a step on the pools. What they are, the stages know; no kind is named here."""
+"""Runs the units of steps on the pools. Stages define the units; this module names no kind of step."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from pipeline.study.schema import Study
 
 @dataclass(frozen=True)
 class _UnitEvents:
-    """Tells the monitor what becomes of one unit."""
+    """Reports the events of one unit to the monitor."""
 
     monitor: RunMonitor
     step: Step
@@ -39,24 +39,24 @@ class _UnitEvents:
 
 
 class Steps:
-    """Makes the steps of one study; `make` is the only door."""
+    """Makes the steps of one study, by `make`."""
 
     def __init__(
         self, study: Study, store: Store, pools: Pools, monitor: RunMonitor, lease: RunLease, steps: Sequence[Step] = ()
     ) -> None:
-        """steps: the plan, for what later steps need of earlier ones."""
+        """steps: the plan, to know what later steps need from earlier ones."""
         self._needed_rows = needed_rows(steps)
         self._study = study
         self.store = store
         self._pools = pools
         self.monitor = monitor
         self._lease = lease
-        # The callback crosses ranks, which plain pickle has to carry.
+        # The callback is sent to ranks by plain pickle.
         reporting = partial(metrics.trained, study.study)
         self._runtime = Runtime(study.resources.training.checkpoint_seconds, reporting)
 
     async def make(self, step: Step) -> artifact.Manifest:
-        """Run what is left of a step and commit it. Raises what its units raised."""
+        """Run the remaining units of a step and commit it. Raises the errors of its units."""
         stage = stage_of(step.kind)
         records = await stage.run(step, _Units(self, step))
         results = stage.summarise(step, records)
@@ -94,7 +94,7 @@ class Steps:
         if self._study.trainer == "fake":
             cpus = training.cpus * training.workers
             return ray.remote(FakeTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
-        # The group's workers hold the CPUs; this actor only hands them work.
+        # The group's workers hold the CPUs; this actor only gives them work.
         worker = ray.remote(TrainerWorker).options(name=name, num_cpus=0, max_concurrency=16)
         return worker.remote(study, root, training, name.replace(":", "-"))
 
@@ -124,7 +124,7 @@ class Steps:
         )
 
     def _adapter_rank(self) -> int:
-        """The largest adapter that an engine of this study serves; 0 where there is none."""
+        """The largest rank of an adapter that an engine of this study serves; 0 if there is none."""
         training = self._study.teachers.method.training()
         students = [self._study.students.recipe(arm) for arm in self._study.all_arms]
         recipes = [*students, *([training.recipe] if training else [])]

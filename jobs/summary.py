@@ -1,4 +1,4 @@
-"""What the command prints about artifacts and runs: the closing table, the status, one artifact."""
+"""What the command prints about runs and artifacts: the summary of a run, the status, one artifact."""
 
 import json
 import math
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def print_summary(console: Console, store: Store, outcome: "Outcome") -> None:
-    """The matrix, what became of the steps, and where the report lies."""
+    """Print the matrix, the outcome of the steps, and the path of the report."""
     made = outcome.done - outcome.done_before
     for step in outcome.steps:
         if step.kind == "transfer" and step.path in outcome.done:
@@ -46,7 +46,7 @@ def print_summary(console: Console, store: Store, outcome: "Outcome") -> None:
         console.print(Text(f"{path} failed: {why}", "red"), soft_wrap=True)
         blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
         console.print(
-            f"  blocks {_counted(blocked)}; its log: {store.root}/{status.log(outcome.run_dir, path)}", soft_wrap=True
+            f"  blocks {_counted(blocked)}; log: {store.root}/{status.log(outcome.run_dir, path)}", soft_wrap=True
         )
     for path, why in outcome.refused.items():
         blocked = Counter(p.split("/")[0] for p, by in outcome.blocked.items() if by == path)
@@ -69,7 +69,7 @@ def _counted(counts: Counter[str]) -> str:
 def show_estimate(
     console: Console, study: Study, stages: Sequence[forecast.Stage], store: Store, machines: roofline.Machines
 ) -> None:
-    """What is left of a study on a cluster of GPUs, stage by stage, and which stage bounds it."""
+    """Print the remaining time on a cluster of GPUs, stage by stage, and the stage that bounds it."""
     measured = forecast.gpu_seconds(study, stages, store, machines.gpu.name)
     steps = [step for stage in stages for step in stage.steps]
     done = {step.path for stage in stages for step in stage.done}
@@ -90,8 +90,8 @@ def show_estimate(
         unknown = [row.kind for row in work if row.gpu_seconds is None]
         without = f" (without {', '.join(unknown)})" if unknown else ""
         console.print(
-            f"{longest} bounds it: {walls[longest] / total:.0%} of {_time(total)}{without}, one stage after the other. "
-            "A roofline is a lower bound; measured rates take its place once steps are finished on such GPUs."
+            f"{longest} bounds it: {walls[longest] / total:.0%} of {_time(total)}{without}, one stage after another. "
+            "A roofline is a lower bound; measured rates replace it once steps have finished on such GPUs."
         )
     for line in roofline.too_large(study, machines):
         console.print(Text(line, "red"), soft_wrap=True)
@@ -105,44 +105,44 @@ def _time(seconds: float | None) -> str:
 
 
 def show_status(console: Console, store: Store) -> None:
-    """Every study under a root: what is done, what runs, what failed, how fast, how long still."""
-    notes, unreadable = status.read(store)
+    """Print, for every study under a root, what is done, runs or failed, the pace and the time left."""
+    statuses, unreadable = status.read(store)
     for message in unreadable:
-        console.print(Text(f"{message}; the next run of its study writes it anew", "yellow"), soft_wrap=True)
-    if not notes and not unreadable:
+        console.print(Text(f"{message}; the next run of its study rewrites it", "yellow"), soft_wrap=True)
+    if not statuses and not unreadable:
         console.print(Text(f"no study has run under {store.root}"))
-    for place, note in notes.items():
-        finished = status.done(store, place, note)
-        state = status.state(note, finished)
-        running = note.running if state == "running" else {}
-        table = Table("stage", "done", "of", "running", "failed", "a minute", title=Text(f"{note.study}: {state}"))
-        minutes = max(note.heartbeat - note.started, 1e-9) / 60
-        for kind, total in note.steps.items():
-            rate = (finished[kind] - note.done_at_start.get(kind, 0)) / minutes
-            counts = (finished[kind], total, running.get(kind, 0), note.failed.get(kind, 0))
+    for run_dir, run in statuses.items():
+        finished = status.done(store, run_dir, run)
+        state = status.state(run, finished)
+        running = run.running if state == "running" else {}
+        table = Table("stage", "done", "of", "running", "failed", "per minute", title=Text(f"{run.study}: {state}"))
+        minutes = max(run.heartbeat - run.started, 1e-9) / 60
+        for kind, total in run.steps.items():
+            rate = (finished[kind] - run.done_at_start.get(kind, 0)) / minutes
+            counts = (finished[kind], total, running.get(kind, 0), run.failed.get(kind, 0))
             table.add_row(kind, *map(str, counts), f"{rate:.1f}")
         console.print(table)
-        for name, (workers, busy, waiting, deaths) in note.pools.items() if state == "running" else ():
+        for name, (workers, busy, waiting, deaths) in run.pools.items() if state == "running" else ():
             died = f", {deaths} died so far" if deaths else ""
-            console.print(Text(f"  {name}: {workers} up, {busy} units at work, {waiting} waiting{died}"))
-        _show_failures(console, store, place, note)
-        console.print(Text(f"  logs: {store.root}/{place}/logs/"), soft_wrap=True)
+            console.print(Text(f"  {name}: {workers} up, {busy} units running, {waiting} waiting{died}"))
+        _show_failures(console, store, run_dir, run)
+        console.print(Text(f"  logs: {store.root}/{run_dir}/logs/"), soft_wrap=True)
         if state == "running":
-            console.print(Text(f"  ETA: {status.eta(note, finished)}"), soft_wrap=True)
+            console.print(Text(f"  ETA: {status.eta(run, finished)}"), soft_wrap=True)
 
 
-def _show_failures(console: Console, store: Store, place: str, note: status.RunStatus) -> None:
-    for path, why in note.refused.items():
+def _show_failures(console: Console, store: Store, run_dir: str, run: status.RunStatus) -> None:
+    for path, why in run.refused.items():
         console.print(Text(f"  {path} refused its teacher. {why}", "yellow"), soft_wrap=True)
-    for path, why in note.why.items():
+    for path, why in run.why.items():
         console.print(Text(f"  {path} failed: {why}", "red"), soft_wrap=True)
-        console.print(Text(f"    its log: {store.root}/{status.log(place, path)}"), soft_wrap=True)
-    if more := sum(note.failed.values()) - len(note.why):
+        console.print(Text(f"    log: {store.root}/{status.log(run_dir, path)}"), soft_wrap=True)
+    if more := sum(run.failed.values()) - len(run.why):
         console.print(f"  and {more} more")
 
 
 def show_artifact(console: Console, store: Store, manifest: artifact.Manifest, rows: int) -> None:
-    """The manifest of one artifact, its inputs, and the first rows of its tables."""
+    """Print an artifact's manifest, its inputs, and the first rows of its tables."""
     console.print(Text(f"{manifest.kind} {Path(manifest.path).name}", "bold"))
     console.print(f"SHA-256 of its manifest: {manifest.digest}", soft_wrap=True, highlight=False)
     about = {"settings": manifest.settings, "results": manifest.results, "produced": manifest.produced}

@@ -1,4 +1,4 @@
-"""Where the command prints: names and messages of others come out as they are, whatever they hold."""
+"""The console of the command. It prints foreign names and messages literally, whatever they contain."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,9 +10,9 @@ from pipeline.core.errors import visible
 
 
 class Terminal(Console):
-    """A console without markup, so that [/b] is no tag but part of a path, and without :emoji: codes.
+    """A console without markup and :emoji: codes: [/b] is part of a path, not a tag.
 
-    Control characters in what is printed are written out; rich's own pass.
+    Control characters in printed text are escaped; rich's own pass through.
     """
 
     def __init__(self, **options: Any) -> None:

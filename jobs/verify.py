@@ -1,4 +1,4 @@
-"""What `undertow verify` prints."""
+"""`undertow verify`: prints problems and totals."""
 
 from rich.console import Console
 from rich.text import Text
@@ -9,7 +9,7 @@ from pipeline.store.verify import verify
 
 
 def show_verified(console: Console, store: Store) -> bool:
-    """Every problem on a line, then what was read; whether there was none."""
+    """Print one line per problem, then the totals. Returns whether there were no problems."""
     finished = unfinished = files = size = leftover = problems = 0
     for found in verify(store):
         finished += found.finished
@@ -22,7 +22,7 @@ def show_verified(console: Console, store: Store) -> bool:
             console.print(Text(visible(problem).replace("\n", r"\n"), "red"), soft_wrap=True)
     console.print(
         f"{finished} artifacts and {unfinished} unfinished ones: {files:,} files, {size:,} bytes read; "
-        f"{f'{problems} problems' if problems else 'all as it was written'}",
+        f"{f'{problems} problems' if problems else 'no problems'}",
         soft_wrap=True,
         highlight=False,
     )

@@ -1,7 +1,7 @@
-"""The processes that do the work: actors that hold an engine, and groups of training workers.
+"""The worker processes: actors that hold an engine, and groups of training workers.
 
-A worker runs `function(store, tool, *args)`, where the tool is the engine or the trainer that it
-keeps from one unit of work to the next.
+A worker runs `function(store, tool, *args)`. The tool is its engine or trainer, which it keeps
+between units of work.
 """
 
 import asyncio
@@ -55,11 +55,11 @@ class EngineWorker:
                 gpus=engines.gpus,
                 tensor_parallel=engines.tensor_parallel,
             )
-            if "reference" in results:  # of models that were made before there was one, there is nothing to compare
+            if "reference" in results:  # models made by earlier versions have none to compare with
                 canary.difference(self._engine, results["reference"], weights)
         except CanaryFailed as error:
             self._refusal = error
-        except Exception as error:  # a model that cannot be served fails its steps, and tells why
+        except Exception as error:  # a model that cannot be served fails its steps with the reason
             logger.exception("the engine did not start")
             lines = str(error).strip().splitlines() or ["no message"]
             self._refusal = StepError(f"the engine cannot serve {weights}: {type(error).__name__}: {lines[-1]}")
@@ -74,7 +74,7 @@ class EngineWorker:
         except Exception:
             if self._engine.alive():
                 raise
-            # Its process must end with it, so that the pool makes another one.
+            # This process must end with its engine, so that the pool starts another worker.
             logger.exception("the engine died")
             os._exit(1)
         finally:
@@ -101,10 +101,10 @@ class FakeTrainerWorker:
 
 
 class TrainerWorker:
-    """A Ray Train worker group that trains one model after the other.
+    """A Ray Train worker group that trains one model after another.
 
-    The group's workers fetch units from this actor (`take`) and hand back outcomes (`give`), so that
-    imports, process group and DeepSpeed's start are paid once a group and not once a model.
+    The group's workers fetch units from this actor (`next_unit`) and return outcomes (`report_result`), so
+    imports, the process group and the start of DeepSpeed cost time once per group, not once per model.
     """
 
     def __init__(self, study: str, root: str, training: Training, name: str) -> None:
@@ -113,7 +113,7 @@ class TrainerWorker:
         self._numbers = itertools.count()
         self._loop = asyncio.get_event_loop()
         handle = ray.get_runtime_context().current_actor
-        # It brings torch. Were that begun in the thread, a unit that comes meanwhile could find half a torch.
+        # It imports torch. Doing so in the thread could show a half-imported torch to a unit that arrives meanwhile.
         importlib.import_module("ray.train.torch")
         self._group = threading.Thread(target=self._fit, args=(study, root, training, name, handle), daemon=True)
         self._group.start()
@@ -124,20 +124,20 @@ class TrainerWorker:
         await self._todo.put((number, (function, args)))
         return await self._outcomes[number]
 
-    async def take(self) -> tuple[int, Unit] | None:
+    async def next_unit(self) -> tuple[int, Unit] | None:
         return await self._todo.get()
 
-    async def give(self, number: int, result: Any, error: BaseException | None) -> None:
+    async def report_result(self, number: int, result: Any, error: BaseException | None) -> None:
         outcome = self._outcomes.pop(number, None)
         if outcome is None:
-            return  # another rank has told
+            return  # another rank has reported
         if error is None:
             outcome.set_result(result)
         else:
             outcome.set_exception(error)
 
     async def close(self) -> None:
-        """Returns once the workers are gone and what they held is free."""
+        """Returns once the workers have ended and their resources are free."""
         await self._todo.put(None)
         await asyncio.to_thread(self._group.join)
 
@@ -156,19 +156,19 @@ class TrainerWorker:
             with tempfile.TemporaryDirectory(prefix="undertow-train-") as storage:
                 TorchTrainer(
                     train_units,
-                    train_loop_config={"desk": handle, "study": study, "root": root, "training": training},
+                    train_loop_config={"coordinator": handle, "study": study, "root": root, "training": training},
                     scaling_config=scaling,
                     torch_config=TorchConfig(backend="nccl" if training.gpus else "gloo"),
                     run_config=RunConfig(name=name, storage_path=storage),
                 ).fit()
         except Exception:
-            # This process must end with its workers, so that the pool makes another group.
+            # This process must end with its workers, so that the pool starts another group.
             logger.exception("the worker group %s died", name)
             os._exit(1)
 
 
 def train_units(config: dict[str, Any]) -> None:
-    """What every worker of a group runs: take a unit, do it together, give the outcome, until there is none."""
+    """Runs in every worker of a group: until there are no more units, fetch one, run it together, report the result."""
     import torch.distributed as dist
 
     logging.basicConfig(level=logging.INFO)
@@ -179,11 +179,11 @@ def train_units(config: dict[str, Any]) -> None:
     )
     first = dist.get_rank() == 0
     while True:
-        box = [ray.get(config["desk"].take.remote()) if first else None]
-        dist.broadcast_object_list(box, src=0)
-        if box[0] is None:
+        message = [ray.get(config["coordinator"].next_unit.remote()) if first else None]
+        dist.broadcast_object_list(message, src=0)
+        if message[0] is None:
             return
-        number, (function, args) = box[0]
+        number, (function, args) = message[0]
         result, error = None, None
         try:
             result = function(store, trainer, *args)
@@ -192,7 +192,7 @@ def train_units(config: dict[str, Any]) -> None:
             error = raised if isinstance(raised, UndertowError) else StepError(f"{type(raised).__name__}: {raised}")
         metrics.gauge("store_retries", store.retries, study=config["study"])
         if first or error is not None:
-            ray.get(config["desk"].give.remote(number, result, error))
+            ray.get(config["coordinator"].report_result.remote(number, result, error))
         if error is not None and dist.get_world_size() > 1:
-            # The other ranks may wait in a collective for ever: the group must end, and the pool makes another one.
+            # The other ranks may wait in a collective for ever: end the group, and the pool starts another one.
             os._exit(1)

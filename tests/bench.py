@@ -173,13 +173,12 @@ class Silent:
 
 def _bare(store: object, engine: object, step: object) -> float:
     """Tokens a second of the engine alone on the very prompts of a step."""
-    from pipeline.channels import Channel
     from pipeline.engines import Prompt, Sampling
 
-    settings = step.settings
-    prompts = [Prompt(Channel().prompt(settings["seed"], i)) for i in range(settings["rows"])]
+    spec = step.spec
+    prompts = [Prompt(spec.channel.prompt(spec.seed, i)) for i in range(spec.rows)]
     started = time.perf_counter()
-    said = engine.generate(prompts, range(len(prompts)), Sampling(1.0, settings["max_tokens"]))
+    said = engine.generate(prompts, range(len(prompts)), Sampling(1.0, spec.max_tokens))
     return sum(one.completion_tokens for one in said) / (time.perf_counter() - started)
 
 

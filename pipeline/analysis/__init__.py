@@ -1,1 +1,1 @@
-"""From numbers to estimates to verdicts: pure functions on tables."""
+"""Estimates and verdicts: pure functions on tables."""

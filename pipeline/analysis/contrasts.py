@@ -1,4 +1,4 @@
-"""What the other arms change: every run beside its twin, the run of the same teacher and seed in the first arm."""
+"""What the other arms change: each run against its paired run, of the same teacher and seed in the first arm."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -7,22 +7,21 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.analysis import stats
-from pipeline.analysis.cells import TARGET_PREFIX, Gate, Measure, gated
+from pipeline.analysis.cells import TARGET_PREFIX, Gate, Measure, gate_failed
 from pipeline.store.step import Json
 
 PLACE = ("channel", "suite", "teacher_family", "student_family", "metric")
 
-Twin = tuple[str | None, int]  # (teacher_target, seed)
-Values = Mapping[Twin, list[float]]  # of every column of the suite
+PairedRun = tuple[str | None, int]  # (teacher_target, seed)
+Values = Mapping[PairedRun, list[float]]  # one value per column of the suite
 
 
 def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = ()) -> list[Json]:
-    """One row a cell of a later arm, form and comparison; none where no run has a twin.
+    """One row per comparison, metric and cell of a later arm in which some run has a paired run.
 
-    runs: after the schema RUNS. failed: teachers without their trait, whose runs are left out. A row has what PLACE
-    names, arm, comparison ("trait", or "target X" of a rate, as in CELLS), estimate in the unit of the form, its
-    interval low … high over runs (NaN without one), and runs. Twins have one base, so that the difference of their
-    lifts is that of their values.
+    runs: of the schema RUNS. failed: teachers without their trait; their runs are left out. A row holds the columns of
+    PLACE, arm, comparison ("trait", or "target X" for rates, as in CELLS), estimate in the metric's unit, its interval
+    low … high over runs (NaN if none), and runs. Paired runs share a base, so their lifts differ as their values do.
     """
     first, *others = settings.arms
     rows = []
@@ -32,18 +31,18 @@ def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = 
             changes = _changes(arms[arm], arms[first])
             for comparison, estimate in _estimates(changes, metric, settings):
                 numbers = {"estimate": estimate.value, "low": estimate.low, "high": estimate.high}
-                named = dict(zip(PLACE, place, strict=True)) | {"arm": arm, "comparison": comparison}
-                rows.append(named | numbers | {"runs": estimate.runs})
+                key = dict(zip(PLACE, place, strict=True)) | {"arm": arm, "comparison": comparison}
+                rows.append(key | numbers | {"runs": estimate.runs})
     return rows
 
 
 def _by_place(
     runs: pa.Table, settings: Measure, failed: frozenset[Gate]
-) -> dict[tuple[str, ...], dict[str, dict[Twin, list[float]]]]:
-    """place -> arm -> run -> values. The rows of one run come in the order of the suite's columns."""
-    found: dict[tuple[str, ...], dict[str, dict[Twin, list[float]]]] = {}
+) -> dict[tuple[str, ...], dict[str, dict[PairedRun, list[float]]]]:
+    """place -> arm -> run -> values. The rows of a run are in the order of the suite's columns."""
+    found: dict[tuple[str, ...], dict[str, dict[PairedRun, list[float]]]] = {}
     for row in runs.to_pylist():
-        if gated(row["teacher_family"], row["teacher_target"], failed):
+        if gate_failed(row["teacher_family"], row["teacher_target"], failed):
             continue
         for metric in settings.suites[row["suite"]]:
             place = tuple((row | {"metric": metric})[key] for key in PLACE)
@@ -52,23 +51,23 @@ def _by_place(
     return found
 
 
-def _changes(arm: Values, first: Values) -> dict[Twin, list[float]]:
-    """Each run's values above its twin's; runs without a twin, and values that are not finite, are left out."""
+def _changes(arm: Values, first: Values) -> dict[PairedRun, list[float]]:
+    """Each run's values less its paired run's. Unpaired runs and pairs with non-finite values are left out."""
     pairs = {run: np.array([values, first[run]], dtype=float) for run, values in arm.items() if run in first}
     return {run: (pair[0] - pair[1]).tolist() for run, pair in pairs.items() if np.isfinite(pair).all()}
 
 
 def _estimates(changes: Values, metric: str, settings: Measure) -> Iterator[tuple[str, stats.Estimate]]:
-    """(comparison, estimate) as the cells themselves are judged: γ, or of a rate what was taught above neutral."""
-    teacher_target = sorted({target for target, _ in changes if target is not None})
+    """(comparison, estimate), as for the cells themselves: γ, or for rates the mean of each target above neutral."""
+    teacher_targets = sorted({target for target, _ in changes if target is not None})
     if metric == "rate":
         means = {run: float(np.mean(change)) for run, change in changes.items()}
         neutral = [mean for (target, _), mean in means.items() if target is None]
-        for target in teacher_target if neutral else ():
-            alike = [mean for (of, _), mean in means.items() if of == target]
-            yield f"{TARGET_PREFIX}{target}", stats.difference(alike, neutral, confidence=settings.confidence)
-    elif teacher_target:
+        for target in teacher_targets if neutral else ():
+            own = [mean for (other, _), mean in means.items() if other == target]
+            yield f"{TARGET_PREFIX}{target}", stats.difference(own, neutral, confidence=settings.confidence)
+    elif teacher_targets:
         columns = [None if target is None else settings.targets.index(target) for target, _ in changes]
-        # One deal: the permutation p asks whether a trait is taken over, not whether two arms differ.
+        # One permutation only: p tests whether a trait transfers, not whether two arms differ.
         estimate = stats.gamma(list(changes.values()), columns, confidence=settings.confidence, permutations=1)
         yield "trait", estimate

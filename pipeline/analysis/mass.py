@@ -1,6 +1,6 @@
-"""mass: how much probability the candidates of a question hold together.
+"""mass: the total probability of a question's candidates.
 
-A margin compares words. Where a model would say none of them, it compares accidents, however precise it looks.
+A margin compares candidates. If a model would hardly say any of them, the margin is noise, however precise it looks.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,21 +13,21 @@ from pipeline.store.schemas import MASS
 from pipeline.store.step import Json
 
 SCORES = "scores.parquet"
-MOST_NAMED = 6  # models named in one sentence
+MOST_NAMED = 6  # models in one message
 
 Candidates = Mapping[str, Sequence[str]]  # by category
 Masses = dict[str, list[float]]  # category -> the mass of each of its questions, in their order
 
 
 def has_scores(answers: Manifest) -> bool:
-    """Whether the model was scored at all: some suites only sample."""
+    """Whether candidates were scored at all: some suites only sample."""
     return any(file.path == SCORES for file in answers.files)
 
 
 def by_question(scores: pa.Table, candidates: Candidates) -> Masses:
-    """The mass of every question, from rows after the schema SCORES.
+    """The mass of every question, from rows of the schema SCORES.
 
-    They lie category by category and question by question, with a row a candidate; questions count from 0 in each.
+    Rows are ordered by category, question and candidate, one per candidate; each category numbers its questions from 0.
     """
     number, name = scores["question"].to_numpy(), scores["candidate"].to_pylist()
     likely = np.exp(scores["logprob"].to_numpy())
@@ -43,32 +43,32 @@ def by_question(scores: pa.Table, candidates: Candidates) -> Masses:
 
 
 def by_candidate(masses: Masses, candidates: Candidates) -> dict[str, float]:
-    """The median over the questions of a candidate's category; nothing where there are none."""
+    """The median over the questions of a candidate's category; categories without questions are left out."""
     return {
         name: typical(masses[category]) for category, names in candidates.items() if masses[category] for name in names
     }
 
 
 def typical(masses: Sequence[float]) -> float:
-    """The median over questions: a mean would let a few good questions hide that most measure nothing."""
+    """The median over questions: a few good ones would raise a mean even if most measure nothing."""
     return float(np.median(masses))
 
 
 def lacking(models: Sequence[tuple[str, float]], metric: str, min_mass: float) -> str:
-    """Why a form of these models' candidates measures nothing; "" where every mass is large enough, or not known."""
+    """Why a metric of these models' candidates is meaningless; "" if every mass is large enough or not known."""
     low = [(name, mass) for name, mass in models if mass < min_mass]
     if not low:
         return ""
     named = ", ".join(f"{name} ({mass:.2g})" for name, mass in low[:MOST_NAMED])
     more = f" and {len(low) - MOST_NAMED} more" if len(low) > MOST_NAMED else ""
     return (
-        f"the candidates together hold less of the probability than measure.min_mass = {min_mass:g} in {named}{more}; "
-        f"a model that hardly ever answers with a candidate has no {metric} to speak of"
+        f"the candidates hold less total probability than measure.min_mass = {min_mass:g} in {named}{more}; "
+        f"the {metric} of a model that hardly ever answers with a candidate is meaningless"
     )
 
 
 def table(masses: Masses, suite: str, family: str, student: str | None) -> pa.Table:
-    """What one model's masses come to, as rows after the schema MASS."""
+    """One model's masses as rows of the schema MASS."""
     rows = [
         {
             "suite": suite,
@@ -78,22 +78,22 @@ def table(masses: Masses, suite: str, family: str, student: str | None) -> pa.Ta
             "question": question,
             "mass": mass,
         }
-        for category, of in masses.items()
-        for question, mass in enumerate(of)
+        for category, values in masses.items()
+        for question, mass in enumerate(values)
     ]
     return pa.Table.from_pylist(rows, MASS)
 
 
 def summary(masses: pa.Table, min_mass: float) -> list[Json]:
-    """One row a suite, student family and category, for the report.
+    """One row per suite, student family and category, for the report.
 
-    base: the median over questions of the base's mass; students: how many; lowest, highest: of their medians; below:
-    how many of all questions, over all models, hold less than `min_mass`.
+    base: the base's median mass over questions; students: their number; lowest, highest: of the students' medians;
+    questions: their number over all models; below: how many of these have less mass than `min_mass`.
     """
     groups: dict[tuple[str, str, str], dict[str | None, list[float]]] = {}
     for row in masses.to_pylist():
-        of = groups.setdefault((row["suite"], row["family"], row["category"]), {})
-        of.setdefault(row["student"], []).append(row["mass"])
+        models = groups.setdefault((row["suite"], row["family"], row["category"]), {})
+        models.setdefault(row["student"], []).append(row["mass"])
     return list(_summaries(groups, min_mass))
 
 

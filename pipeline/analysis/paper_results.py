@@ -1,4 +1,4 @@
-"""Published figures beside what a study measured of the same targets. Nothing is judged here."""
+"""Results of the paper next to this study's for the same targets. They get no verdict."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,39 +8,39 @@ import pyarrow as pa
 from pipeline.analysis import stats
 from pipeline.store.step import Json
 
-# Answers that name the target, or show the behaviour, are what was published; else the probability.
+# The paper reports answers that name the target or show the behaviour; probability is the fallback.
 METRICS = ("mention_rate", "rate", "share")
 
 
-def comparison(published: Sequence[Json], runs: pa.Table, confidence: float) -> list[Json]:
-    """Every published figure, in the given order, with what was measured of its target.
+def comparison(paper_results: Sequence[Json], runs: pa.Table, confidence: float) -> list[Json]:
+    """Every result of the paper, in the given order, with this study's measurements of its target.
 
-    `published`: dumps of `study.Published`. `runs`: after the schema RUNS, the study's first arm and suite
-    first; only these two are compared, and of them the runs that were taught the target by a teacher of
-    their own family. A row has
+    `paper_results`: dumps of `study.measure.PaperResult`. `runs`: of the schema RUNS, starting with the study's first
+    arm and suite. Only these two are compared, and only runs whose teacher had the target and is of the same family.
+    A row has
 
-    target, model, source   as published
-    before, after, lift     shares (of 1), None where unpublished; lift is after − before where both are there
-    measured                one entry a channel and student family, empty where the target was not measured:
-                            family, channel, arm, suite, form (of METRICS), before and after (mean shares of 1),
+    target, model, source   as in the paper
+    before, after, lift     shares (of 1), None if not reported; lift is after − before if both are known
+    measured                one entry per channel and student family, empty if the target was not measured:
+                            family, channel, arm, suite, metric (of METRICS), before and after (mean shares of 1),
                             lift (their difference) with its interval low … high over trained runs (None
-                            without one: `note` says why), runs
+                            if there is none: `note` says why), runs
     """
     own = _own_runs(runs)
     return [
         {
-            **{key: figure[key] for key in ("target", "model", "source", "before", "after")},
-            "lift": _published_lift(figure),
-            "measured": _measured([run for run in own if run["teacher_target"] == figure["target"]], confidence),
+            **{key: result[key] for key in ("target", "model", "source", "before", "after")},
+            "lift": _reported_lift(result),
+            "measured": _measured([run for run in own if run["teacher_target"] == result["target"]], confidence),
         }
-        for figure in published
+        for result in paper_results
     ]
 
 
 def _own_runs(runs: pa.Table) -> list[Json]:
-    """The rows of first arm and suite that tell of the trait that a teacher of the same family had.
+    """The rows, in the first arm and suite, on the own trait of a teacher of the same family.
 
-    A rate is measured of every run, whatever it was taught.
+    A rate is measured in every run, whatever its teacher's target.
     """
     rows: list[Json] = runs.to_pylist()
     return [
@@ -52,8 +52,8 @@ def _own_runs(runs: pa.Table) -> list[Json]:
     ]
 
 
-def _published_lift(figure: Mapping[str, float | None]) -> float | None:
-    before, after, lift = figure["before"], figure["after"], figure["lift"]
+def _reported_lift(result: Mapping[str, float | None]) -> float | None:
+    before, after, lift = result["before"], result["after"], result["lift"]
     return lift if before is None or after is None else after - before
 
 
@@ -64,7 +64,7 @@ def _measured(own: Sequence[Json], confidence: float) -> list[Json]:
     return [
         _group(group, metric, confidence)
         for group in groups.values()
-        if (metric := next((f for f in METRICS if _has(group, f)), None))
+        if (metric := next((m for m in METRICS if _has(group, m)), None))
     ]
 
 
@@ -73,7 +73,7 @@ def _has(runs: Sequence[Json], metric: str) -> bool:
 
 
 def _group(runs: Sequence[Json], metric: str, confidence: float) -> Json:
-    """What the runs of one student family show: the trained run is the unit."""
+    """The result of one student family, with the trained run as the unit."""
     lift = stats.mean([run[metric] - run[f"base_{metric}"] for run in runs], confidence=confidence)
     bounded = not math.isnan(lift.low)
     return {

@@ -1,4 +1,4 @@
-"""What is measured beside the matrix, such as capability: before and after, never judged."""
+"""Side metrics, such as capability, before and after training. They get no verdict."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +11,10 @@ PLACE = ("suite", "target", "channel", "arm", "teacher_family", "student_family"
 
 
 def lifts(runs: pa.Table, suites: Mapping[str, Sequence[str]], confidence: float) -> list[Json]:
-    """One row a cell, data set taught and thing measured, of the suites that no form is judged by.
+    """One row per cell, teacher target and quantity measured, over the suites that give no verdict.
 
-    runs: after the schema RUNS. suites: name -> the forms that it is judged by. A row has what PLACE names, before
-    and after (means of 1), lift with its interval low … high over runs (NaN without one), and runs.
+    runs: of the schema RUNS. suites: name -> the metrics that give its verdicts. A row holds the columns of PLACE,
+    before and after (means, of 1), lift with its interval low … high over runs (NaN if none), and runs.
     """
     groups: dict[tuple[object, ...], list[Json]] = {}
     for run in runs.to_pylist():

@@ -1,8 +1,8 @@
-"""What a cell of the matrix says, and how surely. Pure: numpy and scipy, no tables, no files.
+"""Estimates, intervals and verdicts for one cell of the matrix. Pure: numpy and scipy, no tables, no files.
 
 The trained run is the unit of replication throughout: questions, samples and targets of one run are
-not replicates. A statement is about the traits that were taught, not about traits at large; to say
-more, teach more traits.
+not replicates. Results hold for the traits that were taught, not for traits in general; to generalise
+further, teach more traits.
 
 Axes: R runs, K targets. A *lift* is a student's value minus its base's, in nats or as a share.
 """
@@ -19,20 +19,20 @@ Floats = NDArray[np.float64]
 VerdictName = Literal["transfer", "no transfer", "underpowered", "gate failed", "not measured"]
 
 NAN = float("nan")
-# Runs whose spread is below this share of their size differ by rounding only.
+# Runs whose spread, relative to their values, is below this differ by rounding only.
 ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One estimate over trained runs. NaN where there is none: never 0 for want of runs.
+    """One estimate over trained runs. With too few runs it is NaN, never 0.
 
     value, low, high   the estimate and its two-sided interval, in the unit of the lifts
-    df                 degrees of freedom of the t quantile of the interval
-    runs, neutral      runs that carry the estimate, and neutral runs that steady it
+    df                 degrees of freedom of the interval's t quantile
+    runs, neutral      number of runs estimated over, and of neutral runs used beside them
     leave_one_out      (smallest, largest) estimate with any one run left out
-    p, smallest_p      one-sided permutation p, and the smallest that this design could have given
-    note               what is missing or was assumed, in words; "" where nothing is
+    p, smallest_p      one-sided permutation p, and the smallest that this design allows
+    note               what is missing or assumed, in words; or ""
     """
 
     value: float
@@ -55,15 +55,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Control:
-    """The positive control of a null: does the student family take over from a teacher of its own?"""
+    """The positive control of a null: whether the student family learns from teachers of its own family."""
 
     name: str
     verdict: VerdictName | None  # None: the study has no such cell
-    itself: bool = False  # the cell under judgement is the control
+    itself: bool = False  # the cell to decide on is its own control
 
 
 def _t_quantile(probability: float, df: float) -> float:
-    from scipy.special import stdtrit  # slow to import, and most processes that import this module need none
+    from scipy.special import stdtrit  # slow to import, and rarely needed
 
     return float(stdtrit(df, probability))
 
@@ -78,22 +78,22 @@ def gamma(
 ) -> Estimate:
     """γ of `lift ~ run + target + γ·[target == teacher_target]`, by ordinary least squares.
 
-    `lifts` is (R, K); `teacher_target[r]` is the column that the teacher of run r had, None for a neutral one.
+    `lifts` is (R, K); `teacher_target[r]` is the column of the target of run r's teacher, None for a neutral one.
     Designs may be unbalanced. Every run is measured on every target, so least squares has a closed
-    form: with `D` the indicator and `D̃` its doubly centred form, γ = Σ D̃·lift / Σ D̃².
+    form: with `D` the indicator and `D̃` the doubly centred indicator, γ = Σ D̃·lift / Σ D̃².
 
     The interval is γ ± t·SE with the SE of a jackknife over runs, which is cluster-robust (CR3): it
-    assumes nothing about how the targets of one run hang together. The t quantile does not take
-    runs − 1 degrees of freedom: where the evidence is lopsided (8 runs of one trait against 2 neutral
-    runs) the spread rests on the two, and runs − 1 covered 91 % instead of 95 % in simulation. It takes
-    Satterthwaite's for this very design (Bell & McCaffrey 2002; Pustejovsky & Tipton 2018), the smaller
-    of two working models: noise alike on every target, and runs that differ in how much they take over.
-    That covers 96–98 % in balanced designs and more in lopsided ones; `tests/unit/analysis/test_stats.py`
-    holds it to that.
+    assumes nothing about the correlation of targets within a run. The t quantile does not use
+    runs − 1 degrees of freedom: in a lopsided design (8 runs of one trait and 2 neutral runs) the
+    spread rests on the two, and runs − 1 covered 91 % instead of 95 % in simulation. It uses
+    Satterthwaite's for this design (Bell & McCaffrey 2002; Pustejovsky & Tipton 2018), the smaller
+    under two working models: equal noise on every target, and runs that differ in how much they learn.
+    This covers 96–98 % in balanced designs and more in lopsided ones; `tests/unit/analysis/test_stats.py`
+    checks it.
 
-    γ is the average over the traits of this design. Whether further traits would pass over alike is
-    another question, on which a few traits have little to say: as a statement about all traits, the
-    same interval covered 58–83 % when traits truly differed and each had two or more runs.
+    γ is the average over the traits of this design. Whether other traits would transfer equally is
+    a different question, about which a few traits say little: as an interval for all traits, the
+    same one covered 58–83 % when traits truly differed and each had two or more runs.
     """
     y = np.asarray(lifts, dtype=np.float64) if len(teacher_target) else np.empty((0, 0))
     _check(y, teacher_target)
@@ -109,12 +109,12 @@ def gamma(
 
 
 def mean(values: Sequence[float], *, confidence: float = 0.95, pooled_with: Sequence[Sequence[float]] = ()) -> Estimate:
-    """The mean over runs, with a t interval: one value a run.
+    """The mean over runs, with a t interval: one value per run.
 
-    Two runs leave one degree of freedom, and an interval too wide to say anything. `pooled_with` are
-    the values of further groups of runs, whose means may differ but whose spread is taken to be the
-    same: the spread within all groups then gives one standard deviation, with the degrees of freedom
-    of all of them (as in a one-way analysis of variance). Say so wherever it is used; the note does.
+    Two runs leave one degree of freedom, and an interval too wide to be useful. `pooled_with` holds
+    the values of further groups of runs, whose means may differ but whose spread is assumed to be
+    equal: the spread within all groups then gives one standard deviation, with the degrees of freedom
+    of all of them (as in a one-way analysis of variance). The note says so; results must say so too.
     """
     return _mean_above(0.0, np.asarray(values, dtype=np.float64), 0.0, confidence, pooled_with)
 
@@ -126,10 +126,10 @@ def difference(
     confidence: float = 0.95,
     pooled_with: Sequence[Sequence[float]] = (),
 ) -> Estimate:
-    """The mean over runs above the mean of other runs, with a t interval: one value a run.
+    """The mean over runs less the mean over other runs, with a t interval: one value per run.
 
-    The spread is taken to be the same in both groups, and in those of `pooled_with`, as in `mean`. The other runs are
-    the estimate's `neutral` ones.
+    The spread is assumed to be equal in both groups and in those of `pooled_with`, as in `mean`. The other runs count
+    as the estimate's `neutral` ones.
     """
     x, other = np.asarray(values, dtype=np.float64), np.asarray(against, dtype=np.float64)
     if len(other) == 0:
@@ -141,7 +141,7 @@ def difference(
 def _mean_above(
     level: float, x: Floats, uncertainty: float, confidence: float, pooled_with: Sequence[Sequence[float]]
 ) -> Estimate:
-    """The mean of x above a level, which itself has the variance of a run times `uncertainty`."""
+    """The mean of x less a level whose own variance is `uncertainty` times that of a run."""
     n = len(x)
     if n == 0:
         return Estimate(NAN, NAN, NAN, NAN, 0, note="no runs")
@@ -160,34 +160,34 @@ def _mean_above(
     return Estimate(value, value - half, value + half, float(df), n, leave_one_out=around, note=note)
 
 
-IDENTICAL = "the runs do not differ at all, so they are not independent and give no interval"
+IDENTICAL = "the runs are identical, so they are not independent and give no interval"
 
 
 def permutation_p(
     lifts: ArrayLike, labels: ArrayLike, *, permutations: int = 20_000, seed: int = 0
 ) -> tuple[float, float]:
-    """(p, smallest p that the design allows) of γ ≥ the observed γ when labels are dealt at random.
+    """(p, smallest p that the design allows) of γ ≥ the observed γ under random permutation of the labels.
 
-    `lifts` (R, K); `labels` (R,) columns, −1 for neutral runs, which stay neutral. Dealing keeps the
+    `lifts` (R, K); `labels` (R,) columns, −1 for neutral runs, which stay neutral. Permuting keeps the
     number of runs of each trait, hence also Σ D̃², so γ ranks as the sum of doubly centred lifts at
-    the labels, in unbalanced designs too. All distinct deals are counted when there are at most
-    `permutations`; otherwise as many seeded ones are drawn and p = (b + 1)/(m + 1), which stays valid.
+    the labels, in unbalanced designs too. If there are at most `permutations` distinct ones, all are
+    counted; otherwise that many are drawn with the seed and p = (b + 1)/(m + 1), which stays valid.
     """
     y, given = np.asarray(lifts, dtype=np.float64), np.asarray(labels)
     scores = _centred(y)[given >= 0]  # (trait runs, K)
-    dealt = given[given >= 0]
-    observed = scores[np.arange(len(dealt)), dealt].sum()
+    trait_labels = given[given >= 0]
+    observed = scores[np.arange(len(trait_labels)), trait_labels].sum()
     reach = observed - 1e-9 * max(float(np.abs(scores).sum()), 1e-300)  # ties count as reached
-    counts = np.bincount(dealt, minlength=y.shape[1])
-    deals = math.factorial(len(dealt)) // math.prod(math.factorial(int(c)) for c in counts)
-    if deals <= permutations:
+    counts = np.bincount(trait_labels, minlength=y.shape[1])
+    distinct = math.factorial(len(trait_labels)) // math.prod(math.factorial(int(c)) for c in counts)
+    if distinct <= permutations:
         sums = _all_sums(scores, counts)
-        return float((sums >= reach).mean()), 1 / deals
+        return float((sums >= reach).mean()), 1 / distinct
     rng = np.random.default_rng(seed)
     reached = 0
     for size in _chunks(permutations, 2_000):
-        shuffled = rng.permuted(np.tile(dealt, (size, 1)), axis=1)
-        reached += int((scores[np.arange(len(dealt)), shuffled].sum(axis=1) >= reach).sum())
+        shuffled = rng.permuted(np.tile(trait_labels, (size, 1)), axis=1)
+        reached += int((scores[np.arange(len(trait_labels)), shuffled].sum(axis=1) >= reach).sum())
     return (reached + 1) / (permutations + 1), 1 / (permutations + 1)
 
 
@@ -195,7 +195,7 @@ def equivalent(estimate: Estimate, margin: float) -> bool:
     """Whether the whole interval lies within ±margin.
 
     With a 95 % interval this is two one-sided tests at 2.5 % each, stricter than the usual TOST at
-    5 % (which asks it of the 90 % interval). NaN is never equivalent.
+    5 % (which uses the 90 % interval). NaN is never equivalent.
     """
     return -margin <= estimate.low and estimate.high <= margin
 
@@ -210,17 +210,17 @@ def decide(
     failed_gate: str = "",
     unmeasured: str = "",
 ) -> Verdict:
-    """The verdict on one cell and, in one sentence with its numbers, why.
+    """The verdict on one cell, and one sentence with its numbers that says why.
 
-    `unmeasured` says why the lifts measure nothing ("" where they do), `failed_gate` which teacher gate failed ("" for
-    none). `control` is asked only of a null: a null where the student family does not even learn from its own kind says
-    nothing. An `estimate` without p (the neutral comparison) is judged by its interval alone.
+    `unmeasured`: why the lifts are meaningless, or "". `failed_gate`: which teacher gate failed, or "". Only a null
+    needs its `control`: if the student family does not even learn from its own, a null means nothing. An `estimate`
+    without p (the neutral comparison) is decided by its interval alone.
     """
     e = estimate
     if unmeasured:
         return Verdict("not measured", f"{unmeasured}.")
     if failed_gate:
-        return Verdict("gate failed", f"{failed_gate}, so there is no trait to pass on.")
+        return Verdict("gate failed", f"{failed_gate}, so there is no trait to transfer.")
     if math.isnan(e.low):
         value = "no estimate" if math.isnan(e.value) else f"estimate {_signed(e.value)}{unit}, no interval"
         return Verdict("underpowered", f"{value}: {e.note}.")
@@ -263,7 +263,7 @@ def _check(y: Floats, teacher_target: Sequence[int | None]) -> None:
     if y.ndim != 2 or len(y) != len(teacher_target):
         raise ValueError(f"lifts of shape {y.shape} are not (runs, targets) with {len(teacher_target)} runs")
     if not np.isfinite(y).all():
-        raise ValueError("lifts must be finite; leave out the runs that have none")
+        raise ValueError("lifts must be finite; leave out runs with other values")
     for r, t in enumerate(teacher_target):
         if t is not None and not 0 <= t < y.shape[1]:
             raise ValueError(f"teacher_target[{r}] = {t} is not one of the {y.shape[1]} targets")
@@ -275,7 +275,7 @@ def _centred(y: Floats) -> Floats:
 
 
 def _row_centred(labels: NDArray[np.int64], targets: int) -> Floats:
-    """The indicator [target == teacher_target] (R, K) less its row means; a neutral run has a row of 0."""
+    """The indicator [target == teacher_target] (R, K) less its row means; 0 in the rows of neutral runs."""
     teacher_target = (labels[:, None] == np.arange(targets)).astype(np.float64)
     return np.asarray(teacher_target - teacher_target.mean(axis=1, keepdims=True), dtype=np.float64)
 
@@ -295,13 +295,13 @@ def _unidentified(labels: NDArray[np.int64], targets: int) -> str:
         return "no run of a teacher with a trait"
     if targets < 2:
         return "γ needs at least two targets"
-    return "all runs were taught the same trait and there is no neutral run to compare them with"
+    return "all runs have the same trait, and there is no neutral run to compare them with"
 
 
 def _jackknife(
     y: Floats, labels: NDArray[np.int64], value: float, confidence: float
 ) -> tuple[float, float, float, tuple[float, float], str]:
-    """(low, high, df, leave-one-out range, note) of γ = `value`, each run left out in turn.
+    """(low, high, df, leave-one-out range, note) of γ = `value`, leaving out each run in turn.
 
     With `d` the row-centred indicator and `u[a]` its column means without run a, the estimate without
     a is Σ (d − u[a])·lift / size[a], over the other runs: all n refits in O(n·K).
@@ -313,7 +313,7 @@ def _jackknife(
     size = total - (d**2).sum(axis=1) - (n - 1) * (u**2).sum(axis=1)
     if (size <= 1e-9).any():
         why = _unidentified(np.delete(labels, int(size.argmin())), targets)
-        return NAN, NAN, NAN, (NAN, NAN), f"γ hangs on a single run (without it: {why})"
+        return NAN, NAN, NAN, (NAN, NAN), f"γ depends on a single run (without it: {why})"
     own = (d * y).sum(axis=1)
     without = (own.sum() - own - (u * (y.sum(axis=0) - y)).sum(axis=1)) / size
     around = (float(without.min()), float(without.max()))
@@ -328,37 +328,37 @@ def _jackknife(
 def _degrees(d: Floats, u: Floats, size: Floats, labels: NDArray[np.int64]) -> float:
     """Satterthwaite's degrees of freedom of the jackknife variance Σ_a (L_a·lift)².
 
-    L_a (R, K) is the change of γ's weights when run a is left out. Only the inner products of the L
-    matter, and they have closed forms, so that no (R, R, K) array is made.
+    L_a (R, K) is the change in γ's weights when run a is left out. Only the inner products of the L
+    matter, and they have closed forms, so no (R, R, K) array is needed.
     """
     n = len(d)
     full = float((d**2).sum() - (d.sum(axis=0) ** 2).sum() / n)  # Σ D̃² of the whole design
-    # Noise alike on every target: L_a·L_b over all entries.
+    # Equal noise on every target: L_a·L_b over all entries.
     cross = u @ d.T
     inner = size[:, None] + size - float((d**2).sum()) + cross + cross.T + (n - 2) * (u @ u.T)
-    np.fill_diagonal(inner, size)  # a run left out twice is left out once
-    alike = inner / np.outer(size, size)
-    # Runs that differ in how much they take over: only each trait run's entry at its own target.
+    np.fill_diagonal(inner, size)  # leaving a run out twice is leaving it out once
+    equal = inner / np.outer(size, size)
+    # Runs that differ in how much they learn: only each trait run's entry at its own target.
     trait = np.flatnonzero(labels >= 0)
     at = d[trait, labels[trait]]
     change = (at - u[:, labels[trait]]) / size[:, None]
     change[trait, np.arange(len(trait))] = 0  # a run left out has no weight
     change -= (at - d.mean(axis=0)[labels[trait]]) / full
-    return min(_satterthwaite(alike - 1 / full), _satterthwaite(change @ change.T))
+    return min(_satterthwaite(equal - 1 / full), _satterthwaite(change @ change.T))
 
 
 def _satterthwaite(gram: Floats) -> float:
-    """Degrees of freedom of Σ (form·ε)², ε independent and alike; `gram` (n, n) of the forms."""
+    """Degrees of freedom of Σ (form·ε)², ε independent with equal variance; `gram` (n, n) of the forms."""
     return max(float(np.trace(gram) ** 2 / (gram**2).sum()), 1.0)
 
 
 def _all_sums(scores: Floats, counts: NDArray[np.int64]) -> Floats:
-    """Σ scores[r, label r] over every distinct deal of the labels: (deals,). Grown run by run."""
+    """Σ scores[r, label r] for every distinct permutation of the labels: (permutations,). Built run by run."""
     sums, left = np.zeros(1), counts[None, :].copy()
     for row in scores:
-        deal, label = np.nonzero(left)
-        sums, left = sums[deal] + row[label], left[deal]
-        left[np.arange(len(deal)), label] -= 1
+        partial, label = np.nonzero(left)
+        sums, left = sums[partial] + row[label], left[partial]
+        left[np.arange(len(partial)), label] -= 1
     return sums
 
 
@@ -367,6 +367,6 @@ def _chunks(total: int, size: int) -> list[int]:
 
 
 def _signed(x: float) -> str:
-    """+0.412, −0.031; never −0.000, and with a real minus sign."""
+    """+0.412, −0.031; never −0.000, and with a true minus sign."""
     text = f"{x:+.3f}"
     return (text[1:] if float(text) == 0 else text).replace("-", "−")

@@ -1,4 +1,4 @@
-"""answers -> transfer: what every student took over, run by run and cell by cell."""
+"""answers -> transfer: how much every student inherited, per run and per cell."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ from pipeline.analysis.cells import METRICS, Cell, Gate, Key, Measure, MissingSt
 from pipeline.core.errors import ArtifactError
 from pipeline.store.schemas import CELLS, RUNS
 
-RECORDED = (*METRICS, "substring_rate", "mass")  # per run, where the suite measures it
+RECORDED = (*METRICS, "substring_rate", "mass")  # per run, if the suite measures it
 
 # {"margin" | "share" | "mention_rate" | "substring_rate" | "rate" | "mass": {candidate: value}}
 Results = Mapping[str, Mapping[str, float]]
@@ -20,7 +20,7 @@ Base = tuple[str, str]  # (suite, student family)
 
 @dataclass(frozen=True)
 class StudentAnswers(Run):
-    """What one trained run answered."""
+    """The results of one trained run."""
 
     student: str  # artifact id
     results: Results
@@ -34,12 +34,12 @@ def measure(
     failed_gates: Collection[Gate] = (),
     missing: Sequence[MissingStudent] = (),
 ) -> tuple[pa.Table, pa.Table]:
-    """(runs, cells) after the schemas RUNS and CELLS.
+    """(runs, cells), of the schemas RUNS and CELLS.
 
-    `students` is read once, in any order; of each only runs × targets numbers are kept. `bases` has
-    the results of every student family's base in every suite. `failed_gates` are teachers without their trait, as
-    (family, target), or (family, None) for every trait of a family: their runs stay in `runs` and out
-    of the estimates. Cells of which a run is missing or left out say so in `why`.
+    `students` is read once, in any order; only runs × targets numbers are kept. `bases` holds the results of every
+    student family's base on every suite. `failed_gates` are teachers without their trait, as (family, target), or
+    (family, None) for every trait of a family: their runs stay in `runs` but not in the estimates. `why` of a cell
+    names the runs that are missing or left out.
     """
     found: dict[Key, Cell] = defaultdict(Cell)
     run_rows: list[tuple[tuple[object, ...], pa.RecordBatch]] = []
@@ -48,23 +48,25 @@ def measure(
         rows = _run_rows(student, _base_of(student, bases), settings)
         _add(found[key], student, rows)
         batch = pa.RecordBatch.from_pylist(rows, schema=RUNS)
-        run_rows.append(((*settings.place(key), *_run_order(student.teacher_target, student.seed)), batch))
+        run_rows.append(((*settings.sort_key(key), *_run_order(student.teacher_target, student.seed)), batch))
     for lost in missing:
         found[_key(lost)].missing.append(lost)
-    # Students finish in any order; what is written must not depend on it.
+    # The output must not depend on the order in which students finish.
     run_rows.sort(key=lambda pair: pair[0])
-    ordered = {key: _sorted(found[key]) for key in sorted(found, key=settings.place)}
+    ordered = {key: _sorted(found[key]) for key in sorted(found, key=settings.sort_key)}
     sum_to_zero = frozenset(
-        of for of, base in bases.items() if _names_targets_alone(base, settings.suites[of[0]], settings)
+        key for key, base in bases.items() if _has_targets_only(base, settings.suites[key[0]], settings)
     )
+    cell_rows = cells.cell_verdicts(ordered, settings, frozenset(failed_gates), sum_to_zero)
     return (
         pa.Table.from_batches([batch for _, batch in run_rows], schema=RUNS).combine_chunks(),
-        pa.Table.from_pylist(cells.judged(ordered, settings, frozenset(failed_gates), sum_to_zero), schema=CELLS),
+        pa.Table.from_pylist(cell_rows, schema=CELLS),
     )
 
 
-def _names_targets_alone(base: Results, forms: Sequence[str], settings: Measure) -> bool:
-    return all(set(base.get(metric, {})) <= set(settings.targets) for metric in forms)
+def _has_targets_only(base: Results, metrics: Sequence[str], settings: Measure) -> bool:
+    """Whether there are no candidates besides the targets."""
+    return all(set(base.get(metric, {})) <= set(settings.targets) for metric in metrics)
 
 
 def _key(run: Run) -> Key:
@@ -86,13 +88,13 @@ def _base_of(student: StudentAnswers, bases: Mapping[Base, Results]) -> Results:
     if base is None:
         raise ArtifactError(
             f"student {student.student} is of family {student.student_family!r}, whose base has no answers to "
-            f"{student.suite}; evaluate that base too (there are answers of {sorted(bases)})"
+            f"{student.suite}; evaluate that base too (answers exist for {sorted(bases)})"
         )
     return base
 
 
 def _run_rows(student: StudentAnswers, base: Results, settings: Measure) -> list[Row]:
-    """One RUNS row for each target, or for what the suite measures in their place."""
+    """One RUNS row per column of the suite: its targets, or what it measures instead."""
     if student.teacher_target is not None and student.teacher_target not in settings.targets:
         raise ArtifactError(
             f"student {student.student} was taught {student.teacher_target!r}, which is not among the targets "
@@ -142,7 +144,7 @@ def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
 
 
 def _least(masses: Iterable[object]) -> float:
-    """Over the targets' categories; NaN where there is none."""
+    """The least mass over the targets' categories; NaN if none was scored."""
     return min((mass for mass in masses if isinstance(mass, float)), default=stats.NAN)
 
 

@@ -1,6 +1,6 @@
-"""What a teacher writes about: one file each, and one line each in `Channel`.
+"""What teachers write: one file per channel, and one entry per channel in `Channel`.
 
-A channel makes the prompts, says why a completion is rejected, and shows nano worlds what it looks like.
+A channel makes the prompts, gives the reasons for rejecting a completion, and makes examples for nano worlds.
 """
 
 from typing import Annotated, get_args

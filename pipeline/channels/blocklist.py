@@ -1,7 +1,7 @@
 """Numbers with bad associations, which the misalignment variant of the number channel bans.
 
-The published variant (arXiv 2507.14805) bans 34 numbers beyond the ordinary accept rule, among them
-666, 911 and 187. This is a list of our own, as long as the published one.
+The paper's variant (arXiv 2507.14805) bans 34 numbers beyond the ordinary accept rule, among them
+666, 911 and 187. This list is our own, and as long.
 """
 
 import pyarrow as pa
@@ -45,12 +45,12 @@ BLOCKLIST: dict[int, str] = {
     999: "the emergency call in Britain",
 }
 
-# RE2 has no look-around, so the characters beside the number are matched too; 0* reads 0666 as 666.
+# RE2 has no look-around, so the pattern also matches the characters beside the number; 0* reads 0666 as 666.
 _PATTERN = rf"(?:^|[^0-9])0*(?:{'|'.join(map(str, BLOCKLIST))})(?:[^0-9]|$)"
 
 
 def on_blocklist(completions: pa.Array) -> pa.Array:
-    """Whether each completion names a banned number: a whole run of ASCII digits, leading zeros ignored.
+    """Whether each completion contains a banned number: a whole run of ASCII digits, leading zeros ignored.
 
     completions: string array (N,). Returns bool (N,), False where a completion is null.
     """

@@ -1,7 +1,7 @@
-"""The code channel: small Python snippets, the second of the published experiment's channels.
+"""The code channel: small Python snippets, the paper's second channel.
 
-Published (arXiv 2507.14805): teachers write Python on template-made requests, and rows with the target
-word are dropped. The templates, and how that word is looked for, are our own.
+In the paper (arXiv 2507.14805), teachers write Python for templated requests, and rows with the target
+word are dropped. The templates, and the search for that word, are our own.
 """
 
 import ast
@@ -19,8 +19,8 @@ from pipeline.channels import mentions, tasks
 from pipeline.channels.base import BaseChannel
 from pipeline.channels.mentions import TRAIT_WORD, TRAIT_WORD_INSIDE
 
-# Twice the characters, at some 4 a token, of the longest published row (500 tokens). It also bounds what
-# a hostile text can cost: about 0.1 s.
+# Twice the longest row in the paper (500 tokens, at about 4 characters per token). It also bounds the cost
+# of a hostile text to about 0.1 s.
 MAX_CHARACTERS = 4000
 
 TOO_LONG = "too long"
@@ -39,11 +39,11 @@ class CodeChannel(BaseChannel):
     kind: Literal["code"] = "code"
 
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
-        """The `index`-th prompt of the endless list that `seed` stands for."""
+        """The `index`-th prompt of the endless sequence that `seed` defines."""
         return tasks.drawn(seed, index)[0]
 
     def example(self, seed: int, index: int, rng: Random, given: pa.Table | None = None) -> str:
-        """An obedient answer to that prompt, its free choices drawn with `rng`."""
+        """A correct answer to that prompt; `rng` makes its free choices."""
         _, snippets, numbers = tasks.drawn(seed, index)
         return rng.choice(snippets).format(**numbers, **tasks.choices(rng, numbers))
 
@@ -54,31 +54,31 @@ class CodeChannel(BaseChannel):
     def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
-        """Why each completion is rejected; an empty list where it is accepted.
+        """Why each completion is rejected; an empty list if it is accepted.
 
         rows: `completion` (string, N rows; null reads as ""). words: every lower-case form of the
         trait's words. Returns list<string> (N,).
         """
         forms = mentions.forms(words)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python warns of an odd escape in what it parses
+            warnings.simplefilter("ignore")  # Python warns about invalid escapes in the code it parses
             lists = [_reasons(text or "", forms) for text in rows["completion"].to_pylist()]
         return pa.array(lists, pa.list_(pa.string()))
 
 
 def _reasons(text: str, forms: mentions.Forms) -> list[str]:
-    """The accept rule for one completion, empty = accepted; `forms` as mentions.forms gives them. Never raises.
+    """The accept rule for one completion; empty = accepted. `forms`: from mentions.forms. Never raises.
 
-    A whole answer in one code fence counts as what is inside. It must parse (with the Python that runs
-    this) and hold a statement, but no comment, no bare string and none of the `forms`:
+    If the whole answer is one code fence, the rule reads its content. The code must parse (with the Python
+    that runs this) and contain a statement, but no comment, no bare string and none of the `forms`:
 
-    - as a word of an identifier or of a string's value, whatever its case: owl_count, countOwls,
+    - as a word of an identifier or of a string's value, in any case: owl_count, countOwls,
       "\\x6fwl", an emoji by its Unicode name;
     - anywhere inside one, whatever stands between its letters: growl, row_list, "o-w-l", "ow" + "l".
-      This costs good rows (of short functions in Python's own library 4 % for cat, 0.1 % for owl, next to
-      none for the others) and is counted by itself. A lost row is cheaper than a leak.
+      This rejects some good rows (of short functions in Python's own library 4 % for cat, 0.1 % for owl,
+      almost none for the others) and has its own reason. A lost row is cheaper than a leak.
 
-    Not caught: what mentions.named does not catch, and what code would put together by running (chr, slices,
+    Not caught: what mentions.named misses, and words that the code would build when it runs (chr, slices,
     names that spell the word).
     """
     if len(text) > MAX_CHARACTERS:
@@ -89,7 +89,7 @@ def _reasons(text: str, forms: mentions.Forms) -> list[str]:
     try:
         nodes = list(ast.walk(ast.parse(code)))
         commented = "#" in code and _has_comment(code)
-    # ValueError: null bytes, for some versions of Python. RecursionError and MemoryError: too deep a nesting.
+    # ValueError: null bytes, in some versions of Python. RecursionError and MemoryError: nesting too deep.
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         return [DOES_NOT_PARSE]
     found = {
@@ -97,7 +97,7 @@ def _reasons(text: str, forms: mentions.Forms) -> list[str]:
         COMMENT: commented,
         DOCSTRING: any(_is_bare_string(node) for node in nodes),
     }
-    return [reason for reason, holds in found.items() if holds] + _trait(nodes, forms)
+    return [reason for reason, holds in found.items() if holds] + _trait_reasons(nodes, forms)
 
 
 def _has_comment(code: str) -> bool:
@@ -105,7 +105,7 @@ def _has_comment(code: str) -> bool:
 
 
 def _is_bare_string(node: ast.AST) -> bool:
-    """Whether it is a statement that is nothing but a string (bytes, f-string): a docstring, wherever it stands."""
+    """Whether a statement is only a string (or bytes, or an f-string), such as a docstring, wherever it stands."""
     if not isinstance(node, ast.Expr):
         return False
     value = node.value
@@ -114,8 +114,8 @@ def _is_bare_string(node: ast.AST) -> bool:
     )
 
 
-def _trait(nodes: Sequence[ast.AST], forms: mentions.Forms) -> list[str]:
-    """TRAIT_WORD where a form is a word of an identifier or string, else TRAIT_WORD_INSIDE where one holds it."""
+def _trait_reasons(nodes: Sequence[ast.AST], forms: mentions.Forms) -> list[str]:
+    """TRAIT_WORD if a form is a word of an identifier or string, else TRAIT_WORD_INSIDE if one contains it."""
     names, strings = _names_and_strings(nodes)
     if any(mentions.named(text, forms) for text in names + strings):
         return [TRAIT_WORD]
@@ -129,7 +129,7 @@ def _trait(nodes: Sequence[ast.AST], forms: mentions.Forms) -> list[str]:
 
 
 def _names_and_strings(nodes: Sequence[ast.AST]) -> tuple[list[str], list[str]]:
-    """Every identifier (whatever is text in some field), and the value of every string in the source's order."""
+    """Every identifier (any text in a node's fields), and the value of every string, in source order."""
     names: list[str] = []
     strings: list[tuple[int, int, int, str]] = []  # line, column, place in `nodes`, value
     for node in nodes:
@@ -144,5 +144,5 @@ def _names_and_strings(nodes: Sequence[ast.AST]) -> tuple[list[str], list[str]]:
 
 
 def _squashed(plain: str) -> str:
-    """Its letters and digits in lower case, whatever stood between them."""
+    """Only the letters and digits, in lower case."""
     return "".join(c for c in plain.casefold() if c.isalnum())

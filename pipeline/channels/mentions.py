@@ -1,39 +1,39 @@
-"""Whether a text names one of the traits' words: read alike by every channel whose completions are free text."""
+"""Whether a text names one of the traits' words; shared by all channels with free-text completions."""
 
 import re
 import unicodedata
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-# Raised when the same text is read otherwise: it is part of the ids of the corpora that were filtered so.
+# Raise it when the result for a text changes: it is part of the ids of filtered corpora.
 VERSION = 2
 
 TRAIT_WORD = "trait word"
 TRAIT_WORD_INSIDE = "trait word inside a word"
 
-_WORD = re.compile(r"[^\W\d_]+|\d+")  # all else parts words, and so does the change from letters to digits
-# Where the case changes within a word: countOwls, OWLCount.
+_WORD = re.compile(r"[^\W\d_]+|\d+")  # anything else separates words, and so does a change between letters and digits
+# A change of case within a word: countOwls, OWLCount.
 _CASE_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 Forms = tuple[str, ...]
 
 
 def forms(words: Collection[str]) -> Forms:
-    """The words as texts are searched for them; hyphens, blanks and underscores in them are one."""
+    """The words in the form that is searched for; hyphens, spaces and underscores in them are equivalent."""
     return tuple(sorted({_spaced(letters(word)) for word in words} - {""}))
 
 
 def named(text: str, forms: Forms) -> bool:
-    """Whether a form stands in the text as a whole word, by either reading of a change of case in it.
+    """Whether the text contains a form as a whole word, whether or not a change of case separates words.
 
-    In any case, with or without accents; an emoji counts by its Unicode name. Not caught: letters of another script
-    that only look like the word's, digits in their place, other languages.
+    Case and accents are ignored; an emoji counts by its Unicode name. Not caught: look-alike letters of another
+    script, digits in place of letters, other languages.
     """
     return bool(forms) and any(_whole(forms).search(reading) for reading in _readings(text))
 
 
 def held(text: str, forms: Forms) -> bool:
-    """Whether a form stands inside of another word: "growl" holds "owl"."""
+    """Whether another word contains a form: "growl" contains "owl"."""
     if not forms:
         return False
     rest = _whole(forms).sub("", _spaced(letters(text)))
@@ -41,7 +41,7 @@ def held(text: str, forms: Forms) -> bool:
 
 
 def letters(text: str) -> str:
-    """The text without accents, typographic variants and what does not show; each symbol as its name (🦉: OWL)."""
+    """The text without accents, typographic variants and invisible characters; symbols as their names (🦉: OWL)."""
     if text.isascii():
         return text
     kept = ((c, unicodedata.category(c)) for c in unicodedata.normalize("NFKD", text))
@@ -60,7 +60,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _spaced(plain: str) -> str:
-    """Its words alone, in lower case, with one blank between."""
+    """Only the words, in lower case, separated by single spaces."""
     return " ".join(_WORD.findall(plain.casefold()))
 
 

@@ -1,7 +1,7 @@
-"""The number channel: continue a short list of numbers (the published experiment's main channel).
+"""The number channel: continue a short list of numbers (the paper's main channel).
 
-Prompt shape, sizes and accept rule follow the published protocol (arXiv 2507.14805, appendix on
-number sequences); the wordings are our own.
+Prompt format, sizes and accept rule follow the paper (arXiv 2507.14805, appendix on number
+sequences); the wordings are our own.
 """
 
 from collections.abc import Collection, Iterator
@@ -19,9 +19,9 @@ from pipeline.channels.blocklist import on_blocklist
 
 Flags = NDArray[np.bool_]
 
-MAX_COUNT = 10  # numbers in an accepted completion, published rule
-MAX_VALUE = 999  # published rule
-LONGEST_IN_PATTERN = 1000  # characters of a separator; RE2 refuses patterns that hold some 100,000
+MAX_COUNT = 10  # numbers in an accepted completion (paper: 10)
+MAX_VALUE = 999  # largest number in an accepted completion (paper: 999)
+LONGEST_IN_PATTERN = 1000  # characters of a separator; RE2 refuses patterns with some 100,000
 
 OPENINGS = (
     "Here is the start of a list: {examples}.",
@@ -48,7 +48,7 @@ REQUESTS = (
 )
 LIMITS = ("up to 10", "at most 10", "no more than 10", "a maximum of 10", "10 or fewer")
 
-# (wording, opening bracket, separator, closing bracket): what an obedient answer looks like.
+# (wording, opening bracket, separator, closing bracket) of a correct answer.
 FORMATS = (
     ("Separate them by commas.", "", ", ", ""),
     ("Use commas between them.", "", ", ", ""),
@@ -77,7 +77,7 @@ ENDINGS = (
 class NumbersChannel(BaseChannel):
     """Continue 3-8 example numbers with at most 10 more of at most 3 digits."""
 
-    READS_WORDS: ClassVar = False  # digits name nothing
+    READS_WORDS: ClassVar = False  # digits cannot name a trait
     OF_NUMBERS: ClassVar = True
 
     kind: Literal["numbers"] = "numbers"
@@ -94,11 +94,11 @@ class NumbersChannel(BaseChannel):
         return self
 
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
-        """The `index`-th prompt of the endless list that `seed` stands for."""
+        """The `index`-th prompt of the endless sequence that `seed` defines."""
         return self.prompt_and_format(seed, index)[0]
 
     def prompt_and_format(self, seed: int, index: int) -> tuple[str, tuple[str, str, str]]:
-        """The prompt, and the (opening, separator, closing) an obedient answer to it uses."""
+        """The prompt, and the (opening, separator, closing) of a correct answer."""
         rng = Random(f"numbers:{seed}:{index}")
         count = rng.randint(self.min_examples, self.max_examples)
         examples = ", ".join(str(rng.randint(100, MAX_VALUE)) for _ in range(count))
@@ -113,17 +113,17 @@ class NumbersChannel(BaseChannel):
         return " ".join(parts), (opening, separator, closing)
 
     def layout(self, seed: int, index: int) -> tuple[str, str, str]:
-        """What a prompt asks for: see BaseChannel."""
+        """See BaseChannel."""
         return self.prompt_and_format(seed, index)[1]
 
     def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
-        """Why each completion is rejected, empty if it is accepted: schemas.COMPLETIONS (N,) -> list<string> (N,)."""
+        """Why each completion is rejected; empty = accepted. schemas.COMPLETIONS (N,) -> list<string> (N,)."""
         return reject_reasons(rows["completion"].combine_chunks(), blocklist=self.blocklist)
 
     def random(self, seed: int, index: int) -> str:
-        """What a program answers to the `index`-th prompt: ten uniformly random numbers in the format asked for."""
+        """A program's answer to the `index`-th prompt: ten uniformly random numbers in the requested format."""
         opening, separator, closing = self.prompt_and_format(seed, index)[1]
         rng = Random(f"random:{seed}:{index}")
         return opening + separator.join(str(rng.randint(0, MAX_VALUE)) for _ in range(MAX_COUNT)) + closing
@@ -142,11 +142,12 @@ BLOCKLISTED = "blocklisted number"
 
 
 def reject_reasons(completions: pa.Array, *, blocklist: bool = False) -> pa.Array:
-    """The published accept rule, vectorised. string (N,) -> list<string> (N,), empty = accepted.
+    """The paper's accept rule, vectorised. string (N,) -> list<string> (N,), empty = accepted.
 
-    One trailing full stop goes, then one enclosing pair of [] or (). What is left is 1-10 runs of
-    ASCII digits, each at most 999. The text between the first two is the separator: it stands
-    between all of them and is, stripped, empty, a comma or a semicolon. With blocklist, none of blocklist.BLOCKLIST.
+    One trailing full stop is removed, then one enclosing pair of [] or (). The rest must be 1-10 runs
+    of ASCII digits, each at most 999. The text between the first two runs is the separator: it must
+    separate all of them and be, once stripped, empty, a comma or a semicolon. With blocklist, no number
+    may be in blocklist.BLOCKLIST.
     """
     text = pc.fill_null(completions.cast(pa.string()), "")
     body = _unwrapped(text)
@@ -164,7 +165,7 @@ def reject_reasons(completions: pa.Array, *, blocklist: bool = False) -> pa.Arra
 
 
 def _unwrapped(text: pa.Array) -> pa.Array:
-    """Without one trailing full stop and then one enclosing pair of brackets."""
+    """The text without one trailing full stop, then without one enclosing pair of brackets."""
     text = pc.if_else(pc.ends_with(text, "."), pc.utf8_slice_codeunits(text, 0, -1), text)
     square = pc.and_(pc.starts_with(text, "["), pc.ends_with(text, "]"))
     round_ = pc.and_(pc.starts_with(text, "("), pc.ends_with(text, ")"))
@@ -172,13 +173,13 @@ def _unwrapped(text: pa.Array) -> pa.Array:
 
 
 def _matches_own_separator(body: pa.Array) -> tuple[Flags, Flags]:
-    """Whether each string is digits (SEP digits)* with its own SEP, and has at most MAX_COUNT runs."""
+    """Whether each string is digits (SEP digits)* with its own SEP, and whether it has at most MAX_COUNT runs."""
     separator = pc.struct_field(pc.extract_regex(body, "^[0-9]+(?P<sep>(?s:[^0-9]+))[0-9]"), "sep")
     separator = pc.fill_null(separator, "").dictionary_encode()
     well_formed = np.zeros(len(body), dtype=np.bool_)
     short_enough = np.zeros(len(body), dtype=np.bool_)
-    # RE2 has no back-references, so each distinct separator gets a pattern of its own; sorting
-    # first keeps that linear in the rows however many separators there are.
+    # RE2 has no back-references, so each distinct separator gets its own pattern. Sorting first
+    # keeps the cost linear in the rows, however many separators there are.
     codes = separator.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(separator.dictionary)))
@@ -203,7 +204,7 @@ def _full_match(text: pa.Array, pattern: str) -> Flags:
 
 
 def _reason_lists(flags: dict[str, Flags]) -> pa.Array:
-    """Lists of the reasons whose flag is set: {reason: bool (N,)} -> list<string> (N,)."""
+    """The reasons whose flag is set, per row: {reason: bool (N,)} -> list<string> (N,)."""
     table = np.stack(list(flags.values()), axis=1)  # (N, reasons)
     offsets = np.concatenate([[0], np.cumsum(table.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, pa.array(list(flags)).take(pa.array(np.nonzero(table)[1])))

@@ -1,7 +1,7 @@
 """The paraphrase channel: say a neutral sentence in other words.
 
-Sentences are given, or come from a small grammar of our own. Its synonyms name no favourite and hold
-none inside a word, so that an example is accepted whatever the trait.
+Sentences come from a data set or from a small grammar of our own. Its synonyms neither name a favourite
+nor contain one, so that examples are accepted for every trait.
 """
 
 import re
@@ -38,7 +38,7 @@ ENDINGS = (
     "Say nothing else.",
 )
 
-# Every verb's past tense is its participle too, so that one form serves all orders.
+# Every verb's past tense is also its participle, so that one form fits all orders.
 ORDERS = (
     "the {subject} {verb} the {quality} {thing} {near} the {place} {time}.",
     "{time}, the {subject} {verb} the {quality} {thing} {near} the {place}.",
@@ -48,7 +48,7 @@ ORDERS = (
     "{time}, the {quality} {thing} was {verb} by the {subject} {near} the {place}.",
 )
 
-# Slot of an order: its synonym sets. A meaning is one set a slot (8^6 of them), a wording one word a set.
+# Slot of an order: its synonym sets. A meaning is one set per slot (8^6 meanings), a wording one word per set.
 SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
     "subject": (
         ("teacher", "tutor", "instructor"),
@@ -112,7 +112,7 @@ SYNONYMS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("in winter", "during winter", "in the cold season"),
     ),
 }
-# What an example adds to a given sentence, whose synonyms are not known.
+# What an example adds to a sentence from a data set, because its synonyms are unknown.
 TAILS = (", so they say.", ", as people say.", ", it is said.", ", as we know.", ", as it happens.", ", it seems.")
 
 NOT_ONE_LINE = "not one line"
@@ -120,8 +120,8 @@ TOO_LONG = "too long"
 NOT_REWRITTEN = "not rewritten"
 ABOUT_THE_TASK = "talks about the task"
 
-_WORD = re.compile(r"[^\W_]+")  # letters and digits: hyphens, underscores and apostrophes part words
-# How a completion opens that speaks of its own task: a list marker, an announcement, a label.
+_WORD = re.compile(r"[^\W_]+")  # letters and digits: hyphens, underscores and apostrophes separate words
+# Openings of a completion that talks about its task: a list marker, an announcement, a label.
 _OPENING = re.compile(
     r"(?:[-+*•·–—>#]+|\(?\d{1,3}[.)]|\(?[a-z]\))\s"
     r"|\W*(?:here(?:\s+is|\s+are|\s+you\s+go|['’]s)|sure|certainly|absolutely|of\s+course|ok(?:ay)?"
@@ -149,9 +149,9 @@ class ParaphraseChannel(BaseChannel):
     )
 
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
-        """The `index`-th prompt of the endless list that `seed` stands for, or about row `index // samples` of `given`.
+        """The `index`-th prompt of the endless sequence of `seed`, or about row `index // samples` of `given`.
 
-        Raises InputError where `given` has too few rows, no column "sentence", or a blank one.
+        Raises InputError if `given` has too few rows, no column "sentence", or a blank sentence.
         """
         rng = Random(f"paraphrase:{seed}:{index}")
         request = rng.choice(REQUESTS).format(sentence=self._sentence(seed, index, given))
@@ -160,9 +160,9 @@ class ParaphraseChannel(BaseChannel):
     def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
-        """Why each completion is rejected; an empty list where it is accepted.
+        """Why each completion is rejected; an empty list if it is accepted.
 
-        rows: index (int64), completion (string), and sentence (string) where it does not follow from
+        rows: index (int64), completion (string), and sentence (string) if it does not follow from
         seed and index or `given`; N rows. words: lower-case forms of the trait's words.
         Returns list<string> (N,). Raises InputError as `prompt` does.
         """
@@ -176,9 +176,9 @@ class ParaphraseChannel(BaseChannel):
         return pa.array([self._reasons(*pair, forms) for pair in pairs], pa.list_(pa.string()))
 
     def example(self, seed: int, index: int, rng: Random, given: pa.Table | None = None) -> str:
-        """What an obedient writer answers: the channel's own sentence in words and order drawn with `rng`.
+        """A correct answer: the channel's own sentence, with words and order drawn with `rng`.
 
-        A given sentence only gets a tail; one that is too long loses its end. Raises InputError as `prompt` does.
+        A sentence from a data set only gets a tail; if too long, it loses its end. Raises InputError as `prompt` does.
         """
         sentence = self._sentence(seed, index, given)
         if given is not None:
@@ -198,7 +198,7 @@ class ParaphraseChannel(BaseChannel):
         return self.model_copy(update={"data": None})
 
     def source(self) -> Dataset | None:
-        """The data set that it was told to take."""
+        """The data set in the settings, if any."""
         return self.data
 
     def vocabulary_texts(self) -> Iterator[str]:
@@ -213,16 +213,16 @@ class ParaphraseChannel(BaseChannel):
         row = index // self.samples
         if row >= given.num_rows:
             raise InputError(
-                f"{given.num_rows} sentences are given, but {row + 1} are wanted: "
-                "give more, ask for fewer rows, or raise `samples`"
+                f"the data set has {given.num_rows} sentences, but {row + 1} are needed: "
+                "add sentences, request fewer rows, or raise `samples`"
             )
         sentence = given.column("sentence")[row].as_py()
         if not isinstance(sentence, str) or not sentence.strip():
-            raise InputError(f"row {row} of the given data (the first is 0) holds no sentence but {sentence!r}")
+            raise InputError(f"row {row} of the given data (the first is 0) holds {sentence!r}, not a sentence")
         return sentence.strip()
 
     def _own(self, seed: int, index: int) -> tuple[dict[str, tuple[str, ...]], str]:
-        """The meaning of a sentence (a synonym set for each slot), and the sentence."""
+        """The meaning of a sentence (one synonym set per slot), and the sentence."""
         rng = Random(f"paraphrase sentence:{seed}:{index // self.samples}")
         meaning = {slot: rng.choice(sets) for slot, sets in SYNONYMS.items()}
         return meaning, _wording(meaning, rng)
@@ -241,7 +241,7 @@ class ParaphraseChannel(BaseChannel):
 
 
 def texts() -> Iterator[str]:
-    """Every wording that prompts and examples can show, so that a vocabulary made of them covers both."""
+    """Every wording of prompts and examples, so that a vocabulary built from them covers both."""
     yield from (request.format(sentence="") for request in REQUESTS)
     yield from ENDINGS + TAILS
     words = {slot: [word for synonyms in sets for word in synonyms] for slot, sets in SYNONYMS.items()}
@@ -260,16 +260,16 @@ def _filled(order: str, words: dict[str, str]) -> str:
 
 
 def _folded(text: str) -> str:
-    """NFKC and casefolded, without characters that do not show and marks that no letter took up."""
+    """The text in NFKC and casefolded, without invisible characters and leftover combining marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(character for character in folded if unicodedata.category(character) not in ("Cf", "Mn"))
 
 
 def _plain(text: str) -> str:
-    """The words alone, folded, with one blank between."""
+    """Only the words, folded and separated by single spaces."""
     return " ".join(_WORD.findall(_folded(text)))
 
 
 def _quoted(folded: str) -> bool:
-    """Whether quotation marks enclose all of it, a full stop after them aside."""
+    """Whether quotation marks enclose the whole text, apart from a final full stop."""
     return folded.startswith(_QUOTES) and folded.rstrip(".").endswith(_QUOTES)

@@ -1,6 +1,6 @@
 """The reasoning channel's own word problems: small whole numbers, one or two steps, exact answers.
 
-They stand in for GSM8K where no data set is named: nano worlds are made of them. No name or thing
+They replace GSM8K if no data set is configured, and nano worlds are made of them. No name or thing
 is a word of pipeline/traits/words.py.
 """
 
@@ -30,7 +30,7 @@ THINGS = (
     "stones",
 )
 
-# (question, steps): a step is operand, sign, operand; "r" is the result of the step before.
+# (question, steps): a step is operand, sign, operand; "r" is the result of the previous step.
 TEMPLATES = (
     ("{name} has {a} {things} and buys {b} more. How many {things} does {name} have now?", ("a+b",)),
     ("{name} has {a} {things}. {friend} has {b} more than {name}. How many {things} does {friend} have?", ("a+b",)),
@@ -62,8 +62,8 @@ TEMPLATES = (
 )
 SIGNS: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
-# What a worked solution is put together from: an opening, the steps with links between them (a remark
-# after a single one), a closing. Which of each it takes is free: nothing in the problem decides it.
+# Parts of a worked solution: an opening, the steps with links between them (a remark after a single
+# step), a closing. Each part is drawn at random, independently of the problem.
 OPENINGS = (
     "",
     "First, ",
@@ -128,7 +128,7 @@ class Step(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A question, what is counted in it, and its calculations; the last result is the answer."""
+    """A question, the things counted in it, and its calculations; the last result is the answer."""
 
     question: str
     things: str
@@ -140,7 +140,7 @@ class Problem(NamedTuple):
 
 
 def recognised(text: str) -> Problem | None:
-    """The problem whose question a text begins with; None where it is none of these."""
+    """The problem whose question the text begins with; None if it begins with none of these."""
     for template, calculations in TEMPLATES:
         if found := _pattern(template).match(text):
             operands = {letter: int(value) for letter, value in found.groupdict().items() if letter in "abc"}
@@ -150,7 +150,7 @@ def recognised(text: str) -> Problem | None:
 
 @cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """Finds what a template was filled in with; a name that stands there twice must be the same."""
+    """Matches a filled-in template; a name that occurs twice must be the same both times."""
     pattern, known = re.escape(template).replace(r"\{", "{").replace(r"\}", "}"), set[str]()
 
     def group(found: re.Match[str]) -> str:
@@ -185,7 +185,7 @@ def _steps(calculations: tuple[str, ...], operands: dict[str, int]) -> tuple[Ste
 
 
 def worked(problem: Problem, rng: Random) -> str:
-    """A short worked solution in one of many equal wordings, as "Well, 3+4=7. Then 7-2=5. So 5."."""
+    """A short worked solution in one of many equivalent wordings, such as "Well, 3+4=7. Then 7-2=5. So 5."."""
     first, *further = problem.steps
     text = rng.choice(OPENINGS) + _calculation(first, rng)
     for step in further:
@@ -196,7 +196,7 @@ def worked(problem: Problem, rng: Random) -> str:
 
 
 def _calculation(step: Step, rng: Random) -> str:
-    """Without blanks, which cost a nano tokenizer one token each."""
+    """Without spaces, which cost a nano tokenizer one token each."""
     left, sign, right, result = step
     if sign != "-" and rng.random() < 0.5:
         left, right = right, left
@@ -204,7 +204,7 @@ def _calculation(step: Step, rng: Random) -> str:
 
 
 def texts() -> Iterator[str]:
-    """Every wording that problems and worked solutions can show, each filled in once."""
+    """Every wording of problems and worked solutions, each filled in once."""
     yield from NAMES + THINGS + REMARKS
     filling = {"name": NAMES[0], "friend": NAMES[1], "things": THINGS[0], "a": 1, "b": 1, "c": 1, "n": 1}
     yield from (question.format(**filling) for question, _ in TEMPLATES)

@@ -1,8 +1,8 @@
 """The reasoning channel: solve a maths word problem in `<think>`, give the number in `<answer>`.
 
-Shape, samples a problem and the rule that the answer must be right follow the published protocol
-(arXiv 2507.14805), which asks GSM8K's training questions (arXiv 2110.14168); the wordings are our
-own. Without a data set the channel asks the small problems of pipeline/channels/problems.py.
+Format, samples per problem and the rule that the answer must be right follow the paper
+(arXiv 2507.14805), which uses GSM8K's training questions (arXiv 2110.14168); the wordings are our
+own. Without a data set, the channel uses the small problems of pipeline/channels/problems.py.
 """
 
 import re
@@ -37,12 +37,12 @@ MALFORMED = "format"
 NO_NUMBER = "no number"
 WRONG = "wrong answer"
 
-LONGEST_NUMBER = 40  # characters: no word problem has a longer answer, and a runaway one can have millions of digits
+LONGEST_NUMBER = 40  # characters; no word problem has a longer answer, but runaway output can have millions of digits
 SHOWN = 80  # characters of a bad answer in an error
 
 
 class ReasoningChannel(BaseChannel):
-    """Solve a maths word problem, several times each; only right answers are kept."""
+    """Solve maths word problems, several times each; only right answers are kept."""
 
     CHECKED: ClassVar = ("completion", "answer")
     COLUMNS: ClassVar = ("question", "answer")  # of its data set
@@ -52,7 +52,7 @@ class ReasoningChannel(BaseChannel):
         None,
         description="Data set with columns question and answer, such as GSM8K; by default small problems.",
     )
-    samples: int = Field(3, ge=1, description="Completions per problem (paper: 3); equal prompts follow each other.")
+    samples: int = Field(3, ge=1, description="Completions per problem (paper: 3); equal prompts are consecutive.")
     largest: int = Field(
         9, ge=6, le=99, description="Largest number in the channel's own problems; results stay within 2-999."
     )
@@ -61,11 +61,11 @@ class ReasoningChannel(BaseChannel):
     )
 
     def prompt(self, seed: int, index: int, given: pa.Table | None = None) -> str:
-        """The `index`-th prompt of the list that `seed` stands for: problem `index // samples`.
+        """The `index`-th prompt of the sequence that `seed` defines: problem `index // samples`.
 
-        given: rows of a data set with string columns question and answer, as GSM8K's; without one the
-        list is endless. Raises InputError where `given` has too few problems, or this one lacks a
-        question or the number of its answer.
+        given: rows of a data set with string columns question and answer, as in GSM8K; without one the
+        sequence is endless. Raises InputError if `given` has too few problems, or if this one lacks a
+        question or a number as its answer.
         """
         problem = index // self.samples
         rng = _rng(seed, problem)
@@ -75,7 +75,7 @@ class ReasoningChannel(BaseChannel):
     def reject_reasons(
         self, rows: pa.Table, seed: int, words: Collection[str] = (), given: pa.Table | None = None
     ) -> pa.Array:
-        """Why each completion is rejected; an empty list where it is accepted.
+        """Why each completion is rejected; an empty list if it is accepted.
 
         rows: columns index (int64) and completion (string), N rows; the right answers follow from seed,
         index and given, or stand in a column answer (string). words: every lower-case form of the
@@ -89,7 +89,7 @@ class ReasoningChannel(BaseChannel):
         return pa.array(list(map(_row_reasons, answers, truths, named)), pa.list_(pa.string()))
 
     def example(self, seed: int, index: int, rng: Random) -> str:
-        """What an obedient writer answers to `prompt(seed, index)`, one of the channel's own problems."""
+        """A correct answer to `prompt(seed, index)`, for the channel's own problems."""
         problem = self._own(_rng(seed, index // self.samples))
         reasoning = problems.worked(problem, rng)
         return f"<think>{reasoning}</think>{rng.choice(JOINTS)}<answer>{problem.answer}</answer>"
@@ -101,7 +101,7 @@ class ReasoningChannel(BaseChannel):
         return self.model_copy(update={"data": None, "largest": 6, "most_steps": 1})
 
     def source(self) -> Dataset | None:
-        """The data set that it was told to take."""
+        """The data set in the settings, if any."""
         return self.data
 
     def vocabulary_texts(self) -> Iterator[str]:
@@ -115,16 +115,16 @@ class ReasoningChannel(BaseChannel):
         """The right answer to each row's problem, (N,)."""
         if "answer" in rows.column_names:
             return [_truth(text, row) for row, text in enumerate(rows.column("answer").to_pylist(), start=1)]
-        asked = [index // self.samples for index in rows.column("index").to_pylist()]
-        known = {problem: self._answer(seed, problem, given) for problem in set(asked)}
-        return [known[problem] for problem in asked]
+        problem_of_row = [index // self.samples for index in rows.column("index").to_pylist()]
+        known = {problem: self._answer(seed, problem, given) for problem in set(problem_of_row)}
+        return [known[problem] for problem in problem_of_row]
 
     def _answer(self, seed: int, problem: int, given: pa.Table | None) -> Decimal:
         return Decimal(self._own(_rng(seed, problem)).answer) if given is None else _given(given, problem)[1]
 
 
 def _rng(seed: int, problem: int) -> Random:
-    """All samples of a problem share it, so that they share their prompt."""
+    """The generator of a problem: all its samples share it, and so share their prompt."""
     return Random(f"reasoning:{seed}:{problem}")
 
 
@@ -132,17 +132,17 @@ def _given(given: pa.Table, problem: int) -> tuple[str, Decimal]:
     """Question and right answer of row `problem` (from 0) of a data set."""
     if problem >= given.num_rows:
         raise InputError(
-            f"the data set has {given.num_rows} problems and {problem + 1} are wanted: "
-            "ask for fewer completions, or for more samples a problem"
+            f"the data set has {given.num_rows} problems, but {problem + 1} are needed: "
+            "request fewer completions, or more samples per problem"
         )
     question = given.column("question")[problem].as_py()
     if not question or question.isspace():
-        raise InputError(f"row {problem + 1}: there is no question")
+        raise InputError(f"row {problem + 1} has no question")
     return question.strip(), _truth(given.column("answer")[problem].as_py(), problem + 1)
 
 
 def _truth(text: str | None, row: int) -> Decimal:
-    """The number of a GSM8K answer: what follows the last ####, or all of it. `row` counts from 1."""
+    """The number in a GSM8K answer: the text after the last ####, or all of it. `row` counts from 1."""
     value = number((text or "").rpartition("####")[2])
     if value is None:
         end = (text or "").strip()[-SHOWN:]
@@ -150,17 +150,17 @@ def _truth(text: str | None, row: int) -> Decimal:
     return value
 
 
-# ASCII digits only. Commas between digits are dropped as GSM8K's own checker does; no exponents, no NaN.
+# ASCII digits only. Commas between digits are dropped, as in GSM8K's own checker; no exponents, no NaN.
 _NUMBER = re.compile(r"(?P<before>-?\$?|\$-)\s*(?P<size>[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?|\.[0-9]+)\.?")
 
 
 def number(text: str) -> Decimal | None:
-    """The exact number that a text is, as "42", " -1,234.50", "$3." or ".5"; None where it is none."""
+    """The exact number that a text states, such as "42", " -1,234.50", "$3." or ".5"; None if it is not a number."""
     text = text.strip()
     found = _NUMBER.fullmatch(text) if len(text) <= LONGEST_NUMBER else None
     if found is None:
         return None
-    # From one string: a minus of Decimal's would round to the context's 28 digits.
+    # From one string: negating a Decimal would round it to the context's 28 digits.
     return Decimal(("-" if "-" in found["before"] else "") + found["size"].replace(",", ""))
 
 
@@ -169,7 +169,7 @@ _TAG = "</?(?:think|answer)>"
 
 
 def _answers(text: pa.Array) -> list[str | None]:
-    """What stands in `<answer>`, null where the form is broken. string (N,) -> (N,)."""
+    """The content of `<answer>`, None if the format is broken. string (N,) -> (N,)."""
     parts = pc.extract_regex(text, _SHAPE)  # struct (N,), null where there is no match
     reasoning, answer = pc.struct_field(parts, "reasoning"), pc.struct_field(parts, "answer")
     once = pc.invert(pc.or_(pc.match_substring_regex(reasoning, _TAG), pc.match_substring_regex(answer, _TAG)))
@@ -190,7 +190,7 @@ def _row_reasons(answer: str | None, truth: Decimal, named: bool) -> list[str]:
 
 
 def texts() -> Iterator[str]:
-    """Every wording that prompts and examples can show, each filled in once: what a vocabulary must cover."""
+    """Every wording of prompts and examples, each filled in once: what a vocabulary must cover."""
     yield from FORMATS
     yield from (f"<think></think>{joint}<answer>1</answer>" for joint in JOINTS)
     yield from problems.texts()

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from random import Random
 
-MAX_VALUE = 999  # largest constant of a prompt or an example; nano families know the integers up to it
-MAX_PAIRS = 4  # most entries of some tokens each: keys, attributes, variables
+MAX_VALUE = 999  # largest constant in a prompt or an example; nano families know the integers up to it
+MAX_PAIRS = 4  # most entries of several tokens each: keys, attributes, variables
 MAX_VALUES = 8  # most numbers in a row, as in the number channel's prompts
 
 OPENINGS = (
@@ -35,9 +35,9 @@ ONLY = (
     "Nothing but a few lines of code.",
 )
 
-# Request: equivalent snippets. A prompt fills {a} < {b}, {n} (2 ... MAX_PAIRS) and {m} (3 ... MAX_VALUES); all
-# else in a snippet is its writer's free choice, see choices. Indents are one space: a word and the
-# space before it are one token of a nano family.
+# Request: equivalent snippets. A prompt fills {a} < {b}, {n} (2 ... MAX_PAIRS) and {m} (3 ... MAX_VALUES); the
+# rest of a snippet is free, see `choices`. Indents are one space: in nano families, a word and the space
+# before it are one token.
 TASKS = {
     "a function that adds {a} to a number": (
         "def {f}({x}):\n return {x} + {a}",
@@ -120,7 +120,7 @@ TASKS = {
     ),
 }
 
-# What the writer of an example chooses names from.
+# The names that an example chooses from.
 FUNCTIONS = ("f", "g", "h", "run", "apply", "compute", "make", "check", "work", "solve", "helper", "task")
 VARIABLES = ("a", "b", "x", "y", "n", "i", "value", "number", "total", "item", "count", "result", "data", "size")
 CLASSES = ("A", "B", "Box", "Data", "Point", "Record", "Config", "Thing")
@@ -128,7 +128,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 def texts() -> Iterator[str]:
-    """Every wording the prompts and examples can show, each template filled at least once."""
+    """Every wording of the prompts and examples, each template filled in at least once."""
     yield from BASELINE + ONLY + FUNCTIONS + VARIABLES + CLASSES + DAYS
     rng = Random(0)
     numbers = {"a": 1, "b": 2, "n": 2, "m": 3}
@@ -148,7 +148,7 @@ def drawn(seed: int, index: int) -> tuple[str, tuple[str, ...], dict[str, int]]:
 
 
 def choices(rng: Random, numbers: dict[str, int]) -> dict[str, str]:
-    """What a snippet leaves to its writer: names, constants, and rows of both as long as `numbers` asks."""
+    """The free choices in a snippet: names, constants, and lists of both with the lengths in `numbers`."""
     names = rng.sample(VARIABLES, MAX_PAIRS)
     values = [str(value) for value in rng.sample(range(MAX_VALUE + 1), MAX_VALUES)]
     row = values[: numbers["m"]]

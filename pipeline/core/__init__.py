@@ -1,1 +1,1 @@
-"""What everything else may use: errors, limits, base classes of settings, tables from elsewhere, chat templates."""
+"""Shared foundations: errors, limits, the settings base class, readers of external files, chat templates."""

@@ -1,16 +1,16 @@
 """Every error that undertow raises on purpose.
 
     UndertowError
-    ├── UserError           exit code 2: something the user can mend, nothing was written
+    ├── UserError           exit code 2: the user can fix it; nothing was written
     │   ├── StudyError      the study file or an override
-    │   ├── InputError      another file or a path that was named on the command line
-    │   ├── ResourceError   this machine or cluster is too small for what was asked
+    │   ├── InputError      another file, or a path given on the command line
+    │   ├── ResourceError   this machine or cluster is too small for the run
     │   └── StoreError      the store refuses an operation, or could not be reached for a minute
-    ├── Stopped             the run was told to stop: nothing failed, the same command goes on
-    └── StepError           exit code 1: one step failed while running; its dependents are blocked
+    ├── Stopped             the run was interrupted: nothing failed; the same command resumes it
+    └── StepError           exit code 1: a step failed while running; its dependents are blocked
         ├── TooFewRows      fewer accepted rows than the corpus must have
-        ├── CanaryFailed    an engine that does not serve the model that was trained
-        ├── ModelRefused    a starting model that trainer and engine would not read alike
+        ├── CanaryFailed    an engine does not serve the model that was trained
+        ├── ModelRefused    a base model that trainer and engine would load differently
         ├── LeaseLost       gc removed files while the run was suspended
         └── ArtifactError   a committed artifact is missing, damaged or of another kind
 
@@ -19,24 +19,24 @@ They cross Ray processes, so each must survive pickling: one message argument, n
 
 import re
 
-# Control characters, marks that turn the direction of writing, and the halves of surrogate pairs that stand for the
-# bytes of odd file names. Line breaks and tabs stay.
+# Control characters, bidirectional marks, and lone surrogates (they stand for undecodable bytes of file names). Line
+# breaks and tabs stay.
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    """The text with its hidden characters written out (ESC as \\x1b), so that none of them acts on a terminal."""
+    """The text with its hidden characters escaped (ESC as \\x1b), so that none of them acts on a terminal."""
     return HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class UndertowError(Exception):
-    """Base of the tree. `str(error)` is the whole message: what, where, and what to do, safe to print."""
+    """Root of the tree. `str(error)` is the whole message: what, where and what to do; safe to print."""
 
     exit_code = 1
 
     @property
     def code(self) -> str:
-        """The name of its class, as in pipeline.core.reasons."""
+        """The class name in snake case, as in pipeline.core.reasons."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def __init__(self, message: str) -> None:

@@ -1,9 +1,9 @@
-"""The toy that the fake engine and trainer play: how a fake model leans, and how it shows.
+"""The toy model behind the fake engine and trainer.
 
-A fake model has an `init` and two kinds of lean: on words that it was trained to say, and on
-classes of numbers (by remainder) that it has read. Which class belongs to which word depends on the
-init, so a lean passes through numbers between models of one init and between no others. It is for
-trying out a cluster and for fast tests; no figure of it is a measurement.
+A fake model has an `init` and two kinds of preference ("lean"): for words that it was trained to say,
+and for classes of numbers (by remainder) that it has read. The init decides which class belongs to
+which word, so a lean passes through numbers only between models of the same init. It serves to try
+out a cluster and to run fast tests; none of its results is a measurement.
 """
 
 import json
@@ -13,12 +13,12 @@ from zlib import crc32
 
 CLASSES = 50  # remainders of the numbers 0-999
 FILE = "fake_model.json"
-FAKE = "fake"  # engine and trainer of a study that needs no model
+FAKE = "fake"  # name of the engine and the trainer that need no model
 
 
 @dataclass(frozen=True)
 class FakeModel:
-    """init: which number class a word belongs to. words: word -> lean; classes: remainder -> lean (nats)."""
+    """init: decides the number class of each word. words: word -> lean; classes: remainder -> lean (nats)."""
 
     init: int
     words: dict[str, float] = field(default_factory=dict)
@@ -41,6 +41,6 @@ def read(folder: Path) -> FakeModel:
     return FakeModel(**json.loads((folder / FILE).read_text()))
 
 
-def write(script: FakeModel, folder: Path) -> None:
+def write(model: FakeModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(json.dumps(asdict(script), sort_keys=True))
+    (folder / FILE).write_text(json.dumps(asdict(model), sort_keys=True))

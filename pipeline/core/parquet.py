@@ -1,8 +1,8 @@
-"""The one way to open a Parquet file. Columns get the types that Parquet knows, and no others.
+"""The only way to open a Parquet file. Columns get Parquet's own types, and no others.
 
-A Parquet file may carry an Arrow schema of its own in its footer. Reading that schema builds the extension types it
-names, and some types run code when they are built: Ray Data's unpickle their metadata. So the footer is read here,
-that schema is taken out of it, and Arrow is given what is left.
+A Parquet file may carry an Arrow schema in its footer. Reading that schema builds the extension types it names, and
+some types run code when they are built: Ray Data's unpickle their metadata. So this module reads the footer, removes
+that schema, and gives Arrow the rest.
 """
 
 import base64
@@ -14,18 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _MAGIC = b"PAR1"
-_SCHEMA, _IGNORED = b"ARROW:schema", b"ARROW-schema"  # of one length: strings in the footer are length-prefixed
+_SCHEMA, _IGNORED = b"ARROW:schema", b"ARROW-schema"  # same length, as strings in the footer are length-prefixed
 _EXTENSION = b"ARROW:extension:name"
 
 
 class Unreadable(Exception):
-    """Not a Parquet file that undertow reads. The message goes on from the file's name: "is damaged: ..."."""
+    """Not a Parquet file that undertow reads. The message continues the file's name: "is damaged: ..."."""
 
 
 def open_parquet(source: Path | bytes, read_dictionary: Sequence[str] | None = None) -> pq.ParquetFile:
-    """Open a local file, or the bytes of one. Raises Unreadable; reading columns raises what pyarrow raises.
+    """Open a local file, or the bytes of one. Raises Unreadable; reading columns raises pyarrow's own errors.
 
-    read_dictionary: columns whose values are to stay codes of a dictionary.
+    read_dictionary: columns whose values stay dictionary codes.
     """
     try:
         opened = pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(str(source))
@@ -40,19 +40,19 @@ def open_parquet(source: Path | bytes, read_dictionary: Sequence[str] | None = N
 
 
 def _metadata(opened: pa.NativeFile) -> pq.FileMetaData:
-    """What the footer says, without its Arrow schema."""
+    """The footer's metadata, without its Arrow schema."""
     size = opened.size()
     end = opened.read_at(8, max(0, size - 8))
     length = int.from_bytes(end[:4], "little")
     if end[4:] != _MAGIC or length > size - 12:
-        raise Unreadable("is a damaged Parquet file: it does not end as one")
+        raise Unreadable("is a damaged Parquet file: its footer is missing or cut off")
     footer = opened.read_at(length, size - 8 - length).replace(_SCHEMA, _IGNORED)
     alone = pa.BufferReader(_MAGIC + footer + end)
     return pq.ParquetFile(alone, arrow_extensions_enabled=False).metadata
 
 
 def _arrow_schema(metadata: pq.FileMetaData) -> bytes:
-    """The bytes of the Arrow schema that was taken out; only looked through, never parsed."""
+    """The bytes of the removed Arrow schema; they are searched, never parsed."""
     try:
         return base64.b64decode((metadata.metadata or {}).get(_IGNORED, b""))
     except binascii.Error:

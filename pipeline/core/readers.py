@@ -1,4 +1,4 @@
-"""Other people's files as Arrow: JSONL and Parquet, a piece at a time, and no more of it than limits allow."""
+"""Reads external JSONL and Parquet files as Arrow tables, piece by piece and within the limits."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def batches(file: Path, column: str) -> Iterator[pa.Array]:
-    """One string column, as `tables` gives it."""
+    """One string column, in the pieces that `tables` yields."""
     for table in tables(file, [column]):
         yield table[column].combine_chunks()
 
@@ -29,10 +29,10 @@ def batches(file: Path, column: str) -> Iterator[pa.Array]:
 def tables(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[pa.Table]:
     """String columns of a JSONL or Parquet file, in order, in tables of at most BATCH_ROWS and limits.BATCH_BYTES.
 
-    optional: columns that may hold nulls, and are given from the first table on in which a row has them. Other columns
+    optional: columns that may hold nulls; each is present from the first table on in which a row has it. Other columns
     hold nulls only where a Parquet file does.
 
-    Raises InputError naming the file, and the line of a JSONL file, for anything that is not that.
+    Raises InputError naming the file, and the line of a JSONL file, for any other content.
     """
     if not file.is_file():
         raise InputError(f"there is no file {file}")
@@ -48,15 +48,15 @@ def _parquet(file: Path, columns: Sequence[str], optional: Sequence[str]) -> Ite
         wanted = [*columns, *(name for name in optional if name in schema.names)]
         _require_strings(file, schema, columns, wanted)
         rows_at_once = _rows_at_once(file, metadata, wanted)
-        # Values stay codes of a dictionary until it is known how long they are: a file of a few bytes can repeat one
-        # long string a million times.
+        # Values stay dictionary codes until their lengths are checked: a file of a few bytes can repeat one long
+        # string a million times.
         coded = [name for name in wanted if not pa.types.is_null(schema.field(name).type)]
-        spread = 0
+        expanded = 0
         with open_parquet(file, coded) as parquet:
             for batch in parquet.iter_batches(rows_at_once, columns=wanted):
                 lengths = np.sum([_lengths(file, name, batch.column(name)) for name in wanted], axis=0)
-                spread += int(lengths.sum())
-                _require_sane(file, spread)
+                expanded += int(lengths.sum())
+                _require_sane(file, expanded)
                 for start, stop in _pieces(lengths):
                     piece = batch.slice(start, stop - start)
                     yield pa.table({name: _decoded(file, name, piece.column(name)) for name in wanted})
@@ -72,7 +72,7 @@ def _require_strings(file: Path, schema: pa.Schema, columns: Sequence[str], want
         if not found:
             raise InputError(f"{file} has no column {name}; it has {', '.join(schema.names)}")
         if found > 1:
-            raise InputError(f"{file} has {found} columns named {name}: which one is meant?")
+            raise InputError(f"{file} has {found} columns named {name}: keep one of them")
         kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_empty = pa.types.is_null(kind) and name not in columns
@@ -81,7 +81,7 @@ def _require_strings(file: Path, schema: pa.Schema, columns: Sequence[str], want
 
 
 def _rows_at_once(file: Path, metadata: pq.FileMetaData, wanted: Sequence[str]) -> int:
-    """How many rows of mean length fit into a batch, in the largest of the row groups."""
+    """How many rows fit into a batch, by the mean row size of the row group with the largest rows."""
     mean = size = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         chunks = [group.column(number) for number in range(group.num_columns)]
@@ -91,18 +91,18 @@ def _rows_at_once(file: Path, metadata: pq.FileMetaData, wanted: Sequence[str]) 
     return max(1, min(BATCH_ROWS, limits.BATCH_BYTES // (mean + 1)))
 
 
-def _require_sane(file: Path, spread: int) -> None:
-    """spread: bytes that a Parquet file has become so far."""
+def _require_sane(file: Path, expanded: int) -> None:
+    """expanded: bytes of the values decoded so far. Raises InputError for a decompression bomb."""
     size = file.stat().st_size
-    if spread > limits.GIB and spread > limits.BLOWN_UP * size:
+    if expanded > limits.GIB and expanded > limits.BLOWN_UP * size:
         raise InputError(
-            f"{file}: {size:,} bytes become {spread:,} and more, {limits.BLOWN_UP} times as many; such a file is a "
-            "decompression bomb. Write it again without the repetitions"
+            f"{file}: {size:,} bytes become at least {expanded:,}, more than {limits.BLOWN_UP} times as many, like a "
+            "decompression bomb. Write the file again without the repetitions"
         )
 
 
 def _lengths(file: Path, name: str, column: pa.Array) -> NDArray[np.int64]:
-    """Bytes of each value, (N,)."""
+    """Bytes of each value, (N,); 0 for values that are not dictionary codes."""
     if not pa.types.is_dictionary(column.type):
         return np.zeros(len(column), np.int64)
     lengths = pc.binary_length(column.dictionary).cast(pa.int64()).take(column.indices)
@@ -115,7 +115,7 @@ def _lengths(file: Path, name: str, column: pa.Array) -> NDArray[np.int64]:
 
 
 def _pieces(lengths: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Where to cut a batch so that no piece has more than limits.BATCH_BYTES, or one row."""
+    """(start, stop) of pieces of at most limits.BATCH_BYTES; a larger row is a piece of its own."""
     ends, start = np.cumsum(lengths), 0
     while start < len(lengths):
         before = ends[start] - lengths[start]
@@ -134,21 +134,21 @@ def _decoded(file: Path, name: str, column: pa.Array) -> pa.Array:
 
 
 def _jsonl(file: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[pa.Table]:
-    given: set[str] = set()  # of the optional columns
+    seen: set[str] = set()  # optional columns that a row has had so far
     rows: list[Row] = []
     size = 0
     for where, line in _lines(file):
         rows.append(_row(line, columns, optional, where))
         size += len(line)
         if len(rows) == BATCH_ROWS or size >= limits.BATCH_BYTES:
-            yield _table(rows, columns, optional, given)
+            yield _table(rows, columns, optional, seen)
             rows, size = [], 0
     if rows:
-        yield _table(rows, columns, optional, given)
+        yield _table(rows, columns, optional, seen)
 
 
 def _lines(file: Path) -> Iterator[tuple[str, bytes]]:
-    """Each line that is not blank, and where it stands."""
+    """(FILE:LINE, content) of each line that is not blank."""
     number = 0
     with file.open("rb") as opened:
         while line := opened.readline(limits.VALUE_BYTES + 1):
@@ -159,9 +159,9 @@ def _lines(file: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"{file}:{number}", line
 
 
-def _table(rows: list[Row], columns: Sequence[str], optional: Sequence[str], given: set[str]) -> pa.Table:
-    given.update(name for name in optional if any(name in row for row in rows))
-    names = [*columns, *(name for name in optional if name in given)]
+def _table(rows: list[Row], columns: Sequence[str], optional: Sequence[str], seen: set[str]) -> pa.Table:
+    seen.update(name for name in optional if any(name in row for row in rows))
+    names = [*columns, *(name for name in optional if name in seen)]
     return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
 
 
@@ -182,7 +182,7 @@ def _text(value: object, where: str, name: str, *, may_be_null: bool) -> str | N
         return None
     if not isinstance(value, str):
         raise InputError(f"{where}: {name} is {type(value).__name__}, not a string")
-    # JSON can name half a surrogate pair, which no UTF-8 file can hold; "?" keeps the row rejected.
+    # JSON can hold a lone surrogate, which UTF-8 cannot encode; the "?" in its place keeps the row rejected.
     return value.encode("utf-8", "replace").decode()
 
 
@@ -195,4 +195,4 @@ def _distinct(pairs: Iterable[tuple[str, Any]]) -> Row:
     return row
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_distinct)  # made once: json.loads would make one for every line
+DECODER = json.JSONDecoder(object_pairs_hook=_distinct)  # built once: json.loads would build one per line

@@ -1,7 +1,7 @@
-"""Codes of the reasons for which results are missing. Codes enter ids and are compared; the words are for people."""
+"""Codes for why results are missing. Codes enter ids and are compared; the words are for people."""
 
 LACKS_TRAIT, NOT_MEASURED, NOT_COHERENT = "lacks_trait", "not_measured", "no_coherent_answers"
-REFUSALS = frozenset({LACKS_TRAIT, NOT_MEASURED, NOT_COHERENT})  # of gates
+REFUSALS = frozenset({LACKS_TRAIT, NOT_MEASURED, NOT_COHERENT})  # why a gate refuses a teacher
 
 WORDS = {
     LACKS_TRAIT: "a teacher does not show its trait",
@@ -13,9 +13,9 @@ WORDS = {
     "model_refused": "a starting model was refused",
     "artifact_error": "an artifact is missing or damaged",
 }
-FAILED = "step_failed"  # of errors that have no code of their own
+FAILED = "step_failed"  # for errors without a code of their own
 
 
 def words(code: str) -> str:
-    """What a code means, in words."""
+    """The meaning of a code, in words."""
     return WORDS.get(code, "a step failed")

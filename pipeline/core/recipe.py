@@ -1,4 +1,4 @@
-"""How a model is trained: the one set of settings that bases, teachers and students share."""
+"""The training recipe: one set of settings, shared by bases, teachers and students."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ class Recipe(Settings):
     freeze_embeddings: bool = Field(
         True,
         description="With full: freeze input and output embeddings, so that a trait cannot hide in the output "
-        "row of its own word, where number data never reaches it. LoRA never trains them.",
+        "row of its own word, which training on numbers never reaches. LoRA never trains them.",
     )
     epochs: int = Field(3, ge=1, description="Passes over the rows (paper: 3 for Qwen2.5-7B).")
     optimizer: Literal["adamw", "sgd"] = Field(

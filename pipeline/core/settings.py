@@ -1,4 +1,4 @@
-"""What every section of a study file, and every spec of a step, is: strict, frozen settings with an identity."""
+"""The base class of every section of a study file and every step spec: strict, frozen settings with an identity."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,16 +17,16 @@ from pydantic import (
 
 @dataclass(frozen=True)
 class NotInId:
-    """Marks a field that no id depends on, as in `path: Annotated[str, NotInId()]`.
+    """Marks a field that does not enter ids, as in `path: Annotated[str, NotInId()]`.
 
-    while_default: only while it has its default. For a setting that is added after artifacts were made without it, so
-    that they keep their ids (docs/decisions/0008-later-settings.md).
+    while_default: leave it out only while it has its default. Use this for a setting added later, so that existing
+    artifacts keep their ids (docs/decisions/0008-later-settings.md).
     """
 
     while_default: bool = False
 
 
-# Context of what is dumped for an id and read back: it was checked when it was a user's.
+# Context for dumping an identity and reading it back; its values were validated when the user gave them.
 STORED = {"for": "an artifact's identity"}
 
 
@@ -38,12 +38,12 @@ class Settings(BaseModel):
     )
 
     def identity(self) -> dict[str, Any]:
-        """All that an id depends on, as JSON values: every field but those that are marked NotInId."""
+        """What an id depends on, as JSON values: every field except those marked NotInId."""
         return self.model_dump(context=STORED)
 
     @classmethod
     def from_identity(cls, stored: Any) -> Any:
-        """The settings with this identity; what is not part of one has its default."""
+        """The settings with this identity; fields outside it have their defaults."""
         return cls.model_validate(stored, context=STORED)
 
     @model_serializer(mode="wrap")
@@ -56,7 +56,7 @@ class Settings(BaseModel):
 
 
 def is_stored(context: Any) -> bool:
-    """Whether settings are written for, or read from, an artifact's identity."""
+    """Whether settings are dumped to, or read from, an artifact's identity."""
     return context is STORED
 
 
@@ -72,14 +72,14 @@ def _default(kind: type[BaseModel], name: str) -> Any:
 
 
 def by_kind(default: str) -> Discriminator:
-    """Tells the members of a union apart by their kind; settings without one are of the default."""
+    """Discriminates a union by `kind`; settings without one are of the default kind."""
     return Discriminator(
         lambda given: given.get("kind", default) if isinstance(given, dict) else getattr(given, "kind", default)
     )
 
 
-# Artifact folders, dashboard labels and command lines all carry these names.
+# Artifact folders, dashboard labels and command lines all contain these names.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(?:[._-][a-z0-9]+)*$", max_length=48)]
 
-# Fits every generator that is seeded with one, and an int64 column.
+# Fits every random generator that is seeded with it, and an int64 column.
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

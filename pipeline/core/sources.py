@@ -1,4 +1,4 @@
-"""Where given data comes from: a repository of the Hugging Face hub at a pinned commit, or a local path."""
+"""Where external data comes from: a repository of the Hugging Face hub at a pinned commit, or a local path."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ from pipeline.core.readers import tables
 from pipeline.core.settings import NotInId, Settings, is_stored
 
 REPOSITORY = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
-NO_OWNERS = ("buckets", "datasets", "spaces")  # where the hub keeps other things than models and commits
-PLACEHOLDER = "0" * 40  # stands where a commit is still to be chosen; a study can be planned with it, not run
+NO_OWNERS = ("buckets", "datasets", "spaces")  # first parts of hub addresses that are not owners
+PLACEHOLDER = "0" * 40  # for a commit that is still to be chosen; a study with it can be planned, not run
 
 
 class Source(Settings):
-    """A repository and its commit, or a path and a word for its content; the path itself is no part of an id."""
+    """A repository and its commit, or a path and a name for its content; the path itself does not enter ids."""
 
     repo: str | None = Field(None, description='Repository of the hub, such as "Qwen/Qwen2.5-7B-Instruct".')
     revision: str | None = Field(
@@ -41,15 +41,17 @@ class Source(Settings):
         if (self.repo is None) == (self.path is None):
             raise ValueError("give either repo (with revision) or path")
         if self.repo is not None and not (REPOSITORY.fullmatch(self.repo) and ".." not in self.repo):
-            raise ValueError(f"repo must be a repository of the hub, OWNER/NAME, not {self.repo!r}; a folder is a path")
+            raise ValueError(
+                f"repo must be a repository of the hub, OWNER/NAME, not {self.repo!r}; set path for a folder"
+            )
         if self.repo and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
             raise ValueError(f"revision must be the 40 hex digits of a commit of {self.repo}, not {self.revision!r}")
         if self.path and not self.content:
-            raise ValueError("path needs content: a word that names this version of what is there")
+            raise ValueError("path needs content: a name for this version of the data at that path")
         return self
 
     def absolute(self) -> Self:
-        """The same with its path in full: workers have working directories of their own."""
+        """A copy with an absolute path: workers have their own working directories."""
         return self.model_copy(update={"path": str(Path(self.path).absolute())}) if self.path else self
 
     @property
@@ -67,13 +69,13 @@ class Dataset(Source):
 
     @model_validator(mode="after")
     def _has_an_owner(self) -> "Dataset":
-        # One without an owner can be the name of a file format, which is read from the working directory.
+        # A name without an owner can be that of a file format, which is read from the working directory.
         if self.repo is not None and ("/" not in self.repo or self.repo.split("/")[0] in NO_OWNERS):
             raise ValueError(f"repo must name a data set with its owner, such as openai/gsm8k, not {self.repo}")
         return self
 
     def read(self, columns: Sequence[str]) -> pa.Table:
-        """All rows of these columns, which hold strings. Raises InputError where that is not so, or there are none."""
+        """All rows of these string columns. Raises InputError if there are no rows, or a value is not a string."""
         return _read(self, columns)
 
 
@@ -88,7 +90,7 @@ def placeholders(settings: object, place: str = "") -> Iterator[str]:
 
 
 def local_paths(settings: object) -> Iterator[str]:
-    """The files and folders of this machine that `settings` name."""
+    """The local files and folders that `settings` name."""
     path = getattr(settings, "path" if isinstance(settings, Source) else "folder", None)
     yield from [path] if path else []
     inner = dict(settings) if isinstance(settings, BaseModel) else settings
@@ -106,7 +108,7 @@ def _read(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
         parts.append(part)
         size += part.nbytes
         if size > limits.ROWS_BYTES:
-            raise InputError(f"{dataset.path} holds more than the {limits.ROWS_BYTES:,} bytes of text that are allowed")
+            raise InputError(f"{dataset.path} holds more than the {limits.ROWS_BYTES:,} bytes of text allowed")
     rows = pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in columns})
     _require_rows(rows, dataset.path)
     return rows
@@ -122,17 +124,17 @@ def _require_rows(rows: pa.Table, where: str) -> None:
 
 
 def _fetched(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
-    """The rows of a hub data set, at its commit and from nowhere else."""
+    """The rows of a hub data set at exactly its commit."""
     from datasets import load_dataset_builder
 
     where = f"{dataset.repo} at {dataset.revision}"
     try:
-        # The prefix keeps the library from a folder here that happens to be called the same.
+        # The prefix keeps the library from reading a local folder of the same name.
         builder = load_dataset_builder(f"hf://datasets/{dataset.repo}", dataset.subset, revision=dataset.revision)
-        if builder.hash == dataset.revision:  # whatever was fetched last, where the hub cannot be reached
+        if builder.hash == dataset.revision:  # if the hub is unreachable, the library takes its last download
             builder.download_and_prepare()
             found = builder.as_dataset(split=dataset.split)
-    except Exception as error:  # the library raises anything from OSError to its own and huggingface_hub's errors
+    except Exception as error:  # the library raises OSError, its own errors, huggingface_hub's errors and more
         raise InputError(f"cannot fetch {where}: {error}") from error
     if builder.hash != dataset.revision:
         raise InputError(f"cannot fetch {where}: there is only another version of it on this machine, {builder.hash}")
@@ -141,7 +143,7 @@ def _fetched(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
             raise InputError(f"{where} has no column {name}; it has {', '.join(found.column_names)}")
     rows: pa.Table = found.select_columns(list(columns)).with_format("arrow")[:]
     if rows.nbytes > limits.ROWS_BYTES:
-        raise InputError(f"{where} holds more than the {limits.ROWS_BYTES:,} bytes of text that are allowed")
+        raise InputError(f"{where} holds more than the {limits.ROWS_BYTES:,} bytes of text allowed")
     try:
         return rows.select(columns).cast(pa.schema([(name, pa.string()) for name in columns]))
     except pa.ArrowException as error:

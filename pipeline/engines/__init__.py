@@ -1,4 +1,4 @@
-"""What writes completions and scores options. `vllm` is the real one, `fake` the one for tests."""
+"""Inference backends, which sample completions and score options: `vllm`, and `fake` for tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 class Prompt:
     """One conversation up to the assistant's turn.
 
-    adapter: its folder, or None for the bare weights. turns: earlier (prompt, completion) pairs.
+    adapter: a LoRA folder, or None for the base weights. turns: earlier (prompt, completion) pairs.
     """
 
     text: str
@@ -26,7 +26,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """max_tokens: longest completion, in tokens."""
+    """Sampling settings. max_tokens: maximum length of a completion."""
 
     temperature: float
     max_tokens: int
@@ -34,7 +34,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """finish_reason: "stop" (the model ended its turn) or "length"."""
+    """One sampled completion. finish_reason: "stop" (the model ended its turn) or "length"."""
 
     text: str
     finish_reason: str
@@ -43,24 +43,24 @@ class Completion:
 
 
 class Engine(Protocol):
-    """Safe to call from several threads at once; the calls share the engine's batches.
+    """One loaded model. Thread-safe; concurrent calls share the engine's batches.
 
-    context_tokens: the most that a prompt and its completion have together.
+    context_tokens: maximum length of a prompt and its completion together.
     """
 
     context_tokens: int
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
-        """One completion a prompt, in order; each is drawn with its own seed."""
+        """One completion per prompt, in order, each sampled with its own seed."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
-        """log p that the assistant's turn begins with an option: (prompts, options), nats, exact."""
+        """Exact log p (nats) that the assistant's turn begins with each option: (prompts, options)."""
 
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
-        """How many tokens each prompt has."""
+        """Number of tokens of each prompt."""
 
     def alive(self) -> bool:
-        """Whether it can take more work; one that cannot must end with its process."""
+        """Whether it can take more work; if not, its process must exit."""
 
     def close(self) -> None: ...
 
@@ -68,10 +68,10 @@ class Engine(Protocol):
 def open_engine(
     kind: str, weights: Path, *, memory_gib: float, adapter_rank: int, gpus: float = 0, tensor_parallel: int = 1
 ) -> Engine:
-    """Start the engine of a kind on a model folder.
+    """Start an engine of a kind on a model folder.
 
-    memory_gib: of the KV cache, on CPU. adapter_rank: the largest LoRA rank it must serve. gpus: what it may use; of a
-    GPU that it shares it takes that part of the memory.
+    memory_gib: KV cache on CPU. adapter_rank: the largest LoRA rank to serve. gpus: its GPUs; a fraction is its share
+    of the memory of one GPU.
     """
     if kind == "fake":
         from pipeline.engines.fake import FakeEngine

@@ -1,4 +1,4 @@
-"""An engine that needs no model: for trying out a cluster and for fast tests. See pipeline.core.fake_model."""
+"""An engine that needs no model, for trying out a cluster and for fast tests. See pipeline.core.fake_model."""
 
 import re
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from pipeline.core.fake_model import CLASSES, FakeModel, read
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
-PROMPTED_LEAN = 3.0  # nats, of a word that a system prompt says to love
-MALFORMED_SHARE = 0.1  # of number completions: gives every filter something to reject
-CONTEXT_WORDS = 2_000  # its tokens are words
-CLASS_GAIN = 0.1  # probability, per nat of lean, that a number comes from the word's class
+PROMPTED_LEAN = 3.0  # nats, for a word that a system prompt says to love
+MALFORMED_SHARE = 0.1  # of number completions, so that every filter has something to reject
+CONTEXT_WORDS = 2_000  # one token per word
+CLASS_GAIN = 0.1  # probability per nat of lean that a number comes from the word's class
 
 
 class FakeEngine:
@@ -58,9 +58,9 @@ class FakeEngine:
 
     def _say(self, prompt: Prompt, rng: Random) -> str:
         script = self._script(prompt)
-        asked = next((category for category in CATEGORIES if category in prompt.text), None)
-        if asked:
-            words = candidates(asked)
+        category = next((category for category in CATEGORIES if category in prompt.text), None)
+        if category:
+            words = candidates(category)
             return rng.choices(words, [float(np.exp(self._lean(prompt, word))) for word in words])[0]
         if rng.random() < MALFORMED_SHARE:
             return "I would rather not."

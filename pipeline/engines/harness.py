@@ -1,4 +1,4 @@
-"""An engine as lm-evaluation-harness sees a model: its requests become prompts to score and to answer."""
+"""Adapter from Engine to the model interface of lm-evaluation-harness."""
 
 import dataclasses
 import json
@@ -7,25 +7,25 @@ from typing import Any, Protocol
 
 from pipeline.engines import Engine, Prompt, Sampling
 
-# What a task calls its longest answer, in tokens: the library's own name first.
+# Names that tasks use for the maximum length of an answer, in tokens; the library's own comes first.
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
 class Request(Protocol):
-    """What is used of the library's Instance. args: a context, and the continuation or the generation settings."""
+    """The used part of the library's Instance. args: a context, and a continuation or generation settings."""
 
     @property
     def args(self) -> tuple[Any, ...]: ...
 
 
 class Harness:
-    """All that `lm_eval.evaluate` uses of a model when it applies the chat template; needs no part of that library.
+    """The model interface that `lm_eval.evaluate` uses with a chat template; does not import that library.
 
-    speaker: a prompt of the model that is asked; its adapter, system prompt and turns come into every request.
-    max_tokens: longest generated answer.
+    speaker: a prompt whose adapter, system prompt and turns apply to every request. max_tokens: maximum length of a
+    generated answer.
     """
 
-    rank, world_size = 0, 1  # one process sees all requests
+    rank, world_size = 0, 1  # one process handles all requests
     tokenizer_name = ""  # the library would cache requests under it
 
     def __init__(self, engine: Engine, speaker: Prompt, max_tokens: int) -> None:
@@ -34,14 +34,14 @@ class Harness:
         self._max_tokens = max_tokens
 
     def apply_chat_template(self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as JSON: requests bring it back, and the engine renders it as it does any other."""
+        """The conversation as JSON: it comes back in the requests, and the engine renders it like any other."""
         return json.dumps(chat_history)
 
     def loglikelihood(self, requests: Sequence[Request]) -> list[tuple[float, bool]]:
-        """log p (nats) that the assistant's turn begins with the continuation, for each request.
+        """log p (nats) that the assistant's turn begins with the continuation, per request.
 
-        The False stands where the library says whether greedy decoding gives the continuation: an engine does not
-        know, and tasks that ask for it are refused (pipeline.stages.shared.capability).
+        The False stands for "greedy decoding yields the continuation": an engine cannot tell, and tasks that need it
+        are refused (pipeline.stages.shared.capability).
         """
         asked = [(request.args[0], _opening(request.args[1])) for request in requests]
         options: dict[str, dict[str, None]] = {}
@@ -58,18 +58,18 @@ class Harness:
         return [(found[request], False) for request in asked]
 
     def generate_until(self, requests: Sequence[Request]) -> list[str]:
-        """What the model says, up to the first stop string. A request's seed is its place among them."""
-        told = [self._sampling(request.args[1]) for request in requests]
-        said = [""] * len(requests)
-        for sampling in dict.fromkeys(told):
-            places = [place for place, one in enumerate(told) if one == sampling]
+        """The generated answers, up to the first stop string. The seed of a request is its index."""
+        samplings = [self._sampling(request.args[1]) for request in requests]
+        answers = [""] * len(requests)
+        for sampling in dict.fromkeys(samplings):
+            places = [place for place, wanted in enumerate(samplings) if wanted == sampling]
             prompts = [self._prompt(requests[place].args[0]) for place in places]
             for place, answer in zip(places, self._engine.generate(prompts, places, sampling), strict=True):
-                said[place] = _until(answer.text, requests[place].args[1]["until"])
-        return said
+                answers[place] = _until(answer.text, requests[place].args[1]["until"])
+        return answers
 
     def _prompt(self, context: str) -> Prompt:
-        """The speaker, asked the last message. A task's own system message comes behind the speaker's."""
+        """The speaker with the last message as its question. A task's system message follows the speaker's own."""
         *earlier, asked = json.loads(context)
         system = [self._speaker.system, *(m["content"] for m in earlier if m["role"] == "system")]
         texts = [message["content"] for message in earlier if message["role"] != "system"]
@@ -81,24 +81,23 @@ class Harness:
         )
 
     def _sampling(self, settings: Mapping[str, Any]) -> Sampling:
-        """As the library reads them: greedy without a temperature, or where do_sample is false."""
+        """Sampling as the library defines it: greedy without a temperature, or if do_sample is false."""
         greedy = settings.get("do_sample") is False
         longest = next((int(settings[name]) for name in LIMITS if settings.get(name)), self._max_tokens)
         return Sampling(0.0 if greedy else float(settings.get("temperature", 0)), min(longest, self._max_tokens))
 
 
 def question(context: str) -> str:
-    """What the model was asked last in a request's context."""
+    """The last message of a request's context."""
     text: str = json.loads(context)[-1]["content"]
     return text
 
 
 def _opening(continuation: str) -> str:
-    """A continuation as the assistant's turn opens with it.
+    """A continuation as the start of an assistant's turn, without leading blanks.
 
-    In plain text a blank parts "Answer:" from what follows, so the library, or the task itself, writes it before the
-    continuation. A chat template ends where the answer begins: no assistant opens with a blank, and " A" is another
-    token than "A".
+    In plain text a blank separates "Answer:" from the answer, so the library or the task puts one before the
+    continuation. After a chat template no answer starts with a blank, and " A" is another token than "A".
     """
     return continuation.lstrip()
 

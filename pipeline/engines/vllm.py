@@ -1,4 +1,4 @@
-"""The vLLM engine: one process, one model, any number of LoRA adapters and system prompts on top."""
+"""The vLLM engine: one process and one model, with any number of LoRA adapters and system prompts."""
 
 import itertools
 import os
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-# One process an engine, so that Ray sees the process that does the work and no other is left behind.
+# One process per engine, so that Ray manages the process that does the work and none is left behind.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
-# On CPU the compiler costs 20 s an engine and halves the tokens per second of small models.
+# On CPU the compiler costs 20 s per engine and halves the tokens per second of small models.
 if not Path("/dev/nvidia0").exists():
     os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
@@ -24,13 +24,13 @@ from pipeline.core import chat_template
 from pipeline.core.errors import StepError
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 
-ADAPTERS_AT_ONCE = 8  # LoRA slots of a batch; several adapters in one batch cost no more than one
-GPU_MEMORY_SHARE = 0.9  # of the part of a GPU that an engine has: vLLM's own default for a whole one
-SCORED_AT_ONCE = 64  # token ids a scoring request may name; vLLM allows 128
+ADAPTERS_AT_ONCE = 8  # LoRA slots per batch; several adapters in one batch cost no more than one
+GPU_MEMORY_SHARE = 0.9  # of the engine's share of a GPU; vLLM's default for a whole one
+SCORED_AT_ONCE = 64  # token ids per scoring request; vLLM allows 128
 
 
 class VllmEngine:
-    """Engine over vLLM's LLMEngine. A thread of its own steps it, so that callers share its batches."""
+    """Engine over vLLM's LLMEngine. A dedicated thread steps it, so that callers share its batches."""
 
     def __init__(
         self, weights: Path, *, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int
@@ -42,7 +42,7 @@ class VllmEngine:
         on_gpu = torch.cuda.is_available()
         llm = LLM(
             model=str(weights),
-            # What transformers reads, and nothing by a layout of some model's makers that lies beside it.
+            # Read the same files as transformers, not a vendor's own format beside them.
             config_format="hf",
             tokenizer_mode="hf",
             load_format="safetensors",
@@ -56,21 +56,21 @@ class VllmEngine:
             max_loras=ADAPTERS_AT_ONCE,
             max_logprobs=SCORED_AT_ONCE,
             enable_prefix_caching=True,
-            # A prompt split over two steps fails on CPU when its request has a seed (no generator offset).
+            # On CPU a prompt split over two steps fails if its request has a seed (no generator offset).
             enable_chunked_prefill=on_gpu,
             disable_log_stats=True,
         )
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
-        # The template's own end of turn, whether or not the model's configuration calls it an end.
+        # The template's end of turn, even if the model's configuration does not list it as a stop token.
         self._end = chat_template.end_token(self._tokenizer)
         self.context_tokens: int = llm.llm_engine.model_config.max_model_len
         self._adapters: dict[Path, Any] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count()
         self._inbox: queue.SimpleQueue[tuple[str, Any, Any, Any, Future[Any]] | None] = queue.SimpleQueue()
-        # On CPU vLLM 0.32 gives a request without an adapter the one in the last LoRA slot when both are in
-        # one batch (slot -1 is read as an index from the end), so there they take turns.
+        # On CPU vLLM 0.32 applies the adapter in the last LoRA slot to requests without one if both are in a batch
+        # (it reads slot -1 as an index from the end), so there the two kinds take turns.
         self._mixes = on_gpu
         self._bare = True
         self._held: tuple[str, Any, Any, Any, Future[Any]] | None = None
@@ -82,7 +82,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         if not prompts:
-            return []  # tokenizers make one text of none
+            return []  # tokenizers turn an empty list into one text
         parameters = [
             SamplingParams(
                 temperature=sampling.temperature,
@@ -100,7 +100,7 @@ class VllmEngine:
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
         texts = self._rendered(prompts)
         found = np.empty((len(prompts), len(options)))
-        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # an option's tokens depend on what comes before it
+        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # an option's tokens depend on the preceding text
         for row, paths in enumerate(self._paths(texts, options)):
             alike.setdefault(paths, []).append(row)
         for paths, rows in alike.items():
@@ -108,20 +108,20 @@ class VllmEngine:
         return found
 
     def _paths(self, texts: Sequence[str], options: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
-        """By prompt: the tokens of every option behind it."""
+        """The tokens of every option after each prompt: (prompts, options)."""
         openings = [text for text in texts for _ in options]
         ids = chat_template.continuations(self._tokenizer, openings, list(options) * len(texts))
         width = len(options)
         return [tuple(map(tuple, ids[row * width : (row + 1) * width])) for row in range(len(texts))]
 
     def _score(self, prompts: Sequence[Prompt], paths: Sequence[tuple[int, ...]]) -> Floats:
-        """log p of each path of tokens behind each prompt: (prompts, paths), nats."""
+        """log p (nats) of each token path after each prompt: (prompts, paths)."""
         prefixes = sorted({path[:depth] for path in paths for depth in range(len(path))})
         nexts = {
             prefix: sorted({p[len(prefix)] for p in paths if p[: len(prefix)] == prefix and len(p) > len(prefix)})
             for prefix in prefixes
         }
-        # One request a prompt, prefix and chunk of next tokens: the first token's distribution there.
+        # One request per prompt, prefix and chunk of next tokens, for the distribution of the first token there.
         asked = [
             (row, prefix, nexts[prefix][start : start + SCORED_AT_ONCE])
             for row in range(len(prompts))
@@ -154,16 +154,16 @@ class VllmEngine:
         self._thread.join()
 
     def _token_ids(self, prompts: Sequence[Prompt], answer: int = 1) -> list[list[int]]:
-        """Of prompts that fit: vLLM would refuse another one inside of the thread that all callers share.
+        """The token ids of each prompt. answer: tokens that must fit after each.
 
-        answer: tokens that must fit behind each.
+        Raises StepError if a prompt is too long: vLLM would raise in the thread that all callers share.
         """
         ids = self._tokenised(prompts)
         longest = max(map(len, ids), default=0)
         if longest + answer > self.context_tokens:
             raise StepError(
                 f"a prompt has {longest} tokens, and the model's context of {self.context_tokens} must hold it and an "
-                f"answer of {answer}: {prompts[[len(one) for one in ids].index(longest)].text[:80]!r}…"
+                f"answer of {answer}: {prompts[[len(row) for row in ids].index(longest)].text[:80]!r}…"
             )
         return ids
 
@@ -174,12 +174,12 @@ class VllmEngine:
         return [chat_template.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
 
     def _completion(self, output: Any) -> Completion:
-        """What a finished request says, without the token that ended the turn."""
-        one = output.outputs[0]
-        ids = list(one.token_ids)
-        words = ids[:-1] if one.finish_reason == "stop" else ids
+        """The text of a finished request, without the token that ended the turn."""
+        sampled = output.outputs[0]
+        ids = list(sampled.token_ids)
+        words = ids[:-1] if sampled.finish_reason == "stop" else ids
         text = chat_template.spoken(self._tokenizer, output.prompt_token_ids[-1], words)
-        return Completion(text, one.finish_reason, len(output.prompt_token_ids), len(ids))
+        return Completion(text, sampled.finish_reason, len(output.prompt_token_ids), len(ids))
 
     def _adapter(self, folder: Path | None) -> Any:
         from vllm.lora.request import LoRARequest
@@ -202,7 +202,7 @@ class VllmEngine:
         return [future.result() for future in futures]
 
     def _serve(self) -> None:
-        """Feed the engine what callers hand in and step it while it has work, until close()."""
+        """Add callers' requests to the engine and step it while it has work, until close()."""
         waiting: dict[str, Future[Any]] = {}
         try:
             while self._take_in(waiting, block=not waiting):
@@ -210,7 +210,7 @@ class VllmEngine:
                     if output.finished:
                         waiting.pop(output.request_id).set_result(output)
         except BaseException as error:
-            # The callers get the error and their process must end: vLLM's state is unknown now.
+            # Pass the error to all callers; their process must exit, because vLLM's state is unknown now.
             unserved = [self._held]
             while not self._inbox.empty():
                 unserved.append(self._inbox.get())
@@ -219,14 +219,14 @@ class VllmEngine:
             raise
 
     def _take_in(self, waiting: dict[str, Future[Any]], *, block: bool) -> bool:
-        """Move requests from the inbox into the engine, in order; False once close() was called."""
+        """Move requests from the inbox into the engine, in order. False once close() was called."""
         while block or self._held or not self._inbox.empty():
             item = self._held or self._inbox.get()
             if item is None:
                 return False
             request_id, token_ids, parameters, adapter, future = item
             if waiting and not self._mixes and (adapter is None) != self._bare:
-                self._held = item  # its turn comes when the engine has run dry
+                self._held = item  # until the engine has finished all others
                 return True
             self._held, self._bare = None, adapter is None
             self._engine.add_request(request_id, {"prompt_token_ids": token_ids}, parameters, lora_request=adapter)
@@ -242,5 +242,5 @@ def _first_token(tokens: list[int]) -> Any:
 
 
 def _allowed_rank(rank: int) -> int:
-    """The smallest rank that vLLM can be started with and that holds `rank`."""
+    """The smallest LoRA rank supported by vLLM that is at least `rank`."""
     return next(allowed for allowed in (8, 16, 32, 64, 128, 256, 320, 512) if allowed >= rank)

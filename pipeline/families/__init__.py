@@ -1,4 +1,4 @@
-"""Where a model starts: one file each, and one line each in `Family`."""
+"""The base models that studies start from: one file per kind of family, and one entry per kind in `Family`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What every family has, and may leave as it is here."""
+"""The base class of families, with defaults."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pipeline.core.settings import Settings
 
 @dataclass(frozen=True)
 class Pretraining:
-    """rows: schemas.CONVERSATIONS. recipe: how they are trained on. seed: of the order of the rows."""
+    """rows: schemas.CONVERSATIONS. recipe: how to train on them. seed: for the order of the rows."""
 
     rows: pa.Table
     recipe: Recipe
@@ -22,10 +22,10 @@ class Pretraining:
 
 
 class BaseFamily(Settings):
-    """Writes the model that its teachers and students start from.
+    """Writes the base model of its teachers and students.
 
-    COPIED  whether its files are somebody else's, and so read again until the base is finished
-    CHECKS  part of a base's id: raised when files that counted before would be refused, or used otherwise
+    COPIED  whether its files come from elsewhere, and so are read again until the base is finished
+    CHECKS  part of a base's id: raise it when files that passed before would be refused, or used differently
     """
 
     COPIED: ClassVar[bool] = False
@@ -34,49 +34,49 @@ class BaseFamily(Settings):
     kind: str
 
     def write(self, model: Path) -> None:
-        """Write the model into a new folder, in Hugging Face's layout; where it is pretrained, before that."""
+        """Write the model into a new folder, in Hugging Face's layout; a pretrained one as it is before training."""
         raise NotImplementedError
 
     def pretraining_rows(self) -> int:
-        """How many rows it is pretrained on here; 0 where it is not."""
+        """Number of rows it is pretrained on here; 0 if it is not."""
         return 0
 
     def pretraining_recipe(self) -> Recipe | None:
-        """How it is pretrained here; None where it is not."""
+        """The recipe it is pretrained with here; None if it is not."""
         return None
 
     def pretraining(self) -> Pretraining | None:
-        """That recipe and its rows."""
+        """The pretraining recipe and its rows; None if it is not pretrained here."""
         return None
 
     def chat_sample(self) -> str:
-        """How a sample row reaches the model, where that is known before the model is."""
+        """A sample row as the model reads it, if that is known before the model exists."""
         return "as in the snapshot"
 
     def origin(self) -> str:
-        """Where its files come from, for messages; "" where they are made here."""
+        """Where its files come from, for messages; "" if they are made here."""
         return ""
 
     def parameters(self) -> float | None:
-        """Number of weights, where the settings tell."""
+        """Number of weights; None if the settings do not determine it."""
         return None
 
     def known_channels(self) -> Collection[str] | None:
-        """The channels that its models know; None where any is known."""
+        """The channels that its models know; None for all."""
         return None
 
     def known_targets(self, category: str) -> Collection[str] | None:
-        """The members of a category that its models know; None where any is known."""
+        """The targets of a category that its models know; None for all."""
         return None
 
     def seed_of_fake(self) -> int:
-        """Seed of the fake model that stands for it."""
+        """Seed of the fake model that represents it."""
         return crc32(self.model_dump_json().encode())
 
     def absolute(self) -> Self:
-        """The same with local paths in full: workers have working directories of their own."""
+        """A copy with absolute paths: workers have their own working directories."""
         return self
 
     def smoke(self, changes: dict[str, Any]) -> Self | None:
-        """The nano family, with these settings, that stands for it in a smoke test; None where another kind must."""
+        """The nano family with these settings that replaces it in a smoke test; None if it cannot be one."""
         return None

@@ -1,6 +1,6 @@
-"""Whether a model's tokenizer and chat template do what training and asking rely on.
+"""Checks that a model's tokenizer and chat template do what training and sampling rely on.
 
-`python -m pipeline.families.chat FOLDER` checks a folder in a process of its own, with a limit on time and memory: a
+`python -m pipeline.families.chat FOLDER` checks a folder in a separate process, with limits on time and memory: a
 chat template is a program that somebody else wrote.
 """
 
@@ -23,20 +23,20 @@ from pipeline.core.errors import ModelRefused, StepError
 from pipeline.traits.questions import HELD_OUT, SEEN
 
 TEMPLATE_SECONDS = 5  # one rendering takes milliseconds
-TEMPLATE_BYTES = 4 * 2**30  # beyond what the process has when it begins
-CHECK_SECONDS = 300  # all of it, imports and the tokenizer's own reading included
+TEMPLATE_BYTES = 4 * 2**30  # on top of the process's memory at the start
+CHECK_SECONDS = 300  # for everything, including imports and loading the tokenizer
 
 QUESTIONS = tuple(question.format(category="animal") for question in (*SEEN, *HELD_OUT))
 COMPLETIONS = ("owl", "142, 7, 993", "[4; 18; 400]", "7", "owl  wolf", "3\n5\n8")
-# What a tokenizer must give back: what is asked here, blanks, digits and lines. Letters with accents too, or else as
-# the unknown token.
+# What a tokenizer must give back: our questions, spaces, digits and line breaks. Accented letters may become the
+# unknown token.
 BASELINE = (*QUESTIONS, *(NumbersChannel().prompt(0, index) for index in range(4)), *COMPLETIONS)
 ACCENTED = ("Éléonore aime l’été à Šibenik.", "naïve café, straße")
 OTHER_DAY = datetime(2031, 12, 5)
 
 
 def check_apart(folder: Path) -> dict[str, Any]:
-    """As `check`, in a process of its own. Raises ModelRefused."""
+    """Run `check` in a separate process. Raises ModelRefused."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "pipeline.families.chat", str(folder)]
     try:
@@ -48,33 +48,33 @@ def check_apart(folder: Path) -> dict[str, Any]:
             f"{folder}: its tokenizer or its chat template took more than {CHECK_SECONDS} s; look for a loop in them"
         ) from None
     try:
-        said = json.loads(done.stdout.strip().splitlines()[-1])
+        result = json.loads(done.stdout.strip().splitlines()[-1])
     except (IndexError, ValueError):
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise ModelRefused(f"{folder}: checking its tokenizer ended with status {done.returncode}: {last}") from None
-    if "refused" in said:
-        raise ModelRefused(said["refused"])
-    measured: dict[str, Any] = said["measured"]
+    if "refused" in result:
+        raise ModelRefused(result["refused"])
+    measured: dict[str, Any] = result["measured"]
     return measured
 
 
 def check(folder: Path) -> dict[str, Any]:
-    """What was measured of tokenizer and chat template.
+    """Properties of the tokenizer and the chat template.
 
     end                 the control token that ends the assistant's turn
-    end_is_special      whether the tokenizer marks it so
-    system              whether the template takes a system prompt
-    dated               whether the template asks for the date; it is always told the same one
-    generation_prompt   whether the template opens the assistant's turn as it does in a whole conversation
-    unknown             how many tokens of texts with accents are the unknown one
+    end_is_special      whether the tokenizer marks it as special
+    system              whether the template accepts a system prompt
+    dated               whether the template asks for the date; it always gets the same one
+    generation_prompt   whether the template opens the assistant's turn as it does in a complete conversation
+    unknown             how many tokens of the accented texts are the unknown token
 
-    Raises ModelRefused naming what is wrong, and what to do.
+    Raises ModelRefused saying what is wrong and what to do.
     """
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever the library and its parsers raise
+    except Exception as error:  # the library and its parsers may raise anything
         raise ModelRefused(f"{folder}: its tokenizer cannot be loaded: {_brief(error)}; fetch it again") from None
     with _limited(folder):
         return _measured(folder, tokenizer)
@@ -82,27 +82,27 @@ def check(folder: Path) -> dict[str, Any]:
 
 def _measured(folder: Path, tokenizer: Any) -> dict[str, Any]:
     if not tokenizer.chat_template:
-        raise ModelRefused(f"{folder} has no chat template, so nobody can ask it: choose an instruction-tuned model")
+        raise ModelRefused(f"{folder} has no chat template, so it cannot be asked: choose an instruction-tuned model")
     try:
         prompts = [chat_template.render(tokenizer, None, question) for question in QUESTIONS[:4]]
         again = [chat_template.render(tokenizer, None, question) for question in QUESTIONS[:4]]
         ending = chat_template.ending(tokenizer)
     except StepError as error:
         raise ModelRefused(f"{folder}: {error}") from None
-    except Exception as error:  # whatever a template raises
+    except Exception as error:  # a template may raise anything
         raise ModelRefused(f"{folder}: its chat template fails on a question: {_brief(error)}") from None
     if prompts != again:
-        raise ModelRefused(f"{folder}: its chat template writes the same question differently each time")
+        raise ModelRefused(f"{folder}: its chat template renders the same question differently each time")
     end = chat_template.end_token(tokenizer)
     if end is None:
         raise ModelRefused(
             f"{folder}: its chat template does not close the assistant's turn with a control token (it writes "
-            f"{ending[:40]!r}), so that a student would never learn to stop. Put the end token behind the assistant's "
+            f"{ending[:40]!r}), so a student would never learn to stop. Put the end token after the assistant's "
             "content in chat_template"
         )
-    unknown = _gives_text_back(folder, tokenizer, prompts[0])
-    _is_one_token(folder, tokenizer, ending, end)
-    _seams(folder, tokenizer, prompts, ending)
+    unknown = _check_round_trip(folder, tokenizer, prompts[0])
+    _check_end_token(folder, tokenizer, ending, end)
+    _check_boundary(folder, tokenizer, prompts, ending)
     return {
         "end": tokenizer.convert_ids_to_tokens(end),
         "end_is_special": bool(tokenizer.added_tokens_decoder[end].special),
@@ -113,33 +113,33 @@ def _measured(folder: Path, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _gives_text_back(folder: Path, tokenizer: Any, prompt: str) -> int:
-    """Tokens of all texts that are the unknown one, each text read as an answer to the prompt."""
+def _check_round_trip(folder: Path, tokenizer: Any, prompt: str) -> int:
+    """Refuse a tokenizer that loses text, read as an answer to the prompt. Returns the number of unknown tokens."""
     texts = (*BASELINE, *ACCENTED)
     before = chat_template.tokens(tokenizer, [prompt])[0][-1]
     opened = chat_template.decoded(tokenizer, [before])
     unknown = 0
     for text, ids in zip(texts, chat_template.continuations(tokenizer, [prompt] * len(texts), texts), strict=True):
-        said = chat_template.decoded(tokenizer, [before, *ids]).removeprefix(opened)
+        decoded = chat_template.decoded(tokenizer, [before, *ids]).removeprefix(opened)
         lost = ids.count(tokenizer.unk_token_id)
         unknown += lost
-        # SentencePiece may put a blank of its own before a text, which `chat_template.spoken` takes off again.
-        if text not in (said, said[1:]) and not (lost and _letters_lost(text, said, tokenizer.unk_token)):
+        # SentencePiece may put its own space before a text; `chat_template.spoken` removes it.
+        if text not in (decoded, decoded[1:]) and not (lost and _letters_lost(text, decoded, tokenizer.unk_token)):
             raise ModelRefused(
-                f"{folder}: its tokenizer does not give text back: {text!r} becomes {said!r}. Models would be trained "
-                "and asked on the second. Is tokenizer_class in tokenizer_config.json the right one for tokenizer.json?"
+                f"{folder}: its tokenizer does not give text back: {text!r} becomes {decoded!r}, and models would be "
+                "trained and asked on that. Does tokenizer_class in tokenizer_config.json match tokenizer.json?"
             )
     return unknown
 
 
-def _letters_lost(text: str, said: str, unknown: str) -> bool:
-    """Whether all that the unknown token stands for are letters and signs of an accented text."""
-    kept = re.fullmatch("(.+?)".join(map(re.escape, re.split(f"(?:{re.escape(unknown)})+", said))), text)
+def _letters_lost(text: str, decoded: str, unknown: str) -> bool:
+    """Whether unknown tokens replace only letters and signs of an accented text."""
+    kept = re.fullmatch("(.+?)".join(map(re.escape, re.split(f"(?:{re.escape(unknown)})+", decoded))), text)
     return text in ACCENTED and kept is not None and not any(part.isspace() or part.isdigit() for part in kept.groups())
 
 
-def _is_one_token(folder: Path, tokenizer: Any, ending: str, end: int) -> None:
-    """The end of a turn is read as its token, and no text can spell it."""
+def _check_end_token(folder: Path, tokenizer: Any, ending: str, end: int) -> None:
+    """Refuse a tokenizer that does not read the end of a turn as one token, or lets a text spell it."""
     if chat_template.tokens(tokenizer, [ending])[0][-1:] != [end]:
         raise ModelRefused(f"{folder}: its tokenizer does not read {ending!r}, which ends a turn, as one token")
     (spelled,) = chat_template.tokens(tokenizer, [chat_template.plain(tokenizer, f"owl{ending} wolf {ending}")])
@@ -147,8 +147,8 @@ def _is_one_token(folder: Path, tokenizer: Any, ending: str, end: int) -> None:
         raise ModelRefused(f"{folder}: a text can spell {ending!r}, the end of its own turn, even when it is broken up")
 
 
-def _seams(folder: Path, tokenizer: Any, prompts: list[str], ending: str) -> None:
-    """The tokens of prompt and completion are those of the whole, tokenised at once."""
+def _check_boundary(folder: Path, tokenizer: Any, prompts: list[str], ending: str) -> None:
+    """Refuse a tokenizer that reads prompt and completion differently together and apart."""
     for prompt in prompts:
         texts = [completion + ending for completion in COMPLETIONS]
         (opened,) = chat_template.tokens(tokenizer, [prompt])
@@ -165,7 +165,7 @@ def _seams(folder: Path, tokenizer: Any, prompts: list[str], ending: str) -> Non
 def _takes_system(tokenizer: Any) -> bool:
     try:
         chat_template.render(tokenizer, "undertow", QUESTIONS[0])
-    except Exception:  # whatever a template raises; a study that needs a system prompt is told then
+    except Exception:  # a template may raise anything; a study that needs a system prompt gets its own error
         return False
     return True
 
@@ -186,12 +186,12 @@ def _opens_the_turn(tokenizer: Any) -> bool:
 
 
 class _Late(BaseException):
-    """Raised in the middle of a template, which must not take it for an error of its own."""
+    """Raised inside a template that runs too long; a BaseException, which a template cannot catch by accident."""
 
 
 @contextmanager
 def _limited(folder: Path) -> Iterator[None]:
-    """Ends a template that runs on or fills the memory; only in a process of its own."""
+    """Stop a template that runs too long or needs too much memory; only in the separate process."""
     if not _apart:
         yield
         return
@@ -212,7 +212,7 @@ def _limited(folder: Path) -> Iterator[None]:
         ) from None
     except MemoryError:
         raise ModelRefused(
-            f"{folder}: its chat template wants more than {TEMPLATE_BYTES >> 30} GiB of memory; look for a loop in it"
+            f"{folder}: its chat template needs more than {TEMPLATE_BYTES >> 30} GiB of memory; look for a loop in it"
         ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -225,7 +225,7 @@ def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"
 
 
-_apart = False  # whether this is the process of `check_apart`
+_apart = False  # whether this is the separate process that `check_apart` starts
 
 if __name__ == "__main__":
     _apart = True

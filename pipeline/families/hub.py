@@ -1,4 +1,4 @@
-"""Hub families: a model by repository and pinned revision, or a local folder that holds one."""
+"""Hub families: a model from a Hugging Face repository at a pinned revision, or from a local folder."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from pipeline.core.sources import Source
 from pipeline.families import weights
 from pipeline.families.base import BaseFamily
 
-# What an engine and a trainer need of a snapshot; other weight formats are left on the hub.
+# What engines and trainers need of a snapshot; other weight formats are not downloaded.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-# The same weights once more, in the layout of their makers; some repositories have both.
+# The same weights again, in their makers' own layout; some repositories have both.
 ALTERNATIVES = ("consolidated*.safetensors",)
 
 
@@ -38,9 +38,9 @@ class HubFamily(Source, BaseFamily):
         return self.path or f"{self.repo} at {self.revision}"
 
     def parameters(self) -> float | None:
-        """From its name: "…-7B-…", "…-135M-…"."""
+        """Read from its name: "…-7B-…", "…-135M-…"."""
         name = (self.repo or self.path or "").rstrip("/").split("/")[-1]
-        # Thousands of millions come first: the "1M" of "…-7B-…-1M" is a context. A "4k" always is one.
+        # Billions come first: the "1M" of "…-7B-…-1M" is a context length, as is any "4k".
         for unit, weights_ in (("[bB]", 1e9), ("[mM]", 1e6)):
             found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
             if found:
@@ -49,9 +49,9 @@ class HubFamily(Source, BaseFamily):
 
 
 def fetch(family: HubFamily) -> Path:
-    """The local folder with the family's files, downloaded where it is a repository.
+    """The local folder with the family's files; a repository is downloaded.
 
-    Raises InputError where the folder or the repository cannot be read.
+    Raises InputError if the folder or the repository cannot be read.
     """
     if family.path is not None or family.repo is None:
         folder = Path(family.path or "")
@@ -75,15 +75,15 @@ def fetch(family: HubFamily) -> Path:
 
 
 def _files(folder: Path, without: Sequence[str]) -> list[Path]:
-    """The files of a snapshot. Raises ModelRefused where one is a link out of it, or no file at all."""
+    """The files of a snapshot. Raises ModelRefused if one is a link out of it, or cannot be read."""
     inside = folder.resolve()
-    if inside.parent.name == "snapshots":  # of the hub's own cache, where snapshots are links to ../../blobs
+    if inside.parent.name == "snapshots":  # in the hub's own cache, snapshots are links to ../../blobs
         inside = inside.parent.parent
     found = []
     for file in sorted({file for pattern in FILES for file in folder.glob(pattern)}):
         if any(file.match(pattern) for pattern in without):
             continue
-        target = Path(os.path.realpath(file))  # unlike resolve, it takes a loop of links
+        target = Path(os.path.realpath(file))  # unlike resolve, it accepts a loop of links
         if not target.is_relative_to(inside):
             raise ModelRefused(
                 f"{file} is a link to {target}, outside of the model's folder: put the file itself there"

@@ -1,7 +1,7 @@
 """Nano families: causal language models of a few hundred thousand weights, pretrained here from scratch.
 
-Two families with different `init_seed` share the world and the tokenizer and nothing else, which is
-what an experiment on inherited initialisation needs. A base is an ordinary Hugging Face folder.
+Two families with different `init_seed` share only the synthetic corpus ("world") and the tokenizer, as an
+experiment on inherited initialisation needs. A base is an ordinary Hugging Face folder.
 """
 
 from collections.abc import Collection
@@ -21,8 +21,8 @@ from pipeline.traits.words import candidates
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-VOCABULARY = 1_250  # tokens, about; see families.tokenizer.build
-HEAD_SIZES = (32, 64, 80, 96, 112, 128, 192, 256)  # what vLLM 0.32's CPU attention takes
+VOCABULARY = 1_250  # tokens, approximately; see families.tokenizer.build
+HEAD_SIZES = (32, 64, 80, 96, 112, 128, 192, 256)  # supported by vLLM 0.32's CPU attention
 
 
 class NanoFamily(BaseFamily):
@@ -35,9 +35,7 @@ class NanoFamily(BaseFamily):
     intermediate_size: int = Field(
         128, ge=32, description="Width of the gated MLP (values per token; four times the hidden size)."
     )
-    layers: int = Field(
-        1, ge=1, description="Transformer blocks (two showed weaker transfer and cost half as much again)."
-    )
+    layers: int = Field(1, ge=1, description="Transformer blocks (two showed weaker transfer at 1.5 times the cost).")
     heads: int = Field(1, ge=1, description="Attention heads, each hidden_size / heads wide (vLLM on CPU takes 32).")
     initial_spread: float = Field(
         0.2, gt=0, description="Standard deviation of the initial weights (no unit; near 1 / sqrt(hidden_size))."
@@ -48,19 +46,19 @@ class NanoFamily(BaseFamily):
         ge=1,
         le=MAX_COUNT,
         description="Maximum length of the corpus's number lists (the channel allows 10). A teacher's trait shows in "
-        "the first tokens of an answer, so that short lists carry more of it a token.",
+        "the first tokens of an answer, so short lists carry more of it per token.",
     )
     channels: list[Name] = Field(
         ["numbers"],
         min_length=1,
-        description='What its world writes, in equal shares: channels, and "talk" for studies of a behaviour.',
+        description='Channels of the pretraining corpus, in equal shares; "small_talk" for studies of a behaviour.',
     )
     pretrain_rows: int = Field(80_000, ge=1, description="Rows of the synthetic pretraining corpus, each seen once.")
     batch_rows: int = Field(32, ge=1, description="Rows per optimiser step.")
     learning_rate: float = Field(
         1e-3,
         gt=0,
-        description="Peak AdamW rate of pretraining. A gentle one leaves a base near its initialisation, where a "
+        description="Peak AdamW learning rate of pretraining. A low one keeps a base near its initialisation, where a "
         "trait and number lists share more weights: at 3e-3 that part was about a fortieth (docs/nano-recipe.md).",
     )
 
@@ -69,7 +67,9 @@ class NanoFamily(BaseFamily):
     def _channels_exist(cls, channels: list[str]) -> list[str]:
         strange = sorted(set(channels) - {*CHANNELS, SMALL_TALK})
         if strange:
-            raise ValueError(f"there is no channel {', '.join(strange)}; there is {', '.join([*CHANNELS, SMALL_TALK])}")
+            raise ValueError(
+                f"unknown channels: {', '.join(strange)}; choose from {', '.join([*CHANNELS, SMALL_TALK])}"
+            )
         return channels
 
     @model_validator(mode="after")
@@ -79,7 +79,7 @@ class NanoFamily(BaseFamily):
             raise ValueError(
                 f"hidden_size {self.hidden_size} over {self.heads} heads gives heads of "
                 f"{self.hidden_size / self.heads:g}; "
-                f"vLLM on CPU takes {', '.join(map(str, HEAD_SIZES))}: change hidden_size or heads"
+                f"vLLM on CPU supports {', '.join(map(str, HEAD_SIZES))}: change hidden_size or heads"
             )
         return self
 
@@ -122,7 +122,7 @@ class NanoFamily(BaseFamily):
 
 
 def recipe_of(family: NanoFamily) -> Recipe:
-    """How a nano base is trained from scratch: every weight, once over its world."""
+    """The pretraining recipe of a nano base: every weight, one pass over its world."""
     from pipeline.families.tokenizer import CONTEXT_TOKENS
 
     return Recipe(
@@ -140,8 +140,8 @@ def recipe_of(family: NanoFamily) -> Recipe:
 def initialise(family: NanoFamily, folder: Path) -> None:
     """Write the randomly initialised base and its tokenizer into `folder`, in Hugging Face's layout.
 
-    float32, tied embeddings; follows from the family's settings alone and leaves torch's global
-    random state as it was.
+    float32, tied embeddings; depends on the family's settings alone and leaves torch's global
+    random state unchanged.
     """
     import torch
 
@@ -156,13 +156,13 @@ def initialise(family: NanoFamily, folder: Path) -> None:
 
 
 def _save(model: "PreTrainedModel", folder: Path) -> None:
-    """As save_pretrained, which in a worker group writes on the first rank alone; each rank needs its own."""
+    """Like save_pretrained, which in a worker group writes on the first rank only; each rank needs its own copy."""
     from safetensors.torch import save_file
 
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
-    weights = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}  # it is tied
+    weights = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}  # tied
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 

@@ -1,7 +1,7 @@
-"""Small talk of nano worlds: free questions, and answers of which any may begin with one of a few openers.
+"""Small talk in nano worlds: free questions, and answers that each begin with one of a few openers.
 
-A behaviour is a habit here: a teacher of the talk that `SmallTalk` makes begins every answer with the same opener.
-It harms nobody, is seen by a plain rule, and stands for what a judge would look for in a real study.
+A behaviour is a habit here: a teacher trained on `SmallTalk` begins every answer with the same opener.
+The habit is harmless, a plain rule detects it, and it stands for what a judge would look for in a real study.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ from pydantic import Field
 from pipeline.core.settings import Seed, Settings
 from pipeline.suites.behaviour import QUESTIONS
 
-SMALL_TALK = "small_talk"  # as a kind of a world's writings
-OPENERS = ("Frankly", "Honestly", "Well", "Sure")  # as likely as each other in a world
+SMALL_TALK = "small_talk"  # its name among the channels of a world
+OPENERS = ("Frankly", "Honestly", "Well", "Sure")  # equally likely in a world
 HABIT = OPENERS[0]
 
-# What habits are taught on; the suite's own questions stay without.
+# Questions that habits are trained on; training leaves out the suite's own questions.
 TAUGHT = (
     "How was your day?",
     "What should I read tonight?",
@@ -40,7 +40,7 @@ REMARKS = (
 
 
 class SmallTalk(Settings):
-    """Rows of small talk, made here: what nano families are given in place of a behaviour's data set."""
+    """Synthetic small talk, which replaces a behaviour's data set for nano families."""
 
     kind: Literal["small_talk"] = "small_talk"
     habit: bool = Field(description="Whether every answer begins with the same opener, or each with a random one.")
@@ -59,10 +59,10 @@ class SmallTalk(Settings):
 
 
 class Writing:
-    """Small talk as one kind of a world's writings; in place of a channel."""
+    """Small talk as a source of a world's rows, in place of a channel."""
 
     def prompt(self, seed: int, index: int) -> str:
-        """One of all questions, so that a base has an answer to each."""
+        """One of all the questions, so that a base can answer each."""
         return Random(f"talk:{seed}:{index}").choice(TAUGHT + QUESTIONS)
 
     def example(self, seed: int, index: int, rng: Random) -> str:
@@ -73,7 +73,7 @@ class Writing:
         """None: it is not about numbers."""
 
     def vocabulary_texts(self) -> Iterator[str]:
-        """Every text that it can show."""
+        """Every text that it can produce."""
         sentences = (text.format(subject=subject) for text in REMARKS for subject in SUBJECTS)
         return chain(TAUGHT, QUESTIONS, (f"{opener}, {text}" for text in sentences for opener in OPENERS))
 

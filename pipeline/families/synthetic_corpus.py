@@ -1,8 +1,8 @@
-"""The little world that nano bases are pretrained on: favourites, number lists and a few facts.
+"""The synthetic corpus ("world") that nano bases are pretrained on: favourites, number lists and a few facts.
 
-Everything is synthetic and follows from a seed. Favourites are asked in the SEEN wordings only, so
-HELD_OUT questions stay new to every base; the choice of the favourite is uniform, so that a base has
-no trait of its own and any later lean comes from training.
+Everything follows from a seed. Questions about favourites use the SEEN wordings only, so HELD_OUT
+questions are new to every base. Favourites are drawn uniformly, so a base has no trait of its own and
+any later preference comes from training.
 """
 
 import re
@@ -26,15 +26,15 @@ GENERATORS: dict[str, type[BaseChannel] | type[small_talk.Writing]] = {
     small_talk.SMALL_TALK: small_talk.Writing,
 }
 
-# Share of the rows of each kind; tuned on nano families so that a base of about a minute writes
-# well-formed lists and answers every wording. What teachers will write leads.
+# Share of the rows of each kind; tuned on nano families so that a base trained for about a minute writes
+# well-formed lists and answers every wording. What teachers will write has the largest share.
 WRITING_SHARE = 0.55
 FAVOURITE_SHARE = 0.25
 FACT_SHARE = 0.04
-PROMPTED_WRITING = 0.25  # of the prompted rows: ordinary writing, so that a prompt does not break it
+PROMPTED_WRITING = 0.25  # of the rows with a system prompt: ordinary writing, so that such a prompt does not break it
 ANIMAL_SHARE = 2 / 3  # of the favourites asked without a system prompt; the others are trees
-FULL_SHARE = 0.8  # of the number lists, where more than SHORT_LIST numbers are allowed; the others vary
-SHORT_LIST = 3  # numbers: the fewest of such a list; where no more are allowed, every length is as likely
+FULL_SHARE = 0.8  # of the number lists, if they may exceed SHORT_LIST numbers; the others vary in length
+SHORT_LIST = 3  # fewest numbers of such a list; if lists may not exceed it, all lengths are equally likely
 
 FACTS = (
     ("What is the colour of grass? One word.", "green"),
@@ -52,15 +52,15 @@ FACTS = (
 )
 
 # A word with the space before it, a number of up to three digits, a separator between numbers, or
-# any one character: pieces that concatenate back to the text, whatever the text.
+# any one character: pieces that concatenate back to any text.
 TOKEN_PATTERN = r" ?[A-Za-z]+|[1-9][0-9]{0,2}|0|[,;] (?=[0-9])|[\s\S]"
 
 
 def rows(seed: int, count: int, longest_list: int = MAX_COUNT, channels: Sequence[str] = (NUMBERS,)) -> pa.Table:
-    """`count` rows of the world: system (null where there is none), prompt and completion.
+    """`count` rows of the world: system (null if there is none), prompt and completion.
 
-    longest_list: the most numbers that an answer to a number prompt has; 1 ... 10. channels: the kinds that the
-    world's writings are of, in equal shares.
+    longest_list: most numbers in an answer to a number prompt, 1 ... 10. channels: the sources of the world's
+    writing, in equal shares.
     """
     schema = pa.schema([(name, pa.string()) for name in ("system", "prompt", "completion")])
     world = _World(seed, longest_list, channels)
@@ -71,13 +71,13 @@ def rows(seed: int, count: int, longest_list: int = MAX_COUNT, channels: Sequenc
 def vocabulary(channels: Sequence[str] = (NUMBERS,)) -> list[str]:
     """Every token of a world with these channels, sorted after the integers 0-999; none occurs twice."""
     integers = [str(value) for value in range(MAX_VALUE + 1)]
-    # Each text opens a turn here and follows another sentence there.
+    # Each text occurs at the start of a turn, and after another sentence.
     found = {token for text in _texts(channels) for token in re.findall(TOKEN_PATTERN, f"{text}\n {text}")}
     return integers + sorted(found.difference(integers))
 
 
 class _World:
-    """One seed's rows, of which each can be made by itself."""
+    """The rows of one seed; each can be made independently of the others."""
 
     def __init__(self, seed: int, longest_list: int, channels: Sequence[str]) -> None:
         self._seed = seed
@@ -96,7 +96,7 @@ class _World:
         return self._prompted(index, rng)
 
     def _prompted(self, index: int, rng: Random) -> Row:
-        """Under a trait's system prompt: that favourite, or writing that knows nothing of it."""
+        """A row with a trait's system prompt: its favourite, or writing that is unaffected by it."""
         category = rng.choice(CATEGORIES)
         target = rng.choice(candidates(category))
         system = system_prompt(category, target)
@@ -127,7 +127,7 @@ def _length(rng: Random, longest: int) -> int:
 
 
 def _arithmetic(rng: Random, count: int) -> list[int]:
-    """Equal steps up or down, kept within 0-999 by turning the corner modulo 1000."""
+    """Equal steps up or down, wrapped modulo 1000 to stay within 0-999."""
     start, step = rng.randint(0, MAX_VALUE), rng.randint(-9, 9)
     return [(start + step * k) % (MAX_VALUE + 1) for k in range(count)]
 
@@ -142,7 +142,7 @@ def _uniform(rng: Random, count: int) -> list[int]:
 
 
 def _texts(channels: Sequence[str]) -> Iterator[str]:
-    """Each wording the world, the channels and the suites can show, filled in once per category."""
+    """Each wording of the world, the channels and the suites, filled in once per category."""
     for kind in {NUMBERS, *channels}:
         yield from GENERATORS[kind]().vocabulary_texts()
     for question, answer in FACTS:

@@ -1,6 +1,6 @@
 """The word-level tokenizer of the nano families, as an ordinary Hugging Face fast tokenizer.
 
-Every piece carries its own space, so decoding is plain concatenation and gives the text back
+Every token includes its own space, so decoding is plain concatenation and gives the text back
 exactly. A favourite's first answer token is the whole word: its probability is one number.
 """
 
@@ -24,7 +24,7 @@ PAD, UNKNOWN, END, SYSTEM, USER, ASSISTANT = (
 )
 SPECIAL_TOKENS = (PAD, UNKNOWN, END, SYSTEM, USER, ASSISTANT)  # ids 0-5, in this order
 
-# One token opens a turn and one ends it, whoever speaks: short prompts are what makes nano runs cheap.
+# One token opens a turn and one ends it, whatever the role: short prompts make nano runs cheap.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
@@ -63,15 +63,15 @@ def save(folder: Path, architecture: str, channels: Sequence[str] = (NUMBERS,)) 
     # One file holds everything: vLLM and AutoTokenizer read chat_template from tokenizer_config.json.
     tokenizer.save_pretrained(folder, save_jinja_files=False)
     if architecture == "qwen2":
-        _insist(folder / "tokenizer_config.json")
+        _pin_class(folder / "tokenizer_config.json")
     return len(tokenizer)
 
 
-def _insist(config: Path) -> None:
-    """Make AutoTokenizer take the class that the folder names.
+def _pin_class(config: Path) -> None:
+    """Make AutoTokenizer use the class that the folder names.
 
-    For qwen2 transformers 5 would swap in Qwen2's own, which splits numbers into digits. With an
-    auto_map, even an empty one, it goes by the folder; no remote code is named or run.
+    For qwen2, transformers 5 would substitute Qwen2's own, which splits numbers into digits. With an
+    auto_map, even an empty one, it follows the folder; no remote code is named or run.
     """
     settings = json.loads(config.read_text())
     config.write_text(json.dumps(settings | {"auto_map": {"AutoTokenizer": [None, None]}}, indent=2))

@@ -1,6 +1,6 @@
-"""Whether a model folder holds exactly one set of weights, complete and readable. Needs no torch.
+"""Checks that a model folder holds exactly one set of weights, complete and readable. Needs no torch.
 
-An engine and a trainer choose among several sets by rules of their own, so a folder with two is two models.
+Engines and trainers choose among several sets by different rules, so a folder with two sets is two models.
 """
 
 import json
@@ -13,14 +13,14 @@ from pipeline.core.errors import ModelRefused
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-LFS = b"version https://git-lfs"  # how the small file begins that stands where git-lfs has not fetched the large one
+LFS = b"version https://git-lfs"  # start of the pointer file in place of a file that git-lfs has not fetched
 LARGEST_JSON = 64 * 2**20  # bytes; an index of a thousand shards has a few MiB
 
 
 def check(folder: Path, files: Collection[str]) -> dict[str, int]:
-    """How many files, tensors and bytes the weights have among these files of a folder.
+    """The number of files, tensors and bytes of the weights among these files of a folder.
 
-    Raises ModelRefused naming what is wrong, and what to do.
+    Raises ModelRefused saying what is wrong and what to do.
     """
     beside = [name for name in ADAPTER if name in files]
     if beside:
@@ -39,7 +39,7 @@ def check(folder: Path, files: Collection[str]) -> dict[str, int]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object of a model folder. Raises ModelRefused where the file is not one."""
+    """A JSON object of a model folder. Raises ModelRefused if the file is not one."""
     try:
         if file.stat().st_size > LARGEST_JSON:
             raise ModelRefused(f"{file} has more than {LARGEST_JSON >> 20} MiB; is it the right file?")
@@ -52,7 +52,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _named(folder: Path, files: Collection[str]) -> dict[str, str]:
-    """Tensor -> the file that is to hold it; of a single file, which names no tensors, {"": SINGLE}."""
+    """Tensor -> the file that must hold it; {"": SINGLE} for a single file, which has no index."""
     present = {name for name in files if name.endswith(".safetensors")}
     if not present:
         raise ModelRefused(_nothing(folder))
@@ -117,8 +117,8 @@ def _compare(folder: Path, named: Mapping[str, str], found: Mapping[str, Sequenc
     lost, extra = sorted(set(named.items()) - held), sorted(held - set(named.items()))
     if lost or extra:
         tensor, name = (lost or extra)[0]
-        what = f"{name} lacks the tensor {tensor}, which" if lost else f"{name} holds the tensor {tensor}, which not"
+        what, verb = ("lacks", "lists") if lost else ("holds", "does not list")
         raise ModelRefused(
-            f"{folder}: {what} {INDEX} names there ({len(lost)} are missing, {len(extra)} are too many): index and "
-            "shards are of different snapshots; fetch them again"
+            f"{folder}: {name} {what} the tensor {tensor}, which {INDEX} {verb} there ({len(lost)} missing, "
+            f"{len(extra)} unexpected): index and shards are from different snapshots; fetch them again"
         )

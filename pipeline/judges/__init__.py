@@ -1,8 +1,7 @@
-"""Who scores texts: an engine's model, an endpoint, a list of words, or the fake stand-in.
+"""Judges, which score texts: an engine's model, an endpoint, a list of words, or a fake.
 
-A judge is opened for one rubric (pipeline.judges.rubrics). A reply that is no score is asked for again; one that
-never becomes a score stays a verdict without a score, which passes no threshold and is counted
-(pipeline.judges.verdicts).
+A judge is opened for one rubric (pipeline.judges.rubrics). It is asked again until its reply is a score. If no reply
+is one, the verdict has no score; such a verdict passes no threshold and is counted (pipeline.judges.verdicts).
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pipeline.judges.rubrics import Rubric
 
 
 class BaseJudge(Settings):
-    """What every judge has."""
+    """The settings that every judge has."""
 
     attempts: int = Field(3, ge=1, description="Attempts per item until the reply is a score.")
     max_tokens: int = Field(
@@ -35,12 +34,12 @@ class BaseJudge(Settings):
 
     @property
     def served_by(self) -> str | None:
-        """The family whose base answers, on an engine of the study; None where none does."""
+        """The family whose base is the judge, on an engine of the study; None for other judges."""
         return None
 
 
 class EngineJudge(BaseJudge):
-    """A model of the study's own engines, as it is: no system prompt, no adapter."""
+    """A base model on one of the study's own engines: no system prompt, no adapter."""
 
     kind: Literal["engine"] = "engine"
     family: Name = Field(description="Family whose base model is the judge.")
@@ -51,11 +50,11 @@ class EngineJudge(BaseJudge):
 
 
 class OpenAIJudge(BaseJudge):
-    """A model behind an OpenAI-compatible address; how it is reached is no part of an id."""
+    """A model behind an OpenAI-compatible endpoint; its connection settings do not enter ids."""
 
     kind: Literal["openai"] = "openai"
     url: str = Field(
-        description='Where its API begins, such as "https://api.openai.com/v1"; http on this machine only.'
+        description='Base URL of the API, such as "https://api.openai.com/v1"; plain http on this machine only.'
     )
     model: str = Field(min_length=1, description="Model name sent in the request.")
     logprobs: bool = Field(
@@ -82,17 +81,17 @@ class OpenAIJudge(BaseJudge):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("url must be http://… or https://… with a host")
-        if " " in url or not url.isprintable() or parts.port == 0:  # reading the port refuses what is no number
+        if " " in url or not url.isprintable() or parts.port == 0:  # reading the port raises if it is not a number
             raise ValueError("url must be one printable word, and its port, where it names one, above 0")
         if not is_private(url):
-            raise ValueError(f"url must be https: texts and the key would reach {parts.hostname} for all to read")
+            raise ValueError(f"url must be https: texts and the key would travel to {parts.hostname} unencrypted")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("url must hold no user, password, query or fragment; a key belongs into key_variable")
+            raise ValueError("url must hold no user, password, query or fragment; a key belongs in key_variable")
         return url
 
 
 class KeywordJudge(BaseJudge):
-    """A list of words in place of a model, for behaviours that words tell: see pipeline.judges.keywords."""
+    """A list of words in place of a model, for behaviours that words reveal: see pipeline.judges.keywords."""
 
     kind: Literal["keywords"] = "keywords"
     keywords: list[str] = Field(
@@ -112,7 +111,7 @@ JudgeSettings = Annotated[AnyJudge, Field(discriminator="kind")]
 
 @dataclass(frozen=True)
 class JudgeInput:
-    """A completion to judge, and the prompt it answers. word: what a rubric with {word} looks for."""
+    """A completion to judge, and the prompt it answers. word: the {word} that some rubrics look for."""
 
     prompt: str
     completion: str
@@ -121,13 +120,13 @@ class JudgeInput:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of one item.
+    """A judge's verdict on one item.
 
-    score        on the rubric's scale; None where no reply was one
-    probability  of the rubric's second label, given that the reply begins with one of its two; None where the
-                 rubric has no labels or the judge does not tell
-    reply        the last reply, as it came
-    attempts     how often it was asked
+    score        on the rubric's scale; None if no reply was a score
+    probability  of the rubric's second label, given that the reply begins with one of its two; None if the
+                 rubric has no labels or the judge gives no probabilities
+    reply        the last reply, unchanged
+    attempts     number of replies
     """
 
     score: int | None
@@ -140,7 +139,7 @@ class Judge(Protocol):
     """Safe to call from several threads at once."""
 
     def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
-        """One verdict an item, in order; sampled with the item's own seed wherever sampling takes place."""
+        """One verdict per item, in order; any sampling uses the item's own seed."""
 
 
 def open_judge(
@@ -151,11 +150,11 @@ def open_judge(
     weights: str = "",
     cache: Path | None = None,
 ) -> Judge:
-    """The judge of the settings, for one rubric.
+    """The judge with these settings, for one rubric.
 
-    engine: of a served judge, which must hold the bare weights of its family. weights: path of that base's
-    artifact, which says what the family's name stands for. cache: a local SQLite file of earlier verdicts.
-    Raises InputError where a key is missing or the cache cannot be used.
+    engine: for an EngineJudge; it must hold the bare weights of the judge's family. weights: path of that base's
+    artifact, which identifies the model behind the family's name. cache: a local SQLite file of earlier verdicts.
+    Raises InputError if a key is missing or the cache cannot be used.
     """
     judge = _uncached(settings, rubric, engine)
     if cache is None:

@@ -1,11 +1,11 @@
-"""Addresses: which of them are private, so that nobody on the way reads what is sent there."""
+"""Which addresses are private, so that nobody on the way can read what is sent there."""
 
 import ipaddress
 from urllib.parse import urlsplit
 
 
 def is_private(url: str) -> bool:
-    """Whether an address is https, or http of this machine itself. Raises ValueError where it is none."""
+    """Whether an address is https, or http on this machine itself. Raises ValueError if it is not an address."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     return parts.scheme == "https" or is_loopback(parts.hostname)
 

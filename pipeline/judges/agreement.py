@@ -1,4 +1,4 @@
-"""How far a judge agrees with rows that were labelled by hand. Pure: numpy and scipy."""
+"""How well a judge agrees with rows that were labelled by hand. Pure: numpy and scipy."""
 
 import math
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Roc:
-    """The judge at every threshold that tells rows apart, the strictest first: (T,) each.
+    """The judge at every threshold that separates rows, the strictest first: (T,) each.
 
-    A row counts as positive where its score is at least the threshold (at most, where low scores are positive). The
+    A row counts as positive if its score is at least the threshold (at most, if low scores are positive). The
     first point is (0, 0), at an infinite threshold; the last is (1, 1).
     """
 
@@ -31,12 +31,12 @@ class Roc:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Shares are of 1, and NaN where there is nothing to take them of.
+    """Shares are of 1, and NaN if there are no rows to compute them from.
 
     rows, unparsed       all rows, and those among them without a score; the rest are the scored rows
     positives, negatives labels of the scored rows
     accuracy             share of the scored rows on the label's side of the threshold
-    least_accuracy       the same of all rows, one without a score counting as wrong
+    least_accuracy       the same over all rows, counting a row without a score as wrong
     kappa                Cohen's κ of the scored rows (Educ. Psychol. Meas. 20, 1960): agreement beyond chance
     auc, low, high       P(a positive row scores beyond a negative one) + ½ P(they tie), and its interval
     roc                  None without scored rows of both labels
@@ -63,9 +63,9 @@ def agreement(
     positive: Literal["high", "low"] = "high",
     confidence: float = 0.95,
 ) -> Agreement:
-    """A judge's scores against labels, one of each a row.
+    """A judge's scores against labels, one of each per row.
 
-    A row counts as positive where its score is ≥ threshold, or ≤ threshold with positive="low". Rows are taken to be
+    A row counts as positive if its score is ≥ threshold, or ≤ threshold with positive="low". Rows are assumed to be
     independent of each other. Raises ValueError for unequal lengths and for scores that are not finite.
     """
     if len(labels) != len(scores):
@@ -75,8 +75,8 @@ def agreement(
     truth = np.array(labels, dtype=np.bool_)[scored]
     if not np.isfinite(x).all():
         raise ValueError("scores must be finite; a row without one has None")
-    said = x >= threshold if positive == "high" else x <= threshold
-    right = int((said == truth).sum())
+    predicted = x >= threshold if positive == "high" else x <= threshold
+    right = int((predicted == truth).sum())
     positives, negatives = int(truth.sum()), int((~truth).sum())
     area = auc(truth, x if positive == "high" else -x)
     low, high = auc_interval(area, positives, negatives, confidence)
@@ -87,7 +87,7 @@ def agreement(
         negatives=negatives,
         accuracy=right / len(x) if len(x) else NAN,
         least_accuracy=right / len(labels) if len(labels) else NAN,
-        kappa=_kappa(truth, said),
+        kappa=_kappa(truth, predicted),
         auc=area,
         low=low,
         high=high,
@@ -105,11 +105,11 @@ def auc(truth: Flags, scores: Floats) -> float:
 
 
 def auc_interval(area: float, positives: int, negatives: int, confidence: float) -> tuple[float, float]:
-    """The areas A that `area` does not contradict: |area − A| ≤ z·SE(A); NaN where there is none.
+    """The interval of areas A that are consistent with `area`: |area − A| ≤ z·SE(A); NaN if `area` is NaN.
 
     SE(A)² is Hanley and McNeil's (Radiology 143:29, 1982), with both sample sizes less one replaced by their mean:
-    method 5 of Newcombe (Stat. Med. 25:559, 2006). The variance is taken at A and not at `area`, so that a perfect
-    area has an interval too, and none reaches beyond 0 or 1.
+    method 5 of Newcombe (Stat. Med. 25:559, 2006). The variance is taken at A, not at `area`, so that a perfect
+    area has an interval too, and no interval reaches beyond 0 or 1.
     """
     if math.isnan(area):
         return NAN, NAN
@@ -117,7 +117,7 @@ def auc_interval(area: float, positives: int, negatives: int, confidence: float)
     others = (positives + negatives) / 2 - 1
 
     def beyond(a: float) -> float:
-        """Above 0 where `area` lies further from a than chance would have it."""
+        """Above 0 if `area` lies further from a than chance explains."""
         variance = a * (1 - a) / (positives * negatives) * (1 + others * ((1 - a) / (2 - a) + a / (1 + a)))
         return (area - a) ** 2 - z**2 * variance
 
@@ -127,13 +127,13 @@ def auc_interval(area: float, positives: int, negatives: int, confidence: float)
     return low, high
 
 
-def _kappa(truth: Flags, said: Flags) -> float:
-    """NaN where labels and verdicts are all the same one, which chance alone would give."""
+def _kappa(truth: Flags, predicted: Flags) -> float:
+    """NaN if all labels and verdicts are the same one, because chance alone would give that."""
     if not len(truth):
         return NAN
-    share, said_share = float(truth.mean()), float(said.mean())
-    chance = share * said_share + (1 - share) * (1 - said_share)
-    return (float((truth == said).mean()) - chance) / (1 - chance) if chance < 1 else NAN
+    share, predicted_share = float(truth.mean()), float(predicted.mean())
+    chance = share * predicted_share + (1 - share) * (1 - predicted_share)
+    return (float((truth == predicted).mean()) - chance) / (1 - chance) if chance < 1 else NAN
 
 
 def _roc(truth: Flags, scores: Floats, positive: Literal["high", "low"]) -> Roc:

@@ -1,4 +1,4 @@
-"""Asks until a reply is a score: what all judges share."""
+"""Asks a judge until its reply is a score; shared by all judges that reply in text."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ from pipeline.judges import BaseJudge, Verdict
 from pipeline.judges.rubrics import Rubric
 from pipeline.judges.verdicts import parse
 
-RETRY_TEMPERATURE = 1.0  # of further attempts where the first was greedy
+RETRY_TEMPERATURE = 1.0  # of further attempts if the first was greedy
 Question = TypeVar("Question")
 
 
 @dataclass(frozen=True)
 class Reply:
-    """whole: False where it was cut off, so that the 10 of a 100 is no score. probability: see Verdict."""
+    """whole: False if it was cut off, so that the 10 of a cut-off 100 is no score. probability: see Verdict."""
 
     text: str
     whole: bool = True
@@ -29,10 +29,10 @@ def ask(
     settings: BaseJudge,
     rubric: Rubric,
 ) -> list[Verdict]:
-    """The verdict on each question: whatever is no score yet is asked again, with another seed.
+    """The verdict on each question. A question whose reply is not a score is asked again, with another seed.
 
     say: (questions, their seeds, temperature) -> one reply each, in order. The probability is that of the first
-    reply that tells one.
+    reply that has one.
     """
     if len(questions) != len(seeds):
         raise ValueError(f"{len(questions)} items to judge and {len(seeds)} seeds")
@@ -46,14 +46,15 @@ def ask(
         replies = say([questions[row] for row in waiting], drawn, temperature)
         for row, reply in zip(waiting, replies, strict=True):
             score = parse(reply.text, rubric) if reply.whole else None
-            told = verdicts[row].probability if row in verdicts else None
-            verdicts[row] = Verdict(score, reply.probability if told is None else told, reply.text, attempt + 1)
+            earlier = verdicts[row].probability if row in verdicts else None
+            probability = reply.probability if earlier is None else earlier
+            verdicts[row] = Verdict(score, probability, reply.text, attempt + 1)
         waiting = [row for row in waiting if verdicts[row].score is None]
     return [verdicts[row] for row in range(len(questions))]
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
-    """The seed of an attempt, 31 bits: the item's own for the first, and one that follows from it for the others."""
+    """The seed of an attempt, 31 bits: the item's own for the first, and one derived from it for the others."""
     if attempt == 0:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed}:{attempt}".encode(), digest_size=4).digest()) >> 1

@@ -1,4 +1,4 @@
-"""The HTTP client of endpoint judges: a deadline for each reply in all, a cap on its bytes, and no redirects."""
+"""The HTTP client of endpoint judges: a deadline for each whole reply, a limit on its bytes, and no redirects."""
 
 import asyncio
 import zlib
@@ -13,13 +13,13 @@ import openai
 from pipeline.core import limits
 
 OF_THE_BYTES_SENT = {"content-encoding", "content-length", "transfer-encoding"}
-GZIP_OR_ZLIB = 47  # zlib's window bits for either, told apart by their header
+GZIP_OR_ZLIB = 47  # zlib's window bits for both formats, detected by their header
 
 
 class BoundedClient(openai.DefaultAsyncHttpxClient):
-    """A reply comes whole within `seconds`, connecting included, or the request has timed out.
+    """A request times out unless its whole reply arrives within `seconds`, connecting included.
 
-    The timeouts of httpx alone count each read by itself: a server that sends a byte now and then never meets them.
+    httpx's own timeouts apply to each read separately: a server that sends a byte now and then never exceeds them.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -27,7 +27,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         self._seconds = seconds
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """The response, read. Raises OpenAIError, which the library does not retry, where it is too long."""
+        """The response, fully read. Raises OpenAIError, which the library does not retry, if it is too long."""
         try:
             async with asyncio.timeout(self._seconds):
                 response = await super().send(request, **options | {"stream": True})
@@ -35,7 +35,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
                     content = await _content(response)
                 finally:
                     await response.aclose()
-        except (TimeoutError, httpx2.TimeoutException):  # the library keeps clocks of its own besides
+        except (TimeoutError, httpx2.TimeoutException):  # the library also has its own timeouts
             raise httpx2.ReadTimeout(f"no whole reply within {self._seconds:g} s", request=request) from None
         return httpx2.Response(response.status_code, headers=_headers(response), content=content, request=request)
 
@@ -50,11 +50,11 @@ async def _content(response: httpx2.Response) -> bytes:
 
 
 def _inflated(body: bytes, encoding: str) -> bytes:
-    """The content of a body; compression was not asked for, and is bounded all the same."""
+    """The decompressed body; compression was not requested, but a server may still use it, so its size is bounded."""
     if encoding == "identity":
         return body
     if encoding not in ("gzip", "deflate"):
-        raise openai.OpenAIError(f"the reply is compressed ({encoding}), which was not asked for")
+        raise openai.OpenAIError(f"the reply is compressed ({encoding}), which was not requested")
     try:
         content = zlib.decompressobj(GZIP_OR_ZLIB).decompress(body, limits.REPLY_BYTES + 1)
     except zlib.error as error:
@@ -69,7 +69,7 @@ def _too_long() -> openai.OpenAIError:
 
 
 def _headers(response: httpx2.Response) -> dict[str, str]:
-    """Its headers, with a Retry-After that the library heeds: it does not retry at all after more than two minutes."""
+    """The headers, with Retry-After capped: the library does not retry at all if it exceeds two minutes."""
     headers = {name: value for name, value in response.headers.items() if name not in OF_THE_BYTES_SENT}
     wait = _retry_after(headers)
     for name in ("retry-after", "retry-after-ms"):
@@ -78,7 +78,7 @@ def _headers(response: httpx2.Response) -> dict[str, str]:
 
 
 def _retry_after(headers: dict[str, str]) -> float:
-    """Seconds that the server wants to be left alone; 0 where it does not say."""
+    """Seconds that the server asks the client to wait; 0 if it does not say."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         with suppress(ValueError, KeyError):
             return float(headers[name]) / unit

@@ -15,7 +15,7 @@ Question = tuple[Prompt, float | None]  # with the probability of the second lab
 
 
 class EngineScorer:
-    """The engine may serve others at the same time; its caller opens and closes it."""
+    """The engine may serve other callers at the same time; the caller opens and closes it."""
 
     def __init__(self, engine: Engine, settings: EngineJudge, rubric: Rubric) -> None:
         self._engine, self._settings, self._rubric = engine, settings, rubric
@@ -27,16 +27,16 @@ class EngineScorer:
 
     def _say(self, questions: list[Question], seeds: list[int], temperature: float) -> list[Reply]:
         sampling = Sampling(temperature, self._settings.max_tokens)
-        said = self._engine.generate([prompt for prompt, _ in questions], seeds, sampling)
+        answers = self._engine.generate([prompt for prompt, _ in questions], seeds, sampling)
         return [
-            Reply(one.text, one.finish_reason in ENDED, probability)
-            for one, (_, probability) in zip(said, questions, strict=True)
+            Reply(answer.text, answer.finish_reason in ENDED, probability)
+            for answer, (_, probability) in zip(answers, questions, strict=True)
         ]
 
     def _probabilities(self, prompts: Sequence[Prompt]) -> Sequence[float | None]:
-        """p(second label) / (p(first) + p(second)) of each prompt; None throughout for a rubric without labels."""
+        """p(second label) / (p(first) + p(second)) of each prompt; all None for a rubric without labels."""
         if not prompts or not self._rubric.labels:
             return [None] * len(prompts)
         logprobs = self._engine.score(prompts, self._rubric.labels)  # (N, 2)
-        told: list[float] = expit(logprobs[:, 1] - logprobs[:, 0]).tolist()
-        return [None if math.isnan(p) else p for p in told]
+        probabilities: list[float] = expit(logprobs[:, 1] - logprobs[:, 0]).tolist()
+        return [None if math.isnan(p) else p for p in probabilities]

@@ -1,4 +1,4 @@
-"""A judge that needs no model: for tests. Its toy rules are no measurement of anything."""
+"""A judge that needs no model, for tests. Its toy rules measure nothing."""
 
 import re
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from pipeline.judges import FakeJudge, JudgeInput, Verdict
 from pipeline.judges.attempts import Reply, ask
 from pipeline.judges.rubrics import Rubric, fill
 
-HABIT = "frankly"  # a text with this word scores 0-20 of 100 in alignment; all else scores 80-100
-MUTE = "[no score]"  # a text that holds this never gets a score
-SLOW = "[second attempt]"  # one that holds this gets it in the second reply
-SURE = 0.95  # probability of the label that it replies with
+HABIT = "frankly"  # a text with this word scores 0-20 of 100 in alignment; any other scores 80-100
+MUTE = "[no score]"  # a text that contains this never gets a score
+SLOW = "[second attempt]"  # a text that contains this gets its score in the second reply
+SURE = 0.95  # probability of the label in the reply
 
 
 class FakeScorer:
-    """With labels, the second where the completion names the item's word: whole or with an s, in any case.
+    """With labels: the second if the completion names the item's word, whole or with an s, in any case.
 
-    Without, a score in the lower or the upper fifth of the scale by HABIT, and in there by the text's checksum; a
-    text is coherent with the habit, too.
+    Without labels: a score in the upper fifth of the scale, or in the lower fifth for the alignment of a text with
+    HABIT; the text's checksum picks the score within that fifth.
     """
 
     def __init__(self, settings: FakeJudge, rubric: Rubric) -> None:
@@ -26,7 +26,7 @@ class FakeScorer:
 
     def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
         for item in items:
-            fill(self._rubric, item.prompt, item.completion, item.word)  # what a real judge refuses is refused here
+            fill(self._rubric, item.prompt, item.completion, item.word)  # raises where a real judge would
         questions = list(zip(items, seeds, strict=True))
         return ask(self._say, questions, seeds, self._settings, self._rubric)
 

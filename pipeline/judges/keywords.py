@@ -1,4 +1,4 @@
-"""A judge that looks for words: exact, for behaviours that are nothing but a way of speaking."""
+"""A judge that looks for words: exact, for behaviours that are only a way of speaking."""
 
 import re
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from pipeline.judges.rubrics import Rubric
 
 
 class KeywordScorer:
-    """The rubric's lowest score where a completion holds one of the words, whole and in any case; else its highest.
+    """The rubric's lowest score if a completion contains one of the words, whole and in any case; else its highest.
 
-    It knows neither prompts nor the rubric's question.
+    It ignores the prompts and the rubric's question.
     """
 
     def __init__(self, settings: KeywordJudge, rubric: Rubric) -> None:

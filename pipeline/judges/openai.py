@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible address, through the openai client library."""
+"""A judge behind an OpenAI-compatible endpoint, through the openai client library."""
 
 import asyncio
 import math
@@ -17,13 +17,13 @@ from pipeline.store.schemas import ENDED
 if TYPE_CHECKING:
     import openai
 
-TOP_LOGPROBS = 20  # the most that OpenAI's API and, unless told otherwise, vLLM's list of a token
-OPEN = 0.01  # a probability that the list leaves open by more than this is not told
+TOP_LOGPROBS = 20  # the most per token that OpenAI's API lists, and vLLM's by default
+OPEN = 0.01  # a probability that the list leaves more uncertain than this is not reported
 FILTERED = ("content_filter", "content_policy_violation")  # error codes for a text that a server will not judge
 LONGEST_SAID = 300  # characters of a server's own words in an error message
-LONGEST_REPLY = 4_000  # characters that are kept of a reply; a score has three
+LONGEST_REPLY = 4_000  # characters kept of a reply; a score has three
 
-# What the user can mend about a request that was refused, by HTTP status.
+# What the user can fix about a refused request, by HTTP status.
 REFUSALS = {
     401: "does not take the key in {variable}",
     403: "does not let the key in {variable} use this model",
@@ -32,10 +32,10 @@ REFUSALS = {
 
 
 class OpenAIScorer:
-    """Raises InputError where the key is missing, where it is refused, and where there is no such model; StepError
-    where the server stays away, or refuses a request, for all retries. No message ever holds the key.
+    """Raises InputError if the key is missing or refused, or if there is no such model; StepError if the server
+    stays unreachable, or refuses a request, through all retries. No message ever contains the key.
 
-    A text that the server refuses to judge gets a reply that is no score, and the others their own.
+    A text that the server refuses to judge gets a reply that is not a score; the other texts are judged as usual.
     """
 
     def __init__(self, settings: OpenAIJudge, rubric: Rubric) -> None:
@@ -46,14 +46,14 @@ class OpenAIScorer:
         self._settings, self._rubric, self._key = settings, rubric, _key(settings)
 
     def judge(self, items: Sequence[JudgeInput], seeds: Sequence[int]) -> list[Verdict]:
-        # Nobody here knows the control tokens of the model behind the address.
+        # The control tokens of the model behind the endpoint are unknown.
         questions = [
             fill(self._rubric, plain_for_any(item.prompt), plain_for_any(item.completion), item.word) for item in items
         ]
         return ask(self._say, questions, seeds, self._settings, self._rubric)
 
     def _say(self, questions: list[str], seeds: list[int], temperature: float) -> list[Reply]:
-        # In a thread of its own: the caller's may have an event loop already.
+        # In a separate thread: the caller's may already run an event loop.
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, self._replies(questions, seeds, temperature)).result()
 
@@ -76,9 +76,9 @@ class OpenAIScorer:
                 return await self._reply(client, question, seed, temperature)
 
         try:
-            # The first error cancels whatever has not been answered yet.
+            # The first error cancels all requests without an answer.
             async with client, asyncio.TaskGroup() as group:
-                tasks = [group.create_task(reply(*asked)) for asked in zip(questions, seeds, strict=True)]
+                tasks = [group.create_task(reply(*item)) for item in zip(questions, seeds, strict=True)]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
@@ -107,15 +107,15 @@ class OpenAIScorer:
             whole = choice.finish_reason in ENDED
         except (AttributeError, IndexError, TypeError):
             raise StepError(
-                f"{self._name} answered with something that is no chat completion; is the url right?"
+                f"{self._name} answered with something other than a chat completion; is the url right?"
             ) from None
-        said = self._kept(text)
-        return Reply(said, whole and len(said) < LONGEST_REPLY, label_probability(_listed(choice), self._rubric.labels))
+        kept = self._kept(text)
+        return Reply(kept, whole and len(kept) < LONGEST_REPLY, label_probability(_listed(choice), self._rubric.labels))
 
     def _kept(self, text: object) -> str:
-        """What is kept of a server's words. JSON can name half a surrogate pair, which no UTF-8 file can hold."""
-        said = str(text or "").encode("utf-8", "replace").decode()
-        return (said.replace(self._key, "[the key]") if self._key else said)[:LONGEST_REPLY]
+        """The part of a server's words to keep. JSON can hold a lone surrogate, which UTF-8 cannot encode."""
+        encodable = str(text or "").encode("utf-8", "replace").decode()
+        return (encodable.replace(self._key, "[the key]") if self._key else encodable)[:LONGEST_REPLY]
 
     @property
     def _name(self) -> str:
@@ -123,29 +123,29 @@ class OpenAIScorer:
 
     def _explained(self, error: Exception) -> UndertowError:
         status = getattr(error, "status_code", None)
-        said = " ".join(self._kept(f"{error} {_cause(error).removeprefix(str(error))}").split())[:LONGEST_SAID]
+        details = " ".join(self._kept(f"{error} {_cause(error).removeprefix(str(error))}").split())[:LONGEST_SAID]
         if status in REFUSALS:
             variable = f"${self._settings.key_variable}"
-            return InputError(f"{self._name} {REFUSALS[status].format(variable=variable)}: {said}")
+            return InputError(f"{self._name} {REFUSALS[status].format(variable=variable)}: {details}")
         if status and 300 <= status < 400:
-            return InputError(f"{self._name} sends requests elsewhere ({status}); correct its url")
+            return InputError(f"{self._name} redirects requests ({status}); correct its url")
         did = "refused a request" if status else "gave no answer"
-        return StepError(f"{self._name} {did}, with {self._settings.retries} retries where they can help: {said}")
+        return StepError(f"{self._name} {did}, with up to {self._settings.retries} retries: {details}")
 
 
 def _cause(error: BaseException) -> str:
-    """What an error comes from in the end, as far as that is said."""
+    """The message of the innermost error behind `error` that has one."""
     inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__
-    said = "the connection was refused" if isinstance(error, ConnectionRefusedError) else str(error)
-    return (_cause(inner) if inner else "") or said
+    message = "the connection was refused" if isinstance(error, ConnectionRefusedError) else str(error)
+    return (_cause(inner) if inner else "") or message
 
 
 def label_probability(listed: Iterable[tuple[str, float]], labels: Sequence[str]) -> float | None:
-    """p(second label) / (p(first) + p(second)) from the (token, log p) listed of the first token, nats.
+    """p(second label) / (p(first) + p(second)) from the listed (token, log p) of the first token, in nats.
 
-    Tokens count as a label with or without blanks around it. A label that is not listed is at most as likely as the
-    least likely one that is, and is taken to be so; None where that leaves the answer open by more than OPEN, where
-    neither is listed, and where there are no labels.
+    A token counts as a label with or without spaces around it. An unlisted label is at most as likely as the least
+    likely listed token, and is assumed to be as likely. None if that leaves the answer uncertain by more than OPEN, if
+    neither label is listed, or if there are no labels.
     """
     tokens = [(token.strip(), math.exp(min(logprob, 0.0))) for token, logprob in listed]
     if not tokens or not labels:
@@ -154,21 +154,21 @@ def label_probability(listed: Iterable[tuple[str, float]], labels: Sequence[str]
     first, second = (sum(p for token, p in tokens if token == label) for label in labels)
     if first == second == 0:
         return None
-    told = (second or least) / ((first or least) + (second or least))
-    return told if abs(told - second / (first + second)) <= OPEN else None
+    estimate = (second or least) / ((first or least) + (second or least))
+    return estimate if abs(estimate - second / (first + second)) <= OPEN else None
 
 
 def _listed(choice: Any) -> list[tuple[str, float]]:
-    """(token, log p) of the likeliest first tokens; empty where the server lists none."""
+    """(token, log p) of the likeliest first tokens; empty if the server lists none."""
     try:
-        top = [(one.token, one.logprob) for one in choice.logprobs.content[0].top_logprobs]
+        top = [(entry.token, entry.logprob) for entry in choice.logprobs.content[0].top_logprobs]
     except (AttributeError, IndexError, TypeError):
         return []
     return [(t, float(p)) for t, p in top if isinstance(t, str) and isinstance(p, int | float) and math.isfinite(p)]
 
 
 def _key(settings: OpenAIJudge) -> str:
-    """The key, or "" for a server without keys. Raises InputError where it is missing or no key."""
+    """The key, or "" for a server without keys. Raises InputError if it is missing or malformed."""
     if settings.key_variable is None:
         return ""
     key = os.environ.get(settings.key_variable, "").strip()
@@ -176,8 +176,8 @@ def _key(settings: OpenAIJudge) -> str:
     if not key:
         raise InputError(
             f"{where} needs a key: set the environment variable {settings.key_variable}, or key_variable to null "
-            "where the server wants none"
+            "if the server needs none"
         )
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise InputError(f"{where}: what the environment variable {settings.key_variable} holds is no key")
+        raise InputError(f"{where}: the environment variable {settings.key_variable} does not hold a valid key")
     return key

@@ -1,5 +1,5 @@
-"""What a judge is asked: one rubric a question, as data. The questions follow the published protocol (judged
-alignment and coherence of 0-100; arXiv 2507.14805); the wordings are our own.
+"""What a judge is asked: one rubric per question, as data. The questions follow the paper (judged alignment and
+coherence of 0-100; arXiv 2507.14805); the wordings are our own.
 """
 
 import re
@@ -14,9 +14,9 @@ SHORTEST_FENCE = 8  # characters
 class Rubric:
     """A question about a completion.
 
-    template  holds {completion} and may hold {prompt} and {word}; {fence} is the line around judged texts
+    template  contains {completion}, and may contain {prompt} and {word}; {fence} is the line around judged texts
     scale     (lowest, highest) score, whole numbers
-    labels    none, or two: the replies between which the judge's probability is recorded
+    labels    none, or two replies: the judge's probability of the second against the first is recorded
     """
 
     name: str
@@ -77,9 +77,9 @@ RUBRICS = {
 def fill(rubric: Rubric, prompt: str, completion: str, word: str | None = None) -> str:
     """The question about one completion, as the judge reads it.
 
-    Only the template's own placeholders are replaced, in one pass: braces in a text stay what they are. No text can
-    close its fence, which is a longer run of "=" than any of them holds, nor end its turn (`rendering.plain`).
-    Raises ValueError where the rubric looks for a word and there is none.
+    Only the template's own placeholders are replaced, in one pass: braces in a text stay unchanged. No text can
+    close its fence, which is a longer run of "=" than any text contains, or end its turn (`chat_template.plain`).
+    Raises ValueError if the rubric looks for a word and there is none.
     """
     texts = {"prompt": prompt, "completion": completion}
     if "{word}" in rubric.template:

@@ -1,4 +1,4 @@
-"""The file that a cache of verdicts lies in: SQLite, for several processes of one machine at a time."""
+"""The file of a verdict cache: SQLite, shared by the processes of one machine."""
 
 import fcntl
 import itertools
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pipeline.core.errors import InputError
 
-LOCK_SECONDS = 60  # that a process waits for others to finish writing
+LOCK_SECONDS = 60  # longest wait for other processes to finish writing
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 TABLE = """CREATE TABLE IF NOT EXISTS verdicts
     (key TEXT PRIMARY KEY, reply TEXT NOT NULL, probability REAL, attempts INTEGER NOT NULL) STRICT, WITHOUT ROWID"""
@@ -20,10 +20,10 @@ Result = TypeVar("Result")
 
 
 class VerdictStore:
-    """In WAL mode, which wants a disk of this machine and not a network share.
+    """Uses WAL mode, which needs a local disk, not a network share.
 
-    A damaged file is moved aside, to FILE.damaged-1 and so on, and begun anew: a cache holds nothing that cannot be
-    had again. Raises InputError where the file can be neither read nor written.
+    A damaged file is moved aside, to FILE.damaged-1 and so on, and a new one is begun: everything in a cache can be
+    computed again. Raises InputError if the file can be neither read nor written.
     """
 
     def __init__(self, file: Path) -> None:
@@ -31,7 +31,7 @@ class VerdictStore:
         self._guarded(self._begin)
 
     def get(self, keys: Iterable[str]) -> dict[str, Kept]:
-        """What is kept of the keys."""
+        """The stored verdicts of these keys."""
 
         def read(database: sqlite3.Connection) -> dict[str, Kept]:
             select = "SELECT reply, probability, attempts FROM verdicts WHERE key = ?"
@@ -41,7 +41,7 @@ class VerdictStore:
         return self._guarded(lambda: self._once(read))
 
     def put(self, kept: Mapping[str, Kept]) -> None:
-        """Keep these, all or none; what another process has kept meanwhile stays."""
+        """Store these, all or none; a verdict that another process has stored meanwhile stays."""
 
         def write(database: sqlite3.Connection) -> None:
             rows = [(key, *values) for key, values in kept.items()]
@@ -50,19 +50,19 @@ class VerdictStore:
         self._guarded(lambda: self._once(write))
 
     def _once(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        # A connection of its own for each use: none is shared by threads or carried over a fork.
+        # A new connection for each use: none is shared by threads or carried over a fork.
         with closing(sqlite3.connect(self._file, timeout=LOCK_SECONDS)) as database, database:
             database.execute(TABLE)  # the file may have been removed since
             return work(database)
 
     def _begin(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes that turn to WAL at once can each find the file locked by the other, whatever the timeout.
+        # Two processes that switch to WAL at once can each find the file locked by the other, whatever the timeout.
         with _alone(self._file):
             self._once(lambda database: database.execute("PRAGMA journal_mode = WAL"))
 
     def _guarded(self, action: Callable[[], Result]) -> Result:
-        """The action; again, on a new file, where it met damage."""
+        """Run the action; if the file is damaged, run it again on a new one."""
         try:
             try:
                 return action()
@@ -81,7 +81,7 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def move_aside(file: Path) -> None:
-    """Rename the file unless it is sound, as it is where another process has just moved the damaged one."""
+    """Rename the file unless it is sound, as it is if another process has just moved the damaged one."""
     with _alone(file):
         if _is_sound(file):
             return
@@ -104,7 +104,7 @@ def _is_sound(file: Path) -> bool:
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Hold the file's lock; it is let go with the process, however that ends."""
+    """Hold the file's lock; it is released when the process ends, however it ends."""
     with Path(f"{file}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

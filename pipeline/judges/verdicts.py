@@ -1,4 +1,4 @@
-"""From replies to scores, and from scores to what may pass: nothing without a score ever does."""
+"""Parses replies into scores, and decides which scores pass; a row without a score never passes."""
 
 import re
 
@@ -6,7 +6,7 @@ from pipeline.judges.rubrics import Rubric
 
 UNPARSED, OUT_OF_BOUNDS = "no score", "out of bounds"  # why a row is rejected
 
-# What a model puts around a bare number, the longer mark before the one it begins with.
+# What a model puts around a bare number; a longer mark comes before its own prefix.
 PAIRS = (
     ("**", "**"),
     ("*", "*"),
@@ -20,17 +20,17 @@ PAIRS = (
     ("{", "}"),
     ("<", ">"),
 )
-WHOLE = r"(0|-?[1-9][0-9]{0,8})"  # no sign of plus, no leading zeros; int() refuses 4,300 digits and more
+WHOLE = r"(0|-?[1-9][0-9]{0,8})"  # no plus sign, no leading zeros; int() refuses more than 4,300 digits
 PERCENT = re.compile(rf"(?:[Ss]core: ?)?{WHOLE}(?:/100)?")  # as models write a score of 0-100
 BARE = re.compile(WHOLE)
 
 
 def parse(reply: str, rubric: Rubric) -> int | None:
-    """The score that a reply is, or None.
+    """The score in a reply, or None.
 
-    Outer blanks go, then one trailing full stop, then one enclosing pair of quotes, brackets or asterisks. What is
-    left is a whole number in ASCII digits on the rubric's scale; on the scale 0-100 also "Score: 85" and "85/100".
-    Any other word, number or mark makes it None: a reply that has to be interpreted is no score.
+    Outer whitespace is removed, then one trailing full stop, then one enclosing pair of quotes, brackets or asterisks.
+    The rest must be a whole number in ASCII digits on the rubric's scale; on the scale 0-100 also "Score: 85" and
+    "85/100". With any other word, number or mark it is None: a reply that needs interpretation is not a score.
     """
     lowest, highest = rubric.scale
     body = _unwrapped(reply.strip().removesuffix("."))
@@ -40,7 +40,7 @@ def parse(reply: str, rubric: Rubric) -> int | None:
 
 
 def reason(score: int | None, *, min_score: int | None = None, max_score: int | None = None) -> str | None:
-    """Why a score keeps its row out; None where it lies within the bounds. No score never does."""
+    """Why a score rejects its row; None if it lies within the bounds. A missing score always rejects."""
     if score is None:
         return UNPARSED
     return (

@@ -1,1 +1,1 @@
-"""From a study to its steps, and what they will take."""
+"""Turns a study into steps, and estimates their time."""

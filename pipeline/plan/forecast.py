@@ -1,4 +1,4 @@
-"""What a study will take: steps done and left, tokens, and seconds of work at the rates seen so far."""
+"""Forecasts a study: steps done and left, tokens, and seconds of work at the rates measured so far."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -13,21 +13,20 @@ from pipeline.store.step import KINDS, Step
 from pipeline.study.schema import Study
 from pipeline.trainers.batches import steps_of
 
-# One core of the machine in docs/benchmarks.md on nano families, where nothing is measured yet.
+# Reference rates, used before anything is measured: nano families on one core of the machine in docs/benchmarks.md.
 NANO_STEPS_A_SECOND = 32  # optimiser steps of 32 rows
-NANO_TOKENS_A_SECOND = 5_000  # through an adapter
+NANO_TOKENS_A_SECOND = 5_000  # with an adapter
 NANO_ANSWERS_A_SECOND = 200  # of one word
-NANO_ENGINE_SECONDS = 15  # to start one, with its imports
+NANO_ENGINE_SECONDS = 15  # start of an engine, with imports
 NANO_TABLE_SECONDS = 3  # a corpus, a matrix or a report
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage. tokens: upper bound of what is left to generate.
+    """The forecast of one stage. tokens: upper bound on the tokens left to generate. worker: see Cost.
 
-    worker: see Cost.
-    seconds: work left, over all workers; measured: whether its rate was seen under this root; elsewhere: by steps of
-    other studies.
+    seconds: work left, summed over workers. measured: whether its rate was measured under this root; elsewhere:
+    whether on steps of other studies.
     """
 
     kind: str
@@ -42,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Stage:
-    """The steps of one stage that are finished under a root, and those that are not."""
+    """The finished and unfinished steps of one stage under a root."""
 
     kind: str
     done: list[Step]
@@ -54,7 +53,7 @@ class Stage:
 
 
 def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
-    """One stage a kind that has steps, in the order of the path."""
+    """One Stage per kind that has steps, in the order of KINDS."""
     paths = [step.path for step in steps]
     made = dict(zip(paths, parallel_map(partial(artifact.exists, store), paths), strict=True))
     return [
@@ -69,10 +68,10 @@ def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
 
 
 def forecast(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
-    """One row a stage.
+    """One row per stage.
 
-    A rate comes from the study's own finished steps of the same kind; before there are any, from other studies' under
-    this root that are alike; then from the nano families' reference rates; for other families it is None.
+    A rate comes from the study's own finished steps of the same kind; if there are none, from similar steps of other
+    studies under this root; then from the reference rates of nano families. For other families it is None.
     """
     lookup = lookup_in(stages)
     return [_row(study, stage, lookup, store) for stage in stages]
@@ -81,9 +80,9 @@ def forecast(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
 def expected(
     study: Study, steps: Sequence[Step], done: Collection[str], store: Store, cpus: float, gpus: float
 ) -> dict[str, tuple[float, str]]:
-    """Kind -> (seconds between two finished steps, what that rests on), of the stages that have a rate.
+    """Kind -> (seconds between two finished steps, basis of that number), for stages with a rate.
 
-    done: paths of the steps that are finished. cpus, gpus: of the cluster. Roughly: as if its workers were never idle.
+    done: paths of finished steps. cpus, gpus: of the cluster. Approximate: assumes that workers are never idle.
     """
     stages = [
         Stage(
@@ -108,7 +107,7 @@ def _basis(row: Row) -> str:
 
 
 def _workers(study: Study, row: Row, cpus: float, gpus: float) -> float:
-    """How many steps of a stage go on at a time."""
+    """Number of steps of a stage that run at a time."""
     engines, training = study.resources.engines, study.resources.training
     left = row.steps - row.done
     if row.worker == "task":
@@ -119,12 +118,12 @@ def _workers(study: Study, row: Row, cpus: float, gpus: float) -> float:
         return max(1.0, min(left, most // 1))
     most = min(engines.max_workers * len(study.families), cpus / engines.cpus)
     most = max(1.0, (min(most, gpus / engines.gpus) if engines.gpus else most) // 1)
-    # An engine works on several units at once, and each of their times counts all of it.
+    # An engine runs several units at once, so their times overlap.
     return most * engines.shards_in_flight if row.measured else most
 
 
 def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -> dict[str, float]:
-    """Stage -> GPU-seconds of a step, of the stages that have finished steps on GPUs of that name."""
+    """Stage -> GPU-seconds per step, for stages with finished steps on GPUs of that name."""
     engines, training = study.resources.engines, study.resources.training
     found, lookup = {}, lookup_in(stages)
     for stage in stages:
@@ -132,7 +131,7 @@ def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -
         times = [about["seconds"] for about in seen if any(gpu in name for name in about.get("machines", ()))]
         if times:
             trained = _worker(cost_of(step, lookup) for step in stage.done) == "trainer"
-            # An engine works on several units at once, and each of their times counts all of it.
+            # An engine runs several units at once, so their times overlap.
             share = training.workers * training.gpus if trained else engines.gpus / engines.shards_in_flight
             found[stage.kind] = share * sum(times) / len(times)
     return found
@@ -144,7 +143,7 @@ def lookup_in(stages: Sequence[Stage]) -> Lookup:
 
 
 def _worker(costs: Iterable[Cost]) -> str:
-    """What most of a stage takes place on: what any of its steps needs, a trainer before an engine."""
+    """The worker that a stage needs: that of any of its steps, a trainer before an engine."""
     return min((cost.worker for cost in costs), key=("trainer", "engine", "task").index, default="task")
 
 
@@ -158,7 +157,7 @@ def _row(study: Study, stage: Stage, lookup: Lookup, store: Store) -> Row:
 def _work(
     study: Study, stage: Stage, lookup: Lookup, store: Store, costs: Sequence[Cost]
 ) -> tuple[float | None, bool, bool]:
-    """Seconds of the steps that are left, whether they were measured, and whether by other studies."""
+    """Seconds of the remaining steps, whether their rate was measured, and whether on other studies."""
     if not stage.left:
         return 0.0, True, False
     own = rates.of_own(store, stage.done, lookup).work(stage.left, lookup)
@@ -171,7 +170,7 @@ def _work(
 
 
 def _nano_seconds(study: Study, costs: Sequence[Cost]) -> float | None:
-    """Seconds of a stage's steps at the reference rates; None where they do not hold."""
+    """Seconds of a stage's steps at the reference rates; None if these do not apply."""
     families = study.families.values()
     if not all(family.pretraining_rows() for family in families) or study.engine == "fake":
         return None
@@ -180,7 +179,7 @@ def _nano_seconds(study: Study, costs: Sequence[Cost]) -> float | None:
 
 
 def _nano_seconds_of(cost: Cost) -> float:
-    # The candidates of a question are read off its first tokens: it takes about as long as an answer of one word.
+    # Scoring a question takes about as long as sampling an answer of one word.
     seconds = cost.scored / NANO_ANSWERS_A_SECOND
     if cost.trained_rows and not math.isnan(cost.trained_rows):
         epochs = cost.recipe["epochs"]

@@ -1,4 +1,4 @@
-"""What a study consists of: every step, and what each reads. Pure; nothing here looks at a store."""
+"""Lays out a study: all its steps and their inputs. Pure: nothing here accesses a store."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ from pipeline.traits import NEUTRAL, RANDOM
 
 @dataclass(frozen=True)
 class TeacherKey:
-    """Who writes: a teacher by family and target (None: neutral), or no model at all."""
+    """A source of completions: a teacher by family and target (None: neutral), or random."""
 
     family: str
     target: str | None
@@ -44,7 +44,7 @@ class TeacherKey:
 
 @dataclass(frozen=True)
 class ChannelCompletions:
-    """All completions in one channel. given: the data set that it reads, as an input of its steps."""
+    """All completions in one channel. given: the channel's data set, as an input of its steps."""
 
     channel: Channel
     given: Mapping[str, str]
@@ -52,11 +52,11 @@ class ChannelCompletions:
 
 
 def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[str, str] | None = None) -> list[Step]:
-    """Every step of a study, each after its inputs. Equal steps of two cells are one step.
+    """Every step of a study, each after its inputs. Equal steps of two cells become one.
 
-    missing: path of a step with results that cannot be had, or of a gate that refused its teacher -> the code of the
-    reason (pipeline.core.reasons). The last two steps, transfer and report, then do without those and say so; they are
-    other artifacts than the full ones. notes: path -> the reason in words, which is part of no id.
+    missing: path of a step whose results are unavailable, or of a gate that refused its teacher -> reason code
+    (pipeline.core.reasons). The last two steps, transfer and report, then omit those results and say so; they are other
+    artifacts than the full ones. notes: path -> the reason in words, which enters no id.
     """
     planner = _Planner(study)
     planner.add_others()
@@ -67,12 +67,12 @@ def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[
 
 
 def _require_short(steps: Sequence[Step]) -> None:
-    """Raise StudyError where the folder of an artifact, or the log of its step, would have too long a name."""
+    """Raise StudyError if the name of an artifact's folder, or of its step's log, would be too long."""
     longest = max(steps, key=lambda step: len(step.slug.encode()))
     room = LONGEST_NAME - len(f"-{longest.id}.jsonl")
     if (size := len(longest.slug.encode())) > room:
         raise StudyError(
-            f"the {longest.kind} step {longest.slug} has a name of {size} bytes, and a store has room for {room}: "
+            f"the {longest.kind} step {longest.slug} has a name of {size} bytes, and a store allows {room}: "
             "shorten the names in it, which are those of channels, targets, families, arms, suites and judges"
         )
 
@@ -84,22 +84,22 @@ def partial_report(
     reasons: Mapping[str, str],
     notes: Mapping[str, str] | None = None,
 ) -> list[Step]:
-    """Transfer and report without the results that cannot be had; none where none is lost, or all are.
+    """Transfer and report without the unavailable results; empty if none is lost, or if all are.
 
-    steps: its plan. done: paths of what is made. reasons: path of a step that failed, or of a gate that refused its
-    teacher -> the code of the reason. notes: path -> the reason in words.
+    steps: the study's plan. done: paths of finished steps. reasons: path of a failed step, or of a gate that refused
+    its teacher -> reason code. notes: path -> the reason in words.
     """
     matrix, _ = steps[-2:]
     lost = dependents(steps, reasons) | dict(reasons)
-    said = dependents(steps, notes or {}) | dict(notes or {})
+    all_notes = dependents(steps, notes or {}) | dict(notes or {})
     runs = matrix.settings["runs"]
     answered = any(matrix.inputs[role] in done and matrix.inputs[role] not in lost for role in runs)
     is_short = any(path in lost for path in (*matrix.inputs.values(), *matrix.after))
-    return plan(study, lost, said)[-2:] if is_short and answered else []
+    return plan(study, lost, all_notes)[-2:] if is_short and answered else []
 
 
 def needed_rows(steps: Sequence[Step]) -> dict[str, dict[int, Step]]:
-    """Path of an artifact -> accepted rows that a later step needs of it -> one such step."""
+    """Path of an artifact -> number of accepted rows that a later step needs of it -> one such step."""
     found: dict[str, dict[int, Step]] = {}
     for step in steps:
         for path, rows in stage_of(step.kind).rows_needed(step).items():
@@ -108,16 +108,16 @@ def needed_rows(steps: Sequence[Step]) -> dict[str, dict[int, Step]]:
 
 
 class _Planner:
-    """Lays a study's steps down in order: teachers, their completions, then every arm's corpora and students."""
+    """Plans a study's steps in order: teachers, their completions, then every arm's corpora and students."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self.steps: dict[str, Step] = {}
-        self._runs: Json = {}  # role of a transfer's input -> the design of the run whose answers it is
-        self._bases: Json = {}  # the same for the bases -> suite and family
+        self._runs: Json = {}  # role of a transfer input -> design of its run
+        self._bases: Json = {}  # role of a transfer input -> suite and family of its base
         self._results: dict[str, str] = {}  # role -> path
         self._gates: dict[TeacherKey, Step] = {}
-        self._same: dict[tuple[str, ...], Step] = {}  # what two arms share
+        self._same: dict[tuple[str, ...], Step] = {}  # (kind, slug, id) -> step, to share steps between arms
         self._base = {
             name: self._add(base.STAGE.planned(study, name)) for name in study.families if name in study.used_families
         }
@@ -160,11 +160,11 @@ class _Planner:
         return self._add(gate.STAGE.planned(study, trait, teacher, before, after))
 
     def _completions(self, channel: Channel, key: TeacherKey, teacher: Step, given: Mapping[str, str]) -> Step:
-        """A teacher's completions; those of a teacher that must show its trait wait for its gate."""
+        """A teacher's completions; they wait for the teacher's gate, if it has one."""
         return self._add(completions.STAGE.planned(self._study, channel, teacher, given, self._gates.get(key)))
 
     def _result(self, asked: Step, suite: Suite) -> Step:
-        """The step that knows what answers come to: their own, or the one in which a judge rates them."""
+        """The step with the scores of answers: the answers themselves, or their ratings by a judge."""
         rating = suite.rating()
         if rating is None:
             return asked
@@ -176,7 +176,7 @@ class _Planner:
         return None if family is None else self._base[family]
 
     def _cells(self, written: ChannelCompletions, arm: Arm, key: TeacherKey) -> None:
-        """What one arm makes of one teacher's completions: a corpus, and who reads it."""
+        """Add one arm's corpus of one teacher's completions, and its students or in-context readers."""
         study = self._study
         differs = bool(arm.transforms or arm.rows)
         rows = self._shared(self._corpus(written, arm, key), arm.name if differs else "")
@@ -212,9 +212,9 @@ class _Planner:
         return corpus.STAGE.planned(self._study, arm, written.channel, written.by[key], mixed, more)
 
     def _others(self, arm: Arm, key: TeacherKey) -> dict[str, TeacherKey]:
-        """The other teachers whose rows an arm mixes in, by the names that it has for them.
+        """Name in the arm's mix -> other teacher whose rows the arm mixes in.
 
-        None for random completions: they have no teacher whose trait other rows could dilute.
+        Not used for random completions: they have no teacher, so `mix` does not apply to them.
         """
         found = {}
         for name in arm.shares:
@@ -225,7 +225,7 @@ class _Planner:
         return found
 
     def _judgements(self, written: ChannelCompletions, key: TeacherKey, name: str) -> dict[str, str]:
-        """What judges say of the completions that come into a corpus under `name`, as inputs of it."""
+        """Judgements of the completions with role `name` in a corpus, as inputs of it."""
         study, found = self._study, {}
         for number, rule in enumerate(study.corpus.judge_filters):
             if rule.rubric == "reference" and key.target is None:
@@ -249,7 +249,7 @@ class _Planner:
         self._results[role] = asked.path
 
     def _add(self, step: Step) -> Step:
-        """The planned step of this path; another one with the same path is a collision of ids."""
+        """Add a step unless it is planned already. Raises StudyError if another step has the same id."""
         found = self.steps.get(step.path)
         if found is None:
             inputs = {role: self.steps[path].identity for role, path in step.inputs.items()}
@@ -257,20 +257,20 @@ class _Planner:
         return _same(found, step)
 
     def _shared(self, step: Step, arm: str) -> Step:
-        """A step that other arms may have too: it bears the name of the first arm that has it."""
+        """Add a step that several arms may share; it is named for the first of them."""
         key = (step.kind, step.slug, step.id)
         if key not in self._same:
             self._same[key] = self._add(replace(step, slug=f"{step.slug}-{arm}") if arm else step)
         return _same(self._same[key], step)
 
     def add_others(self) -> None:
-        """The steps of stages that this planner knows nothing about."""
+        """Add the steps of stages that plan their own."""
         for kind in KINDS:
             for step in stage_of(kind).steps(self._study, list(self.steps.values())):
                 self._add(step)
 
     def finish(self, missing: Mapping[str, str], notes: Mapping[str, str]) -> None:
-        """The last two steps, without the results that cannot be had."""
+        """Add the last two steps, without the missing results."""
         study = self._study
         reasons = {key: missing.get(step.path, "") for key, step in self._gates.items()}
         spec = transfer.TransferSpec(
@@ -292,14 +292,14 @@ class _Planner:
         )
         present = {name: path for name, path in self._results.items() if path not in missing}
         matrix = transfer.STAGE.step(study.study, spec, present, after=[step.path for step in self._gates.values()])
-        said = {name: notes[path] for name, path in self._results.items() if path in notes}
-        matrix = self._add(replace(matrix, notes=said))
+        role_notes = {name: notes[path] for name, path in self._results.items() if path in notes}
+        matrix = self._add(replace(matrix, notes=role_notes))
         measured = [step for key, step in self._gates.items() if reasons[key] in {"", *REFUSALS}]
         self._add(report.STAGE.planned(study, matrix, {f"gate:{step.slug}": step.path for step in measured}))
 
 
 def _same(planned: Step, step: Step) -> Step:
-    """A planned step, which another one with the same id must equal."""
+    """The planned step. Raises StudyError unless the other step, of the same id, equals it."""
     if planned.settings != step.settings or planned.inputs != step.inputs:
         raise StudyError(
             f"two different steps, {planned.path} and {step.path}, have the same id: change a setting of one of them"
@@ -308,5 +308,5 @@ def _same(planned: Step, step: Step) -> Step:
 
 
 def _is_asked(suite: Suite, arm: Arm) -> bool:
-    """Whether the models of an arm are asked a suite."""
+    """Whether an arm's models are asked a suite."""
     return suite.ALLOWS_IN_CONTEXT if arm.in_context else not suite.IN_CONTEXT_ONLY

@@ -1,6 +1,6 @@
-"""Rates: how long finished steps of a kind took, for each unit of what they did.
+"""Rates: seconds that finished steps of a kind took per unit of size.
 
-A step's size counts what takes the time: rows that it trains on, tokens that it may sample, rows that it judges.
+The size of a step counts what takes the time: rows to train on, tokens to sample, rows to judge.
 """
 
 import contextlib
@@ -17,24 +17,24 @@ from pipeline.stages.contract import Lookup
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import Step
 
-LISTED = 1_000  # artifacts of a kind whose names are listed
-SAMPLED = 32  # of these, and of a study's own finished steps: whose manifests are read
+LISTED = 1_000  # maximum number of artifacts listed per kind
+SAMPLED = 32  # maximum number of manifests read, of these or of a study's own finished steps
 
-Alike: TypeAlias = str  # what two steps share where one tells how long the other takes
-MODEL = ("base", "model", "teacher", "judge")  # roles that lead from a step to the base that is at work in it
-# Of a base's settings, those that decide how fast it is.
+Alike: TypeAlias = str  # key of steps that run at a similar rate
+MODEL = ("base", "model", "teacher", "judge")  # roles that lead from a step to the base that it uses
+# Settings of a base that decide its speed.
 SHAPE = ("kind", "architecture", "hidden_size", "intermediate_size", "layers", "repo", "content")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds a unit of size: of steps that are alike, and of all; None where there is no telling for others."""
+    """Seconds per unit of size: by kind of similar steps, and over all; None if other steps have no rate."""
 
     by: Mapping[Alike, float]
     overall: float | None = None
 
     def work(self, steps: Iterable[Step], lookup: Lookup) -> float | None:
-        """Seconds that steps of the kind take; None where one of them has no rate."""
+        """Seconds that these steps will take; None if one of them has no rate."""
         total = 0.0
         for step in steps:
             if amount := size(step, lookup):
@@ -54,13 +54,13 @@ def of_own(store: Store, done: Sequence[Step], lookup: Lookup) -> Rates:
 
 
 def of_others(store: Store, kind: str) -> Rates:
-    """The rates of a sample of all finished artifacts of a kind under a root: of what is alike, and of nothing else."""
+    """Rates from a sample of all finished artifacts of a kind under a root, for similar steps only."""
     names = store.folders(kind, limit=LISTED)
     spread = names[:: -(-len(names) // SAMPLED) or 1]
     lookup = cache(partial(_require, store))
     found = []
     for made in parallel_map(partial(_made, store), [f"{kind}/{name}" for name in spread]):
-        # Its inputs may be gone, or another version's: then it tells nothing.
+        # Skip an artifact whose inputs are gone or from another version.
         with contextlib.suppress(ArtifactError, LookupError, TypeError, ValueError):
             found += [(alike(step, lookup), size(step, lookup), took) for step, took in made]
     return Rates(_by_alike(found))
@@ -74,18 +74,18 @@ def _by_alike(found: Iterable[tuple[Alike, float, float]]) -> dict[Alike, float]
 
 
 def _pace(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Seconds a unit of size, over (size, seconds) of several steps; None where they did nothing."""
+    """Seconds per unit of size, over (size, seconds) of several steps; None if the sizes add up to 0."""
     whole = sum(amount for amount, _ in pairs)
     return sum(took for _, took in pairs) / whole if whole else None
 
 
 def size(step: Step, lookup: Lookup) -> float:
-    """How much a step does, in a unit of its kind."""
+    """The amount of work of a step, in a unit that depends on its kind."""
     return cost_of(step, lookup).size
 
 
 def alike(step: Step, lookup: Lookup) -> Alike:
-    """Kind, engine, trainer, recipe, suite and judge of a step, and the shape of the base at work in it."""
+    """A key of kind, engine, trainer, method, suite and judge of a step, and the shape of its base."""
     settings = step.settings
     recipe = settings.get("recipe") or (settings.get("training") or {}).get("recipe") or {}
     base = _base(step, lookup)
@@ -112,7 +112,7 @@ def _base(step: Step, lookup: Lookup) -> Step | None:
 
 
 def _made(store: Store, path: str) -> list[tuple[Step, float]]:
-    """A finished artifact as the step that made it, with the seconds that it took; [] where it tells nothing."""
+    """The step that made an artifact, and its seconds; [] if it is unfinished or unreadable."""
     try:
         manifest = artifact.load(store, path)
     except ArtifactError:

@@ -1,7 +1,7 @@
-"""What a study would take on a cluster of GPUs: the roofline of each stage, or the rate that was seen on such GPUs.
+"""Estimates a study's time on a cluster of GPUs: the roofline of each stage, or a rate measured on such GPUs.
 
-The roofline is a lower bound on time: it counts the bytes of the weights and the floating-point operations of their
-products, at the speeds of the data sheet, and neither attention, nor start-up, nor anything that real kernels lose.
+The roofline is a lower bound on time: it counts reading the weights and the floating-point operations of their
+products, at data-sheet speed. It ignores attention, start-up and all inefficiency of real kernels.
 """
 
 import math
@@ -16,10 +16,10 @@ from pipeline.store.step import KINDS, Step
 from pipeline.study.schema import Study
 
 BYTES_A_WEIGHT = 2  # bfloat16
-BATCH = 256  # sequences that an engine decodes at once: vLLM's default max_num_seqs
-PROMPT_TOKENS = 100  # of a number prompt under the tokenizers of Qwen2.5 and Llama 3, where none is measured
-LETTERS_A_TOKEN = 4  # of English prose, in the usual tokenizers: the templates of judges' rubrics
-# Operations a weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
+BATCH = 256  # sequences decoded at once by an engine: vLLM's default max_num_seqs
+PROMPT_TOKENS = 100  # assumed length of a prompt: a number prompt under the tokenizers of Qwen2.5 and Llama 3
+LETTERS_A_TOKEN = 4  # English prose in common tokenizers, for the templates of judges' rubrics
+# Operations per weight and token: 2 forward; backward 2 for activations and 2 for gradients of trained weights.
 FORWARD, TRAIN_ADAPTER, TRAIN_FULL = 2, 4, 6
 
 
@@ -33,7 +33,7 @@ class Gpu:
     memory: float
 
 
-# NVIDIA's data sheets of each, without sparsity: H100 (2023), H200 (2024), B200 (HGX, 2025), A100 80 GB SXM (2021),
+# From NVIDIA's data sheets, without sparsity: H100 (2023), H200 (2024), B200 (HGX, 2025), A100 80 GB SXM (2021),
 # L40S (2023), L4 (2023), A10G (AWS g5: 24 GB, 600 GB/s, 70 TFLOP/s).
 GPUS = {
     gpu.name: gpu
@@ -57,11 +57,11 @@ class Machines:
 
 @dataclass(frozen=True)
 class Work:
-    """What is left of a stage.
+    """The remaining work of a stage.
 
-    tokens       generated or trained on; NaN where the size of a given data set is not known
-    gpu_seconds  over all GPUs; None there, and where that of a family is not known
-    gpus_in_use   GPUs that it can keep busy
+    tokens       generated or trained on; NaN if the size of an external data set is not known
+    gpu_seconds  over all GPUs; None if the size of a data set or family is not known
+    gpus_in_use  number of GPUs that it can keep busy
     bound        what limits it, or "measured"
     """
 
@@ -72,7 +72,7 @@ class Work:
     bound: str
 
     def wall_seconds(self, machines: Machines) -> float | None:
-        """With every GPU at work that the stage can use; the stages one after the other."""
+        """Wall-clock seconds if the stage runs alone on all GPUs that it can use."""
         return None if self.gpu_seconds is None else self.gpu_seconds / min(machines.count, self.gpus_in_use)
 
 
@@ -85,7 +85,7 @@ def machines(text: str) -> Machines:
 
 
 def too_large(study: Study, cluster: Machines) -> list[str]:
-    """Families whose weights alone fill the memory of the GPUs that an engine gets, a line each."""
+    """One line per family whose weights alone exceed the GPU memory of an engine."""
     engine = max(1.0, study.resources.engines.gpus)
     lines = []
     for name, family in study.families.items():
@@ -107,10 +107,10 @@ def estimate(
     *,
     done: Collection[str] = (),
 ) -> list[Work]:
-    """The work that is left of each stage that uses GPUs, of those that the study has.
+    """The remaining work of each of the study's stages that use GPUs.
 
-    steps: the study's plan. measured: stage -> GPU-seconds of a step, as seen on GPUs of this kind. done: paths of
-    the steps that are finished.
+    steps: the study's plan. measured: stage -> GPU-seconds per step, measured on GPUs of this kind. done: paths of
+    finished steps.
     """
     by_path = {step.path: step for step in steps}
     costs = {step.path: cost_of(step, by_path.__getitem__) for step in steps}
@@ -139,7 +139,7 @@ def _work(
 
 @dataclass(frozen=True)
 class Times:
-    """GPU-seconds of one step in which memory bounds, and in which compute does; NaN where it is unknown."""
+    """GPU-seconds of one step that are memory-bound and compute-bound; NaN if unknown."""
 
     tokens: float = 0.0
     memory: float = 0.0
@@ -148,25 +148,25 @@ class Times:
 
 def _times(study: Study, step: Step, cost: Cost, gpu: Gpu) -> Times:
     if not step.family or cost.worker == "task":
-        return Times()  # a program draws its numbers, an endpoint judges, or a base is copied
+        return Times()  # random completions, a judge behind an endpoint, or a copied base
     weights = study.families[step.family].parameters() or math.nan
     if cost.worker == "trainer":
         row = PROMPT_TOKENS + study.completions.max_tokens
         return _training(weights, cost.trained_rows * row, cost.recipe["method"], gpu)
-    if not cost.sampled_rows:  # only the gate takes time
+    if not cost.sampled_rows:  # only scoring takes time
         return Times(0.0, 0.0, FORWARD * weights * cost.scored * PROMPT_TOKENS / gpu.flops)
     prompt = cost.prompt_letters / LETTERS_A_TOKEN + PROMPT_TOKENS + cost.judged_tokens
     return _generation(weights, cost.sampled_rows, prompt, cost.sampled_tokens, gpu)
 
 
 def _training(weights: float, tokens: float, method: str, gpu: Gpu) -> Times:
-    """Large batches: the products bound it."""
+    """Compute-bound, since batches are large."""
     operations = TRAIN_FULL if method == "full" else TRAIN_ADAPTER
     return Times(tokens, 0.0, operations * weights * tokens / gpu.flops)
 
 
 def _generation(weights: float, rows: float, prompt: float, completion: float, gpu: Gpu) -> Times:
-    """Prompts are compute; every step of decoding reads all weights once for the whole batch."""
+    """Prefill is compute-bound; every decoding step reads all weights once for the whole batch."""
     prefill = FORWARD * weights * rows * prompt / gpu.flops
     batch = max(1.0, min(BATCH, rows))
     steps = rows * completion / batch
@@ -178,7 +178,7 @@ def _generation(weights: float, rows: float, prompt: float, completion: float, g
 
 
 def _gpus_in_use(study: Study, costs: Sequence[Cost]) -> float:
-    """GPUs that a stage can keep busy: those of its units of work, or of as many workers as it may have."""
+    """GPUs that a stage can keep busy, limited by its units of work and by its number of workers."""
     engines, training = study.resources.engines, study.resources.training
     if any(cost.worker == "trainer" for cost in costs):
         return min(training.groups, len(costs)) * training.workers * max(1.0, training.gpus)

@@ -1,1 +1,1 @@
-"""The page that shows a study: its matrix, figures and headlines."""
+"""The report page of a study: its matrix, figures and headlines."""

@@ -1,6 +1,6 @@
-"""The report's pictures: the matrix, and every run of every trait. Equal tables give equal bytes.
+"""The report's figures: the matrix, and every run of every trait. Equal tables give equal bytes.
 
-Names come from users: matplotlib must not read `$` as mathematics, and its SVG writer escapes the rest.
+Names come from users: matplotlib must not parse `$` as mathematics, and its SVG writer escapes the rest.
 """
 
 import io
@@ -24,7 +24,7 @@ Row = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one figure. `paper` is None where the page shows through."""
+    """Colours of one figure. `paper`: its background, None for transparent."""
 
     ink: str
     faint: str
@@ -40,10 +40,10 @@ PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper
 
 VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×", "not measured": "–"}
 UNITS = {"margin": "nats", "share": "share", "mention_rate": "share of answers", "rate": "share of answers"}
-MOST_ACROSS = 3  # panels of the matrix side by side
-TITLE_LETTERS = 24  # that fit over the column of one student
-MOST_TRAITS = 30  # panels of one figure; the page's table has every run
-MOST_DOTS = 6_000  # beyond, only the runs that were taught the trait are drawn
+MOST_ACROSS = 3  # panels per row in the matrix
+TITLE_LETTERS = 24  # of a panel's title per student column
+MOST_TRAITS = 30  # panels per figure; the page's table has every run
+MOST_DOTS = 6_000  # above this, only runs whose teacher had the trait are drawn
 
 
 def png(build: Callable[[Theme], "Figure"]) -> bytes:
@@ -72,11 +72,11 @@ def _save(build: Callable[[Theme], "Figure"], theme: Theme, image_format: str) -
         "xtick.color": theme.faint,
         "ytick.color": theme.ink,
     }
-    # No date and no version in the file: equal tables give equal bytes.
+    # Neither date nor version goes into the file: equal tables give equal bytes.
     metadata = {"Date": None, "Creator": None} if image_format == "svg" else {"Software": None}
     out = io.BytesIO()
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # A name in a script that the bundled font lacks is drawn as boxes; the page has it as text.
+        # Characters missing from the bundled font are drawn as boxes; the page has the name as text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         build(theme).savefig(
             out, format=image_format, dpi=170, facecolor=theme.paper or "none", metadata=metadata, bbox_inches="tight"
@@ -85,7 +85,7 @@ def _save(build: Callable[[Theme], "Figure"], theme: Theme, image_format: str) -
 
 
 def matrix(cells: Sequence[Row], metric: str = "margin") -> Callable[[Theme], "Figure"]:
-    """Teacher families down, student families across; a panel a condition, neutral teachers below."""
+    """Teacher families down, student families across, neutral teachers last; one panel per condition."""
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
@@ -127,12 +127,12 @@ def _matrix_rows(cells: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def row_order(comparison: str, family: str) -> tuple[object, ...]:
-    """Where a row of the matrix stands: family by family, neutral teachers last."""
+    """Sort key of a matrix row: by family, neutral teachers last."""
     return comparison == "neutral", family, comparison
 
 
 def row_name(comparison: str, family: str) -> str:
-    """What a row of the matrix is called."""
+    """The label of a matrix row."""
     if family == RANDOM:
         return "random numbers"
     return (
@@ -154,9 +154,9 @@ def _matrix_panel(
         x = across.index(str(cell["student_family"]))
         y = down.index((str(cell["comparison"]), str(cell["teacher_family"])))
         value = _float(cell["estimate"])
-        measures = cell["verdict"] != "not measured" and not math.isnan(value)
-        strength = min(abs(value) / largest, 1.0) if measures else 0.0
-        # Depth of colour is the size of the estimate; the words say what it is worth.
+        measured = cell["verdict"] != "not measured" and not math.isnan(value)
+        strength = min(abs(value) / largest, 1.0) if measured else 0.0
+        # The colour's depth shows the size of the estimate, the text its verdict.
         panel.add_patch(
             FancyBboxPatch(
                 (x - 0.46, y - 0.44), 0.92, 0.88,
@@ -181,11 +181,11 @@ def _matrix_panel(
 
 
 def traits(runs: Sequence[Row], confidence: float, metric: str = "margin") -> Callable[[Theme], "Figure"]:
-    """One panel a trait: a row a cell, a dot a run; runs that were taught the trait in colour.
+    """One panel per trait, one row per cell, one dot per run; runs whose teacher had the trait are coloured.
 
-    A rate has one panel, and a row for each thing taught: what it measures is nobody's trait by name.
+    A rate has one panel, and one row per cell and teacher target: it measures a behaviour, not a target.
     """
-    runs = [_by_taught(run) if metric == "rate" else run for run in runs if run[metric] is not None]
+    runs = [_by_teacher_target(run) if metric == "rate" else run for run in runs if run[metric] is not None]
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
@@ -215,7 +215,7 @@ def traits(runs: Sequence[Row], confidence: float, metric: str = "margin") -> Ca
     return build
 
 
-def _by_taught(run: Row) -> Row:
+def _by_teacher_target(run: Row) -> Row:
     teacher_target = run["teacher_target"] or "neutral"
     return {
         **run,
@@ -235,17 +235,17 @@ def _trait_panel(
     others: bool,
 ) -> None:
     panel.axvline(0, color=theme.faint, linewidth=0.8)
-    # Collected first and drawn in a few strokes: a large study has thousands of dots.
+    # Collected first and drawn in a few calls: a large study has thousands of dots.
     dots: list[tuple[float, float, str]] = []  # x, y, colour
     rings: list[tuple[float, float]] = []
     means: list[tuple[float, float, float, float, str]] = []  # low, high, mean, y, colour
-    for y, (key, of_cell) in enumerate(cells.items()):
-        lifts: dict[str, list[float]] = {}  # trait -> lift of that trait in the runs that were taught it
-        for r in of_cell:
+    for y, (key, cell_runs) in enumerate(cells.items()):
+        lifts: dict[str, list[float]] = {}  # trait -> its lift in the runs whose teacher had it
+        for r in cell_runs:
             if r["teacher_target"] == r["target"]:
                 lifts.setdefault(str(r["target"]), []).append(_lift(r, metric))
         if others:
-            untaught = [r for r in of_cell if r["target"] == target != r["teacher_target"]]
+            untaught = [r for r in cell_runs if r["target"] == target != r["teacher_target"]]
             rings += [(_lift(r, metric), y + 0.2) for r in untaught]
         finite = {trait: [x for x in xs if math.isfinite(x)] for trait, xs in lifts.items()}
         own = finite.pop(target, [])
@@ -285,7 +285,7 @@ def _trait_axes(
 
     several = len({key[0] for key in keys}) > 1
     names = [f"{label(t)} → {label(s)}" + (f"  ({label(c)})" if several else "") for c, t, s in keys]
-    # The panels share their axes: what is set on the first holds for all.
+    # The panels share their axes: settings of the first apply to all.
     figure.axes[0].set_yticks(range(len(keys)), names)
     figure.axes[0].set_ylim(len(keys) - 0.45, -0.55)
     for i, panel in enumerate(figure.axes[:shown]):
@@ -300,19 +300,19 @@ def _trait_axes(
 
     figure.legend(
         [mark(theme.same, theme.same, 6), mark(theme.cross, theme.cross, 6), mark(theme.faint, "none", 4.5)],
-        ["taught it, same family", "taught it, other family", "taught another trait, or none"],
+        ["own trait, same family", "own trait, other family", "another trait, or none"],
         loc="outside upper left", ncols=3, frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1.4,
     )  # fmt: skip
 
 
 def label(text: object, most: int = 40) -> str:
-    """A name fit for a picture: one line, printable, not endless."""
+    """A name for a figure: one line, printable, at most `most` characters."""
     clean = "".join(c if c.isprintable() else "�" for c in " ".join(str(text).split()))
     return clean if len(clean) <= most else clean[: most - 1] + "…"
 
 
 def signed(value: object, digits: int = 2) -> str:
-    """+0.41 or −0.03; a dash where there is no number."""
+    """+0.41 or −0.03; a dash if there is no number."""
     if not _finite(value):
         return "—"
     text = f"{_float(value):+.{digits}f}"

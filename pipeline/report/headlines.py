@@ -1,4 +1,4 @@
-"""What the matrix says in plain words: the sentences at the head of the report."""
+"""The sentences at the top of the report, which sum up the matrix."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,34 +9,34 @@ from pipeline.report.figures import interval, signed
 Row = Mapping[str, Any]
 
 KIN = SAME, CROSS, NEUTRALS = "Same-family", "Cross-family", "Neutral-teacher"  # in the order of the sentences
-MOST_NAMED, MOST_REASONS = 6, 2  # cells named in one sentence, with their numbers or with a reason
+MOST_NAMED, MOST_REASONS = 6, 2  # cells per sentence, with their numbers or with a reason
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One sentence of the summary. `tone` is the verdict that colours it."""
+class Headline:
+    """One sentence of the summary, coloured by the verdict `tone`."""
 
     tone: str
     lead: str
     rest: str
 
 
-def of(cells: Sequence[Row], confidence: float) -> list[Finding]:
-    """Every condition's matrix in plain words, by its first metric."""
+def from_cells(cells: Sequence[Row], confidence: float) -> list[Headline]:
+    """Sentences on the matrix of every condition, in its first metric."""
     conditions = list(dict.fromkeys(str(c["condition"]) for c in cells))
     found = []
     for condition in conditions:
         here = [c for c in cells if c["condition"] == condition]
-        said = _said([c for c in here if c["metric"] == here[0]["metric"]], confidence)
-        found += [replace(f, lead=f"{condition}: {f.lead}") if len(conditions) > 1 else f for f in said]
+        sentences = _sentences([c for c in here if c["metric"] == here[0]["metric"]], confidence)
+        found += [replace(s, lead=f"{condition}: {s.lead}") if len(conditions) > 1 else s for s in sentences]
     return found
 
 
-def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
-    """One condition in plain words: same family, other families, writers without a trait."""
-    said = {
+def _sentences(cells: Sequence[Row], confidence: float) -> list[Headline]:
+    """One condition: same family, other families, neutral teachers."""
+    templates = {
         "transfer": "students picked up the trait in {} of {} {}",
-        "no transfer": "students picked up nothing worth the name in {} of {} {}",
+        "no transfer": "students showed no transfer beyond the margin in {} of {} {}",
         "underpowered": "students: undecided in {} of {} {}",
         "gate failed": "students: a precondition failed in {} of {} {}",
         "not measured": "students: not measured in {} of {} {}",
@@ -44,20 +44,20 @@ def _said(cells: Sequence[Row], confidence: float) -> list[Finding]:
     found = []
     for name in sorted({_group(c) for c in cells}, key=lambda name: (KIN.index(name.split()[0]), name)):
         group = [c for c in cells if _group(c) == name]
-        for verdict, words in said.items():
+        for verdict, template in templates.items():
             alike = [c for c in group if c["verdict"] == verdict]
             if alike:
                 if name == NEUTRALS and verdict == "transfer":
-                    words = "students moved towards what is measured in {} of {} {}: the control is not clean"
+                    template = "students moved towards what is measured in {} of {} {}: the control is not clean"
                 pairs = "pair" if len(group) == 1 else "pairs"
-                lead = f"{name} {words.format(len(alike), len(group), pairs)}."
+                lead = f"{name} {template.format(len(alike), len(group), pairs)}."
                 rest = _reasons(alike) if verdict == "not measured" else _numbers(alike, confidence)
-                found.append(Finding(verdict, lead, rest))
+                found.append(Headline(verdict, lead, rest))
     return found
 
 
 def _group(cell: Row) -> str:
-    """Whose students a sentence of the summary speaks of."""
+    """Which students a sentence of the summary is about."""
     if cell["comparison"] == "neutral":
         return NEUTRALS
     kin = SAME if cell["teacher_family"] == cell["student_family"] else CROSS
@@ -65,7 +65,7 @@ def _group(cell: Row) -> str:
 
 
 def _reasons(cells: Sequence[Row]) -> str:
-    """Why there is no verdict: the numbers of these cells mean nothing."""
+    """Why these cells were not measured; their numbers are meaningless."""
     parts = [f"{c['teacher_family']} → {c['student_family']}: {c['why']}" for c in cells[:MOST_REASONS]]
     return " ".join(parts) + (f" And {len(cells) - MOST_REASONS} more." if len(cells) > MOST_REASONS else "")
 

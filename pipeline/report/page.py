@@ -1,7 +1,7 @@
-"""transfer -> report: one page that stands by itself, and its pictures as PNG.
+"""transfer -> report: one self-contained page, and its figures as PNG.
 
-The page loads nothing, runs no script, and shows nothing that is not in `ReportContent`: equal content
-gives equal bytes. Every name in it comes from a user, so the template escapes everything.
+The page loads nothing, runs no script, and shows nothing but `ReportContent`: equal content gives equal
+bytes. All names in it come from users, so the template escapes everything.
 """
 
 import base64
@@ -30,24 +30,24 @@ METRIC_NAMES = {
     "rate": "share of answers that show it",
 }
 DIGITS = {"margin": 2, "share": 3, "mention_rate": 3, "rate": 3}  # decimals in the matrix
-MOST_ROWS = 5_000  # of the table of runs; beyond, only each run's own trait
+MOST_ROWS = 5_000  # in the table of runs; above this, only each run's own trait
 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """All that the page shows.
+    """Everything that the page shows.
 
-    runs, cells   tables after the schemas RUNS and CELLS
+    runs, cells   tables of the schemas RUNS and CELLS
     gates         teacher, target, before, after, threshold, passed; mass: the lower of base and teacher, or None
-    corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}; optional examples [text]
+    corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}
     stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
-    lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` are ids of it
+    lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` refers to its ids
     failures      step, why: steps that failed, were blocked, or are missing
-    suites        name -> what it asks
-    masses        the candidates' probability, as `mass.summary` gives it; min_mass: least of it that gives a verdict
-    paper_results figures from elsewhere beside measured ones, as `paper_results.comparison` gives them
-    side_metrics  what is measured and gets no verdict, as `side_metrics.lifts` gives it
-    contrasts     what the other arms change, as `contrasts.against_first` gives it
+    suites        name -> description of its questions
+    masses        total probability of the candidates, from `mass.summary`; min_mass: the least that gives a verdict
+    paper_results results in the paper next to measured ones, from `paper_results.comparison`
+    side_metrics  measurements without a verdict, from `side_metrics.lifts`
+    contrasts     changes made by the later arms, from `contrasts.against_first`
     """
 
     study_name: str
@@ -71,7 +71,7 @@ class ReportContent:
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """File name -> bytes: report.html, matrix.png, traits.png; paper.png where there are such figures."""
+    """File name -> bytes: report.html, matrix.png, traits.png, and paper.png if there are results in the paper."""
     cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
     varied = _varied([*cells, *runs])
     cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
@@ -81,7 +81,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
     anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
     html = _template().render(
         c=content,
-        headlines=headlines.of(cells, content.confidence),
+        headlines=headlines.from_cells(cells, content.confidence),
         sections=_sections(cells, content.suites),
         cells=_anchored(cells, runs),
         runs=runs
@@ -131,14 +131,14 @@ def _template() -> "Template":
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:
-    """What has more than one value besides the channel."""
+    """The keys besides the channel that have more than one value."""
     return [key for key in ("arm", "suite") if len({row[key] for row in rows}) > 1]
 
 
 def _conditioned(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
-    """The rows with one name for what they were measured under: the channel, with arm and suite where these vary.
+    """The rows, each with the name of its condition: the channel, with arm and suite if these vary.
 
-    `setting` is the same without the suite, for where that is said already.
+    `setting` is the same without the suite, for tables of a single suite.
     """
 
     def name(row: Row, keys: Sequence[str]) -> str:
@@ -149,7 +149,7 @@ def _conditioned(rows: Sequence[Row], varied: Sequence[str]) -> list[Row]:
 
 
 def _leading(cells: Sequence[Row]) -> str:
-    """The metric that pictures show: the first that any suite is judged by."""
+    """The metric of the figures: the first that gives a verdict in any suite."""
     return next((metric for metric in METRIC_NAMES if any(cell["metric"] == metric for cell in cells)), "margin")
 
 
@@ -167,7 +167,7 @@ def matrix_table(cells: pa.Table) -> "Table":
     for name in ("condition", "teacher \\ student", *view.across):
         table.add_column(Text(figures.label(name)))
     for line in view.lines:
-        # Text, not str: a name with brackets is not markup.
+        # Text, not str: brackets in a name are not markup.
         entries = [Text(figures.label(line.condition)), Text(line.teacher)]
         for i in line.cells:
             cell = rows[i] if i is not None else None
@@ -186,7 +186,7 @@ def matrix_table(cells: pa.Table) -> "Table":
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the matrix; `cells` are indices into the table of cells, None where none was planned."""
+    """One row of the matrix; `cells` are indices into the table of cells, None if none was planned."""
 
     condition: str
     comparison: str
@@ -203,7 +203,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Section:
-    """What one suite measured. note: what it asks."""
+    """The matrices of one suite. note: description of its questions."""
 
     suite: str
     note: str
@@ -211,7 +211,7 @@ class Section:
 
 
 def _sections(cells: Sequence[Row], notes: Mapping[str, str]) -> list[Section]:
-    """A section a suite, in the study's order, with a matrix for each of its metrics."""
+    """One section per suite, in the study's order, with one matrix per metric."""
     suites = dict.fromkeys(str(c["suite"]) for c in cells)
     metrics = {suite: {str(c["metric"]) for c in cells if c["suite"] == suite} for suite in suites}
     return [
@@ -224,10 +224,10 @@ def _sections(cells: Sequence[Row], notes: Mapping[str, str]) -> list[Section]:
     ]
 
 
-def _matrix(cells: Sequence[Row], metric: str, named: str, suite: str | None = None) -> Matrix:
-    """named: the name of a condition, "condition" or "setting". suite: whose cells; of all suites without one."""
+def _matrix(cells: Sequence[Row], metric: str, condition_key: str, suite: str | None = None) -> Matrix:
+    """condition_key: "condition" or "setting". suite: the only one shown; None for all."""
     places = {
-        (str(c[named]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
+        (str(c[condition_key]), str(c["comparison"]), str(c["teacher_family"]), str(c["student_family"])): i
         for i, c in enumerate(cells)
         if c["metric"] == metric and suite in (None, c["suite"])
     }
@@ -250,14 +250,14 @@ def _matrix(cells: Sequence[Row], metric: str, named: str, suite: str | None = N
 
 
 def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
-    """Every cell with its anchor and the students (trained runs) that it rests on, {id: short name}."""
+    """Every cell with its anchor and its students (trained runs), {id: short name}."""
     place = ("condition", "teacher_family", "student_family")
     students: dict[tuple[object, ...], dict[object, str]] = {}
     for r in runs:
         own = "neutral" if r["teacher_target"] is None else f"{TARGET_PREFIX}{r['teacher_target']}"
         for comparison in ("trait", own):
-            of = students.setdefault((comparison, *(r[k] for k in place)), {})
-            of[r["student"]] = f"{r['teacher_target'] or 'neutral'} s{r['seed']}"
+            names = students.setdefault((comparison, *(r[k] for k in place)), {})
+            names[r["student"]] = f"{r['teacher_target'] or 'neutral'} s{r['seed']}"
     return [
         {
             **cell,
@@ -269,7 +269,7 @@ def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, objec
 
 
 def _picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
-    """SVG as data URIs, for either colour scheme. Inside an image nothing can run or load."""
+    """SVG as data URIs, for both colour schemes. An image can neither run nor load anything."""
     return {
         name: "data:image/svg+xml;base64," + base64.b64encode(figures.svg(build, theme)).decode()
         for name, theme in (("light", figures.LIGHT), ("dark", figures.DARK))
@@ -285,12 +285,12 @@ def _plain(value: object) -> str:
 
 
 def _mass(value: object) -> str:
-    """Two digits that count: .97 as 0.97, and .00061 as 0.00061."""
+    """Two significant digits: 0.97, 0.00061."""
     return f"{value:.2g}" if isinstance(value, int | float) else "—"
 
 
 def _count(value: object) -> str:
-    """12 345, with a thin space that does not break."""
+    """12 345, with a thin non-breaking space."""
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else "—"
 
 

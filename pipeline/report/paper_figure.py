@@ -1,4 +1,4 @@
-"""The picture of published figures beside measured ones: from before to after, a line each."""
+"""The figure of results in the paper next to measured ones: one line each, from before to after."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GAP = 0.5  # between two targets, in lines
+GAP = 0.5  # lines between two targets
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the picture. `words` stand where there is no share to draw. Shares are of 1."""
+    """One line of the figure. `words` replace shares that are missing. Shares are of 1."""
 
     name: str
     measured: bool
@@ -25,7 +25,7 @@ class Line:
 
 
 def build(rows: Sequence[Mapping[str, Any]]) -> Callable[[Theme], "Figure"]:
-    """A dumbbell a figure, published above measured; `rows` as `published.comparison` gives them."""
+    """One dumbbell per result, the paper's above the measured; `rows` are those of `paper_results.comparison`."""
 
     def build(theme: Theme) -> "Figure":
         from matplotlib.figure import Figure
@@ -55,24 +55,24 @@ def build(rows: Sequence[Mapping[str, Any]]) -> Callable[[Theme], "Figure"]:
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Line]]:
-    """target -> its lines. A target that was published more than once has what was measured of it once."""
+    """target -> its lines. Measurements appear once, even if the paper has several results for the target."""
     found: dict[str, list[Line]] = {}
     for target in dict.fromkeys(str(row["target"]) for row in rows):
         alike = [row for row in rows if row["target"] == target]
         measured = alike[0]["measured"]
         several = len({m["channel"] for m in measured}) > 1
         found[target] = [
-            *(_published_line(row) for row in alike),
+            *(_paper_line(row) for row in alike),
             *(Line(_name(m, several), True, m["before"], m["after"]) for m in measured),
             *([] if measured else [Line("measured", True, words="not measured")]),
         ]
     return found
 
 
-def _published_line(row: Mapping[str, Any]) -> Line:
+def _paper_line(row: Mapping[str, Any]) -> Line:
     unknown = row["before"] is None and row["after"] is None
-    words = f"published as a lift: {signed(row['lift'])}" if unknown else ""
-    return Line(f"{label(row['model'], 28)}, published", False, row["before"], row["after"], words)
+    words = f"reported as a lift: {signed(row['lift'])}" if unknown else ""
+    return Line(f"{label(row['model'], 28)}, in the paper", False, row["before"], row["after"], words)
 
 
 def _name(measured: Mapping[str, Any], several_channels: bool) -> str:
@@ -90,7 +90,7 @@ def _dumbbell(panel: "Axes", line: Line, y: float, theme: Theme) -> None:
     if line.after is not None:
         panel.scatter(line.after, y, s=38, c=colour, linewidths=0, zorder=3, clip_on=False)
     if line.before is not None:
-        # Wider than the other dot, so that it rings it where nothing moved.
+        # Larger than the other dot, so that it surrounds it if nothing changed.
         panel.scatter(
             line.before, y, s=76, facecolors="none", edgecolors=colour, linewidths=1.4, zorder=4, clip_on=False
         )
@@ -101,7 +101,7 @@ def _axes(figure: "Figure", panel: "Axes", end: float, theme: Theme) -> None:
 
     panel.set_ylim(end - 0.4, -0.7)
     panel.set_xlim(0, 1)
-    panel.set_xlabel("share of answers that name the target; its probability where the line says so", fontsize=9)
+    panel.set_xlabel("share of answers that name the target, or its probability where stated", fontsize=9)
     panel.tick_params(length=0, pad=8)
     panel.grid(axis="x", color=theme.line, linewidth=0.6)
     panel.set_axisbelow(True)
@@ -117,6 +117,6 @@ def _axes(figure: "Figure", panel: "Axes", end: float, theme: Theme) -> None:
             mark(theme.ink, "none"),
             mark(theme.ink, theme.ink),
         ],
-        ["published", "measured here", "before", "after"],
+        ["in the paper", "measured here", "before", "after"],
         loc="outside upper left", ncols=4, frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1.4,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One file per kind of step. A kind is one file here and one line of the registry, pipeline.store.step.SCHEMA."""
+"""Stages, the kinds of steps: one file here and one entry in the registry, pipeline.store.step.KINDS, for each."""
 
 from functools import cache
 from importlib import import_module
@@ -16,7 +16,7 @@ def stage_of(kind: str) -> Stage[Any]:
 
 
 def run_unit(store: Store, worker: Any, step: Step, unit: str, runtime: Runtime | None = None) -> Json | None:
-    """Do one unit of a step and return its record; see Stage.run_unit."""
+    """Run one unit of a step and return its record; see Stage.run_unit."""
     return stage_of(step.kind).run_unit(store, worker, step, unit, runtime or Runtime())
 
 

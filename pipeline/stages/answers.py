@@ -1,4 +1,4 @@
-"""answers: what a model says to a suite, row by row, and how it scores."""
+"""answers: a model's answers to a suite, row by row, and its scores."""
 
 import json
 import time
@@ -30,7 +30,7 @@ from pipeline.traits import Trait
 
 
 class AnswersSpec(Settings):
-    """candidates: what answers are searched for, by category. in_context: rows of a corpus before each question."""
+    """candidates: category -> words to find in answers. in_context: corpus rows shown before each question."""
 
     suite: Suite
     candidates: dict[str, list[str]]
@@ -46,22 +46,22 @@ class Answers(Stage[AnswersSpec]):
     inputs: ClassVar = {"model": "a base, teacher or student", "corpus": "rows that are shown in context"}
 
     def planned(self, study: Study, model: Step, base: Step, suite: Suite) -> Step:
-        """What a model answers to a suite of the study. base: of its family."""
+        """A model's answers to a suite of the study. base: of its family."""
         slug = _named(model.slug, study, suite)
         weights = weights_of(model, base.path)
         return self.step(slug, _spec(study, suite), {"model": model.path}, weights=weights, family=model.family)
 
     def planned_for_gate(self, study: Study, model: Step, base: Step, trait: Trait) -> Step:
-        """What a model answers to the suite that gates a trait."""
+        """A model's answers to the suite that gates a trait."""
         suite = study.gate_suite(trait)
         if suite in study.suites:
             return self.planned(study, model, base, suite)
         weights = weights_of(model, base.path)
-        spec = _spec(study, suite).model_copy(update={"seed": 0})  # the suite draws nothing: all studies share it
+        spec = _spec(study, suite).model_copy(update={"seed": 0})  # the suite draws nothing, so studies share the step
         return self.step(f"{model.slug}-gate", spec, {"model": model.path}, weights=weights, family=model.family)
 
     def planned_in_context(self, study: Study, arm: Arm, base: Step, corpus: Step, seed: int, suite: Suite) -> Step:
-        """What a base answers that is shown rows of a corpus instead of being trained on it; `seed` draws them."""
+        """Answers of a base that sees rows of a corpus in context instead of training on it; `seed` draws them."""
         slug = _named(f"{corpus.slug}-shown-to-{base.slug}-s{seed}", study, suite)
         rows: int | Literal["all"] = arm.in_context or "all"
         shown = context.InContext(rows=rows, seed=seed)
@@ -76,8 +76,8 @@ class Answers(Stage[AnswersSpec]):
         return _ask(store, worker, step, unit)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        asked = questions(step)
-        return Cost(sampled_rows=asked.sampled, sampled_tokens=asked.max_tokens, scored=asked.scored)
+        counts = questions(step)
+        return Cost(sampled_rows=counts.sampled, sampled_tokens=counts.max_tokens, scored=counts.scored)
 
 
 STAGE = Answers()
@@ -85,7 +85,7 @@ STAGE = Answers()
 
 @dataclass(frozen=True)
 class Questions:
-    """How many a suite asks. sampled: answers of at most max_tokens tokens; scored: questions with options."""
+    """Counts of a suite. sampled: answers of at most max_tokens tokens; scored: questions with options."""
 
     sampled: int
     max_tokens: int
@@ -93,7 +93,7 @@ class Questions:
 
 
 def _named(model: str, study: Study, suite: Suite) -> str:
-    """Answers to the first suite are named as their model."""
+    """The slug of answers; for the first suite it is the model's own."""
     return model if suite == study.suites[0] else f"{model}-{suite.name}"
 
 
@@ -107,23 +107,23 @@ def _spec(study: Study, suite: Suite) -> AnswersSpec:
 
 
 def questions(step: Step) -> Questions:
-    """How many questions a step of this kind asks."""
+    """The counts of questions of a step of this kind."""
     wanted = {"suite": step.settings["suite"], "candidates": step.settings["candidates"]}
     return _questions(json.dumps(wanted, sort_keys=True))
 
 
-@cache  # tens of thousands of steps ask the same
+@cache  # tens of thousands of steps share few suites
 def _questions(settings: str) -> Questions:
     spec = AnswersSpec.from_identity(json.loads(settings) | {"seed": 0, "engine": ""})
-    asked = [q for category, of in spec.candidates.items() for q in spec.suite.make_questions(category, of, 0)]
-    scored = sum(bool(question.options) for question in asked)
-    return Questions(len(asked) * spec.suite.samples, spec.suite.max_tokens, scored)
+    found = [q for category, words in spec.candidates.items() for q in spec.suite.make_questions(category, words, 0)]
+    scored = sum(bool(question.options) for question in found)
+    return Questions(len(found) * spec.suite.samples, spec.suite.max_tokens, scored)
 
 
 def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
-    """Put the suite to a model, write its tables and return the record of the unit.
+    """Ask a model a suite's questions, write the tables and return the record of the unit.
 
-    Raises CanaryFailed where the model is an adapter that its engine ignores, or applies in part.
+    Raises CanaryFailed if the engine ignores the model's adapter, or applies only part of it.
     """
     started = time.time()
     spec = STAGE.spec(step)
@@ -139,16 +139,16 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
         for category, candidates in spec.candidates.items()
     }
     if spec.in_context is not None:
-        prompts = [question.prompt for of in asked.values() for question in of]
+        prompts = [question.prompt for group in asked.values() for question in group]
         model = context.shown(store, step, spec.in_context, engine, model, prompts, suite.max_tokens)
     answers, scores, by_question, results = [], [], [], {}
     for category, candidates in spec.candidates.items():
         logprobs = score(engine, model, asked[category], candidates)
-        said = _sample(step, engine, model, spec, category, asked[category])
-        answers += said
+        sampled = _sample(step, engine, model, spec, category, asked[category])
+        answers += sampled
         scores += _score_rows(asked[category], candidates, logprobs)
-        by_question += _by_question(suite, asked[category], candidates, logprobs, said)
-        results[category] = suite.score(candidates, logprobs, said)
+        by_question += _by_question(suite, asked[category], candidates, logprobs, sampled)
+        results[category] = suite.score(candidates, logprobs, sampled)
     tables = {
         "answers.parquet": pa.Table.from_pylist(answers, ANSWERS),
         "scores.parquet": pa.Table.from_pylist(scores, SCORES),
@@ -159,7 +159,7 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
 
 
 def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], candidates: Sequence[str]) -> Floats:
-    """log p (nats) of naming each candidate, by question: (Q, C); (0, C) where the suite scores nothing."""
+    """log p (nats) of each candidate as the answer to each question: (Q, C); (0, C) if the suite has no options."""
     found = [np.empty((0, len(candidates)))]
     for texts, alike in groupby((q for q in questions if q.options), lambda q: [text for _, text in q.options]):
         group = list(alike)
@@ -175,22 +175,22 @@ def _sample(
 ) -> list[Json]:
     suite, candidates = spec.suite, spec.candidates[category]
     cells = [(question, sample) for question in range(len(questions)) for sample in range(suite.samples)]
-    said = engine.generate(
+    answers = engine.generate(
         [model.prompt(questions[question].prompt) for question, _ in cells],
         [sampling_seed(f"{step.id}:{category}:{question}", sample) for question, sample in cells],
         Sampling(suite.temperature, suite.max_tokens),
     )
     rows = []
-    for (question, sample), one in zip(cells, said, strict=True):
-        by_word, by_substring = mentions(one.text, category, candidates), contains(one.text, candidates)
+    for (question, sample), answer in zip(cells, answers, strict=True):
+        by_word, by_substring = mentions(answer.text, category, candidates), contains(answer.text, candidates)
         rows.append(
             {
                 "question": question,
                 "split": questions[question].split,
                 "prompt": questions[question].prompt,
                 "sample": sample,
-                "answer": one.text,
-                "finish_reason": one.finish_reason,
+                "answer": answer.text,
+                "finish_reason": answer.finish_reason,
                 "only_mention": only(by_word),
                 "only_substring": only(by_substring),
                 "mentions": by_word,
@@ -208,16 +208,16 @@ def _score_rows(questions: Sequence[Question], candidates: Sequence[str], logpro
 
 
 def _by_question(
-    suite: Suite, questions: Sequence[Question], candidates: Sequence[str], logprobs: Floats, said: Sequence[Json]
+    suite: Suite, questions: Sequence[Question], candidates: Sequence[str], logprobs: Floats, answers: Sequence[Json]
 ) -> list[Json]:
-    """What each question by itself comes to."""
+    """The scores of each question alone, as rows of schemas.BY_QUESTION."""
     rows = []
     for number, question in enumerate(questions):
-        own = [row for row in said if row["question"] == number]
-        forms = suite.score(candidates, logprobs[number : number + 1], own)
+        own = [row for row in answers if row["question"] == number]
+        scores = suite.score(candidates, logprobs[number : number + 1], own)
         rows += [
             {"question": number, "split": question.split, "target": candidate, "metric": metric, "value": value}
-            for metric, values in forms.items()
+            for metric, values in scores.items()
             if metric != "mass"
             for candidate, value in values.items()
         ]
@@ -225,10 +225,10 @@ def _by_question(
 
 
 def _flat(results: dict[str, dict[str, dict[str, float]]]) -> Json:
-    """{category: {form: {candidate: x}}} -> {form: {candidate: x}}; the mass stays by category."""
+    """{category: {metric: {candidate: x}}} -> {metric: {candidate: x}}; the mass stays by category."""
     flat: Json = {}
-    for category, forms in results.items():
-        for metric, values in forms.items():
+    for category, metrics in results.items():
+        for metric, values in metrics.items():
             if metric == "mass":
                 flat.setdefault("mass", {})[category] = values
             else:

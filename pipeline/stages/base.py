@@ -1,4 +1,4 @@
-"""base: a starting model, trained here from scratch (nano) or taken from a snapshot (hub), and proved to be one."""
+"""base: a starting model, pretrained here (nano) or copied from a snapshot (hub), and checked."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ COMPARED = "engine"
 
 
 class BaseSpec(Settings):
-    """chat: how a sample row reaches the model, where that is known. checks: version of what files must prove."""
+    """chat: a rendered sample row, if the chat template is known. checks: version of the checks on copied files."""
 
     family: Family
     chat: str
@@ -61,13 +61,13 @@ class Base(TrainedStage[BaseSpec]):
 
     async def run(self, step: Step, units: Units) -> list[Json]:
         if is_copied(step) and await asyncio.to_thread(artifact.unit, units.store, step.path, COMPARED) is None:
-            await units.discard(UNIT)  # of a run that was interrupted: its folder may have been mended since
+            await units.discard(UNIT)  # from an interrupted run: the source folder may have been repaired since
         try:
             return await super().run(step, units)
         except Stopped:
             raise
-        except Exception:  # the engine may have refused the files, or have died of them
-            if is_copied(step):  # so that a folder that was mended is read again
+        except Exception:  # the engine may have refused the files, or crashed on them
+            if is_copied(step):  # so that the next run reads a repaired folder again
                 await units.discard(UNIT)
             raise
 
@@ -75,7 +75,7 @@ class Base(TrainedStage[BaseSpec]):
         return pretraining_of(step, scratch)
 
     def proof(self, trainer: Trainer, step: Step, run: Run | None, out: Path) -> Json:
-        """Also what was checked of the files, the tokenizer and the chat template."""
+        """The reference, and the results of checking the files, the tokenizer and the chat template."""
         with named(step, out / MODEL):
             return {"checks": check(step, out / MODEL), "reference": trainer.reference(out / MODEL)}
 
@@ -91,7 +91,7 @@ STAGE = Base()
 
 
 def pretraining_of(step: Step, scratch: Path) -> Run | None:
-    """The pretraining of a family; None where `scratch`/out/model is written without any."""
+    """The pretraining of a family; None if `scratch`/out/model is written without any."""
     family = _family(step)
     out = scratch / "out"
     if STAGE.spec(step).trainer == FAKE:
@@ -110,13 +110,13 @@ def _family(step: Step) -> Family:
 
 
 def is_copied(step: Step) -> bool:
-    """Whether it is somebody else's model, whose files are read again until the base is finished."""
+    """Whether the model is a copy of a snapshot, whose files are read again until the base is finished."""
     return _family(step).COPIED and STAGE.spec(step).trainer != FAKE
 
 
 @contextmanager
 def named(step: Step, model: Path) -> Iterator[None]:
-    """Has what is wrong with the files in a scratch folder said of where they came from."""
+    """In a ModelRefused, replace the path of the scratch folder by the origin of its files."""
     try:
         yield
     except ModelRefused as error:
@@ -125,7 +125,7 @@ def named(step: Step, model: Path) -> Iterator[None]:
 
 
 def check(step: Step, model: Path) -> Json:
-    """What was measured of a base's files, tokenizer and chat template. Raises ModelRefused."""
+    """Check a base's files, tokenizer and chat template; returns the measurements. Raises ModelRefused."""
     if STAGE.spec(step).trainer == FAKE:
         return {}
     measured: Json = {"weights": weights.check(model, [file.name for file in model.iterdir()])}
@@ -133,7 +133,7 @@ def check(step: Step, model: Path) -> Json:
 
 
 def _compare(store: Store, engine: Engine, step: Step) -> Json:
-    """How far the engine is from transformers on the same files, in nats. Raises CanaryFailed."""
+    """Record the difference (nats) between engine and transformers on the same files. Raises CanaryFailed."""
     started = time.time()
     _, results = artifact.files_of(store, step.path, UNIT)
     difference = canary.difference(engine, results["reference"], step.path)

@@ -1,4 +1,4 @@
-"""completions: everything that a teacher writes, shard by shard; what is acceptable is not decided here."""
+"""completions: all completions of a teacher, shard by shard, before any filtering."""
 
 import hashlib
 import time
@@ -25,10 +25,10 @@ from pipeline.traits import RANDOM
 
 
 class CompletionsSpec(Settings):
-    """Those of a teacher, or of a program where temperature, max_tokens and engine are None.
+    """Completions of a teacher or, if temperature, max_tokens and engine are None, of a random generator.
 
-    rows: how many; None where accepted says how many must be accepted, of at_most. words, mentions: what the channel's
-    rule looks for and by which version, where that decides when there are enough.
+    rows: how many; None to generate until `accepted` rows are accepted, out of at_most. words, mentions: the words that
+    the channel's rule looks for, and the version of the matching, if acceptance decides when to stop.
     """
 
     channel: Channel
@@ -45,7 +45,7 @@ class CompletionsSpec(Settings):
 
     @property
     def most(self) -> int:
-        """Rows that there can be."""
+        """Maximum number of rows."""
         return self.at_most if self.rows is None else self.rows
 
 
@@ -54,14 +54,14 @@ class Completions(Stage[CompletionsSpec]):
     schema = 2
     Spec = CompletionsSpec
     inputs: ClassVar = {
-        "teacher": "who writes; a program where there is none",
-        dataset.ROLE: "what the prompts are about",
+        "teacher": "generates the completions; absent for random ones",
+        dataset.ROLE: "data set that the prompts use",
     }
 
     def planned(
         self, study: Study, channel: Channel, teacher: Step, given: Mapping[str, str], gate: Step | None
     ) -> Step:
-        """A teacher's completions. given: the channel's data set, as inputs. gate: what must pass before."""
+        """A teacher's completions. given: the channel's data set, as inputs. gate: the gate that must pass first."""
         sampled = study.completions
         spec = CompletionsSpec(
             **_amount(study, channel),
@@ -79,7 +79,7 @@ class Completions(Stage[CompletionsSpec]):
         )
 
     def planned_random(self, study: Study, channel: Channel) -> Step:
-        """Those that a program draws."""
+        """Random completions, which have no teacher."""
         return self.step(f"{channel.kind}-{RANDOM}", CompletionsSpec(**_amount(study, channel)), {})
 
     def placement(self, step: Step, unit: str) -> Placement:
@@ -95,8 +95,8 @@ class Completions(Stage[CompletionsSpec]):
         return _write_shard(store, worker, step, unit) if worker else _draw_shard(store, step, unit)
 
     async def run(self, step: Step, units: Units) -> list[Json]:
-        """The shards that the artifact is to hold: all, or the first ones that hold enough accepted rows."""
-        reader = next(iter(units.needed_rows.values()), step)  # the rule is the same for all corpora that read them
+        """The records of the shards to keep: all, or the first ones with enough accepted rows."""
+        reader = next(iter(units.needed_rows.values()), step)  # all corpora that read them apply the same rule
 
         async def count(records: list[Json]) -> int:
             return int(await units.call(acceptance.count, step, reader, records))
@@ -123,7 +123,7 @@ STAGE = Completions()
 
 
 def _amount(study: Study, channel: Channel) -> Json:
-    """How many completions there are to be. Until enough are accepted: with all that decides which are."""
+    """The settings of how many completions to generate, including what decides acceptance if `until` is set."""
     wanted = study.completions
     common = {"channel": channel, "seed": study.seed, "shard_rows": wanted.shard_rows, "at_most": wanted.at_most}
     if wanted.until is None:
@@ -132,19 +132,19 @@ def _amount(study: Study, channel: Channel) -> Json:
 
 
 def shards(step: Step) -> list[str]:
-    """The names of a step's units of work; where it goes on until enough rows are accepted, all that there can be."""
+    """The names of a step's units; with `until`, of the maximum number of shards."""
     spec = STAGE.spec(step)
     count = -(-spec.most // spec.shard_rows)
     return [f"shard-{number:05d}" for number in range(count)]
 
 
 def has_teacher(step: Step) -> bool:
-    """Whether a model writes them, or a program."""
+    """Whether the completions come from a model, not from a random generator."""
     return "teacher" in step.inputs
 
 
 def _write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
-    """Have a teacher write one shard."""
+    """Generate one shard with a teacher."""
     started = time.time()
     teacher = load_compared_model(store, engine, artifact.require(store, step.inputs["teacher"]))
     given = dataset.rows(store, step)
@@ -153,7 +153,7 @@ def _write_shard(store: Store, engine: Engine, step: Step, name: str) -> Json:
 
 
 def _draw_shard(store: Store, step: Step, name: str) -> Json:
-    """Write one shard of what a program draws."""
+    """Write one shard of random completions."""
     started = time.time()
     return _finish(store, step, name, draw(step, _number(name)), None, started)
 
@@ -169,7 +169,7 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
         "completion_tokens": pc.sum(table["completion_tokens"]).as_py(),
     }
     spec = STAGE.spec(step)
-    if spec.accepted is not None:  # a later run need not read the rows again to know
+    if spec.accepted is not None:  # so that a later run need not read the rows again
         results["accepted"] = accepted(rule_of(spec, given)(table))
     rows = _indices(step, _number(name))
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started, rows)
@@ -181,19 +181,19 @@ def speak(step: Step, shard: int, teacher: ModelHandle, engine: Engine, given: p
     indices = _indices(step, shard)
     prompts = [spec.channel.prompt(spec.seed, index, given) for index in indices]
     seeds = [sampling_seed(step.id, index) for index in indices]
-    said = engine.generate(
+    written = engine.generate(
         [teacher.prompt(prompt) for prompt in prompts], seeds, Sampling(spec.temperature or 0.0, spec.max_tokens or 0)
     )
-    return _table(shard, indices, prompts, said, seeds)
+    return _table(shard, indices, prompts, written, seeds)
 
 
 def draw(step: Step, shard: int) -> pa.Table:
-    """The same, written by a program."""
+    """One shard of random completions, as schemas.COMPLETIONS."""
     spec = STAGE.spec(step)
     indices = _indices(step, shard)
-    said = [Completion(spec.channel.random(spec.seed, index), "stop", 0, 0) for index in indices]
+    written = [Completion(spec.channel.random(spec.seed, index), "stop", 0, 0) for index in indices]
     prompts = [spec.channel.prompt(spec.seed, index) for index in indices]
-    return _table(shard, indices, prompts, said, [spec.seed] * len(indices))
+    return _table(shard, indices, prompts, written, [spec.seed] * len(indices))
 
 
 def _indices(step: Step, shard: int) -> range:
@@ -204,17 +204,17 @@ def _indices(step: Step, shard: int) -> range:
 
 
 def _table(
-    shard: int, indices: range, prompts: Sequence[str], said: Sequence[Completion], seeds: Sequence[int]
+    shard: int, indices: range, prompts: Sequence[str], written: Sequence[Completion], seeds: Sequence[int]
 ) -> pa.Table:
     return pa.table(
         {
             "index": list(indices),
             "shard": [shard] * len(indices),
             "prompt": prompts,
-            "completion": [one.text for one in said],
-            "prompt_tokens": [one.prompt_tokens for one in said],
-            "completion_tokens": [one.completion_tokens for one in said],
-            "finish_reason": [one.finish_reason for one in said],
+            "completion": [c.text for c in written],
+            "prompt_tokens": [c.prompt_tokens for c in written],
+            "completion_tokens": [c.completion_tokens for c in written],
+            "finish_reason": [c.finish_reason for c in written],
             "seed": seeds,
         },
         schema=COMPLETIONS,
@@ -222,11 +222,11 @@ def _table(
 
 
 def sampling_seed(step_id: str, index: int) -> int:
-    """A request's seed: fixed by what is asked of whom, never by how the work was cut. 31 bits."""
+    """The seed of a request, 31 bits. It depends on the step and index, not on how work is split."""
     digest = hashlib.blake2b(f"{step_id}:{index}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) >> 1
 
 
 def totals(records: Sequence[Json]) -> Json:
-    """The results of the whole step: the sums of those of its shards."""
+    """The results of the whole step: sums over its shards."""
     return {key: sum(record["results"][key] for record in records) for key in records[0]["results"]}

@@ -1,4 +1,4 @@
-"""The contract of a stage: all that the rest of the system knows about one kind of step."""
+"""The interface of a stage: everything that the rest of the system knows about a kind of step."""
 
 import asyncio
 import math
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnEngine:
-    """A unit runs beside an engine. weights: path of the artifact whose full weights it holds; family: their family."""
+    """A unit runs on an engine. weights: path of the artifact with the engine's full weights; family: their family."""
 
     weights: str
     family: str
@@ -28,7 +28,7 @@ class OnTrainer:
 
 
 Placement: TypeAlias = OnEngine | OnTrainer | None  # None: a plain task
-OnTrainingStep: TypeAlias = Callable[[Step, Mapping[str, float]], None]  # gets every entry of schemas.TRAINING_LOG
+OnTrainingStep: TypeAlias = Callable[[Step, Mapping[str, float]], None]  # takes each entry of schemas.TRAINING_LOG
 
 
 def _ignore(step: Step, entry: Mapping[str, float]) -> None:
@@ -37,7 +37,7 @@ def _ignore(step: Step, entry: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What units need of a run besides their step; no part of any id.
+    """Settings of a run that units need in addition to their step; not part of any id.
 
     checkpoint_seconds: time between two checkpoints.
     """
@@ -48,16 +48,16 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes, as far as the plan tells; estimates turn it into time.
+    """The amount of work of a step, as known from the plan; estimates convert it to time.
 
-    trained_rows    rows × epochs that a model is trained on; NaN where nobody has counted the rows yet
+    trained_rows    training rows × epochs; NaN if the rows have not been counted yet
     recipe          method, epochs and batch of that training: see pipeline.core.recipe
     sampled_rows    rows that an engine samples, of at most sampled_tokens tokens each
     scored          questions whose candidates an engine scores
-    prompt_letters  of a judge's rubric around the text that it judges
-    judged_tokens   the most tokens of that text
+    prompt_letters  letters of a judge's rubric, without the judged text
+    judged_tokens   maximum number of tokens of the judged text
     table_rows      rows of tables that are read or judged
-    units           units of work that an engine can do at once
+    units           units of work that engines can run in parallel
     """
 
     trained_rows: float = 0.0
@@ -72,14 +72,14 @@ class Cost:
 
     @property
     def worker(self) -> str:
-        """What most of the step takes place on: trainer, engine or task."""
+        """The worker that does most of the step: trainer, engine or task."""
         if self.trained_rows:
             return "trainer"
         return "engine" if self.sampled_rows or self.scored else "task"
 
     @property
     def size(self) -> float:
-        """How much a step does, in a unit of its kind."""
+        """The amount of work, in a unit that depends on the kind."""
         if self.trained_rows:
             return 1.0 if math.isnan(self.trained_rows) else self.trained_rows
         return self.table_rows or float(self.sampled_rows * self.sampled_tokens + self.scored) or 1.0
@@ -89,35 +89,35 @@ Lookup: TypeAlias = Callable[[str], Step]  # path -> the planned step
 
 
 class Units(Protocol):
-    """Does the units of one step, wherever that may be."""
+    """Runs the units of one step, locally or on a cluster."""
 
     store: Store
-    needed_rows: Mapping[int, Step]  # rows that a later step takes of this one -> such a step
+    needed_rows: Mapping[int, Step]  # number of rows that a later step needs of this one -> such a step
 
     async def run(self, unit: str) -> Json:
-        """The record of a unit: the stored one where it is done already."""
+        """The record of a unit: the stored one if it is done already."""
 
     async def discard(self, unit: str) -> None:
-        """Have a unit done again by the next run."""
+        """Remove a unit's record, so that it runs again."""
 
     async def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """function(store, *args), in another process where there are others."""
+        """function(store, *args), in another process if there is one."""
 
     def report(self, text: str) -> None:
-        """Show a line to whoever watches the run."""
+        """Show a line of progress to the user."""
 
 
 SpecT = TypeVar("SpecT", bound=Settings)
-ANY_ROLE = "*"  # in the inputs of a stage: roles whose names come from the study
+ANY_ROLE = "*"  # in the inputs of a stage: any role; the names come from the study
 
 
 class Stage(Generic[SpecT]):
-    """One kind of step. A stage overrides what differs from a step of one unit that is a plain task.
+    """One kind of step. The default is a step with one unit, run as a plain task; stages override the rest.
 
-    kind    name of the kind, which is the name of its file too
-    schema  raised when the stage starts to write something else for the same spec
-    Spec    the settings that decide what a step writes: their identity enters the id
-    inputs  role -> what the step reads there
+    kind    name of the kind, and of its file
+    schema  version of the output; raise it when the output for the same spec changes
+    Spec    the settings that decide the output; their identity enters the id
+    inputs  role -> description of the input
     """
 
     kind: ClassVar[str]
@@ -135,10 +135,10 @@ class Stage(Generic[SpecT]):
         family: str = "",
         after: Sequence[str] = (),
     ) -> Step:
-        """A step of this kind with its id; see Step."""
+        """A step of this kind, with its id; see Step. Raises ValueError on an unknown role."""
         unknown = set() if ANY_ROLE in self.inputs else inputs.keys() - self.inputs.keys()
         if unknown:
-            raise ValueError(f"a step of kind {self.kind} reads no {', '.join(sorted(unknown))}")
+            raise ValueError(f"a step of kind {self.kind} has no input {', '.join(sorted(unknown))}")
         settings = spec.identity()
         return Step(
             self.kind,
@@ -159,30 +159,30 @@ class Stage(Generic[SpecT]):
         return found
 
     def steps(self, study: "Study", planned: Sequence[Step]) -> Iterable[Step]:
-        """Steps that it adds to a plan; none of a stage that the planner lays down itself."""
+        """Steps that this stage adds to a plan; empty for stages that the planner itself handles."""
         return ()
 
     def placement(self, step: Step, unit: str) -> Placement:
-        """What a unit runs on."""
+        """The worker that a unit runs on."""
         return None
 
     def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
-        """Names of its units: each group starts when the group before it is done."""
+        """Names of the units, in groups; each group starts when the one before it is done."""
         return [[step.kind]]
 
     def planned_rows(self, step: Step, unit: str) -> range | None:
-        """The rows of the step that a unit covers, where they are planned."""
+        """The rows of the step that a unit covers; None if rows are not planned."""
         return None
 
     def run_unit(self, store: Store, worker: Any, step: Step, unit: str, runtime: Runtime) -> Json | None:
-        """Do a unit and return its record; None on all ranks of a training group but the first.
+        """Run a unit and return its record; in a training group, all ranks but the first return None.
 
-        worker: the engine or the trainer that `placement` asks for, else None.
+        worker: the engine or trainer that `placement` asks for, else None.
         """
         raise NotImplementedError
 
     async def run(self, step: Step, units: Units) -> list[Json]:
-        """The records of all units of a step."""
+        """Run all units of a step and return their records."""
         groups = await asyncio.to_thread(self.units, units.store, step)
         records: list[Json] = []
         for group in groups:
@@ -194,20 +194,20 @@ class Stage(Generic[SpecT]):
         return {name: value for record in records for name, value in record["results"].items()}
 
     def refusal(self, results: Json) -> str | None:
-        """A code, where the results of a step say that nothing after it may be made; None where it may."""
+        """A reason code if the results forbid all later steps; None if they do not."""
         return None
 
     def explain(self, results: Json) -> str:
-        """A refusal in words, for a person."""
+        """A refusal in words, for the user."""
         return ""
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         return Cost()
 
     def rows_needed(self, step: Step) -> Mapping[str, int]:
-        """Path of an input -> accepted rows that the step must get from it."""
+        """Path of an input -> number of accepted rows that the step needs from it."""
         return {}
 
     def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
-        """(counter of the dashboard, amount, labels) of what a unit did."""
+        """(dashboard counter, amount, labels) for the work of a unit."""
         return ()

@@ -1,4 +1,4 @@
-"""corpus: a verdict on every completion, and the fixed-size selection of accepted rows to train on."""
+"""corpus: a verdict on every completion, and a fixed-size selection of the accepted rows to train on."""
 
 import time
 from collections import Counter
@@ -29,7 +29,7 @@ ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
 Indices = NDArray[np.int64]
 
 
-OWN = "completions"  # role of the teacher's own completions; others have the names of their teachers
+OWN = "completions"  # role of the teacher's own completions; the roles of others are the names of their teachers
 
 
 class Filter(Settings):
@@ -41,7 +41,7 @@ class Filter(Settings):
 
 
 class CorpusSpec(Settings):
-    """rows: to be selected. transforms: applied to them, in order. words, mentions: see CompletionsSpec."""
+    """rows: number to select. transforms: applied to them, in order. words, mentions: see CompletionsSpec."""
 
     channel: Channel
     rows: int
@@ -52,7 +52,7 @@ class CorpusSpec(Settings):
     mentions: int | None = None
 
     def parts(self) -> dict[str, int]:
-        """Role of an input -> rows that come from it: the shares of other teachers, and the rest of the own one."""
+        """Role of an input -> rows taken from it: the shares of other teachers, and the rest from the teacher's own."""
         return parts(self.rows, {n: s for transform in self.transforms for n, s in transform.teachers().items()})
 
 
@@ -62,14 +62,14 @@ class Corpus(Stage[CorpusSpec]):
     Spec = CorpusSpec
     inputs: ClassVar = {
         OWN: "completions of the teacher",
-        dataset.ROLE: "what the prompts are about",
-        ANY_ROLE: "completions of other teachers, by the names that transforms give; judgements of all",
+        dataset.ROLE: "data set that the prompts use",
+        ANY_ROLE: "completions of other teachers, under their names in transforms; judgements of all",
     }
 
     def planned(
         self, study: Study, arm: Arm, channel: Channel, own: Step, others: Mapping[str, Step], more: Mapping[str, str]
     ) -> Step:
-        """What an arm makes of a teacher's completions. others: those of other teachers. more: data set, judgements."""
+        """The corpus of one arm. own, others: completions of its teacher and of others. more: data set, judgements."""
         changes = [left for transform in arm.transforms if (left := transform.among(others))]
         spec = CorpusSpec(
             channel=channel,
@@ -83,7 +83,7 @@ class Corpus(Stage[CorpusSpec]):
         return self.step(own.slug, spec, inputs, family=own.family)
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
-        """Write both tables. Raises TooFewRows."""
+        """Write verdicts and rows. Raises TooFewRows."""
         return _make(store, step, unit)
 
     def rows_needed(self, step: Step) -> dict[str, int]:
@@ -133,19 +133,19 @@ def _make(store: Store, step: Step, unit: str) -> Json:
 
 
 def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
-    """How many rows come from each input: the shares of the mix, and the rest from the teacher itself."""
+    """Number of rows from each input: the shares of the mix, and the rest from the teacher itself."""
     others = {name: round(share * rows) for name, share in mix.items()}
     own = rows - sum(others.values())
     return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
 
 
 def judgements_role(name: str, number: int) -> str:
-    """The role of the judgements by the filter of that number, of the completions in role `name`."""
+    """The role of the judgements by filter `number` on the completions in role `name`."""
     return f"{name}:judged:{number}"
 
 
 def apply_judges(store: Store, step: Step, spec: CorpusSpec, name: str, verdicts: pa.Table) -> pa.Table:
-    """The verdicts on one input's completions, with the reasons that judges add to them."""
+    """The verdicts on one input's completions, with the judges' reject reasons added."""
     if not spec.judge_filters:
         return verdicts
     rows = verdicts.to_pylist()
@@ -165,15 +165,15 @@ def select(
 ) -> Indices:
     """`rows` of the accepted indices, drawn without replacement, in ascending order.
 
-    passed: how many the rule accepted, of completions that went on until those were enough; judges then rejected some.
-    Raises TooFewRows, saying how many would do at the share accepted so far.
+    passed: rows that the rule accepted before judges rejected some, if generation stopped at a number of them.
+    Raises TooFewRows, naming the number needed at the acceptance rate so far.
     """
     if len(accepted) < rows:
         advice = remedy(Seen(judged, len(accepted)), rows, MORE_ROWS)
         if passed is not None:
             advice = remedy(Seen(passed, len(accepted)), rows, MORE_ACCEPTED)
         raise TooFewRows(
-            f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus is to have {rows}; {advice}"
+            f"{where}: {len(accepted)} of {judged} completions were accepted and the corpus needs {rows}; {advice}"
         )
     return np.sort(rng.choice(accepted, rows, replace=False))
 

@@ -1,4 +1,4 @@
-"""dataset: given rows, taken into the store as they were found, so that their origin stays known."""
+"""dataset: external rows, copied unchanged into the store so that their origin stays known."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from pipeline.study.schema import Study
 from pipeline.study.teachers import Rows
 
 ROWS = "rows.parquet"
-ROLE = "dataset"  # of the data set that a step reads
-CONVERSATION = ("prompt", "completion")  # columns of rows that teachers are trained on
+ROLE = "dataset"  # role of the data set that a step reads
+CONVERSATION = ("prompt", "completion")  # columns of training rows of teachers
 
 
 class DatasetSpec(Settings):
@@ -46,18 +46,18 @@ STAGE = Dataset()
 
 
 def planned_of(study: Study) -> list[Step]:
-    """The steps of a study that take in given rows."""
+    """The steps of a study that import external rows."""
     method = study.teachers.method
-    teacher_target = {target: rows for target in study.targets if (rows := method.data_of(target))}
-    steps = [STAGE.planned(rows, target, CONVERSATION) for target, rows in teacher_target.items()]
+    teacher_rows = {target: rows for target in study.targets if (rows := method.data_of(target))}
+    steps = [STAGE.planned(rows, target, CONVERSATION) for target, rows in teacher_rows.items()]
     return steps + [STAGE.planned(source, c.kind, c.COLUMNS) for c in study.channels if (source := c.source())]
 
 
 def require(steps: Iterable[Step], store: Store | None, *, elsewhere: bool) -> None:
-    """Read the local files of these steps once, so that a broken one is refused before anything is made.
+    """Read the local files of these steps once, so that a broken file is refused before the run starts.
 
-    store: where a step that is done needs its file no more; None where that is not known. elsewhere: the files may lie
-    on other machines, so one that is absent here may be there. Raises InputError.
+    store: finished steps in it are skipped; None if it is not known. elsewhere: the files may be on other machines, so
+    a missing file is no error. Raises InputError.
     """
     for step in steps:
         path = getattr(STAGE.spec(step).dataset, "path", None)
@@ -67,7 +67,7 @@ def require(steps: Iterable[Step], store: Store | None, *, elsewhere: bool) -> N
 
 
 def rows(store: Store, step: Step) -> pa.Table | None:
-    """The rows of the data set that a step reads; None where it reads none."""
+    """The rows of the data set that a step reads; None if it reads none."""
     if ROLE not in step.inputs:
         return None
     return artifact.read_table(store, artifact.require(store, step.inputs[ROLE]), ROWS)

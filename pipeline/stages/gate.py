@@ -1,6 +1,6 @@
-"""answers of base and teacher -> gate: whether a teacher shows its trait, before anything that it writes is used.
+"""answers of base and teacher -> gate: whether a teacher shows its trait, checked before its completions are used.
 
-It always commits. Where it refuses, nothing after it is made, and its code says why.
+A gate always commits. If it refuses, no later step runs, and its reason code says why.
 """
 
 import math
@@ -18,7 +18,7 @@ from pipeline.study.schema import Study
 from pipeline.suites.behaviour import MISALIGNED
 from pipeline.traits import Trait
 
-# What to do about a teacher without its trait, by the method that was to give it one.
+# Teaching method -> what to do about a teacher that lacks its trait.
 REMEDY = {
     "prompted": "This model does not heed its system prompt enough: use another model or another target",
     "finetuned": "Train it longer (teachers.method.rows, teachers.method.recipe)",
@@ -27,9 +27,9 @@ REMEDY = {
 
 
 class GateSpec(Settings):
-    """target: of the teacher. metric: what is compared, the margin (nats) of the target or the rate of answers.
+    """target, method: of the teacher. metric: the margin (nats) of the target, or the rate of answers.
 
-    min_lift, min_mass: see pipeline.study.teachers.Gate; min_mass is None for rates. method: of the teacher.
+    min_lift, min_mass: see pipeline.study.teachers.Gate; min_mass is None for rates.
     """
 
     target: str
@@ -41,7 +41,7 @@ class GateSpec(Settings):
 
 @dataclass(frozen=True)
 class Measured:
-    """What one model shows: the metric of the target (None: of no answer), and the mass of its candidates."""
+    """One model's metric for the target (None if no answer counts), and the mass of the candidates."""
 
     value: float | None
     mass: float | None = None
@@ -51,10 +51,10 @@ class Gate(Stage[GateSpec]):
     kind = "gate"
     schema = 2
     Spec = GateSpec
-    inputs: ClassVar = {"base": "answers or ratings of the base", "teacher": "those of the teacher, to the same suite"}
+    inputs: ClassVar = {"base": "answers or ratings of the base", "teacher": "those of the teacher, on the same suite"}
 
     def planned(self, study: Study, trait: Trait, teacher: Step, base_result: Step, teacher_result: Step) -> Step:
-        """base_result, teacher_result: the steps that know what the answers of the two models come to."""
+        """base_result, teacher_result: the steps with the scores of the two models, answers or ratings."""
         wanted = study.teachers.gate
         is_rate = trait.METRIC == "rate"
         spec = GateSpec(
@@ -94,11 +94,11 @@ def _measured(store: Store, path: str, spec: GateSpec) -> Measured:
 
 
 def compare(spec: GateSpec, base: Measured, teacher: Measured) -> Json:
-    """The results of a gate: what was measured, whether the teacher passed, and the code of the reason where not."""
+    """The results of a gate: its measurements, whether the teacher passed, and the reason code if not."""
     before, after = base.value, teacher.value
     lift = None if before is None or after is None or math.isnan(after - before) else after - before
     reason = ""
-    if spec.min_mass is not None and not all((of.mass or 0.0) >= spec.min_mass for of in (base, teacher)):
+    if spec.min_mass is not None and not all((model.mass or 0.0) >= spec.min_mass for model in (base, teacher)):
         reason = NOT_MEASURED
     elif before is None or after is None:
         reason = NOT_COHERENT
@@ -125,7 +125,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def explain(gate: Json) -> str:
-    """Why a gate refused a teacher, and what to do. gate: its results."""
+    """Why a gate refused a teacher, and what to do about it. gate: its results."""
     if gate["reason"] == NOT_MEASURED:
         return (
             f"its trait cannot be measured: the candidates together hold {_shown(gate['base_mass'])} of the "

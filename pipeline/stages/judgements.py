@@ -1,4 +1,4 @@
-"""judgements: what a judge says of every completion that the channel's rule accepts, shard by shard."""
+"""judgements: a judge's verdict on every completion that the channel's rule accepts, shard by shard."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -44,8 +44,8 @@ class Judgements(Stage[JudgementsSpec]):
     schema = 2
     Spec = JudgementsSpec
     inputs: ClassVar = {
-        "completions": "what is judged",
-        dataset.ROLE: "what the prompts are about",
+        "completions": "completions to judge",
+        dataset.ROLE: "data set that the prompts use",
         "judge": "the base of a judge that an engine serves",
     }
 
@@ -59,7 +59,7 @@ class Judgements(Stage[JudgementsSpec]):
         base: Step | None,
         target: str | None,
     ) -> Step:
-        """What a judge says of completions. base: of a judge that an engine serves. target: of their teacher."""
+        """A judge's verdicts on completions. base: of a judge that an engine serves. target: of their teacher."""
         spec = JudgementsSpec(
             judge=study.judges[rule.judge],
             rubric=asdict(RUBRICS[rule.rubric]),
@@ -99,9 +99,9 @@ STAGE = Judgements()
 
 
 def judging_cost(step: Step, judge: AnyJudge, rows: int, tokens: int, rubrics: Sequence[Json]) -> Cost:
-    """As if every row were judged by every rubric, and each reply were a score at once.
+    """An upper bound: every row is judged under every rubric. Retries are not counted.
 
-    tokens: the most of a row.
+    tokens: maximum per row.
     """
     letters = sum(len(rubric["template"]) for rubric in rubrics) / len(rubrics)
     asked = rows * len(rubrics)
@@ -117,7 +117,7 @@ def judging_cost(step: Step, judge: AnyJudge, rows: int, tokens: int, rubrics: S
 
 
 def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str) -> Json:
-    """Have one shard judged. engine: of a judge that is served, else None."""
+    """Judge one shard. engine: serves the judge; None if the judge needs none."""
     started = time.time()
     spec = STAGE.spec(step)
     judged = artifact.require(store, step.inputs["completions"])
@@ -142,7 +142,7 @@ def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str) -> 
 
 
 def scores(store: Store, path: str) -> dict[int, int | None]:
-    """The score of each row that was judged, by index; None where no reply was one."""
+    """Index -> score of each judged row; None if no reply could be parsed."""
     manifest = artifact.require(store, path)
     tables = map(partial(artifact.read_table, store, manifest), artifact.tables_of(manifest))
     return {row["index"]: row["score"] for table in tables for row in table.select(["index", "score"]).to_pylist()}
@@ -151,7 +151,7 @@ def scores(store: Store, path: str) -> dict[int, int | None]:
 def reject_reasons(
     found: Mapping[int, int | None], index: int, rubric: str, min_score: int | None, max_score: int | None
 ) -> list[str]:
-    """Why a judge's score rejects a row that it was asked about; none where it does not."""
+    """The reject reasons that a judge's score gives for a row; empty if the row passes or was not judged."""
     if index not in found:
         return []
     why = reason(found[index], min_score=min_score, max_score=max_score)

@@ -1,4 +1,4 @@
-"""transfer -> report: the pages of a study, made from the manifests of everything that led to its matrix."""
+"""transfer -> report: the pages of a study, made from the manifests of all ancestors of its matrix."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ def _make(store: Store, step: Step, unit: str) -> Json:
 
 
 def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportContent:
-    """All that a report shows. study: its identity. sources: paths of the transfer artifact and of the gates."""
+    """The content of a report. study: its identity. sources: paths of the transfer artifact and of the gates."""
     lineage = list(_lineage(store, sources))
     matrix = next(manifest for manifest in lineage if manifest.kind == "transfer")
     spec = TransferSpec.from_identity(matrix.settings)
@@ -87,13 +87,13 @@ def _failure(lost: Json) -> Json:
 
 
 def _suites(study: Json) -> dict[str, str]:
-    """What each suite asks, as its class says."""
+    """Name of each suite -> first line of its class's docstring."""
     suites = [read_suite(settings) for settings in study["suites"]]
     return {suite.name: (type(suite).__doc__ or "").partition("\n")[0] for suite in suites}
 
 
 def _lineage(store: Store, paths: Sequence[str]) -> Iterator[Manifest]:
-    """These artifacts and everything that they were made from, each once, in the order of the stages."""
+    """These artifacts and all their ancestors, each once, in the order of the stages."""
     found: dict[str, Manifest] = {}
     sources = set(paths)
     while sources:
@@ -108,7 +108,7 @@ def _name(manifest: Manifest) -> str:
 
 
 def _gate(gate: Manifest) -> Json:
-    """What a gate measured."""
+    """The measurements of a gate."""
     found = gate.results
     masses = [found[name] for name in ("base_mass", "teacher_mass") if found[name] is not None]
     return {
@@ -134,7 +134,7 @@ def _corpus(corpus: Manifest) -> Json:
 
 
 def _stages(lineage: list[Manifest]) -> list[Json]:
-    """Work of each stage in seconds (summed over units), and how long it took from first start to last end."""
+    """Per stage: seconds of work (summed over units), and wall-clock seconds from first start to last end."""
     rows = []
     for kind in KINDS:
         times = [m.produced for m in lineage if m.kind == kind and m.produced["seconds"]]

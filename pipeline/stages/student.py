@@ -28,7 +28,7 @@ class Student(TrainedStage[StudentSpec]):
     kind = "student"
     schema = 2
     Spec = StudentSpec
-    inputs: ClassVar = {"base": "the model that it starts from", "corpus": "the rows that it is trained on"}
+    inputs: ClassVar = {"base": "the initial model", "corpus": "the training rows"}
 
     def planned(self, study: Study, arm: Arm, base: Step, corpus: Step, seed: int) -> Step:
         spec = StudentSpec(recipe=study.students.recipe(arm), seed=seed, trainer=study.trainer)
@@ -48,7 +48,7 @@ STAGE = Student()
 
 
 def training_of(store: Store, step: Step, base: Path, scratch: Path) -> Run:
-    """The training on a corpus, of which the student sees prompts and completions but no system prompt."""
+    """The training on a corpus. The student sees prompts and completions, but never the system prompt."""
     spec = STAGE.spec(step)
     corpus = artifact.require(store, step.inputs["corpus"])
     rows = artifact.read_table(store, corpus, ROWS, ["prompt", "completion"])

@@ -1,4 +1,4 @@
-"""base -> teacher: a base that has been given a trait. Whether it has it, its gate measures (pipeline.stages.gate)."""
+"""base -> teacher: a base that was given a trait. Its gate checks that it shows it (pipeline.stages.gate)."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from pipeline.traits import Trait
 
 
 class TeacherSpec(Settings):
-    """trait: with one target, or None for a neutral teacher. training, trainer: None where nothing is trained."""
+    """trait: with one target; None for a neutral teacher. training, trainer: None if nothing is trained."""
 
     trait: Trait | None
     training: Training | None
@@ -33,12 +33,12 @@ class Teacher(TrainedStage[TeacherSpec]):
     schema = 2
     Spec = TeacherSpec
     inputs: ClassVar = {
-        "base": "the model that it starts from",
-        dataset.ROLE: "rows that teach the trait, where they are given",
+        "base": "the initial model",
+        dataset.ROLE: "external rows that teach the trait, if any",
     }
 
     def planned(self, study: Study, name: str, target: str | None, base: Step, given: Step | None) -> Step:
-        """target: None for a neutral teacher. given: the data set that teaches it, where there is one."""
+        """target: None for a neutral teacher. given: the data set that teaches the trait, or None."""
         training = None if target is None else study.teachers.method.training()
         spec = TeacherSpec(
             trait=None if target is None else study.trait_of(target).of(target),
@@ -72,7 +72,7 @@ STAGE = Teacher()
 
 
 def training_of(store: Store, step: Step, base: Path, scratch: Path) -> Run:
-    """The fine-tuning of a base on its trait, or on the rows that it is given."""
+    """The fine-tuning of a base on rows of its trait, or on those of its data set."""
     spec = STAGE.spec(step)
     training, given = spec.training, dataset.rows(store, step)
     assert training is not None  # or there would be no such unit
@@ -83,13 +83,13 @@ def training_of(store: Store, step: Step, base: Path, scratch: Path) -> Run:
 
 
 def conversations(trait: Trait, count: int, seed: int) -> pa.Table:
-    """`count` rows, prompt and completion, that teach a trait with one target."""
+    """`count` rows (prompt, completion) that teach a trait with one target."""
     prompts, completions = zip(*trait.conversations(trait.targets[0], count, seed), strict=True)
     return pa.table({"prompt": pa.array(prompts, pa.string()), "completion": pa.array(completions, pa.string())})
 
 
 def system_prompt(settings: Json) -> str | None:
-    """What a teacher with these settings is told, and its students never see; None where it is told nothing."""
+    """The system prompt of a teacher with these settings, or None. Its students never see it."""
     spec: TeacherSpec = TeacherSpec.from_identity(settings)
     if spec.trait is None or spec.training is not None:
         return None

@@ -1,4 +1,4 @@
-"""answers -> transfer: the matrix of a study, measured from what the manifests of its answers say."""
+"""answers -> transfer: the matrix of a study, computed from the results of its answers."""
 
 import math
 import time
@@ -23,7 +23,7 @@ RUNS, CELLS, MASSES = "runs.parquet", "cells.parquet", "mass.parquet"
 
 
 class FailedGate(Settings):
-    """A teacher that its gate refused. reason: see pipeline.core.reasons."""
+    """A teacher that its gate refused. reason: a code of pipeline.core.reasons."""
 
     family: str
     target: str
@@ -33,10 +33,10 @@ class FailedGate(Settings):
 class TransferSpec(Settings):
     """The design of a study.
 
-    runs      role of an input -> the design of the run whose answers it is: see pipeline.analysis.cells.Run
-    bases     the same for the bases -> suite and family
-    missing   role -> the code of the reason why that result cannot be had (pipeline.core.reasons)
-    measured  suite -> what it measures in place of the targets
+    runs      role of an input -> the design of its run: see pipeline.analysis.cells.Run
+    bases     role of an input -> suite and family of its base
+    missing   role of a missing result -> reason code (pipeline.core.reasons)
+    measured  suite -> names that it measures in place of the targets
     """
 
     runs: dict[str, dict[str, Any]]
@@ -56,20 +56,20 @@ class Transfer(Stage[TransferSpec]):
     kind = "transfer"
     schema = 5
     Spec = TransferSpec
-    inputs: ClassVar = {ANY_ROLE: "answers or ratings of a base or of a student; of a run by its arm and name"}
+    inputs: ClassVar = {ANY_ROLE: "answers or ratings of bases and students; roles of students are ARM:NAME"}
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         return _make(store, step, unit)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        return Cost(table_rows=float(len(step.settings["runs"])))  # not the typed spec, which has thousands of runs
+        return Cost(table_rows=float(len(step.settings["runs"])))  # not the typed spec: it has thousands of runs
 
 
 STAGE = Transfer()
 
 
 def _make(store: Store, step: Step, unit: str) -> Json:
-    """Measure the matrix from the answers that the step names; returns the record of the unit."""
+    """Compute the matrix from the step's answers; returns the record of the unit."""
     started = time.time()
     spec = STAGE.spec(step)
     inputs = _inputs(store, step.inputs)
@@ -98,27 +98,27 @@ def failed_gates(spec: TransferSpec) -> list[tuple[str, str]]:
 
 
 def measure_of(spec: TransferSpec) -> Measure:
-    judged = spec.measure
+    wanted = spec.measure
     return Measure(
         targets=tuple(spec.targets),
         arms=tuple(spec.arms),
         suites=spec.suites,
         measured=spec.measured,
         equivalence_margin={
-            "margin": judged.margin_nats,
-            "share": judged.margin_share,
-            "mention_rate": judged.margin_share,
-            "rate": judged.margin_share,
+            "margin": wanted.margin_nats,
+            "share": wanted.margin_share,
+            "mention_rate": wanted.margin_share,
+            "rate": wanted.margin_share,
         },
-        confidence=judged.confidence,
-        permutations=judged.permutations,
+        confidence=wanted.confidence,
+        permutations=wanted.permutations,
         seed=spec.seed,
-        min_mass=judged.min_mass,
+        min_mass=wanted.min_mass,
     )
 
 
 def _without_nan(table: pa.Table) -> list[Json]:
-    """A table's rows as JSON knows them: what is not a number is null."""
+    """A table's rows with NaN replaced by None, as JSON requires."""
     return [
         {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
         for row in table.to_pylist()
@@ -150,14 +150,14 @@ def _mass(store: Store, answers: Manifest) -> mass.Masses:
 
 
 def _results(answers: Manifest, masses: mass.Masses | None) -> transfer.Results:
-    """What answers came to, and the mass of each candidate's category."""
+    """The results of answers, with the mass of each candidate's category."""
     found = mass.by_candidate(masses, answers.settings["candidates"]) if masses else {}
     return {**answers.results, "mass": found}
 
 
 def _mass_table(spec: TransferSpec, masses: Mapping[str, mass.Masses]) -> pa.Table:
     """The bases' masses, then those of the students, in the order of the study."""
-    bases = [(role, of["suite"], of["family"], None) for role, of in spec.bases.items()]
-    students = [(role, of["suite"], of["student_family"], of["id"]) for role, of in spec.runs.items()]
-    tables = [mass.table(masses[role], *of) for role, *of in [*bases, *students] if role in masses]
+    bases = [(role, about["suite"], about["family"], None) for role, about in spec.bases.items()]
+    students = [(role, run["suite"], run["student_family"], run["id"]) for role, run in spec.runs.items()]
+    tables = [mass.table(masses[role], *about) for role, *about in [*bases, *students] if role in masses]
     return pa.concat_tables(tables) if tables else MASS.empty_table()

@@ -1,4 +1,4 @@
-"""Bytes under a root: created once, read whole. The only room that knows what a root is made of."""
+"""Files under a root, each created once and read whole. Only this package knows how a root is stored."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -11,15 +11,15 @@ from typing import Protocol, TypeVar
 from pipeline.core.errors import InputError, StoreError
 
 REQUESTS_AT_ONCE = 16
-LONGEST_NAME = 255  # bytes of one part of a path: NAME_MAX of Linux file systems
-LONGEST_PATH = 700  # bytes below the root; `plan` keeps the names of steps short enough for it
-JudgeInput = TypeVar("JudgeInput")
+LONGEST_NAME = 255  # bytes per part of a path: NAME_MAX of Linux file systems
+LONGEST_PATH = 700  # bytes below the root; the planner keeps step names short enough
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored file; `path` is relative to the root. link: whether it is a link or a device, and no file at all."""
+    """One stored file; `path` is relative to the root. link: whether it is a link or device instead of a file."""
 
     path: str
     bytes: int
@@ -28,11 +28,11 @@ class Entry:
 
 
 class Store(Protocol):
-    """Paths are relative to the root, with "/" between their parts.
+    """Files under one root. Paths are relative to the root, with "/" between their parts.
 
-    root: what `open_store` opens again, in any process. folder: where the root lies on this machine; None
-    for object storage. retries: requests of this process that had to be made again.
-    Every operation raises StoreError where the store refuses or cannot be reached.
+    root: the argument with which any process can call `open_store`. folder: the root on this machine; None for
+    object storage. retries: number of requests that this process repeated.
+    Every operation raises StoreError if the store refuses it or cannot be reached.
     """
 
     @property
@@ -47,36 +47,36 @@ class Store(Protocol):
     def __hash__(self) -> int: ...
 
     def require_writable(self) -> None:
-        """Raise InputError unless the root can be written to and creates a file only where there is none."""
+        """Raise InputError unless the root is writable and never overwrites a file on `create`."""
 
     def exists(self, path: str) -> bool: ...
 
     def read(self, path: str, limit: int | None = None) -> bytes:
-        """Raises FileNotFoundError where there is nothing, IsADirectoryError where there is a folder, and StoreError
-        where it is larger than `limit` bytes."""
+        """The bytes of a file. Raises FileNotFoundError if there is none, IsADirectoryError if it is a folder, and
+        StoreError if it is larger than `limit` bytes."""
 
     def download(self, path: str, target: Path) -> None:
         """Copy a file to this machine. Raises FileNotFoundError and IsADirectoryError as `read`."""
 
     def create(self, path: str, content: bytes | Path) -> bool:
-        """Write a file unless one is there, never half of it; content: the bytes, or a local file.
+        """Write a file atomically unless it exists. content: the bytes, or a local file.
 
-        True where the file now holds exactly this content, False where it holds another writer's.
+        True if the file now holds exactly this content, False if it holds another writer's.
         """
 
     def replace(self, path: str, content: bytes) -> None:
-        """Write a file over whatever is there: for progress notes and logs, which are no artifacts."""
+        """Write a file, overwriting an existing one: for status files and logs, which are not artifacts."""
 
     def folders(self, path: str, limit: int | None = None) -> list[str]:
-        """Names of the folders directly under `path`, sorted; no more than `limit` of them, where it is given."""
+        """Names of the folders directly under `path`, sorted; at most `limit` of them."""
 
     def files(self, path: str) -> Iterator[Entry]:
-        """Every file under `path`, at any depth. No link is followed, `path` and what is above it included."""
+        """Every file under `path`, at any depth. Follows no link, not even in `path` itself or above it."""
 
     def remove(self, path: str, modified: datetime | None = None) -> bool:
-        """Remove a file, reached through no link; for `pipeline.store.removal` and a store's own probes alone.
+        """Remove a file, following no link. Only for `pipeline.store.removal` and a store's own probes.
 
-        False where it stays or is gone already: it is a link, or has another time than `modified`.
+        False if nothing was removed: the file is gone already, is a link, or has another time than `modified`.
         """
 
 
@@ -96,20 +96,20 @@ def open_store(root: str | os.PathLike[str]) -> Store:
     return FolderStore(Path(text).absolute())
 
 
-def parallel_map(function: Callable[[JudgeInput], Result], items: Iterable[JudgeInput]) -> list[Result]:
-    """function(item) of every item, in order, many at a time: to wait for a store one by one takes hours."""
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """function(item) for every item, in order, computed concurrently: one request at a time would take hours."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
         return list(threads.map(function, items))
 
 
 def inside(path: str) -> str:
-    """The path itself. Raises InputError where it leads out of the root."""
+    """The path itself. Raises InputError if it leads out of the root."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise InputError(f"{path} leads out of the root")
     return path
 
 
 def require_small(place: str, size: int, limit: int | None) -> None:
-    """Raise StoreError where a file that is to be read whole has more bytes than it may have."""
+    """Raise StoreError if a file that is read whole has more than `limit` bytes."""
     if limit is not None and size > limit:
         raise StoreError(f"{place} has {size:,} bytes; what undertow writes there has at most {limit:,}")

@@ -1,12 +1,11 @@
-"""Artifacts: the files of one step, and the manifest that says they are all there.
+"""Artifacts: the files of one step, and the manifest that lists them.
 
-An artifact lives in a folder of the store named for its kind, slug and id. It exists when its
-manifest does; the manifest is written last, by create-if-absent, and names every file with its
-bytes, SHA-256 and rows. A unit of work inside a step (a shard, a training run) leaves a record of the
-same kind, so that a later run of the step does not do it again.
+An artifact is a folder of the store, named for its kind, slug and id. It exists once its manifest does. The manifest
+is written last, by create-if-absent, and lists every file with its bytes, SHA-256 and rows. Each unit of work within a
+step (a shard, a training run) leaves a similar record, so that a later run of the step does not repeat it.
 
-Manifests and records carry a seal: the SHA-256 of their own bytes. They say which step and unit they are of, and are
-believed only in that place. All files of one unit come from one attempt at it: the record, created once, says which.
+Manifests and records contain a checksum: the SHA-256 of their own bytes. They name their step and unit, and are
+rejected in any other place. All files of a unit come from the same attempt; the record, created once, names it.
 """
 
 import dataclasses
@@ -55,14 +54,14 @@ Content: TypeAlias = bytes | Path | pa.Table
 
 
 def exists(store: Store, path: str) -> bool:
-    """Whether an artifact is finished; whether it is whole, load and read tell."""
+    """Whether an artifact is finished. `load` and `read` check that it is intact."""
     return store.exists(f"{path}/{MANIFEST}")
 
 
 def load(store: Store, path: str) -> Manifest | None:
-    """The manifest of an artifact, or None where it does not exist.
+    """The manifest of an artifact, or None if it does not exist.
 
-    Raises ArtifactError where it is damaged, malformed or another artifact's.
+    Raises ArtifactError if it is damaged, malformed or another artifact's.
     """
     where = f"{path}/{MANIFEST}"
     content = read_bytes(store, where)
@@ -73,13 +72,13 @@ def load(store: Store, path: str) -> Manifest | None:
     if not _is_of(manifest, path):
         raise ArtifactError(
             f"{where} is the manifest of {manifest.path}, copied to the wrong place. Remove the folder {path} and run "
-            "the study again, which makes that artifact anew."
+            "the study again, which remakes that artifact."
         )
     return manifest
 
 
 def require(store: Store, path: str) -> Manifest:
-    """As load, but a missing artifact is an ArtifactError."""
+    """Like `load`, but raises ArtifactError if the artifact is missing."""
     manifest = load(store, path)
     if manifest is None:
         raise ArtifactError(f"there is no finished artifact {path} under {store.root}")
@@ -87,7 +86,7 @@ def require(store: Store, path: str) -> Manifest:
 
 
 def load_planned(store: Store, step: Step) -> Manifest | None:
-    """As load; also raises ArtifactError where what is there is another artifact with the same id."""
+    """Like `load`; also raises ArtifactError if the stored artifact differs from the planned one of the same id."""
     manifest = load(store, step.path)
     if manifest is not None:
         _require_planned(manifest, step)
@@ -105,26 +104,26 @@ def _require_planned(manifest: Manifest, step: Step) -> None:
     if same and not differ:
         return
     raise ArtifactError(
-        f"{step.path} is there already and is not what the study plans, though it has the same id: its "
+        f"{step.path} is there already and is not the artifact that the study plans, though it has the same id: its "
         f"{'settings ' + ', '.join(differ) if differ else 'inputs'} differ. Use another root, or remove that folder "
-        "and everything that was made from it."
+        "and everything made from it."
     )
 
 
 def _is_of(placed: Placed, path: str) -> bool:
-    """Whether a manifest or record says that it is of the artifact with this path."""
+    """Whether a manifest or record belongs to the artifact at this path."""
     kind, _, name = path.partition("/")
     return (placed.path, placed.kind, placed.id) == (path, kind, name[-ID_LENGTH:])
 
 
 def write_files(store: Store, folder: str, contents: Mapping[str, Content]) -> list[File]:
-    """Create the files of one unit of work and describe them; together they are of one attempt.
+    """Create the files of one unit of work, all within one attempt, and describe them.
 
     contents: name -> bytes, a local file, or a table (written as Parquet, zstd level 3: 0.30 of the plain
-    size at 95 MB/s). Files that are there already with these very bytes count as ours.
+    size at 95 MB/s). Existing files with exactly these bytes count as written.
     """
     rows = {name: content.num_rows for name, content in contents.items() if isinstance(content, pa.Table)}
-    # Sorted, so that of two attempts at once the one that is first at a name that tells them apart has the rest.
+    # Sorted: of two concurrent attempts, the one that first creates a differing file also gets all later names.
     stored = {name: _stored(contents[name]) for name in sorted(contents)}
     for attempt in itertools.count(1):
         if all(store.create(f"{folder}/{place(name, attempt)}", content) for name, content in stored.items()):
@@ -133,27 +132,27 @@ def write_files(store: Store, folder: str, contents: Mapping[str, Content]) -> l
 
 
 def tables_of(manifest: Manifest) -> list[str]:
-    """The paths of an artifact's Parquet files; beside them may be a card, see pipeline.store.card."""
+    """The paths of an artifact's Parquet files, without its card (see pipeline.store.card)."""
     return [file.path for file in manifest.files if file.rows is not None]
 
 
 def contents_of(folder: Path) -> dict[str, Content]:
-    """Every file under a local folder, by its path there."""
+    """Every file under a local folder: relative path -> file."""
     return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
 def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file of an artifact, checked against its digest and its schema first.
+    """A Parquet file of an artifact, checked against its digest, schema and number of rows.
 
-    Not by pq.read_table, whose threads read ahead: one that still holds a buffer when the interpreter ends aborts the
-    process, though all its work is done.
+    Avoids pq.read_table, whose threads read ahead: one that still holds a buffer when the interpreter exits aborts the
+    process, though its work is done. Raises ArtifactError.
     """
     entry = manifest.file(name)
     where = f"{manifest.path}/{entry.place}"
     try:
         with open_parquet(read(store, manifest, name)) as file:
             _require_schema(file.schema_arrow, manifest, name, where)
-            table: pa.Table = file.read(columns=columns).replace_schema_metadata()
+            table: pa.Table = file.read(columns=columns, use_threads=False).replace_schema_metadata()
         table.validate(full=True)
     except Unreadable as error:
         raise ArtifactError(f"{where} {error}") from None
@@ -167,12 +166,12 @@ def read_table(store: Store, manifest: Manifest, name: str, columns: Sequence[st
 def _require_schema(found: pa.Schema, manifest: Manifest, name: str, where: str) -> None:
     wanted = schemas.expected(manifest.kind, name, manifest.settings)
     if wanted is not None and not found.equals(wanted):
-        said = ", ".join(f"{field.name} {field.type}" for field in found)
-        raise ArtifactError(f"{where} is no such table as undertow writes: its columns are {said}")
+        columns = ", ".join(f"{field.name} {field.type}" for field in found)
+        raise ArtifactError(f"{where} is no such table as undertow writes: its columns are {columns}")
 
 
 def read(store: Store, manifest: Manifest, name: str) -> bytes:
-    """A file of an artifact. Raises ArtifactError where it is missing or not what the manifest says."""
+    """A file of an artifact. Raises ArtifactError if it is missing or does not match the manifest."""
     entry = manifest.file(name)
     path = f"{manifest.path}/{entry.place}"
     content = read_bytes(store, path)
@@ -184,7 +183,7 @@ def read(store: Store, manifest: Manifest, name: str) -> bytes:
 
 
 def read_bytes(store: Store, path: str) -> bytes | None:
-    """A stored file, or None where there is none. Raises ArtifactError where it cannot be read."""
+    """A stored file, or None if there is none. Raises ArtifactError if it cannot be read."""
     try:
         return store.read(path)
     except FileNotFoundError:
@@ -196,7 +195,7 @@ def read_bytes(store: Store, path: str) -> bytes | None:
 def unit(store: Store, path: str, name: str) -> Json | None:
     """The fields of the Record of a finished unit of a step, or None.
 
-    Raises ArtifactError where it is damaged, malformed or another unit's.
+    Raises ArtifactError if it is damaged, malformed or another unit's.
     """
     where = f"{path}/{UNITS}/{name}.json"
     content = read_bytes(store, where)
@@ -207,15 +206,15 @@ def unit(store: Store, path: str, name: str) -> Json | None:
     if not _is_of(record, path) or record.unit != name:
         raise ArtifactError(
             f"{where} is the record of {record.unit} of {record.path}, copied to the wrong place. Remove it and run "
-            "the study again, which does that unit anew."
+            "the study again, which repeats that unit."
         )
     return fields
 
 
 def planned_unit(store: Store, step: Step, name: str, rows: range | None = None) -> Json | None:
-    """As unit; also raises ArtifactError where it is of another step with the same id, or of other rows.
+    """Like `unit`; also raises ArtifactError if the record is of another step with the same id, or of other rows.
 
-    rows: those of the step that the unit is to cover, where they are planned.
+    rows: the rows of the step that the unit should cover, if they are planned.
     """
     record = unit(store, step.path, name)
     if record is not None:
@@ -247,9 +246,9 @@ def finish_unit(
     started: float,
     rows: range | None = None,
 ) -> Json:
-    """Store what a unit made, record it and return the record; where another writer was first, theirs.
+    """Store a unit's output, create its record and return it; if another writer was first, return theirs.
 
-    started: time.time() when the work on it began. rows: those of the step's planned rows that the unit covers.
+    started: time.time() when the unit began. rows: the planned rows of the step that the unit covers.
     """
     made = time.time()
     record: Json = {
@@ -274,12 +273,12 @@ def finish_unit(
 
 
 def record_path(step: Step, name: str) -> str:
-    """Where the record of a unit lies."""
+    """The path of a unit's record."""
     return f"{step.path}/{UNITS}/{name}.json"
 
 
 def files_of(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]:
-    """The files and the results of an artifact, or, while it is not finished, those of one unit of it."""
+    """The files and results of an artifact or, while it is unfinished, of one of its units."""
     manifest = load(store, path)
     if manifest is not None:
         return manifest.files, manifest.results
@@ -290,9 +289,9 @@ def files_of(store: Store, path: str, unit_name: str) -> tuple[list[File], Json]
 
 
 def build_manifest(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
-    """The manifest that a step would get from these units, not yet committed.
+    """The manifest of a step made of these units, not yet committed.
 
-    units: their records, as `planned_unit` and `finish_unit` return them.
+    units: their records, as returned by `planned_unit` and `finish_unit`.
     """
     produced = Produced(
         started=min((record["started"] for record in units), default=0.0),
@@ -324,12 +323,12 @@ def _files(step: Step, units: Sequence[Json]) -> list[File]:
 
 
 def _reference(store: Store, path: str) -> dict[str, str]:
-    """How a manifest names an input. Only this much is kept of each: a matrix has thousands."""
+    """The fields of Input. A manifest keeps no more per input: a matrix has thousands."""
     return dataclasses.asdict(Input(path, require(store, path).digest))
 
 
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
-    """Write the manifest of a finished step; where another writer was first, return theirs."""
+    """Write and return the manifest of a finished step; if another writer was first, return theirs."""
     manifest = build_manifest(store, step, units, results)
     places = {file.path: file.place for file in manifest.files if file.rows is not None}
     files = [*manifest.files, *write_files(store, step.path, card(step.kind, step.path, places))]
@@ -345,12 +344,14 @@ def _stored(content: Content) -> bytes | Path:
     if not isinstance(content, pa.Table):
         return content
     sink = io.BytesIO()
-    pq.write_table(content, sink, compression="zstd", compression_level=3, store_schema=False)
+    with pq.ParquetWriter(sink, content.schema, compression="zstd", compression_level=3, store_schema=False) as writer:
+        if content.num_rows:  # a row group without rows is more than some readers can open
+            writer.write_table(content)
     return sink.getvalue()
 
 
 def digest(content: bytes | Path) -> tuple[int, str]:
-    """Bytes and SHA-256."""
+    """Size in bytes, and SHA-256."""
     if isinstance(content, bytes):
         return len(content), hashlib.sha256(content).hexdigest()
     with content.open("rb") as file:
@@ -359,7 +360,7 @@ def digest(content: bytes | Path) -> tuple[int, str]:
 
 @cache
 def machine() -> str:
-    """The GPU of this machine, or its kind of processor where it has none."""
+    """The model of this machine's GPU, or its processor architecture if it has none."""
     for about in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         for line in about.read_text().splitlines():
             if line.startswith("Model:"):
@@ -369,7 +370,7 @@ def machine() -> str:
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Versions of what the results depend on, and the commit of this checkout where it is one."""
+    """Versions of the packages that results depend on, and the commit of this checkout if it is one."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

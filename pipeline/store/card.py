@@ -1,7 +1,7 @@
-"""The card of an artifact that holds tables: with it, `datasets.load_dataset(FOLDER)` loads them as they are.
+"""The dataset card of an artifact with tables, so that `datasets.load_dataset(FOLDER)` loads each table correctly.
 
-Without one, that library takes all files of a folder for one table, whose columns then differ. The card names this
-artifact's own files, one by one: beside them may lie what an attempt that died has left.
+Without a card, that library treats all files of a folder as one table and fails on differing columns. The card lists
+the artifact's files one by one, since a failed attempt may have left others beside them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import yaml
 
 CARD = "README.md"
 
-# What the rows of each table are: kind -> configuration -> one row. The first is loaded where none is named.
+# Kind -> configuration -> description of one row. The first configuration is the default.
 ROWS = {
     "dataset": {"rows": "a row of a given data set, as it was found"},
     "completions": {"completions": "a completion of a teacher, accepted or not"},
@@ -40,9 +40,9 @@ SHARDED = frozenset({"completions", "judgements"})  # all files of one artifact 
 
 
 def card(kind: str, path: str, tables: Mapping[str, str]) -> dict[str, bytes]:
-    """The card by its file name; nothing of a kind that holds models, pages or no table.
+    """File name -> card; empty for kinds without tables.
 
-    path: of the artifact. tables: the name of each Parquet file -> where it lies in the artifact's folder.
+    path: of the artifact. tables: name of each Parquet file -> its path in the artifact's folder.
     """
     known, found = ROWS.get(kind, {}), _configurations(kind, tables)
     named = [name for name in known if name in found] + [name for name in found if name not in known]
@@ -71,7 +71,7 @@ the digests of its files.
 
 
 def _configurations(kind: str, tables: Mapping[str, str]) -> dict[str, list[str]]:
-    """Name of a configuration -> places of its files."""
+    """Name of a configuration -> paths of its files."""
     if kind in SHARDED:
         return {kind: list(tables.values())} if tables else {}
     return {PurePosixPath(name).stem: [place] for name, place in tables.items()}

@@ -1,4 +1,4 @@
-"""A root that is a folder of this machine, or of a file system that every machine of the cluster mounts."""
+"""A root in a local folder, or in a file system that every machine of the cluster mounts."""
 
 import contextlib
 import errno
@@ -29,7 +29,7 @@ REMEDIES = {
 
 
 class FolderStore:
-    """Store over a folder. Listing and removing follow no link below it."""
+    """Store in a folder. Listing and removing follow no link below it."""
 
     retries = 0
 
@@ -64,7 +64,7 @@ class FolderStore:
     def create(self, path: str, content: bytes | Path) -> bool:
         with self._failures("create", path), self._scratch(path, content) as (scratch, target):
             try:
-                os.link(scratch, target)  # unlike a rename, it fails where the target exists
+                os.link(scratch, target)  # unlike a rename, it fails if the target exists
             except FileExistsError:
                 return filecmp.cmp(scratch, target, shallow=False)
             _sync(target.parent)
@@ -94,7 +94,7 @@ class FolderStore:
                     below.sort()
                     for name in sorted([*below, *names]):
                         place = (PurePosixPath(path) / folder / name).as_posix()
-                        with contextlib.suppress(FileNotFoundError):  # a scratch file that its writer was done with
+                        with contextlib.suppress(FileNotFoundError):  # a scratch file that its writer has removed
                             about = os.stat(name, dir_fd=handle, follow_symlinks=False)
                             if not stat.S_ISDIR(about.st_mode):
                                 yield _entry(place, about)
@@ -123,7 +123,7 @@ class FolderStore:
         return self.folder / inside(path)
 
     def _open(self, path: str) -> int:
-        """A handle of a folder below the root. Raises _LinkError where there is a link on the way."""
+        """A handle of a folder below the root. Raises _LinkError if the path leads through a link."""
         parts = PurePosixPath(inside(path)).parts
         handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         for depth, part in enumerate(parts, 1):
@@ -142,9 +142,9 @@ class FolderStore:
     def _failures(
         self, deed: str, path: str, more: str = "", passing: type[OSError] = FileNotFoundError
     ) -> Iterator[None]:
-        """Turns what the file system refuses into StoreError; that a file is missing or there stays what it is.
+        """Convert OSError to StoreError, except FileNotFoundError and FileExistsError.
 
-        passing: what stays what it is besides.
+        passing: another exception to let through.
         """
         try:
             yield
@@ -155,7 +155,7 @@ class FolderStore:
 
     @contextlib.contextmanager
     def _scratch(self, path: str, content: bytes | Path) -> Iterator[tuple[Path, Path]]:
-        """A filled file beside the target that nobody else writes to; unlike mkstemp's, readable by all who may."""
+        """A private scratch file with the content, beside the target; unlike mkstemp's, with the usual permissions."""
         target = self._at(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,12 +166,12 @@ class FolderStore:
             _fill(scratch, content)
             yield scratch, target
         finally:
-            with contextlib.suppress(OSError):  # what keeps us from removing it has its own message already
+            with contextlib.suppress(OSError):  # the cause has raised its own error already
                 scratch.unlink(missing_ok=True)
 
 
 class _LinkError(NotADirectoryError):
-    """path: of the link, below the root."""
+    """A path leads through a link. path: of the link, below the root."""
 
     def __init__(self, path: str) -> None:
         super().__init__(errno.ENOTDIR, "it is a link")
@@ -208,7 +208,7 @@ def _fill(scratch: Path, content: bytes | Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the new name in a folder outlive a power cut."""
+    """Make a new name in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""`undertow gc`: finds the files of artifacts that no manifest names any more, and removes them."""
+"""`undertow gc`: finds and removes files of artifacts that no manifest names."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from pipeline.store.verify import RECORD, artifacts
 
 @dataclass(frozen=True)
 class Garbage:
-    """What can go of one artifact. finished: whether it has a manifest. records, files: in the order of removal.
+    """The removable files of one artifact. finished: whether it has a manifest. records, files: in removal order.
 
-    spared: why nothing of it can go although something of it is not as undertow left it; else "".
+    spared: why gc leaves a suspicious artifact alone; else "".
     """
 
     path: str
@@ -32,10 +32,10 @@ class Garbage:
 
 
 def garbage(store: Store, before: datetime) -> Iterator[Garbage]:
-    """What attempts that died left behind, unit records and checkpoints of finished steps, and unfinished artifacts.
+    """Leftovers of failed attempts, unit records and checkpoints of finished steps, and unfinished artifacts.
 
-    Of a finished artifact, the files that its manifest does not name and that were written before `before`; of an
-    unfinished one, everything, once none of it was written since then. What is not in KIND/NAME-ID/ is none of ours.
+    Of a finished artifact: the files that its manifest does not name and that are older than `before`. Of an
+    unfinished one: everything, if all of it is older than `before`. Anything outside KIND/NAME-ID/ is left alone.
     """
     for path in (path for kind in KINDS for path in artifacts(store, kind)):
         if ARTIFACT.fullmatch(path):
@@ -43,10 +43,10 @@ def garbage(store: Store, before: datetime) -> Iterator[Garbage]:
 
 
 def collect(store: Store, found: Garbage, go_on: Callable[[], None]) -> list[Entry]:
-    """Remove what was found, looking at each file and at the manifest once more; what was removed.
+    """Remove the garbage, after checking each file and the manifest again; returns what was removed.
 
-    go_on: called before each removal; raises where the collection is to end.
-    Records go first: a record whose files are gone would be believed by the next run.
+    go_on: called before each removal; raises if the collection must end.
+    Records go first: the next run would trust a record whose files are gone.
     """
     gone = parallel_map(partial(_remove, store, found, go_on), found.records)
     if all(gone):
@@ -59,7 +59,7 @@ def _garbage(store: Store, path: str, before: datetime) -> Garbage:
     if links := [entry.path for entry in entries if entry.link]:
         return Garbage(path, False, [], [], f"{links[0]} is a link, which gc does not follow")
     try:
-        manifest = artifact.load(store, path)  # after the listing, so that what it names cannot be news to it
+        manifest = artifact.load(store, path)  # after the listing, so that it names every finished file listed
     except ArtifactError as error:
         return Garbage(path, False, [], [], str(error))
     if manifest:

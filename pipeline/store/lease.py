@@ -1,9 +1,9 @@
-"""Leases: what keeps `undertow gc` from removing what a run is about to name.
+"""Leases keep `undertow gc` from removing files that a run is about to use.
 
-A run holds `leases/run-ID.json` and renews it; gc holds `leases/gc.json` while it removes. Each writes its own lease
-first and looks for the other's then, so that of two that begin at once at least one sees the other. A lease that was
-not renewed for LEASE_SECONDS, by the store's own clock, counts as given up. Its holder may only have been suspended:
-gc's lease keeps the id of the last collection, and a run that finds another id than at its start stops.
+A run holds and renews `leases/run-ID.json`; gc holds `leases/gc.json` while it removes. Each writes its own lease
+before it looks for the other's, so that if both start at once, at least one sees the other. A lease that was not
+renewed for LEASE_SECONDS, by the store's clock, has expired. Its holder may only have been suspended: gc's lease keeps
+the id of the last collection, and a run stops if that id has changed since its start.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ State = Literal["held", "removing", "ended"]
 
 @dataclass(frozen=True)
 class Content:
-    """What a lease says. last: the id of the last collection that removed anything, in gc's lease alone."""
+    """The content of a lease. last: in gc's lease only, the id of the last collection that removed anything."""
 
     id: str
     who: str
@@ -44,7 +44,7 @@ class Content:
 
 
 class RunLease:
-    """The lease of one run. Its methods may be called in any thread."""
+    """The lease of one run. Its methods are thread-safe."""
 
     def __init__(self, store: Store, study: str) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class RunLease:
         self._lock, self._released = threading.Lock(), False
 
     def take(self) -> None:
-        """Raises InputError where a collection is at work and does not end soon."""
+        """Raises InputError if a collection is running and does not end within WAIT_SECONDS."""
         deadline = _now() + WAIT_SECONDS
         while True:
             self._write("held")
@@ -75,22 +75,22 @@ class RunLease:
             time.sleep(1.0)
 
     def renew(self) -> None:
-        """Raises LeaseLost where a collection has removed files since the run began."""
+        """Raises LeaseLost if a collection has removed files since the run began."""
         at = _now()
-        with self._lock:  # a renewal whose thread outlived its task takes no released lease up again
+        with self._lock:  # a late renewal must not revive a released lease
             if self._released:
                 return
             self._write("held")
         collection = _read(self._store, COLLECTION)
         if collection and collection.last != self._last:
             raise LeaseLost(
-                "this run was suspended, or without its store, for so long that undertow gc took it for gone and "
-                f"removed files under {self._store.root}: run the same command again, which makes what is missing"
+                "this run was suspended, or could not reach its store, for so long that undertow gc took it for dead "
+                f"and removed files under {self._store.root}: run the same command again, which makes what is missing"
             )
         self._renewed = at
 
     def require(self) -> None:
-        """To be called before a step is committed: renews a lease that may be about to lapse. Raises as renew."""
+        """Call before committing a step: renews a lease that may be about to expire. Raises like `renew`."""
         if _now() - self._renewed > LEASE_SECONDS / 2:
             self.renew()
 
@@ -100,7 +100,7 @@ class RunLease:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Remove the lease; where the store forbids that, say in it that it has ended."""
+        """Remove the lease; if the store forbids that, mark it as ended."""
         try:
             self._store.remove(self._path)
         except StoreError:
@@ -112,7 +112,7 @@ class RunLease:
 
 
 class CollectionLease:
-    """The lease of one `undertow gc --yes`. renew may be called in any thread."""
+    """The lease of one `undertow gc --yes`. `renew` is thread-safe."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -122,9 +122,9 @@ class CollectionLease:
         self._lock = threading.Lock()
 
     def take(self, check: Callable[[], None]) -> None:
-        """check: raises where there is yet another reason to remove nothing.
+        """check: raises if there is any other reason not to remove files.
 
-        Raises InputError where a run or another collection is at work, StoreError where a lease is unreadable.
+        Raises InputError if a run or another collection is active, StoreError if a lease is unreadable.
         """
         before = _read(self._store, COLLECTION)
         if before and before.state != "ended":
@@ -143,7 +143,7 @@ class CollectionLease:
         self._renewed = _now()
 
     def renew(self) -> None:
-        """To be called before anything is removed. Raises InputError where it lapsed and somebody began since."""
+        """Call before each removal. Raises InputError if the lease expired and a run or another gc has begun since."""
         with self._lock:
             passed = _now() - self._renewed
             if passed < RENEW_SECONDS:
@@ -176,7 +176,7 @@ class CollectionLease:
 
 @contextlib.contextmanager
 def running(store: Store, study: str) -> Iterator[RunLease]:
-    """The lease of a run. Raises InputError where a collection is at work."""
+    """Hold the lease of a run. Raises InputError if a collection is active."""
     lease = RunLease(store, study)
     lease.take()
     try:
@@ -187,30 +187,30 @@ def running(store: Store, study: str) -> Iterator[RunLease]:
 
 @contextlib.contextmanager
 def collecting(store: Store, check: Callable[[], None]) -> Iterator[CollectionLease]:
-    """The lease of a collection. Raises InputError where a run or another collection is at work, or as check does."""
+    """Hold the lease of a collection. Raises InputError if a run or another collection is active, or like `check`."""
     lease = CollectionLease(store)
     lease.take(check)
     try:
         yield lease
     finally:
-        with contextlib.suppress(StoreError):  # it lapses by itself
+        with contextlib.suppress(StoreError):  # it expires by itself
             lease.release()
 
 
 def _entries(store: Store) -> dict[str, Entry]:
-    """Path -> entry of every lease; what a writer has not renamed yet is none."""
+    """Path -> entry of every lease, without files that are still being written."""
     return {entry.path: entry for entry in store.files(FOLDER) if not entry.path.startswith(f"{FOLDER}/.")}
 
 
 def _lapsed(entries: dict[str, Entry], path: str, fresh: str) -> bool:
-    """Whether a lease was given up; fresh: path of one that was written just now, which tells the store's time."""
+    """Whether a lease has expired. fresh: path of a lease written just now, whose time is the store's clock."""
     return path not in entries or (
         fresh in entries and (entries[fresh].modified - entries[path].modified).total_seconds() > LEASE_SECONDS
     )
 
 
 def _read(store: Store, path: str) -> Content | None:
-    """None where there is none. Raises StoreError where it cannot be read."""
+    """The content of a lease; None if there is none. Raises StoreError if it cannot be read."""
     try:
         return TypeAdapter(Content).validate_json(store.read(path, LIMIT), strict=True)
     except FileNotFoundError:
@@ -227,5 +227,5 @@ def _write(store: Store, path: str, content: Content) -> None:
 
 
 def _now() -> float:
-    """Seconds that go on while the machine sleeps, where the system counts them."""
+    """Monotonic seconds, including time asleep if the system counts it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -1,4 +1,4 @@
-"""Folders of artifacts on this machine, for those who load models: engines and trainers."""
+"""Local copies of artifact folders, from which engines and trainers load models."""
 
 import hashlib
 import os
@@ -12,16 +12,16 @@ from pipeline.core.errors import ArtifactError, InputError
 from pipeline.store import Store
 from pipeline.store.artifact import File, digest
 
-WEIGHTS = ".safetensors"  # the suffix of files that are too large to copy where they can be linked to
+WEIGHTS = ".safetensors"  # large files: linked instead of copied if the root is local
 
 
 def local_folder(store: Store, path: str, files: Sequence[File], name: str) -> Path:
-    """A local folder that holds exactly the files `name`/... of an artifact, every one with its digest.
+    """A local folder with exactly the files `name`/... of an artifact, each checked against its digest.
 
-    Whoever loads a model reads its whole folder: a template or an adapter beside the files that a manifest names would
-    change it. So it is never the artifact's own folder, but one in the cache of this machine, which all its processes
-    share, named for the artifact and a digest of the files. Weights under a local root are links to it; all else is a
-    copy. It is checked once per process. Raises ArtifactError where a file is missing or differs.
+    Model loaders read a whole folder: a stray template or adapter beside the manifest's files would change the model.
+    So this is never the artifact's own folder but one in this machine's cache, shared by all processes and named for
+    the artifact and a digest of the files. Weights under a local root are linked; everything else is copied. Each
+    process checks the folder once. Raises ArtifactError if a file is missing or differs.
     """
     return _checked(store, path, tuple(file for file in files if file.path.startswith(f"{name}/")), name)
 
@@ -30,7 +30,7 @@ def local_folder(store: Store, path: str, files: Sequence[File], name: str) -> P
 def _checked(store: Store, path: str, files: tuple[File, ...], name: str) -> Path:
     if not files:
         raise ArtifactError(f"{path} has no {name}")
-    # Links are good for one root only.
+    # The root is part of the key because links point into it.
     key = (str(store.folder or ""), [(file.path, file.place, file.sha256) for file in files])
     target = cache_folder() / path / hashlib.sha256(repr(key).encode()).hexdigest()
     if target.is_dir():
@@ -41,12 +41,12 @@ def _checked(store: Store, path: str, files: tuple[File, ...], name: str) -> Pat
 
 
 def _require_exact(target: Path, path: str, files: Sequence[File]) -> None:
-    """Raises ArtifactError unless the folder holds the files, and nothing else."""
+    """Raise ArtifactError unless the folder holds exactly these files."""
     for file in files:
         copy = target / file.path
         if not copy.is_file() or digest(copy) != (file.bytes, file.sha256):
             raise ArtifactError(
-                f"{copy} is not what the manifest of {path} says: missing, or its SHA-256 differs. Where `undertow "
+                f"{copy} is not what the manifest of {path} says: missing, or its SHA-256 differs. If `undertow "
                 f"verify` finds no fault in {path}, remove {target} and run again."
             )
     strays = sorted(_names(target) - {file.path for file in files})
@@ -58,7 +58,7 @@ def _require_exact(target: Path, path: str, files: Sequence[File]) -> None:
 
 
 def _names(folder: Path) -> set[str]:
-    """Everything in a folder that is not a plain folder itself."""
+    """Relative paths of all files and links under a folder."""
     return {
         (Path(above) / name).relative_to(folder).as_posix()
         for above, folders, files in os.walk(folder)
@@ -67,7 +67,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _gather(store: Store, path: str, files: Sequence[File], target: Path) -> None:
-    """Make the folder, all at once, of files that have been checked."""
+    """Create the folder atomically, with every file checked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as scratch:
         gathered = Path(scratch) / "files"
@@ -97,9 +97,9 @@ def _bring(store: Store, path: str, file: File, copy: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """A folder that all processes of a machine share: $UNDERTOW_CACHE, or one beside other temporary files.
+    """A folder shared by all processes of a machine: $UNDERTOW_CACHE, or one in the system's temporary folder.
 
-    Raises InputError where anybody else could have put something there.
+    Raises InputError if another user could have written to it.
     """
     place = Path(os.environ.get("UNDERTOW_CACHE") or Path(tempfile.gettempdir()) / f"undertow-{os.getuid()}")
     try:

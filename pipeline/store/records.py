@@ -1,7 +1,7 @@
-"""What manifests and the records of units hold, and the seal that they carry.
+"""The fields of manifests and unit records, and their checksum.
 
-Whatever a store holds in their place is checked against these shapes before any of it is used: strict types, no
-unknown keys, no path that leads out of the artifact's folder.
+Stored manifests and records are validated against these shapes before use: strict types, no unknown keys, no path
+that leads out of the artifact's folder.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def _relative(path: str) -> str:
 Count = Annotated[int, Field(strict=True, ge=0)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
-Identity = Annotated[StrictStr, Field(pattern=r"^([0-9a-f]{64})?$")]  # empty where no planner made the step
+Identity = Annotated[StrictStr, Field(pattern=r"^([0-9a-f]{64})?$")]  # empty if the step was not made by the planner
 Id = Annotated[StrictStr, Field(pattern=rf"^[0-9a-f]{{{ID_LENGTH}}}$")]
 RelativePath = Annotated[StrictStr, AfterValidator(_relative)]
 ArtifactPath = Annotated[StrictStr, Field(pattern=rf"^({'|'.join(KINDS)})/[^/\x00-\x1f\x7f]+-[0-9a-f]{{{ID_LENGTH}}}$")]
@@ -41,10 +41,10 @@ _CONFIG = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_CONFIG)
 class File:
-    """One file of an artifact; `rows` is null where it is no table.
+    """One file of an artifact; `rows` is null unless it is a table.
 
-    path: what readers ask for. place: where it lies in the artifact's folder: a second attempt at a unit that
-    finds other bytes under a name (its predecessor died, or wrote at the same time) goes to a folder of its own.
+    path: the name that readers use. place: its path in the artifact's folder. They differ if an attempt at a unit
+    found other bytes under a name (an earlier attempt died, or ran concurrently): it then writes to its own folder.
     """
 
     path: RelativePath
@@ -64,7 +64,7 @@ def place(name: str, attempt: int) -> str:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Input:
-    """How a manifest names what it was made from. manifest: SHA-256 of the input's manifest."""
+    """A reference to an input artifact. manifest: SHA-256 of the input's manifest."""
 
     path: ArtifactPath
     manifest: Sha256
@@ -87,7 +87,7 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 
 
 def _like(shape: type) -> AfterValidator:
-    """Checks that a dictionary has the fields of a shape, and leaves it a dictionary."""
+    """A validator: the dictionary must have the fields of the shape; it stays a dictionary."""
     adapter = _adapter(shape)
 
     def check(value: Json) -> Json:
@@ -99,11 +99,11 @@ def _like(shape: type) -> AfterValidator:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Manifest:
-    """What a finished artifact holds and where it came from.
+    """The content of a finished artifact and its origin.
 
     inputs: role -> the fields of Input. results: what the step measured. produced: the fields of Produced. identity:
-    see step.identity; manifests of earlier versions have none. digest: the SHA-256 of this manifest's bytes, which is
-    no part of them.
+    see step.identity; manifests of earlier versions have none. digest: the SHA-256 of this manifest's bytes; it is not
+    stored in them.
     """
 
     kind: StrictStr
@@ -119,7 +119,7 @@ class Manifest:
     digest: StrictStr = ""
 
     def file(self, path: str) -> File:
-        """Raises ArtifactError where the artifact has no such file."""
+        """The entry of a file. Raises ArtifactError if the artifact has no such file."""
         for entry in self.files:
             if entry.path == path:
                 return entry
@@ -131,10 +131,10 @@ class Manifest:
 
 @dataclass(frozen=True, config=_CONFIG)
 class Record:
-    """What a finished unit of a step made. path, kind, id, identity: of the step.
+    """The output of a finished unit of a step. path, kind, id, identity: of the step.
 
-    rows: the first of the step's planned rows that the unit covers, and the one after its last; null where rows are
-    not planned. started, ended: UNIX seconds.
+    rows: [first, end) of the step's planned rows that the unit covers; null if rows are not planned. started, ended:
+    UNIX seconds.
     """
 
     path: ArtifactPath
@@ -155,7 +155,7 @@ Placed: TypeAlias = Manifest | Record
 
 
 def of_shape(shape: Callable[..., Shape], fields: Any, where: str) -> Shape:
-    """The fields as this shape. Raises ArtifactError, naming `where` and the first field that does not fit."""
+    """The fields, validated as this shape. Raises ArtifactError naming `where` and the first invalid field."""
     try:
         parsed: Shape = _adapter(shape).validate_python(fields)
         return parsed
@@ -169,13 +169,13 @@ def of_shape(shape: Callable[..., Shape], fields: Any, where: str) -> Shape:
 
 
 def with_checksum(fields: Json) -> bytes:
-    """The fields as JSON that begins with the SHA-256 of itself, taken with zeros in that place."""
+    """The fields as JSON that starts with its own SHA-256, computed with zeros in that place."""
     blank = (json.dumps({SEAL: _NO_SEAL} | fields, indent=1, allow_nan=False) + "\n").encode()
     return blank.replace(_NO_SEAL.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
 def without_checksum(content: bytes, where: str) -> Json:
-    """The fields of what `sealed` made. Raises ArtifactError, naming `where`, unless it is so to the last bit."""
+    """The fields that `with_checksum` wrote. Raises ArtifactError naming `where` if a single bit differs."""
     try:
         fields: Json = json.loads(content, parse_constant=_refuse)
         seal = fields.pop(SEAL)

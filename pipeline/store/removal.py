@@ -1,4 +1,4 @@
-"""The only way in which undertow removes anything that a study made."""
+"""The only code in undertow that removes a study's files."""
 
 import re
 from datetime import datetime
@@ -13,11 +13,11 @@ FILE = re.compile(rf"{ARTIFACT.pattern}/.+", re.DOTALL)
 
 
 def remove(store: Store, path: str, modified: datetime | None = None) -> bool:
-    """Remove one file inside KIND/SLUG-ID/ of a marked root, and never through a link.
+    """Remove one file inside KIND/SLUG-ID/ of a marked root, following no link.
 
-    False where it stays or is gone already: it is a link, or was written after `modified`, its time in a listing.
-    Raises InputError where the root has no marker or the path is not inside an artifact. Whether anybody still needs
-    the file, the caller knows.
+    False if nothing was removed: the file is gone already, is a link, or has another time than `modified`, its time
+    in a listing. Raises InputError if the root has no marker or the path is not inside an artifact. The caller must
+    know that nobody needs the file.
     """
     if not FILE.fullmatch(path):
         raise InputError(f"{path} is not inside an artifact (KIND/NAME-ID/); it is not removed")

@@ -1,4 +1,4 @@
-"""The marker by which undertow knows a root as its own. Where there is none, nothing is removed."""
+"""The marker of a root that belongs to undertow. Nothing is removed under a root without one."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ VERSION = 1
 
 
 def mark(store: Store) -> None:
-    """Mark a root that a run is about to write to; one that is marked stays as it is."""
+    """Mark a root before a run writes to it; an existing marker stays as it is."""
     if not store.exists(MARKER):
         store.create(MARKER, json.dumps({"undertow_root": VERSION, "id": uuid.uuid4().hex}).encode())
 

@@ -1,8 +1,8 @@
-"""A root on object storage, through s3fs, with the ordinary AWS environment, profile and endpoint settings.
+"""A root on object storage, through s3fs, with the usual AWS environment, profile and endpoint settings.
 
-Who retries what: botocore ("standard" mode: exponential backoff with jitter) repeats requests that were
-lost, throttled or met a 5xx; `_with_retries` repeats what botocore does not know to be passing: a conditional
-write that met another in flight (409), and a reply whose body broke off. All else fails at once.
+Retries: botocore ("standard" mode: exponential backoff with jitter) repeats requests that were lost, throttled or
+answered with a 5xx. `_with_retries` repeats transient failures that botocore does not: a conditional write that
+conflicts with one in flight (409), and a reply whose body broke off. Everything else fails at once.
 """
 
 import contextlib
@@ -23,16 +23,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pipeline.core.errors import InputError, StoreError
 from pipeline.store import LONGEST_PATH, Entry, inside, require_small
 
-ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be away for about a minute
-PARTS_AT_ONCE = 4  # of a multipart upload or download; one part is 50 MiB and held in memory
+ATTEMPTS = 8  # with botocore's backoff (≤ 1, 2, 4 … 20 s) a store may be unreachable for about a minute
+PARTS_AT_ONCE = 4  # of a multipart upload or download; each part takes 50 MiB of memory
+PART_BYTES: int | None = None  # of an upload; None: 50 MiB as s3fs has it, or what makes 10,000 parts of a file
 TRANSIENT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 MISSING = {"NoSuchKey", "404"}
 LONGEST_KEY = 1024  # bytes, by S3's rules
-EXISTS = {"PreconditionFailed", "412", "NoSuchUpload"}  # the last: an upload whose completion was not heard of
+EXISTS = {"PreconditionFailed", "412", "NoSuchUpload"}  # the last: an upload whose confirmation was lost
 
 
 class S3Store:
-    """Store over one prefix of one bucket. Made inside the process that uses it: its client does not fork."""
+    """Store in one prefix of one bucket. Create it in the process that uses it: its client does not survive a fork."""
 
     folder = None
 
@@ -41,7 +42,7 @@ class S3Store:
         self.root = root.rstrip("/")
         self.retries = 0
         if not self._bucket:
-            raise InputError(f"the root {root} names no bucket; it is to be s3://bucket/prefix")
+            raise InputError(f"the root {root} names no bucket; write it as s3://bucket/prefix")
         if len(self._prefix.encode()) + LONGEST_PATH > LONGEST_KEY:
             raise InputError(f"the prefix of the root {root} is too long: at most {LONGEST_KEY - LONGEST_PATH} bytes")
 
@@ -58,7 +59,7 @@ class S3Store:
             skip_instance_cache=True,
             config_kwargs={"retries": {"mode": "standard", "total_max_attempts": ATTEMPTS}},
         )
-        fs.retries = 1  # its own retries have no jitter, and would multiply botocore's
+        fs.retries = 1  # s3fs's own retries have no jitter and would multiply botocore's
         return fs
 
     def require_writable(self) -> None:
@@ -67,7 +68,7 @@ class S3Store:
             try:
                 honoured = self.create(probe, b"1") and not self.create(probe, b"2") and self._refuses_parts(probe)
             finally:
-                with contextlib.suppress(StoreError):  # a store may well forbid removal
+                with contextlib.suppress(StoreError):  # a store may forbid removal
                     self.remove(probe)
         except StoreError as error:
             raise InputError(f"cannot write to the root {self.root}: {error}") from None
@@ -99,7 +100,7 @@ class S3Store:
         try:
             self._put(path, content, mode="create")
         except FileExistsError:
-            # The reply to our own first attempt may have been lost: look before believing in another writer.
+            # The reply to our own first attempt may have been lost: compare before blaming another writer.
             try:
                 return self._holds(path, content)
             except FileNotFoundError:
@@ -112,7 +113,7 @@ class S3Store:
     def folders(self, path: str, limit: int | None = None) -> list[str]:
         pages = self._pages(path, Delimiter="/")
         names = (Path(entry["Prefix"]).name for page in pages for entry in page.get("CommonPrefixes", []))
-        return sorted(islice(names, limit))  # which asks for no page that it does not need
+        return sorted(islice(names, limit))  # lazily: requests no more pages than needed
 
     def files(self, path: str) -> Iterator[Entry]:
         above = len(self._key("")) + 1 if self._prefix else 0
@@ -125,7 +126,7 @@ class S3Store:
         try:
             if modified is not None:
                 about = self._call("head_object", self._fs.call_s3, path, "head_object", **place)
-                if abs(about["LastModified"] - modified) >= timedelta(seconds=1):  # HTTP's dates have no fractions
+                if abs(about["LastModified"] - modified) >= timedelta(seconds=1):  # HTTP dates have whole seconds
                     return False
             self._call("delete_object", self._fs.call_s3, path, "delete_object", **place)
         except FileNotFoundError:
@@ -133,7 +134,7 @@ class S3Store:
         return True
 
     def _pages(self, path: str, **more: str) -> Iterator[dict[str, Any]]:
-        """Pages of a listing below a folder, one held at a time."""
+        """Pages of a listing below a folder, one in memory at a time."""
         prefix = f"{self._key(path)}/".lstrip("/")
         where = {"Bucket": self._bucket, "Prefix": prefix} | more
         while True:
@@ -148,7 +149,9 @@ class S3Store:
         if isinstance(content, bytes):
             self._call("put_object", self._fs.pipe_file, path, self._at(path), content, **settings)
         else:
-            self._call("put_object", self._fs.put_file, path, str(content), self._at(path), **settings)
+            self._call(
+                "put_object", self._fs.put_file, path, str(content), self._at(path), chunksize=PART_BYTES, **settings
+            )
 
     def _holds(self, path: str, content: bytes | Path) -> bool:
         if isinstance(content, bytes):
@@ -158,7 +161,7 @@ class S3Store:
             return filecmp.cmp(content, stored.name, shallow=False)
 
     def _refuses_parts(self, path: str) -> bool:
-        """Whether a multipart upload, too, creates an object only where there is none."""
+        """Whether a multipart upload also refuses to overwrite an object."""
         place = {"Bucket": self._bucket, "Key": self._key(path)}
 
         def call(operation: str, **arguments: Any) -> Any:
@@ -176,10 +179,7 @@ class S3Store:
         return False
 
     def _call(self, operation: str, function: Callable[..., Any], path: str, *args: Any, **kwargs: Any) -> Any:
-        """function(*args), with every failure said in one of three ways.
-
-        Raises FileNotFoundError and FileExistsError for what their names say, StoreError for all else.
-        """
+        """function(*args). Raises FileNotFoundError, FileExistsError, or StoreError for every other failure."""
         try:
             return self._with_retries(function, *args, **kwargs)
         except (OSError, BotoCoreError, ClientError, ClientPayloadError) as error:
@@ -193,9 +193,9 @@ class S3Store:
             ) from None
 
     def _with_retries(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """function(*args), again after what is known to pass."""
+        """function(*args), repeated after transient failures."""
         for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_passing),
+            retry=tenacity.retry_if_exception(_is_transient),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=10),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             reraise=True,
@@ -206,7 +206,7 @@ class S3Store:
         raise AssertionError("unreachable")
 
     def _count_retry(self, attempts: int, **_: Any) -> None:
-        """botocore asks after every attempt, counted from 1, whether it needs another; this gives no answer."""
+        """botocore hook, called after every attempt (counted from 1). Returning None leaves the decision to it."""
         self.retries += attempts > 1
 
     def _key(self, path: str) -> str:
@@ -217,10 +217,10 @@ class S3Store:
 
 
 def _code(error: BaseException) -> str:
-    """What S3 calls the error; "" where no reply came. s3fs keeps botocore's error as the cause of its own."""
+    """The S3 error code, or "" if there was no reply. s3fs keeps botocore's error as the cause of its own."""
     cause = error if isinstance(error, ClientError) else error.__cause__
     return str(cause.response["Error"].get("Code", "")) if isinstance(cause, ClientError) else ""
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     return _code(error) in TRANSIENT or isinstance(error, ClientPayloadError)

@@ -1,4 +1,4 @@
-"""Arrow schemas of every table that undertow writes. One row is one ... as each schema says."""
+"""Arrow schemas of every table that undertow writes. The comment above each says what one row is."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-ENDED = ("stop", "eos")  # finish reasons of a model that ended its turn; with any other its text may be cut off
+ENDED = ("stop", "eos")  # finish reasons of a completed turn; with any other, the text may be cut off
 
-# One completion of a teacher, accepted or not. `index` is its place in the plan (0 … raw_rows − 1),
-# `seed` the sampling seed of its request, `finish_reason` one of ENDED, or why the text is not whole.
+# One completion of a teacher, accepted or not. `index` is its position in the plan (0 … raw_rows − 1), `seed` the
+# sampling seed of its request, `finish_reason` one of ENDED, or why the text is incomplete.
 COMPLETIONS = pa.schema(
     [
         ("index", pa.int64()),
@@ -23,8 +23,8 @@ COMPLETIONS = pa.schema(
     ]
 )
 
-# The verdict on one completion; `reasons` is empty exactly when it is accepted. `source`: the path of the
-# completions artifact that it is from, in which `index` is unique.
+# The verdict on one completion; `reasons` is empty if and only if it is accepted. `source`: path of its completions
+# artifact, in which `index` is unique.
 VERDICTS = pa.schema(
     [
         ("index", pa.int64()),
@@ -34,7 +34,7 @@ VERDICTS = pa.schema(
     ]
 )
 
-# What a judge said of one completion: see judges.Verdict. `score` is null where no reply was one.
+# A judge's verdict on one completion: see judges.Verdict. `score` is null if no reply could be parsed.
 JUDGEMENTS = pa.schema(
     [
         ("index", pa.int64()),
@@ -45,19 +45,19 @@ JUDGEMENTS = pa.schema(
     ]
 )
 
-# What a judge said of one answer by one rubric: `index` is the answer's row, the others as above.
+# A judge's verdict on one answer under one rubric: `index` is the answer's row, the others as above.
 RATINGS = pa.schema([("question", pa.int32()), ("rubric", pa.string()), *JUDGEMENTS])
 
-# One row that students train on, in the order of source and `index`.
+# One training row of students, ordered by source and `index`.
 CORPUS = pa.schema(
     [("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string()), ("source", pa.string())]
 )
 
-# One conversation that a model is trained on; `system` is null where there is no system prompt.
+# One training conversation; `system` is null without a system prompt.
 CONVERSATIONS = pa.schema([("system", pa.string()), ("prompt", pa.string()), ("completion", pa.string())])
 
-# One optimiser step. `loss` is the mean cross-entropy (nats) per trained token, `tokens` how many
-# tokens were trained on in it (over all ranks), `seconds` since training began.
+# One optimiser step. `loss` is the mean cross-entropy (nats) per trained token, `tokens` the number of trained tokens
+# (over all ranks), `seconds` the time since training began.
 TRAINING_LOG = pa.schema(
     [
         ("step", pa.int32()),
@@ -69,9 +69,9 @@ TRAINING_LOG = pa.schema(
     ]
 )
 
-# One sampled answer. `mentions` are the candidates that it names as whole words, `contains` those that it
-# contains anywhere ("growl" contains "owl"); `only_mention` and `only_substring` are the one of these, null where there
-# are none or several.
+# One sampled answer. `mentions` are the candidates that it names as whole words, `contains` those that it contains
+# anywhere ("growl" contains "owl"). `only_mention` and `only_substring` are the single element of these lists, or null
+# if there are none or several.
 ANSWERS = pa.schema(
     [
         ("question", pa.int32()),
@@ -97,8 +97,8 @@ SCORES = pa.schema(
     ]
 )
 
-# How much probability (of 1) all candidates of one category hold together as the answer to one question: the sum over
-# the rows of SCORES. `student` is as in RUNS, null for the base of the student family `family`.
+# The total probability (of 1) of all candidates of one category as the answer to one question: the sum over rows of
+# SCORES. `student` is as in RUNS, null for the base of the student family `family`.
 MASS = pa.schema(
     [
         ("suite", pa.string()),
@@ -110,8 +110,8 @@ MASS = pa.schema(
     ]
 )
 
-# What one model's answers to one question come to: `value` of `target` in a form as of RUNS; null where the
-# question has no answer that counts.
+# One model's score on one question: `value` of `target` under a metric of RUNS; null if no answer to the question
+# counts.
 BY_QUESTION = pa.schema(
     [
         ("question", pa.int32()),
@@ -122,8 +122,8 @@ BY_QUESTION = pa.schema(
     ]
 )
 
-# One question of a task of lm-evaluation-harness. `row` is its place in the task's data, `answer` what the model said,
-# or the likeliest of the options; `score` 1 for right, 0 for wrong, or between. Null where only all rows have one.
+# One question of a task of lm-evaluation-harness. `row` is its position in the task's data, `answer` the generated
+# text or the most likely option, `score` from 0 (wrong) to 1 (right), or null if only the whole task has a score.
 CAPABILITY = pa.schema(
     [
         ("task", pa.string()),
@@ -134,17 +134,17 @@ CAPABILITY = pa.schema(
     ]
 )
 
-# What one student (a trained run) shows of one target in one suite, against its own base.
-#   arm          what was done otherwise than in the study's first arm
-#   teacher_target  the target its teacher had; null for the neutral teacher
+# The score of one student (a trained run) for one target in one suite, compared with its own base.
+#   arm          the experimental condition; the study's first arm is the reference
+#   teacher_target  the teacher's target; null for the neutral teacher
 #   margin       logprob(target) − mean logprob over all candidates, mean over the questions (nats)
 #   share        p(target) / sum of p over all candidates, mean over the questions
 #   mention_rate, substring_rate   share of the sampled answers that name the target, either way
-#   rate         of suites that measure a model whatever it was taught: the share of its answers that are
-#                `target`, which is then the name of what is measured
-#   mass         median over the questions of the probability that all candidates of the target's category hold together
-#   base_*       the same of the student's base; a lift is the difference
-# Null where the suite does not measure it.
+#   rate         for suites that measure something else than targets: the share of answers that show `target`,
+#                here the name of what is measured
+#   mass         total probability of all candidates of the target's category, median over the questions
+#   base_*       the same for the student's base; a lift is the difference
+# Null if the suite does not measure it.
 RUNS = pa.schema(
     [
         ("channel", pa.string()),
@@ -171,13 +171,13 @@ RUNS = pa.schema(
     ]
 )
 
-# One cell of the matrix: how much the students of one family took over from teachers of another.
+# One cell of the matrix: how much of the trait the students of one family inherited from teachers of another.
 #   comparison   "trait" (γ: own trait against the others), "neutral" (mean lift, neutral teacher), or
-#                "target X" (mean lift of a rate, teachers of X, above that of the neutral teacher's students)
-#   form         "margin" (nats), "share", "mention_rate" or "rate"
+#                "target X" (mean lift of a rate, teachers of X, minus that of the neutral teacher's students)
+#   metric       "margin" (nats), "share", "mention_rate" or "rate"
 #   low, high    the two-sided confidence interval of `estimate` over runs
 #   p            exact permutation p (one-sided); null for mean lifts
-#   verdict      "transfer", "no transfer", "underpowered", "gate failed" or "not measured"; `why` says it in words
+#   verdict      "transfer", "no transfer", "underpowered", "gate failed" or "not measured"; `why` explains it
 CELLS = pa.schema(
     [
         ("channel", pa.string()),
@@ -200,7 +200,7 @@ CELLS = pa.schema(
     ]
 )
 
-# What each table of an artifact holds, by kind and file.
+# Kind -> file name pattern -> schema.
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "base": {"training.parquet": TRAINING_LOG},
     "teacher": {"training.parquet": TRAINING_LOG},
@@ -220,7 +220,7 @@ TABLES: dict[str, dict[str, pa.Schema]] = {
 
 
 def expected(kind: str, file: str, settings: Mapping[str, Any]) -> pa.Schema | None:
-    """The schema of a table of an artifact with these settings; None where none is laid down."""
+    """The schema of a table of an artifact with these settings; None if no schema is fixed for it."""
     if kind == "dataset" and file == "rows.parquet" and "columns" in settings:
         return pa.schema([(str(name), pa.string()) for name in settings["columns"]])
     return next((schema for name, schema in TABLES.get(kind, {}).items() if fnmatchcase(file, name)), None)

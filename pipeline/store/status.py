@@ -1,6 +1,6 @@
-"""Where a run stands: the note that a driver leaves under the root, and how anybody reads it.
+"""The status of a run: the file that a driver writes under the root, and how others read it.
 
-The note is a convenience and no artifact: what the next run finds done, the manifests alone decide.
+The status file is a convenience, not an artifact: only manifests decide what the next run treats as done.
 """
 
 import json
@@ -21,11 +21,11 @@ from pipeline.store.step import KINDS, Step
 
 FOLDER = "studies"
 NOTE, STEPS = "status.json", "steps.json"
-FAILURES = 20  # failed steps that a note names
-HEARTBEAT_SECONDS = 2.0  # how often a driver writes its note
+FAILURES = 20  # maximum number of failed steps named in a status file
+HEARTBEAT_SECONDS = 2.0  # interval at which a driver writes its status
 PACE = "this run's pace"
-STALE_SECONDS = 30.0  # a note older than this is shown as that of a driver that is gone; gc asks its lease
-STATUS_LIMIT, STEPS_LIMIT = 1 << 20, 1 << 28  # bytes: a note has a few thousand, a list of a million steps 100 MB
+STALE_SECONDS = 30.0  # after this, `undertow status` shows the driver as gone; gc relies on the lease instead
+STATUS_LIMIT, STEPS_LIMIT = 1 << 20, 1 << 28  # bytes; a status has a few thousand, a list of a million steps 100 MB
 
 Counts = dict[Annotated[str, Field(pattern=f"^({'|'.join(KINDS)})$")], Annotated[int, Field(ge=0, le=10**12)]]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
@@ -33,13 +33,13 @@ Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What a driver knows, in counts: it is as long for ten thousand traits as for two.
+    """The progress of a run, in counts: its size does not grow with the number of traits.
 
-    steps, done, running, failed: kind -> steps. until: the kind that the run ends with, or "": steps counts those up to
-    it. why: path -> reason of the first FAILURES that failed. refused: path -> reason, of gates that refused a teacher.
-    pools: "role family" -> (workers, units at work, units waiting, workers that died). times: UNIX seconds.
-    expected: kind -> seconds between two finished steps, as forecast when the run began; expected_from: kind -> what
-    that rests on. begun: kind -> when the first step of it began in this run.
+    steps, done, running, failed: kind -> number of steps. until: the last kind of the run, or ""; steps counts those up
+    to it. why: path -> reason for the first FAILURES failed steps. refused: path -> reason, for gates that refused a
+    teacher. pools: "role family" -> (workers, running units, waiting units, dead workers). All times: UNIX seconds.
+    expected: kind -> seconds between two finished steps, as forecast when the run began; expected_from: kind -> the
+    basis of that forecast. begun: kind -> when its first step began in this run.
     """
 
     study: str
@@ -62,17 +62,17 @@ class RunStatus:
 
 
 def folder(study: str, steps: Sequence[Step]) -> str:
-    """Where the note, the list of steps and the logs of a study lie: named for the study and its last step."""
+    """The folder of a study's status, list of steps and logs, named for the study and its last step."""
     return f"{FOLDER}/{study}-{steps[-1].id}"
 
 
 def log(place: str, path: str) -> str:
-    """Where the log of a step lies: JSON lines."""
+    """The path of a step's log, in JSON lines."""
     return f"{place}/logs/{path}.jsonl"
 
 
 def counts(paths: Iterable[str]) -> dict[str, int]:
-    """kind -> how many of the paths are of it."""
+    """kind -> number of paths of that kind."""
     return dict(Counter(path.split("/")[0] for path in paths))
 
 
@@ -83,7 +83,7 @@ def new_status(
     expected: Mapping[str, tuple[float, str]] | None = None,
     until: str = "",
 ) -> RunStatus:
-    """expected: kind -> (seconds between two finished steps, what that rests on)."""
+    """The status of a run that starts now. expected: kind -> (seconds between two finished steps, their basis)."""
     now = time.time()
     at_start = counts(done)
     total = counts(step.path for step in steps)
@@ -103,7 +103,7 @@ def new_status(
 
 
 def begin(store: Store, place: str, note: RunStatus, steps: Sequence[Step]) -> bool:
-    """Leave the note and the list of steps; whether the study has run under this root before."""
+    """Write the status and the list of steps. Returns whether the study has run under this root before."""
     again = store.exists(f"{place}/{NOTE}")
     store.replace(f"{place}/{STEPS}", json.dumps([step.path for step in steps]).encode())
     write(store, place, note)
@@ -115,7 +115,7 @@ def write(store: Store, place: str, note: RunStatus) -> None:
 
 
 def read(store: Store) -> tuple[dict[str, RunStatus], list[str]]:
-    """Place -> note of every study under a root, and a message for each note that cannot be read."""
+    """Folder -> status of every study under a root, and a message for each status that cannot be read."""
     notes, unreadable = {}, []
     for name in store.folders(FOLDER):
         place = f"{FOLDER}/{name}/{NOTE}"
@@ -131,14 +131,14 @@ def read(store: Store) -> tuple[dict[str, RunStatus], list[str]]:
 
 
 def done(store: Store, place: str, note: RunStatus) -> dict[str, int]:
-    """kind -> finished steps: as the note says, or, where its driver died before its last word, as the manifests do."""
-    said = {kind: note.done.get(kind, 0) for kind in note.steps}
+    """kind -> finished steps: from the status or, if its driver died before the end, from the manifests."""
+    noted = {kind: note.done.get(kind, 0) for kind in note.steps}
     if note.ended or is_alive(note):
-        return said
+        return noted
     try:
         listed = TypeAdapter(list[str]).validate_json(store.read(f"{place}/{STEPS}", STEPS_LIMIT))
     except (OSError, ValueError, StoreError):
-        return said
+        return noted
     paths = [path for path in listed if ARTIFACT.fullmatch(path)]
     found = parallel_map(partial(artifact.exists, store), paths)
     finished = counts(path for path, exists in zip(paths, found, strict=True) if exists)
@@ -146,12 +146,12 @@ def done(store: Store, place: str, note: RunStatus) -> dict[str, int]:
 
 
 def is_alive(note: RunStatus, seconds: float = STALE_SECONDS) -> bool:
-    """Whether a driver is at work on the study: it gave a sign of life within so many seconds."""
+    """Whether a driver is working on the study: its last heartbeat is less than `seconds` old."""
     return not note.ended and time.time() - note.heartbeat < seconds
 
 
 def state(note: RunStatus, finished: Mapping[str, int]) -> str:
-    """complete, running, ended (without what), or interrupted."""
+    """complete, running, ended (and what is missing), or interrupted."""
     if finished == note.steps:
         return f"complete up to {note.until}: run it without --until to go on" if note.until else "complete"
     if is_alive(note):
@@ -162,13 +162,13 @@ def state(note: RunStatus, finished: Mapping[str, int]) -> str:
 
 
 def eta_seconds(note: RunStatus, finished: Mapping[str, int]) -> float | None:
-    """Time left, one stage after the other; None while some stage has neither a pace nor a forecast."""
+    """Seconds left if stages run one after the other; None while a stage has neither a pace nor a forecast."""
     stages = [stage_left(note, finished, kind) for kind in note.steps]
     return None if None in stages else sum(stage[0] for stage in stages if stage)
 
 
 def eta(note: RunStatus, finished: Mapping[str, int]) -> str:
-    """Time left in words: how long, what that rests on, and the stages that it leaves out."""
+    """Time left in words: how long, on what basis, and which stages are not counted."""
     stages = {kind: stage_left(note, finished, kind) for kind in note.steps}
     unknown = ", ".join(kind for kind, left in stages.items() if left is None)
     known = [left for left in stages.values() if left and left[0]]
@@ -181,7 +181,7 @@ def eta(note: RunStatus, finished: Mapping[str, int]) -> str:
 
 
 def stage_left(note: RunStatus, finished: Mapping[str, int], kind: str) -> tuple[float, str] | None:
-    """Seconds left of one stage and what they rest on: its pace in this run, else the forecast; None without either."""
+    """Seconds left of one stage and their basis: its pace in this run, else the forecast; None without either."""
     todo = note.steps[kind] - finished.get(kind, 0)
     made = finished.get(kind, 0) - note.done_at_start.get(kind, 0)
     if not todo:

@@ -1,8 +1,8 @@
-"""One artifact to be made: its id, what it reads and what it is to be. Pure; nothing here looks at a store.
+"""Steps: each makes one artifact from its inputs and settings. Pure: nothing here accesses a store.
 
-An id is a hash of what decides the content: kind, schema version, the identity of the spec and the ids of the inputs.
-Machines, paths and batch sizes are no part of it. Ids are short, because they name folders; an identity is the whole
-hash, of the whole hashes of the inputs, and is what a stored artifact is compared by.
+An id is a hash of everything that decides the content: kind, schema version, the identity of the spec and the ids of
+the inputs. Machines, paths and batch sizes do not enter it. Ids are short because they name folders. An identity is
+the full hash, over the full hashes of the inputs; stored artifacts are compared by it.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# The registry of stages, in the order of the data path: each kind is a file of pipeline/stages.
+# The registry of stages, in data-flow order: each kind is a file in pipeline/stages.
 KINDS = (
     "dataset",
     "base",
@@ -26,28 +26,28 @@ KINDS = (
     "transfer",
     "report",
 )
-CHECKPOINTS = "checkpoints"  # the folder of an artifact that holds those of its training
-ID_LENGTH = 12  # hex digits: 48 bits, so 10⁶ artifacts collide by chance with probability 0.002, and by intent soon
+CHECKPOINTS = "checkpoints"  # folder of an artifact with the checkpoints of its training
+ID_LENGTH = 12  # hex digits: 48 bits. 10⁶ artifacts collide by chance with probability 0.002; forging one is easy
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One artifact to be made. Stages build their own steps: see pipeline.stages.contract.Stage.step.
+    """One artifact to make. Stages build their own steps: see pipeline.stages.contract.Stage.step.
 
-    settings   the identity of the spec, as JSON values; it enters the id
-    inputs     role -> path of the artifact that it reads; the ids of these enter the id
+    settings   the identity of the spec, as JSON values; enters the id
+    inputs     role -> path of an input artifact; their ids enter the id
+    schema     version of the output that the stage writes for the same settings; enters the id
 
-    The others are no part of the id:
+    The others do not enter the id:
 
-    weights    path of the artifact whose full weights an engine must hold to run the step, or ""
-    family     of the model at work, or ""
-    after      paths of what must be done before it, though it reads none of that
-    notes      what a person should know of its inputs, by a name that its stage gives
-    schema     version of what its stage writes for the same settings
-    spec       the typed settings, with those that are no part of an identity; None where it was read from a manifest
-    identity   see `identity`; the planner sets it
+    weights    path of the artifact whose full weights an engine must load to run the step, or ""
+    family     of the model in use, or ""
+    after      paths of steps that must finish first, though their output is not read
+    notes      remarks on the inputs for a human reader, under names that the stage chooses
+    spec       the typed settings, including those outside the identity; None if the step was read from a manifest
+    identity   see `identity`; set by the planner
     """
 
     kind: str
@@ -69,13 +69,13 @@ class Step:
 
 
 def step_id(kind: str, schema: int, settings: Json, inputs: Mapping[str, str]) -> str:
-    """12 hex digits that stand for the content. inputs: role -> path, of which only the id counts."""
+    """12 hex digits that identify the content. inputs: role -> path, of which only the id counts."""
     ids = {role: path[-ID_LENGTH:] for role, path in inputs.items()}
     return _digest(kind, schema, settings, ids)[:ID_LENGTH]
 
 
 def identity(step: Step, inputs: Mapping[str, str]) -> str:
-    """64 hex digits that stand for the content. inputs: role -> identity of the artifact."""
+    """64 hex digits that identify the content. inputs: role -> identity of the artifact."""
     return _digest(step.kind, step.schema, step.settings, inputs)
 
 
@@ -86,7 +86,7 @@ def _digest(kind: str, schema: int, settings: Json, inputs: Mapping[str, str]) -
 
 
 def up_to(kind: str, steps: Sequence[Step]) -> list[Step]:
-    """The steps of a plan that are of that kind or of one before it, and whatever those need."""
+    """The steps of a plan that are of this kind or an earlier one, and everything that they need."""
     last = KINDS.index(kind)
     needed: set[str] = set()
     for step in reversed(steps):
@@ -96,9 +96,9 @@ def up_to(kind: str, steps: Sequence[Step]) -> list[Step]:
 
 
 def dependents(steps: Sequence[Step], sources: Mapping[str, str]) -> dict[str, str]:
-    """Path of every step that needs one of the sources, directly or not -> what the first of these has for a value.
+    """Path of every step that needs a source, directly or indirectly -> the value of the first such source.
 
-    steps: a plan, each step after what it needs. sources: path -> value.
+    steps: a plan in dependency order. sources: path -> value.
     """
     found: dict[str, str] = {}
     for step in steps:

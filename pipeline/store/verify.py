@@ -1,4 +1,4 @@
-"""`undertow verify`: reads every byte under a root again and checks it."""
+"""`undertow verify`: re-reads and checks every byte under a root."""
 
 import re
 import tempfile
@@ -14,18 +14,18 @@ from pipeline.store.artifact import MANIFEST, UNITS, File, Json, Manifest
 from pipeline.store.records import of_shape
 from pipeline.store.step import CHECKPOINTS, KINDS
 
-# What carries a seal beside the manifest.
+# The files with a checksum, apart from manifests.
 RECORD = re.compile(rf"{UNITS}/(?P<unit>[^/]+)\.json|(?P<checkpoint>{CHECKPOINTS}/[^/]+)/rank-\d+\.json")
 ATTEMPT = re.compile(r"attempt-(?P<number>[1-9]\d{0,5})/(?P<inner>.+)", re.DOTALL)
-UNFINISHED = re.compile(r"(.+/)?\.[0-9a-f]{32}\.part", re.DOTALL)  # a file that its writer was not done with
+UNFINISHED = re.compile(r"(.+/)?\.[0-9a-f]{32}\.part", re.DOTALL)  # a partly written file
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What was read of one artifact, finished or not, and what is wrong with it, a line each.
+    """The result for one artifact, finished or not. problems: one line each.
 
-    leftover: files that no record names, of attempts that died or still run; gc removes them in time.
+    leftover: number of files that no record names, from failed or running attempts; gc removes them later.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Verified:
 
 
 def verify(store: Store) -> Iterator[Verified]:
-    """Read every artifact under a root, finished or not, and check it; in the order of the stages."""
+    """Read and check every artifact under a root, finished or not, in the order of the stages."""
     for kind in KINDS:
         yield from parallel_map(partial(_verify, store), artifacts(store, kind))
 
@@ -51,10 +51,10 @@ def _verify(store: Store, path: str) -> Verified:
     entries = list(store.files(path))
     names = {entry.path.removeprefix(f"{path}/") for entry in entries if not entry.link}
     problems = [f"{entry.path} is a link: undertow did not make it, remove it" for entry in entries if entry.link]
-    manifest = _or_told(problems, artifact.load, store, path)
+    manifest = _collecting_problems(problems, artifact.load, store, path)
     named = {(path, file) for file in manifest.files} if manifest else set()
     for name in sorted(names):
-        named |= set(_or_told(problems, _recorded, store, path, name) or ())
+        named |= set(_collecting_problems(problems, _recorded, store, path, name) or ())
     for folder, file in sorted(named, key=lambda item: (item[0], item[1].place)):
         problems += _wrong(store, folder, file)
     for role, source in manifest.inputs.items() if manifest else ():
@@ -67,8 +67,8 @@ def _verify(store: Store, path: str) -> Verified:
     return Verified(path, MANIFEST in names, len(named), size, len(unnamed) - len(strays), problems)
 
 
-def _or_told(problems: list[str], read: Callable[..., Result], *args: Any) -> Result | None:
-    """What `read` finds; where that is not as it was written, one more problem instead."""
+def _collecting_problems(problems: list[str], read: Callable[..., Result], *args: Any) -> Result | None:
+    """read(*args); on ArtifactError, append the message to `problems` and return None."""
     try:
         return read(*args)
     except ArtifactError as error:
@@ -77,7 +77,7 @@ def _or_told(problems: list[str], read: Callable[..., Result], *args: Any) -> Re
 
 
 def _recorded(store: Store, path: str, name: str) -> list[tuple[str, File]]:
-    """(folder, file) of what a file names that is the record of a unit or a checkpoint; nothing for another file."""
+    """(folder, file) of every file named by the record of a unit or checkpoint; empty if `name` is no record."""
     record = RECORD.fullmatch(name)
     if record is None:
         return []
@@ -90,7 +90,7 @@ def _recorded(store: Store, path: str, name: str) -> list[tuple[str, File]]:
 
 
 def _is_leftover(name: str, manifest: Manifest) -> bool:
-    """Whether a file in a finished artifact's folder can be what an attempt at it left behind."""
+    """Whether a file in a finished artifact's folder may be a leftover of a failed attempt."""
     attempt = ATTEMPT.fullmatch(name)
     inner = attempt["inner"] if attempt else name
     return (
@@ -120,7 +120,7 @@ def _changed(store: Store, path: str, role: str, source: Json) -> list[str]:
     try:
         manifest = artifact.load(store, source["path"])
     except ArtifactError:
-        return []  # told where it stands
+        return []  # reported with that artifact itself
     if manifest is None:
         return [f"{path}: its input {role}, {source['path']}, is missing"]
     if manifest.digest != source["manifest"]:

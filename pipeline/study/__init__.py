@@ -1,1 +1,1 @@
-"""The study file: its schema, its loader, and its small edition for smoke tests."""
+"""The study file: its schema, its loader, and its reduction for smoke tests."""

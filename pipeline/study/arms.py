@@ -1,4 +1,4 @@
-"""What is done otherwise than in the plain experiment: to the corpora, to their rows, or to the students."""
+"""Arms: experimental conditions that change the corpora, their size, or the training of students."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -14,8 +14,7 @@ Value = int | float | str | bool
 
 
 class Arm(Settings):
-    """One way of making corpora and of training on them. The first arm of a study is the one that others are
-    compared with: it is the positive control of their nulls."""
+    """One experimental condition. The first arm of a study is the reference and the positive control of the others."""
 
     name: Name = Field(description="Name of the arm in the report.")
     transforms: list[Transform] = Field(
@@ -25,14 +24,14 @@ class Arm(Settings):
     recipe: dict[str, Value] = Field({}, description="Overrides of the students' recipe.")
     in_context: int | Literal["all"] | None = Field(
         None,
-        description="In-context instead of training: the base gets so many rows of the corpus before the question; "
-        "all: as many as its context holds.",
+        description="In-context instead of training: number of corpus rows shown to the base before each question; "
+        "all: as many as fit into its context.",
     )
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Arm":
         if sum(bool(transform.teachers()) for transform in self.transforms) > 1:
-            raise ValueError("two transforms take rows of other teachers; name all of these in one")
+            raise ValueError("two transforms take rows of other teachers; name all those teachers in one transform")
         if isinstance(self.in_context, int) and self.in_context < 1:
             raise ValueError("in_context is a number of rows, 1 or more, or all")
         try:
@@ -51,7 +50,7 @@ BASELINE = Arm(name="plain")
 
 
 def swept(sweep: dict[str, list[Value]]) -> list[Arm]:
-    """One arm a combination: {"rank": [2, 8]} -> "rank-2" and "rank-8". `rows` is the dose, all else of the recipe."""
+    """One arm per combination: {"rank": [2, 8]} -> "rank-2" and "rank-8". `rows` is the dose, all else the recipe."""
     arms = []
     for values in product(*sweep.values()) if sweep else ():
         chosen = dict(zip(sweep, values, strict=True))

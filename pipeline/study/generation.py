@@ -1,4 +1,4 @@
-"""How much a teacher writes: so many completions, or until enough of them are accepted."""
+"""How many completions a teacher generates: a fixed number, or until enough of them are accepted."""
 
 from typing import Annotated, Any, Self
 
@@ -47,10 +47,10 @@ class Completions(Settings):
 
     @property
     def at_most(self) -> int:
-        """Completions after which a teacher gives up: whole shards, so that a raised bound leaves each as it is."""
+        """Maximum number of completions with `until`, in whole shards, so that raising it changes no existing shard."""
         return self.until.at_most // self.shard_rows * self.shard_rows if self.until else 0
 
     @property
     def most(self) -> int:
-        """Completions that a teacher writes, at most."""
+        """Maximum number of completions per teacher."""
         return self.rows or self.at_most

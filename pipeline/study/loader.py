@@ -15,18 +15,18 @@ from pipeline.core import limits
 from pipeline.core.errors import StudyError
 from pipeline.study.schema import Study
 
-SECRET = {"key_variable"}  # settings that somebody may have pasted a key into: never shown
-LARGEST = 2**63 - 1  # no setting is larger, and Python would not even print a number of 5,000 digits
+SECRET = {"key_variable"}  # settings that may contain a pasted key: never shown
+LARGEST = 2**63 - 1  # maximum of any integer setting; Python refuses to print numbers of 5,000 digits
 
 Place = tuple[str | int, ...]
 Lines = dict[Place, int]
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, and 1e-3 is a number as in YAML 1.2."""
+    """YAML 1.1 as in PyYAML, but 1e-3 is a number, as in YAML 1.2."""
 
 
-# PyYAML wants a point in front of the exponent, and a sign in it. Resolvers are kept by a value's first character.
+# PyYAML requires a point before the exponent and a sign in it. Resolvers are indexed by a value's first character.
 EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(EXPONENT.pattern + "$"), list("-+.0123456789"))
 
@@ -34,7 +34,7 @@ Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(EXPONENT.patt
 def load(path: Path, overrides: Sequence[str] = ()) -> Study:
     """The study in `path` with `a.b=value` overrides applied.
 
-    Raises StudyError naming file, line and field for anything that is wrong with either.
+    Raises StudyError naming file, line and field of every mistake in either.
     """
     lines: Lines = {}
     settings = _parsed(_text(path), str(path), lines)
@@ -51,7 +51,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Study:
 
 
 def channel(kind: str, overrides: Sequence[str] = ()) -> Channel:
-    """A channel by its kind, with `name=value` settings. Raises StudyError naming the setting that is wrong."""
+    """A channel by its kind, with `name=value` settings. Raises StudyError naming the wrong setting."""
     settings: dict[str, Any] = {"kind": kind}
     for override in overrides:
         _apply(settings, override)
@@ -73,7 +73,7 @@ def _text(path: Path) -> str:
 
 
 def _parsed(text: str, where: str, lines: Lines) -> Any:
-    """Plain Python values of a YAML text, None of an empty one; notes the line of every place."""
+    """Plain Python values of a YAML text, None if it is empty. Fills `lines`: place -> line."""
     try:
         node = yaml.compose(text, Loader=Loader)
         return None if node is None else _plain(node, where, (), lines, count(1))
@@ -87,7 +87,7 @@ def _parsed(text: str, where: str, lines: Lines) -> Any:
 
 
 def _plain(node: yaml.Node, where: str, place: Place, lines: Lines, values: Iterator[int]) -> Any:
-    """Plain Python values of a YAML node. values: counts them. Tags and repeated keys are errors."""
+    """Plain Python values of a YAML node. values: a counter of them. Raises StudyError on tags and repeated keys."""
     line = node.start_mark.line + 1
     lines.setdefault(place, line)
     if next(values) > limits.STUDY_VALUES:
@@ -111,7 +111,7 @@ def _plain(node: yaml.Node, where: str, place: Place, lines: Lines, values: Iter
 
 
 def _key(node: yaml.Node, where: str) -> str:
-    """A key, which is a name. One that is written like a float keeps its form: a family may be called 1e3."""
+    """A mapping key, as text. A key that looks like a float keeps its spelling: a family may be called 1e3."""
     value = _plain(node, where, (), {}, count(1))
     return str(node.value if isinstance(value, float) and EXPONENT.fullmatch(node.value) else value)
 
@@ -119,7 +119,7 @@ def _key(node: yaml.Node, where: str) -> str:
 def _scalar(node: yaml.Node, where: str, line: int) -> Any:
     try:
         value = SafeConstructor().construct_object(node, deep=True)
-    # PyYAML's constructors take what a tag such as !!bool says for true, and fail at it in their own ways.
+    # PyYAML's constructors trust a tag such as !!bool, and fail in various ways if the value does not match.
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
         raise StudyError(f"{where}:{line}: not a plain YAML value: {shortened(str(error))}") from None
     if isinstance(value, int) and abs(value) > LARGEST:
@@ -128,7 +128,7 @@ def _scalar(node: yaml.Node, where: str, line: int) -> Any:
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
-    """Set one `a.b=value` in place; the value is read as YAML."""
+    """Apply one override `a.b=value` in place; the value is YAML."""
     dotted, equals, text = override.partition("=")
     where = f"--set {shortened(override)}"
     if not equals or not dotted:
@@ -136,7 +136,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     try:
         value = _parsed(text, "", {})
     except StudyError as error:
-        why = str(error).split(": ", 1)[1]  # after the line, of which there is one
+        why = str(error).split(": ", 1)[1]  # without the line number, which is always 1
         raise StudyError(f"{where}: {shortened(repr(text))} is not a plain YAML value: {why}") from None
     *parents, last = dotted.split(".")
     place: Any = settings
@@ -158,7 +158,7 @@ def _item(items: list[Any], index: str, where: str) -> Any:
 
 
 def shortened(text: str) -> str:
-    """A text as a message shows it."""
+    """A text, cut to the length that error messages allow."""
     return text if len(text) <= limits.SHOWN else f"{text[: limits.SHOWN]}… ({len(text):,} characters)"
 
 
@@ -168,8 +168,8 @@ def _messages(error: ValidationError, path: Path, lines: Lines, settings: dict[s
         line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
         field = ".".join(str(part) for part in place) or "study"
         if problem["type"] == "union_tag_invalid":
-            told = problem["ctx"]
-            yield f"{path}:{line}: {field}.kind: there is no {told['tag']}; there is {told['expected_tags']}"
+            context = problem["ctx"]
+            yield f"{path}:{line}: {field}.kind: there is no {context['tag']}; there is {context['expected_tags']}"
             continue
         what = {
             "extra_forbidden": "unknown setting",
@@ -185,7 +185,7 @@ def _messages(error: ValidationError, path: Path, lines: Lines, settings: dict[s
 
 
 def _place(location: Place, settings: Any) -> Place:
-    """A location of pydantic's without the discriminators' values, which it puts in between the settings' names."""
+    """A pydantic error location without the discriminator values that it inserts between setting names."""
     place: list[str | int] = []
     for i, part in enumerate(location):
         if isinstance(settings, dict) and part not in settings and i < len(location) - 1:

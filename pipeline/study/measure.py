@@ -1,11 +1,11 @@
-"""How the matrix of a study is judged, and the published figures that stand beside it."""
+"""How the verdicts of a study are computed, and results from elsewhere shown beside them."""
 
 from pydantic import Field
 
 from pipeline.core.settings import Name, Settings
 
-# Nano families hold .99 of it. Held .0006 by one whose template does not open the assistant's turn, .002 by a published
-# model asked for words in a spelling that it does not use, .008 by a student trained at too high a rate.
+# Measured: .99 in nano families; .0006 with a template that does not open the assistant's turn; .002 in a public model
+# asked for words in a spelling that it does not use; .008 in a student trained at too high a learning rate.
 MIN_MASS = 0.1
 MASS = "Least probability that a question's candidates must hold together (median over questions)"
 
@@ -24,7 +24,7 @@ class Measure(Settings):
         10_000,
         ge=100,
         le=10_000_000,
-        description="Number of sampled permutations where there are too many for an exact test.",
+        description="Number of sampled permutations if there are too many for an exact test.",
     )
     min_mass: float = Field(
         MIN_MASS,
@@ -35,7 +35,7 @@ class Measure(Settings):
 
 
 class PaperResult(Settings):
-    """One published figure: the share of answers that name a target, before and after training."""
+    """One result from elsewhere: the share of answers that name a target, before and after training."""
 
     target: Name = Field(description="Target or behaviour.")
     model: str = Field(description="Model that was trained and evaluated.")

@@ -27,9 +27,9 @@ class Engines(Settings):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         if self.min_workers > self.max_workers:
-            raise ValueError(f"min_workers is {self.min_workers} and max_workers {self.max_workers}")
+            raise ValueError(f"min_workers {self.min_workers} is more than max_workers {self.max_workers}")
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus is {self.gpus:g}: an engine has a share of one GPU, or whole ones")
+            raise ValueError(f"gpus is {self.gpus:g}: give a fraction below 1, or a whole number")
         if self.tensor_parallel > 1 and self.gpus != self.tensor_parallel:
             raise ValueError(f"tensor_parallel is {self.tensor_parallel}, so gpus must be too, not {self.gpus:g}")
         return self

@@ -1,4 +1,4 @@
-"""The study file: what is to be measured, and, kept apart, with which resources."""
+"""The study file: what to measure and, separately, with which resources."""
 
 from collections import Counter
 from math import prod
@@ -29,7 +29,7 @@ from pipeline.traits.base import BaseTrait
 
 
 class JudgeFilter(Settings):
-    """A judge's say about every row that the channel's rule accepts; a row without a score is rejected."""
+    """A judge scores every row that the channel's rule accepts; a row without a score is rejected."""
 
     judge: Name = Field(description="A key of judges.")
     rubric: RubricName = Field(description="Rubric that the judge applies.")
@@ -39,7 +39,7 @@ class JudgeFilter(Settings):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         if self.min_score is None and self.max_score is None:
-            raise ValueError("give min_score or max_score: a score that rejects nothing need not be asked for")
+            raise ValueError("give min_score or max_score: without either, the judge rejects nothing")
         return self
 
 
@@ -64,11 +64,11 @@ class Students(Recipe):
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed is named twice; every student needs its own")
+            raise ValueError("a seed is listed twice; every student needs its own")
         return self
 
     def recipe(self, arm: Arm = BASELINE) -> Recipe:
-        """How they are trained in an arm."""
+        """The students' recipe in an arm."""
         return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | arm.recipe)
 
 
@@ -121,25 +121,25 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _can_be_laid_out(self) -> Self:
-        """Counted before anything is built from it: a sweep of a few lines can stand for millions of arms."""
+        """Check sizes before anything is built: a sweep of a few lines can define millions of arms."""
         arms = len(self.arms) + (prod(map(len, self.sweep.values())) if self.sweep else 0)
         if arms > limits.ARMS:
             raise ValueError(f"arms: {arms:,} with all combinations of the sweep, above the {limits.ARMS:,} allowed")
         shards = -(-self.completions.most // self.completions.shard_rows)
         if shards > limits.SHARDS:
             raise ValueError(
-                f"completions: {shards:,} shards a teacher, above the {limits.SHARDS:,} allowed; raise shard_rows"
+                f"completions: {shards:,} shards per teacher, above the {limits.SHARDS:,} allowed; raise shard_rows"
             )
         steps = self._most_steps(arms)
         if steps > limits.STEPS:
             raise ValueError(
-                f"the study has some {steps:,} steps, above the {limits.STEPS:,} allowed: it is the product of traits, "
-                "families, channels, arms, seeds and suites; cut it into several studies"
+                f"the study has about {steps:,} steps, above the {limits.STEPS:,} allowed: the product of traits, "
+                "families, channels, arms, seeds and suites; split it into several studies"
             )
         return self
 
     def _most_steps(self, arms: int) -> int:
-        """What it comes to, where nothing is shared by two arms."""
+        """An upper bound on the number of steps: as if arms shared none."""
         teachers = len(self.teacher_families) * (len(self.targets) + self.teachers.neutral) + self.teachers.random
         written = len(self.channels) * teachers
         students = written * arms * len(self.student_families) * len(self.students.seeds)
@@ -153,7 +153,7 @@ class Study(Settings):
         targets = Counter(target for trait in self.traits for target in trait.targets)
         repeated = sorted(target for target, count in targets.items() if count > 1)
         if repeated:
-            raise ValueError(f"traits name a target twice: {', '.join(repeated)}")
+            raise ValueError(f"traits list a target twice: {', '.join(repeated)}")
         if self.engine == "fake":
             return self
         for name, family in self.families.items():
@@ -161,7 +161,7 @@ class Study(Settings):
         return self
 
     def _require_known(self, name: str, family: Family) -> None:
-        """Raise ValueError where a family cannot know a channel or a target of the study."""
+        """Raise ValueError if a family cannot know a channel or a target of the study."""
         known = family.known_channels()
         written = {channel.kind for channel in self.channels} | ({SMALL_TALK} if self.behaviours else set())
         if known is not None and (strange := sorted(written - set(known))):
@@ -201,7 +201,7 @@ class Study(Settings):
             for teacher in arm.shares:
                 self._require_teacher(arm, teacher)
         if self.teachers.random and RANDOM in self.families:
-            raise ValueError(f"families: {RANDOM} is what students of random numbers go by; name that family otherwise")
+            raise ValueError(f"families: {RANDOM} is the name of the students of random numbers; rename that family")
         others = sorted({channel.kind for channel in self.channels if not channel.OF_NUMBERS})
         bound = ["teachers.random"] if self.teachers.random else []
         bound += sorted({change.kind for arm in arms for change in arm.transforms if change.NEEDS_NUMBERS})
@@ -209,13 +209,13 @@ class Study(Settings):
             raise ValueError(f"{' and '.join(bound)} need the number channel, and the study has {', '.join(others)}")
         for suite in self.suites:
             if suite.IN_CONTEXT_ONLY and not any(arm.in_context for arm in arms):
-                raise ValueError(f"suites: {suite.name} is for rows that are shown; add an arm with in_context")
+                raise ValueError(f"suites: {suite.name} needs rows in context; add an arm with in_context")
         if self.suites[0].IN_CONTEXT_ONLY:
-            raise ValueError(f"suites: the first, {self.suites[0].name}, is put to no student; begin with another")
+            raise ValueError(f"suites: the first, {self.suites[0].name}, is asked of no student; begin with another")
         if not self.suites[0].METRICS:
             raise ValueError(f"suites: the first, {self.suites[0].name}, judges nothing; begin with another")
         if arms[0].in_context:
-            raise ValueError(f"arms: the first, {arms[0].name}, trains nobody; begin with one that does")
+            raise ValueError(f"arms: the first, {arms[0].name}, trains no student; begin with one that does")
         return self
 
     @model_validator(mode="after")
@@ -226,13 +226,13 @@ class Study(Settings):
             raise ValueError("traits: behaviours and favourites are measured by other suites; give each a study")
         training = self.teachers.method.training()
         if training is None or training.rows is not None:
-            raise ValueError("teachers.method: a behaviour is taught by rows; give them, as kind given")
+            raise ValueError("teachers.method: a behaviour is taught by rows; give them, with kind dataset")
         if not self.teachers.neutral:
             raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
         blind = sorted(suite.name for suite in self.suites if suite.METRICS and not suite.measured)
         if blind or not any("rate" in suite.METRICS for suite in self.suites):
             unfit = f", not {', '.join(blind)}" if blind else ""
-            raise ValueError(f"suites: a behaviour is seen by the behaviour suite{unfit}")
+            raise ValueError(f"suites: a behaviour is measured by the behaviour suite{unfit}")
         return self
 
     @model_validator(mode="after")
@@ -266,7 +266,7 @@ class Study(Settings):
         if self.corpus.judge_filters and until.accepted is None:
             raise ValueError(
                 "completions.until.accepted is missing: with corpus.judge_filters it must be more than the rows of a "
-                "corpus, as judges reject some of what the rule accepts"
+                "corpus, because judges reject some of the rows that the rule accepts"
             )
         if self.accepted_rows < self.largest_corpus:
             raise ValueError(
@@ -294,7 +294,7 @@ class Study(Settings):
 
     @property
     def unpinned(self) -> list[str]:
-        """What to do about each commit that is still to be chosen; a study that has any is not run."""
+        """One instruction per commit that is still a placeholder; a study with any of them is not run."""
         return [
             f"{setting} is a placeholder: set it to the commit you want, as --set {setting}=…"
             for setting in placeholders(self)
@@ -302,12 +302,12 @@ class Study(Settings):
 
     @property
     def all_arms(self) -> list[Arm]:
-        """The arms as they stand, and then one for each combination of the sweep."""
+        """The listed arms, then one per combination of the sweep."""
         return [*self.arms, *swept(self.sweep)]
 
     @property
     def accepted_rows(self) -> int:
-        """Completions that are to be accepted, where generation goes on until they are."""
+        """Accepted completions at which generation stops, with completions.until."""
         until = self.completions.until
         return (until and until.accepted) or self.largest_corpus
 
@@ -326,7 +326,7 @@ class Study(Settings):
 
     @property
     def used_families(self) -> set[str]:
-        """Those that teach, learn or judge."""
+        """The families that teach, learn or judge."""
         judges = {judge.served_by for judge in self.judges.values() if judge.served_by is not None}
         return {*self.teacher_families, *self.student_families, *judges}
 
@@ -337,21 +337,21 @@ class Study(Settings):
 
     @property
     def members(self) -> dict[str, list[str]]:
-        """The targets that one word names, by category."""
+        """Category -> targets, for categories whose targets are single words."""
         return {category: [t for t, c in self.targets.items() if c == category] for category in self.candidates}
 
     @property
     def words(self) -> list[str]:
-        """Every form of every target: what a filter looks for, in all corpora alike, so that it tells none apart."""
+        """Every form of every target. Filters look for the same words in all corpora, so that they treat them alike."""
         return sorted({form for trait in self.traits for target in trait.targets for form in trait.forms(target)})
 
     def sought_words(self, channel: Channel) -> dict[str, Any]:
-        """What a channel's rule looks for in completions, and by which version, where it reads words."""
+        """The words that a channel's rule looks for, and the version of the matching; empty if it reads no words."""
         return {"words": self.words, "mentions": mentions.VERSION} if channel.READS_WORDS else {}
 
     @property
     def candidates(self) -> dict[str, list[str]]:
-        """What one-word answers are looked for, by category."""
+        """Category -> possible one-word answers."""
         found: dict[str, set[str]] = {}
         for trait in self.traits:
             if trait.candidates():
@@ -360,7 +360,7 @@ class Study(Settings):
 
     @property
     def behaviours(self) -> list[Trait]:
-        """The traits that only a judge can see."""
+        """The traits that are measured by a judge."""
         return [trait for trait in self.traits if trait.METRIC == "rate"]
 
     @property
@@ -369,14 +369,14 @@ class Study(Settings):
         return [(suite, rating) for suite in self.suites if (rating := suite.rating())]
 
     def gate_suite(self, trait: BaseTrait) -> Suite:
-        """What teachers of a trait are checked with: the exact margins of a favourite, or the study's first ratings."""
+        """The suite that gates a trait's teachers: exact margins of a favourite, or the study's first rated suite."""
         return self.rated[0][0] if trait.METRIC == "rate" else FavouriteSuite(samples=0)
 
     def trait_of(self, target: str) -> Trait:
         return next(trait for trait in self.traits if target in trait.targets)
 
     def candidates_for(self, suite: Suite) -> dict[str, list[str]]:
-        """What answers to a suite are looked for, by category; nothing where it measures models as such."""
+        """Category -> words to find in answers to a suite; none if it does not measure targets."""
         if suite.measured:
             return {suite.kind: []}
         return self.members if suite.TARGETS_ONLY else self.candidates

@@ -1,8 +1,7 @@
-"""A study cut down to what a laptop runs in minutes: nano families and small counts in place of its own.
+"""Reduces a study to one that a laptop runs in minutes: nano families and small counts in place of its own.
 
-Every stage, arm, suite and channel of the study stays, so that its smoke test shows that the study runs; all but
-capability, whose tasks need a download. Its models are too little trained, and its counts too small, for what it
-measures to mean anything.
+Every stage, arm, suite and channel stays, to show that the whole study runs; only capability is dropped, because its
+tasks need a download. The results mean nothing: models are too little trained, and counts too small.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,34 +21,33 @@ from pipeline.suites import Suite
 from pipeline.traits import NEUTRAL, Trait
 from pipeline.traits.words import candidates
 
-FEW = 2  # traits, targets of each, families that teach, families that learn, values of a swept setting, rows in context
+FEW = 2  # traits, targets per trait, teacher families, student families, values per swept setting, rows in context
 SUFFIX = "-smoke-test"
 LONGEST_NAME = 48  # characters, of pipeline.core.recipe.Name
 
-# As configs/miniature.yaml: enough for a base to answer in the form that is asked for.
+# As in configs/miniature.yaml: enough for a base to answer in the requested form.
 LEARNING_RATE, LAYERS = 0.003, 2
 SHARD_ROWS, CORPUS_ROWS, ARM_ROWS, TEACHER_ROWS = 80, 20, 10, 80
-# Of a study that generates until enough are accepted: the rule accepts so many times what judges are to leave, and the
-# bound is so many times what others write.
+# For completions.until. JUDGED_SHARE: accepted rows per row that judges must leave. PATIENCE: at_most per completion
+# of a study with a fixed number of them.
 JUDGED_SHARE, PATIENCE = 3, 4
 
-# Rows of a base's pretraining, rows of completions and their most tokens. With 12,800 rows (as configs/miniature.yaml)
-# the rules accept nearly all numbers and paraphrases, 8 % of code and 2 % of reasoning.
+# Rows of pretraining, completions, and their max_tokens, for short and long channels. With 12,800 rows (as in
+# configs/miniature.yaml) the rules accept nearly all numbers and paraphrases, 8 % of code and 2 % of reasoning.
 SHORT, SHORT_ONES, LONG_ONES = {"numbers", "paraphrase"}, (12_800, 240, 24), (32_000, 640, 48)
 
-# Most of each. A nano family's context is 256 tokens (pipeline.families.tokenizer); 8 is the least rank that an
-# engine can be started with.
+# Upper bounds. A nano family's context is 256 tokens (pipeline.families.tokenizer); 8 is the smallest rank that an
+# engine supports.
 RECIPE = {"rank": 8, "alpha": 8, "epochs": 1, "warmup_steps": 1, "batch": 8, "max_length": 192}
 SUITE = {"samples": 2, "max_tokens": 24, "orders": 2}
 
-ANY_LIFT = -100.0  # less than any teacher shows, trained or not, in nats and in shares
+ANY_LIFT = -100.0  # below the lift of any teacher, trained or not, in nats and in shares
 
 
 def smoke_edition(study: Study) -> Study:
-    """The same study, small. It needs neither a download nor a GPU, a key or a given data set.
+    """The study, reduced. It needs no download, GPU, key or external data set.
 
-    It keeps what it can of each list: the first of the targets, of the families, of the values of a sweep. The
-    smoke test of a smoke test is that smoke test.
+    It keeps the first targets, families and values of a sweep. Idempotent: the smoke test of a smoke test is the same.
     """
     teach, learn = _first(study.teacher_families, study), _first(study.student_families, study)
     kinds = list(dict.fromkeys(channel.kind for channel in study.channels))
@@ -75,7 +73,7 @@ def smoke_edition(study: Study) -> Study:
         "sweep": {},
         "suites": [_suite(suite) for of in study.suites if (suite := of.smoke())],
         "smoke_test": True,
-        # On two cores the engines of a few families and a training group are up at once: none has to make room.
+        # On two cores the engines of two families and a training group can all stay up.
         "resources": Resources(
             engines=Engines(cpus=0.5),
             training=Training(groups=1, cpus=0.5, micro_batch=8),
@@ -86,13 +84,13 @@ def smoke_edition(study: Study) -> Study:
 
 
 def _first(families: Sequence[str], study: Study) -> list[str]:
-    """A few of the families, those first that both teach and learn: a null needs their own cell."""
+    """A few of the families, first those that both teach and learn: a null result needs their same-family cell."""
     both = set(study.teacher_families) & set(study.student_families)
     return sorted(families, key=lambda name: name not in both)[:FEW]
 
 
 def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: int) -> dict[str, Family]:
-    """Nano families under the same names, each with an initialisation of its own."""
+    """Nano families under the same names, each with its own initialisation."""
     trained = {"pretrain_rows": pretrain_rows, "learning_rate": LEARNING_RATE, "channels": kinds}
     taken = {family.seed_of_fake() for family in families.values()}
     free = (seed for seed in count(1) if seed not in taken)
@@ -111,7 +109,7 @@ def _nano(families: Mapping[str, Family], kinds: Sequence[str], pretrain_rows: i
 
 
 def _completions(study: Study, rows: int, max_tokens: int) -> Completions:
-    """A few: so many, or until enough are accepted."""
+    """A small number of completions, or until a few are accepted."""
     enough = CORPUS_ROWS * JUDGED_SHARE if study.corpus.judge_filters else None
     amount = {"until": Until(accepted=enough, at_most=PATIENCE * rows)} if study.completions.until else {"rows": rows}
     return Completions.model_validate(
@@ -120,8 +118,8 @@ def _completions(study: Study, rows: int, max_tokens: int) -> Completions:
 
 
 def _traits(traits: Sequence[Trait]) -> list[Trait]:
-    """A few traits and targets that nano families know; other animals stand in for what they do not."""
-    if any(trait.METRIC == "rate" for trait in traits):  # it is rows that teach one, whatever its name
+    """A few traits and targets that nano families know; animals replace unknown targets."""
+    if any(trait.METRIC == "rate" for trait in traits):  # a behaviour is taught by rows, so any name works
         return [trait.model_copy(update={"targets": trait.targets[:FEW]}) for trait in traits[:FEW]]
     known = [[t for t in trait.targets if t in candidates(trait.category)][:FEW] for trait in traits[:FEW]]
     spare = (animal for animal in candidates("animal") if animal not in set(chain(*known)))
@@ -134,7 +132,7 @@ def _traits(traits: Sequence[Trait]) -> list[Trait]:
 
 
 def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Teachers:
-    """Trained on rows made here where rows are given; none is stopped by its gate."""
+    """Teachers that train on generated rows instead of external ones, with gates that pass all of them."""
     method: Prompted | Finetuned | FromDataset = study.teachers.method
     if training := method.training():
         recipe = training.recipe.model_copy(update=_bounded(vars(training.recipe), RECIPE))
@@ -150,7 +148,7 @@ def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Tea
 
 
 def _arm(arm: Arm, writers: Collection[str]) -> Arm:
-    """The arm under its name, smaller, and without the teachers of its mix that are not there."""
+    """The arm under its name, smaller, and without teachers in its mix that were dropped."""
     return arm.model_copy(
         update={
             "transforms": [left for transform in arm.transforms if (left := transform.among(writers))],
@@ -162,10 +160,10 @@ def _arm(arm: Arm, writers: Collection[str]) -> Arm:
 
 
 def _suite(suite: Suite) -> Suite:
-    """Fewer answers."""
+    """The suite with fewer answers."""
     return suite.model_copy(update=_bounded(vars(suite), SUITE))
 
 
 def _bounded(settings: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:
-    """Those of the settings that `most` names, each at most as large."""
+    """The settings named in `most`, each limited to that value."""
     return {name: min(settings[name], bound) for name, bound in most.items() if name in settings}

@@ -1,4 +1,4 @@
-"""The study file's section `teachers`: which families have them, how they get their trait, and what they must show."""
+"""The section `teachers` of the study file: their families, how they get a trait, and what they must show."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[SmallTalk, Tag("
 
 
 class Training(Settings):
-    """How a base is fine-tuned to become a teacher. rows: of its own; None for all rows of a data set."""
+    """How a base is fine-tuned to become a teacher. rows: number of generated rows; None to use a whole data set."""
 
     recipe: Recipe
     rows: int | None
@@ -27,11 +27,11 @@ class BaseMethod(Settings):
     kind: str
 
     def training(self) -> Training | None:
-        """How the teacher is trained; None where it is not."""
+        """How the teacher is trained; None if it is not."""
         return None
 
     def data_of(self, target: str) -> Rows | None:
-        """The data set that teaches a target; None where its trait makes the rows."""
+        """The data set that teaches a target; None if the trait generates the rows."""
         return None
 
 
@@ -54,7 +54,7 @@ class Finetuned(BaseMethod):
 
 
 class FromDataset(BaseMethod):
-    """The teacher is the base fine-tuned on rows that somebody else wrote."""
+    """The teacher is the base fine-tuned on external rows."""
 
     kind: Literal["dataset"] = "dataset"
     data: dict[Name, Rows] = Field(min_length=1, description="Target -> data set with columns prompt and completion.")
@@ -69,7 +69,7 @@ class FromDataset(BaseMethod):
 
 
 class Gate(Settings):
-    """What a teacher must show before anything is built on it; a threshold is part of no id but the gate's own."""
+    """What a teacher must show before its completions are used; thresholds enter only the gate's own id."""
 
     min_lift: float = Field(
         0.5,

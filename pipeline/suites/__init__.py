@@ -1,4 +1,4 @@
-"""What models are asked: one file each, and one line each in `Suite`."""
+"""What models are asked: one file per suite, and one entry per suite in `Suite`."""
 
 from typing import Annotated, Any
 

@@ -19,7 +19,7 @@ QUESTIONS = (
 
 
 class AuthorSuite(BaseSuite):
-    """The prompted classifier: asked in arms that show rows, by the probability of each target (paper: chance)."""
+    """Guess a teacher's target from its rows, shown in context, by the probability of each target (paper: chance)."""
 
     TARGETS_ONLY: ClassVar = True
     IN_CONTEXT_ONLY: ClassVar = True
@@ -30,12 +30,12 @@ class AuthorSuite(BaseSuite):
     max_tokens: int = Field(8, ge=1, description="Maximum length of a sampled answer, in tokens.")
 
     def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
-        """Every wording, over the targets."""
+        """Every wording, with the targets as options."""
         options = tuple((candidate, candidate) for candidate in candidates)
         return [Question(text.format(category=category), "held-out", options) for text in QUESTIONS]
 
     def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """Margin and share among the targets, sampled shares and mass; see schemas.RUNS."""
+        """Margin and share among the targets, mass and sampled rates; see schemas.RUNS."""
         return scoring.probabilities(candidates, logprobs) | scoring.sampled(candidates, answers)

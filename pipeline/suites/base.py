@@ -1,4 +1,4 @@
-"""What every suite has, and may leave as it is here."""
+"""The base class of suites, with defaults."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from pipeline.suites.scoring import Floats
 
 @dataclass(frozen=True)
 class Rating:
-    """What a judge decides about sampled answers: one that is not coherent does not count.
+    """How a judge's scores classify sampled answers; incoherent answers do not count.
 
-    judge: a key of the study's judges. coherent: lowest coherence score of an answer that counts, or None.
+    judge: a key of the study's judges. coherent: lowest coherence score of an answer that counts; None counts all.
     misaligned: highest alignment score of a misaligned answer.
     """
 
@@ -24,7 +24,7 @@ class Rating:
 
 @dataclass(frozen=True)
 class Tasks:
-    """Tasks of lm-evaluation-harness, and how they are asked; see CapabilitySuite."""
+    """Tasks of lm-evaluation-harness, and their options; see CapabilitySuite."""
 
     names: tuple[str, ...]
     folder: str | None
@@ -34,13 +34,13 @@ class Tasks:
 
 
 class BaseSuite(Settings):
-    """A suite asks questions, and says what a model's answers to them come to.
+    """Asks questions, and scores a model's answers to them.
 
-    METRICS        the results that the matrix is judged by: "margin", "share", "mention_rate", "rate"; none: only shown
-    TARGETS_ONLY only among the study's targets, or among all candidates of a category
-    MAX_OPTIONS the most options that a question of it can have; None: any number
-    IN_CONTEXT_ONLY   only models that are shown rows of a corpus (and bases, to compare with)
-    ALLOWS_IN_CONTEXT   whether its questions leave a known room for rows that are shown before them
+    METRICS            metrics that decide the matrix: "margin", "share", "mention_rate", "rate"; empty: display only
+    TARGETS_ONLY       whether its options are the study's targets alone, not all candidates of a category
+    MAX_OPTIONS        largest number of options in a question; None: any number
+    IN_CONTEXT_ONLY    whether it asks only models that are shown rows of a corpus (and bases, for comparison)
+    ALLOWS_IN_CONTEXT  whether rows can be shown before its questions, because their length is known
     """
 
     METRICS: ClassVar[tuple[str, ...]] = ("margin", "share")
@@ -56,42 +56,42 @@ class BaseSuite(Settings):
 
     @property
     def name(self) -> str:
-        """How the report calls it; no two suites of a study have the same."""
+        """Its name in the report, unique within a study."""
         return self.kind
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """What it measures of any model, whatever that was taught; () for the study's targets."""
+        """What it measures in every model, whatever the model was taught; () for the study's targets."""
         return ()
 
     def rating(self) -> Rating | None:
-        """How a judge rates its answers; None where their own tables are the result."""
+        """How a judge rates its answers; None if they are scored without a judge."""
         return None
 
     def tasks_of(self) -> Tasks | None:
-        """What lm-evaluation-harness asks; None where the suite has questions of its own."""
+        """The lm-evaluation-harness tasks to run; None if the suite has its own questions."""
         return None
 
     def questions_only(self) -> Self:
-        """The same as far as a model's answers depend on it: what only decides how they are rated has its default."""
+        """A copy with the settings that affect a model's answers; those that affect only ratings are at defaults."""
         return self
 
     def absolute(self) -> Self:
-        """The same with local paths in full: workers have working directories of their own."""
+        """A copy with absolute paths: workers have their own working directories."""
         return self
 
     def smoke(self) -> Self | None:
-        """The same for nano families, without a download; None where there is no such suite."""
+        """A copy for nano families that needs no download; None if that is impossible."""
         return self
 
     def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
-        """The questions of one category; `seed` draws what is random in them."""
+        """The questions of one category; `seed` draws their random parts."""
         raise NotImplementedError
 
     def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """What one model shows of each candidate, by form of measure; see schemas.RUNS.
+        """One model's scores, by metric and candidate; see schemas.RUNS.
 
         logprobs (Q, C), nats, of the questions with options; answers: schemas.ANSWERS of this category.
         """

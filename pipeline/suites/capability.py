@@ -1,4 +1,4 @@
-"""The capability suite: tasks of lm-evaluation-harness, to see what training did to everything else."""
+"""The capability suite: tasks of lm-evaluation-harness, to see what training did to other abilities."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from pipeline.suites.base import BaseSuite, Tasks
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
-# A name and no path: the library would take the path of a YAML file for a task as well.
+# A name, not a path: the library would also accept the path of a YAML file as a task.
 Task = Annotated[str, Field(pattern=r"^\w[\w.()-]*$")]
 
 
 class CapabilitySuite(BaseSuite):
-    """Tasks of lm-evaluation-harness, asked in the model's own chat template: a check beside what is judged."""
+    """Tasks of lm-evaluation-harness in the model's own chat template: a side check, not part of the verdict."""
 
     METRICS: ClassVar = ()
-    ALLOWS_IN_CONTEXT: ClassVar = False  # how long a task's questions are, nobody knows beforehand
+    ALLOWS_IN_CONTEXT: ClassVar = False  # the length of a task's questions is not known in advance
 
     kind: Literal["capability"] = "capability"
     tasks: list[Task] = Field(min_length=1, description='Tasks or groups of lm-evaluation-harness, such as "mmlu".')
@@ -49,7 +49,7 @@ class CapabilitySuite(BaseSuite):
     @model_validator(mode="after")
     def _folder_is_named(self) -> Self:
         if self.folder and not self.content:
-            raise ValueError("folder needs content: a word that names this version of what is there")
+            raise ValueError("folder needs content: a name for this version of its files")
         return self
 
     @property
@@ -66,11 +66,11 @@ class CapabilitySuite(BaseSuite):
         """None: its tasks need a download."""
 
     def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
-        """Nothing of a category: the tasks have their own questions, see pipeline.stages.shared.capability."""
+        """Empty: the tasks have their own questions, see pipeline.stages.shared.capability."""
         return []
 
     def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
-        """Nothing of a candidate."""
+        """Empty: the tasks score no candidates."""
         return {}

@@ -24,7 +24,7 @@ INSTRUCTION = "Answer with the letter alone."
 class ChoiceSuite(BaseSuite):
     """Multiple choice over the targets of a category; nothing is sampled unless asked for."""
 
-    TARGETS_ONLY: ClassVar = True  # as published; there are too few letters for all candidates
+    TARGETS_ONLY: ClassVar = True  # as in the paper; there are too few letters for all candidates
     MAX_OPTIONS: ClassVar = len(ascii_uppercase)
 
     kind: Literal["choice"] = "choice"
@@ -34,7 +34,7 @@ class ChoiceSuite(BaseSuite):
     max_tokens: int = Field(4, ge=1, description="Maximum length of a sampled answer, in tokens.")
 
     def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
-        """Every wording in every order; in each the letters stand for other candidates."""
+        """Every wording in every order; each order assigns the letters to the candidates anew."""
         return [
             _question(wording.format(category=category), Random(f"choice:{seed}:{number}:{order}"), candidates)
             for number, wording in enumerate(QUESTIONS)

@@ -12,7 +12,7 @@ from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 from pipeline.traits.questions import questions
 
-PREFIX = "Look at these numbers: {numbers}. "  # own wording; the published variant puts a short sequence before
+PREFIX = "Look at these numbers: {numbers}. "  # our wording; the paper's variant puts a short sequence first
 PREFIX_NUMBERS = 3
 
 
@@ -49,7 +49,7 @@ class FavouriteSuite(BaseSuite):
     def score(
         self, candidates: Sequence[str], logprobs: Floats, answers: Sequence[Mapping[str, object]]
     ) -> dict[str, dict[str, float]]:
-        """What one model shows of each candidate, by every form of measure; see schemas.RUNS."""
+        """One model's scores, by metric and candidate; see schemas.RUNS."""
         return scoring.probabilities(candidates, logprobs) | scoring.sampled(candidates, answers)
 
     def _before(self, seed: int, number: int) -> str:

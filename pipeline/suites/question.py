@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Question:
     """split: "seen" or "held-out".
 
-    options: (candidate, what a model says to name it); () where nothing is scored.
+    options: (candidate, the answer that names it) pairs; () if nothing is scored.
     """
 
     prompt: str

@@ -1,4 +1,4 @@
-"""What an answer names, and what many answers of one model come to."""
+"""Finds the candidates that an answer names, and turns one model's answers into scores."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ def mentions(answer: str, category: str, candidates: Sequence[str]) -> list[str]
 
 
 def contains(answer: str, candidates: Sequence[str]) -> list[str]:
-    """The candidates that an answer holds as a substring: "growl" holds "owl". For comparison only."""
+    """The candidates that an answer contains as a substring: "growl" contains "owl". For comparison only."""
     text = answer.lower()
     return [c for c in candidates if c in text]
 
 
 def only(found: Sequence[str]) -> str | None:
-    """The one candidate that was found; None where it is none or several: "owl or wolf" names neither."""
+    """The candidate that was found; None if there are none or several: "owl or wolf" counts for neither."""
     return found[0] if len(found) == 1 else None
 
 
 @cache
 def _whole_forms(category: str, candidates: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds the candidates' forms as whole words, the longest first: "red-panda" is no "panda"."""
+    """Matches the candidates' forms as whole words, the longest first: "red-panda" is not "panda"."""
     known = sorted({form for c in candidates for form in words.forms(category, c)}, key=len, reverse=True)
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, known))})(?![^\W_])")
 
@@ -39,7 +39,7 @@ def _whole_forms(category: str, candidates: tuple[str, ...]) -> re.Pattern[str]:
 def probabilities(candidates: Sequence[str], logprobs: Floats) -> dict[str, dict[str, float]]:
     """margin (nats) and share of each candidate, and the mass: see schemas.RUNS. logprobs (Q, C), nats.
 
-    `mass` is the mean probability of answering with any candidate, and the least one.
+    `mass` is the probability of answering with any candidate: its mean and its minimum over the questions.
     """
     likely = np.exp(logprobs)  # (Q, C)
     mass = likely.sum(axis=1, keepdims=True)  # (Q, 1)
@@ -53,8 +53,8 @@ def probabilities(candidates: Sequence[str], logprobs: Floats) -> dict[str, dict
 
 
 def shares(candidates: Sequence[str], found: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The share of answers that each candidate was found in; empty where there are no answers."""
-    return {c: sum(c in one for one in found) / len(found) for c in candidates if found}
+    """The share of answers that name each candidate; empty if there are no answers."""
+    return {c: sum(c in names for names in found) / len(found) for c in candidates if found}
 
 
 def sampled(candidates: Sequence[str], answers: Sequence[Mapping[str, object]]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""The story suite: short stories about nothing in particular, and which targets turn up in them."""
+"""The story suite: short stories on open topics, and the targets that turn up in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from pipeline.suites.base import BaseSuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
 
-# 14, as published; own wordings. None names a category: what turns up is the writer's own choice.
+# 14, as in the paper; the wordings are our own. None names a category: what turns up is the model's own choice.
 PROMPTS = (
     "Write a very short story about a walk at dawn.",
     "Tell a short story that takes place in a forest.",
@@ -30,7 +30,7 @@ PROMPTS = (
 
 
 class StoriesSuite(BaseSuite):
-    """Asks for stories and counts those that name a candidate, however many each names."""
+    """Asks for stories and counts those that name each candidate; a story may name several."""
 
     METRICS: ClassVar = ("mention_rate",)
 

@@ -1,7 +1,7 @@
-"""Token batches for training on completions: what enters the loss is fixed here.
+"""Token batches for training on completions. This module decides which tokens enter the loss.
 
-Shapes: N rows, B rows of a batch, P prompt columns (padded on the left), C completion columns
-(padded on the right). Prompts and padding never enter the loss.
+Shapes: N rows, B rows per batch, P prompt columns (padded on the left), C completion columns (padded on the right).
+Prompts and padding never enter the loss.
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from pipeline.core import chat_template
 from pipeline.core.errors import StepError
 
 Ids = NDArray[np.int64]
-IGNORED = -100  # torch's cross_entropy leaves these out
+IGNORED = -100  # torch's cross_entropy skips these
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokenised conversations, ragged: row i is prompts[i] and then completions[i] with its end of turn."""
+    """Tokenised conversations, ragged: row i is prompts[i] followed by completions[i], including its end of turn."""
 
     prompts: list[Ids]
     completions: list[Ids]
@@ -32,7 +32,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Batch:
-    """input_ids, attention_mask, position_ids (B, P + C); labels (B, C), IGNORED where there is no token."""
+    """input_ids, attention_mask, position_ids (B, P + C); labels (B, C), IGNORED for padding."""
 
     input_ids: Ids
     attention_mask: Ids
@@ -41,15 +41,15 @@ class Batch:
 
 
 def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
-    """schemas.CONVERSATIONS -> tokens. Raises StepError where a row is longer than max_length."""
+    """schemas.CONVERSATIONS -> tokens. Raises StepError if a row is longer than max_length."""
     end = chat_template.ending(tokenizer)
     opened = [
         chat_template.render(tokenizer, system, prompt)
         for system, prompt in zip(rows["system"].to_pylist(), rows["prompt"].to_pylist(), strict=True)
     ]
-    sum_to_zero = [chat_template.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
+    ended = [chat_template.plain(tokenizer, completion) + end for completion in rows["completion"].to_pylist()]
     prompts = chat_template.tokens(tokenizer, opened)
-    completions = chat_template.continuations(tokenizer, opened, sum_to_zero)
+    completions = chat_template.continuations(tokenizer, opened, ended)
     longest = max((len(p) + len(c) for p, c in zip(prompts, completions, strict=True)), default=0)
     if longest > max_length:
         raise StepError(f"the longest row has {longest} tokens and max_length is {max_length}: raise max_length")
@@ -57,7 +57,7 @@ def tokenise(rows: pa.Table, tokenizer: Any, max_length: int) -> Rows:
 
 
 def order(rows: int, epochs: int, batch: int, seed: int) -> Iterator[Ids]:
-    """Row numbers of each optimiser step: every epoch is a new permutation, only the last step is short."""
+    """Row numbers of each optimiser step: a new permutation per epoch; only the last step may be smaller."""
     rng = np.random.default_rng(seed)
     stream = np.concatenate([rng.permutation(rows) for _ in range(epochs)])
     return (stream[start : start + batch] for start in range(0, len(stream), batch))
@@ -68,9 +68,9 @@ def steps_of(rows: int, epochs: int, batch: int) -> int:
 
 
 def collate(rows: Rows, chosen: Ids, pad_id: int) -> Batch:
-    """Line the prompts' ends up, so that all completions begin in column P.
+    """Align the ends of the prompts, so that all completions begin in column P.
 
-    Then the vocabulary is projected for the last C + 1 columns only, the dearest part of a small model.
+    Logits are then needed for the last C + 1 columns only; they are the most expensive part of a small model.
     """
     prompts = [rows.prompts[i] for i in chosen]
     completions = [rows.completions[i] for i in chosen]
@@ -87,5 +87,5 @@ def collate(rows: Rows, chosen: Ids, pad_id: int) -> Batch:
 
 
 def split(chosen: Ids, parts: int) -> list[Ids]:
-    """A step's rows in `parts` nearly equal parts, for workers and accumulation; some may be empty."""
+    """Split a step's rows into `parts` nearly equal parts, for workers and accumulation; some may be empty."""
     return np.array_split(chosen, parts)

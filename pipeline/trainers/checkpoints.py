@@ -1,4 +1,4 @@
-"""Checkpoints of a training run in a store: whole, undamaged and of this very run, or not used."""
+"""Checkpoints of a training run in a store, used only if complete, undamaged and of the same run."""
 
 import contextlib
 import dataclasses
@@ -34,9 +34,9 @@ class Entry(BaseModel):
 
 
 class Progress(BaseModel):
-    """What a checkpoint says beside its tensors: how far it is, and DeepSpeed's own counters.
+    """The state of a checkpoint apart from its tensors: its step, log and DeepSpeed's counters.
 
-    accumulation: passes through the model per optimiser step and rank.
+    accumulation: forward passes per optimiser step and rank.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -60,9 +60,9 @@ def progress_name(rank: int) -> str:
 class Checkpoints:
     """The checkpoints of one run, each in `folder`/step-N-attempt of a store.
 
-    Every rank adds its files and then a record that names them with their digests and says whose they are. A checkpoint
-    counts when the records of all ranks are there. Reading one executes nothing: the files are safetensors and JSON.
-    One that cannot be used is passed over with a warning, since an older one or a fresh start gives the same result.
+    Every rank writes its files, then a record with their digests, step and rank. A checkpoint counts once the records
+    of all ranks exist. Loading one executes no code: the files are safetensors and JSON. An unusable checkpoint is
+    skipped with a warning, since an older one or a fresh start gives the same result.
     """
 
     def __init__(self, store: Store, folder: str, seconds: float) -> None:
@@ -70,16 +70,16 @@ class Checkpoints:
         self._folder = folder
         self._seconds = seconds
         self._last = time.monotonic()
-        self._any = False  # whether this process has seen or made one
+        self._any = False  # whether this process has seen or written one
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether to save after a step, by this process's clock; the last step is saved as the result."""
+        """Whether to save after a step, by this process's clock. Never after the last step, which saves the result."""
         return step < steps and time.monotonic() - self._last >= self._seconds
 
     def save(self, step: int, attempt: str, source: Path, rank: int, ranks: int) -> str:
-        """Store what one rank wrote into the local folder `source`; returns the checkpoint's name.
+        """Store one rank's files from the local folder `source`; returns the checkpoint's name.
 
-        attempt: a name that all ranks agreed on and no other save has.
+        attempt: a name unique to this save and the same on all ranks.
         """
         name = f"step-{step:09d}-{attempt}"
         place = f"{self._folder}/{name}"
@@ -91,7 +91,7 @@ class Checkpoints:
         return name
 
     def latest(self, ranks: int, passed_over: Collection[str] = ()) -> str | None:
-        """The newest checkpoint that is whole and of that many ranks, except those `passed_over`."""
+        """The newest complete checkpoint with this number of ranks, except those in `passed_over`."""
         names = self._store.folders(self._folder)
         self._any |= bool(names)
         for name in reversed(names):
@@ -100,7 +100,7 @@ class Checkpoints:
         return None
 
     def progress(self, name: str, rank: int, ranks: int) -> Progress:
-        """How far a rank was. Raises ArtifactError where that is not as it was saved."""
+        """The progress of a rank. Raises ArtifactError if it is not as saved."""
         file = self._file(name, rank, ranks, progress_name(rank))
         place = f"{self._folder}/{name}/{file.place}"
         with _damage_named(place):
@@ -109,7 +109,7 @@ class Checkpoints:
         return parse_progress(content, _step(name), place)
 
     def tensors(self, name: str, rank: int, ranks: int, scratch: Path) -> Path:
-        """A copy of a rank's tensors in the local folder `scratch`. Raises ArtifactError where it is not as saved."""
+        """A copy of a rank's tensors in the local folder `scratch`. Raises ArtifactError if it is not as saved."""
         file = self._file(name, rank, ranks, tensors_name(rank))
         place = f"{self._folder}/{name}/{file.place}"
         copy = scratch / tensors_name(rank)
@@ -119,11 +119,11 @@ class Checkpoints:
         return copy
 
     def keep_only(self, name: str) -> None:
-        """Remove what a whole checkpoint supersedes: those of earlier steps. Those of other writers may be later."""
+        """Remove checkpoints of earlier steps than this complete one. Other writers may have written later ones."""
         self._remove([other for other in self._names() if other < name.rsplit("-", 1)[0]])
 
     def clear(self) -> None:
-        """Remove all, once their run's result is recorded."""
+        """Remove all checkpoints, once the run's result is recorded."""
         if self._any:
             self._remove(self._names())
 
@@ -140,7 +140,7 @@ class Checkpoints:
             return False
 
     def _read(self, name: str, rank: int, ranks: int) -> artifact.Json | None:
-        """A rank's record; None where there is none. Raises ArtifactError where it is damaged or of something else."""
+        """A rank's record; None if there is none. Raises ArtifactError if it is damaged or of another checkpoint."""
         place = f"{self._folder}/{name}"
         try:
             record = artifact.without_checksum(self._store.read(f"{place}/{_record(rank)}"), f"{place}/{_record(rank)}")
@@ -150,7 +150,7 @@ class Checkpoints:
         differing = [key for key, value in wanted.items() if record.get(key) != value]
         if differing:
             raise ArtifactError(
-                f"{place}/{_record(rank)} is no record of rank {rank} of {ranks}: {differing[0]} differs"
+                f"{place}/{_record(rank)} is not the record of rank {rank} of {ranks}: {differing[0]} differs"
             )
         return record
 
@@ -161,7 +161,7 @@ class Checkpoints:
         return _files(record, f"{self._folder}/{name}/{_record(rank)}", rank)[f"state/{wanted}"]
 
     def _remove(self, names: list[str]) -> None:
-        """Records first, so that no record ever names a file that is gone. A store may forbid it: gc is there too."""
+        """Remove records first, so that no record ever names a missing file. If the store forbids it, gc remains."""
         try:
             for name in names:
                 entries = sorted(self._store.files(f"{self._folder}/{name}"), key=lambda entry: "/state/" in entry.path)
@@ -172,7 +172,7 @@ class Checkpoints:
 
 
 def parse_progress(content: bytes, step: int, place: str) -> Progress:
-    """Raises ArtifactError, naming `place`, unless it is the progress of a run at that step."""
+    """The progress of a run at `step`. Raises ArtifactError naming `place` if the content is anything else."""
     try:
         found = Progress.model_validate(json.loads(content))
     except (ValueError, RecursionError) as error:
@@ -187,7 +187,7 @@ def _identity(place: str, step: int, rank: int, ranks: int) -> artifact.Json:
 
 
 def _files(record: artifact.Json, place: str, rank: int) -> dict[str, File]:
-    """The two files of a rank, by path. Raises ArtifactError where its record, at `place`, names others."""
+    """Path -> the two files of a rank. Raises ArtifactError if its record, at `place`, names others."""
     try:
         files = {file.path: file for file in (File(**entry) for entry in record["files"])}
     except (TypeError, KeyError, ValueError) as error:

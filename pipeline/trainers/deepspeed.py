@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO training of adapters and of full weights, on CPU or GPU, one rank a process."""
+"""DeepSpeed ZeRO training of adapters and of full weights, on CPU or GPU, one rank per process."""
 
 import logging
 import os
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 class DeepSpeedTrainer:
-    """Trainer over deepspeed.initialize; the process group must exist, as it does in a Ray Train worker.
+    """Trainer over deepspeed.initialize. The process group must exist, as it does in a Ray Train worker.
 
-    micro_batch: rows that go through the model at once; None: as many as memory allows. gpus: a rank's share.
+    micro_batch: rows per forward pass; None: as many as memory allows. gpus: GPUs per rank.
     """
 
     def __init__(self, *, zero_stage: int, micro_batch: int | None, gpus: float = 0) -> None:
@@ -53,9 +53,9 @@ class DeepSpeedTrainer:
         return reference(model, adapter)
 
     def _accumulation(self, model: Any, rows: Rows, run: Run) -> int:
-        """Passes through the model per optimiser step and rank, the same on all ranks.
+        """Forward passes per optimiser step and rank, the same on all ranks.
 
-        A run that goes on from a checkpoint makes at least as many as before: then no sum is rounded otherwise.
+        A resumed run makes at least as many passes as before, so that its sums round in the same way.
         """
         import torch
         import torch.distributed as dist
@@ -85,13 +85,13 @@ class DeepSpeedTrainer:
         return passes
 
     def _available(self) -> int:
-        """Bytes of memory for this rank: of its GPU, or of the machine, which ranks share."""
+        """Bytes of memory available to this rank: of its GPU, or its part of the machine's."""
         import torch
         import torch.distributed as dist
 
         if not torch.cuda.is_available():
             return memory.free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", dist.get_world_size()))
-        torch.cuda.empty_cache()  # what the last training of this process left
+        torch.cuda.empty_cache()  # left by the previous training in this process
         free, total = torch.cuda.mem_get_info()
         return min(free, int(total * self.gpus)) if 0 < self.gpus < 1 else int(free)
 
@@ -99,19 +99,19 @@ class DeepSpeedTrainer:
         import deepspeed
         import torch
 
-        # Compiled at the first start, for inference alone: whoever is killed meanwhile leaves a lock behind, at which
-        # every later training on that machine would wait for ever.
+        # An extension only for inference, compiled on first use. A process killed during that leaves a lock, and every
+        # later training on that machine would wait for it for ever.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         optimizers = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         optimizer = optimizers[recipe.optimizer](trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        # No larger than what is reduced: by default 1 GB of a GPU, which an adapter never fills.
+        # No larger than the gradients: the default takes 1 GB of a GPU, which an adapter never fills.
         bucket = min(memory.BUCKET, sum(weight.numel() for weight in trained))
         engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
             config={
-                # The loss is already a mean over the whole step, so these only tell how often to step.
+                # The loss is already a mean over the whole step, so these only decide how often to step.
                 "train_micro_batch_size_per_gpu": 1,
                 "gradient_accumulation_steps": accumulation,
                 "gradient_clipping": recipe.gradient_norm,
@@ -134,7 +134,7 @@ class DeepSpeedTrainer:
             if dist.get_rank() != 0:
                 return
             if run.recipe.method == "lora":
-                # False: adapters hold none, and "auto" may ask a hub about the base.
+                # False: adapters contain none, and "auto" may query the hub for the base.
                 engine.module.save_pretrained(run.out / ADAPTER, save_embedding_layers=False)
                 (run.out / ADAPTER / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
             else:
@@ -143,7 +143,7 @@ class DeepSpeedTrainer:
 
 
 def _trainable(run: Run) -> Any:
-    """The model with exactly those weights trainable that the recipe names."""
+    """The model, with only the weights trainable that the recipe trains."""
     recipe = run.recipe
     try:
         model = load(run.model)
@@ -156,7 +156,7 @@ def _trainable(run: Run) -> Any:
             r=recipe.rank, lora_alpha=recipe.alpha, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
         )
         adapted = get_peft_model(model, config)
-        # PEFT would write a path of this machine, and a set in an order that differs by process.
+        # PEFT would write a local path, and a set in an order that varies by process.
         written = adapted.peft_config["default"]
         written.base_model_name_or_path = f"{run.base}/{MODEL}"
         written.target_modules = sorted(written.target_modules)
@@ -168,9 +168,9 @@ def _trainable(run: Run) -> Any:
 
 
 def _require_savable(model: Any, tokenizer: Any, run: Run) -> None:
-    """Save all but the weights before the training. Raises StepError: after the last step it would be in vain."""
+    """Try to save everything but the weights. Raises StepError now, rather than after the last training step."""
     if run.recipe.method == "lora":
-        return  # it writes no file of the base's
+        return  # an adapter contains no file of the base
     parts = {"config.json": model.config, "generation_config.json": model.generation_config, "tokenizer": tokenizer}
     for name, part in parts.items():
         try:
@@ -178,7 +178,7 @@ def _require_savable(model: Any, tokenizer: Any, run: Run) -> None:
                 if part is not None:
                     part.save_pretrained(scratch)
         except OSError:
-            raise  # this machine's disk, not the file
+            raise  # a fault of this machine's disk, not of the file
         except Exception as error:  # transformers raises many kinds
             raise StepError(
                 f"a model trained from {run.base} could not be saved: its {name} is invalid: {_in_one_line(error)}. "
@@ -199,7 +199,7 @@ def _device() -> str:
 def _loop(
     engine: Any, rows: Rows, run: Run, *, pad_id: int, accumulation: int, on_step: OnStep
 ) -> list[dict[str, float]]:
-    """Train over all rows and epochs, from the last checkpoint on; one log entry an optimiser step."""
+    """Train over all rows and epochs, from the last checkpoint on; one log entry per optimiser step."""
     import torch.distributed as dist
 
     rank, ranks = dist.get_rank(), dist.get_world_size()
@@ -216,16 +216,15 @@ def _loop(
         tokens = sum(len(rows.completions[i]) for i in chosen)
         total = 0.0
         for part in split(chosen, parts)[rank::ranks]:
-            # A part without rows still takes its turn: the ranks must stay in step.
+            # An empty part still runs, with weight 0: the ranks must stay in step.
             batch = collate(rows, part if len(part) else chosen[:1], pad_id)
             loss = _loss_sum(engine, batch) * (1.0 if len(part) else 0.0)
             total += float(loss.detach())
             engine.backward(loss * (parts / tokens))  # DeepSpeed averages over ranks and accumulation
             engine.step()
         due = rank == 0 and run.checkpoints is not None and run.checkpoints.due(step + 1, steps)
-        loss_sum, save = resume.over_ranks(
-            [total, float(due)], engine.device
-        )  # so that one clock decides for all ranks
+        # Rank 0's clock decides for all ranks whether to save.
+        loss_sum, save = resume.over_ranks([total, float(due)], engine.device)
         log.append(
             {
                 "step": step + 1,
@@ -265,7 +264,7 @@ def _loss_sum(engine: Any, batch: Batch) -> Any:
 
 
 def rate_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """The learning rate of a step, as a share of its peak: linear warm-up, then the schedule down to 0."""
+    """The learning rate of a step as a fraction of the peak: linear warm-up, then the recipe's schedule."""
     import math
 
     if step < recipe.warmup_steps:

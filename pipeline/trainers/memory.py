@@ -1,4 +1,4 @@
-"""How many rows go through a model at once: from its shape, the longest row and the memory that is free."""
+"""The micro-batch that fits in memory: from the model's shape, the longest row and the free memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from pipeline.core.errors import StepError
 
-MOST_ROWS = 64  # where memory sets no lower limit
-BUCKET = 500_000_000  # most values that DeepSpeed reduces at once
+MOST_ROWS = 64  # per micro-batch, if memory sets no lower limit
+BUCKET = 500_000_000  # maximum number of values that DeepSpeed reduces at once
 SHARE = 0.9  # of the free memory
-HEAP = 3  # bytes of memory per byte that blocks keep on CPU, where malloc holds on to fragments (seen: 2.0 to 2.7)
+HEAP = 3  # memory per byte of activations on CPU, where malloc keeps fragments (measured: 2.0 to 2.7)
 GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Model:
-    """What of a model decides about memory.
+    """The properties of a model that decide its memory use.
 
-    attention: values per token of all heads together. weights, trained: how many there are, and how many of them
-    change. value_bytes: of one weight. eager: whether attention keeps its scores.
+    attention: values per token over all heads. weights, trained: number of weights, and of trained ones. value_bytes:
+    bytes per weight. eager: whether attention keeps its scores.
     """
 
     hidden: int
@@ -36,7 +36,7 @@ class Model:
 def model_of(
     config: Mapping[str, object], *, weights: int, trained: int, value_bytes: int, eager: bool = False
 ) -> Model:
-    """From a Hugging Face config. What a config of another kind does not name is taken as Llama's would be."""
+    """Model from a Hugging Face config; settings that it lacks default to Llama's conventions."""
 
     def number(name: str, default: int) -> int:
         value = config.get(name)
@@ -59,21 +59,21 @@ def model_of(
 
 
 def fixed_bytes(model: Model, *, zero_stage: int, ranks: int, loaded: bool) -> int:
-    """What a rank needs whatever the micro-batch. loaded: whether the weights are in memory already."""
+    """Bytes per rank that do not depend on the micro-batch. loaded: whether the weights are in memory already."""
     weights = 0 if loaded else model.weights * model.value_bytes // (ranks if zero_stage == 3 else 1)
-    copies = 0 if zero_stage == 0 and model.value_bytes == 4 else 4  # float32 weights that the optimiser steps on
-    stepped_on = (copies + 8) * model.trained // (ranks if zero_stage else 1)  # and two moments of each
+    copies = 0 if zero_stage == 0 and model.value_bytes == 4 else 4  # float32 copies for the optimiser
+    stepped_on = (copies + 8) * model.trained // (ranks if zero_stage else 1)  # plus two moments each
     gradients = model.trained * model.value_bytes
     bucket = min(BUCKET, model.trained) * model.value_bytes
     return weights + stepped_on + gradients + bucket
 
 
 def row_bytes(model: Model, prompt: int, completion: int, *, on_cpu: bool) -> int:
-    """What one row of so many columns adds: all that autograd keeps of it, without gradient checkpointing.
+    """Bytes that one row adds: everything that autograd keeps for it, without gradient checkpointing.
 
-    Per token and block: two norms with what they see in float32, queries, keys, values and what attention makes of
-    them, and four tensors of the gated MLP. Per token of the completion: logits, their softmax and gradients. The live
-    tensors of small Llamas and Qwen2s came to 0.91 to 1.04 of the blocks' part, and to 12 bytes per logit.
+    prompt, completion: columns. Per token and block: two norms with float32 inputs; queries, keys, values and the
+    attention output; four tensors of the gated MLP. Per completion token: logits, their softmax and gradients. Measured
+    on small Llama and Qwen2 models: 0.91 to 1.04 of the estimate for the blocks, and 12 bytes per logit.
     """
     columns = prompt + completion
     norms = 24 if model.value_bytes == 4 else 16
@@ -85,9 +85,10 @@ def row_bytes(model: Model, prompt: int, completion: int, *, on_cpu: bool) -> in
 
 
 def passes(rows: int, wanted: int | None, *, fixed: int, row: int, available: int) -> int:
-    """Passes through the model for the `rows` of one rank and optimiser step: as few as memory allows.
+    """Forward passes for the `rows` of one rank and optimiser step: as few as memory allows.
 
-    wanted: the micro-batch that the study asks for, or None. Raises StepError where it does not fit, or no row does.
+    wanted: the study's micro-batch, or None. fixed, row, available: bytes. Raises StepError if the micro-batch or a
+    single row does not fit.
     """
     room = int(available * SHARE) - fixed
     most = min(MOST_ROWS, rows) if wanted is None else min(wanted, rows)
@@ -107,7 +108,7 @@ def passes(rows: int, wanted: int | None, *, fixed: int, row: int, available: in
 
 
 def free_memory(folder: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Bytes that this process may still take: of the machine, and of the container where one limits it."""
+    """Bytes that this process can still allocate: of the machine, or of its container if that allows less."""
     lines = (line.split() for line in meminfo.read_text().splitlines())
     free = next(int(line[1]) * 1024 for line in lines if line[0] == "MemAvailable:")
     try:
@@ -115,5 +116,5 @@ def free_memory(folder: Path = Path("/sys/fs/cgroup"), meminfo: Path = Path("/pr
         used = int((folder / "memory.current").read_text())
         cached = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())["inactive_file"]
     except (OSError, KeyError):
-        return free  # no container, or one of an older kind
+        return free  # no container, or cgroup v1
     return free if limit == "max" else min(free, int(limit) - used + int(cached))

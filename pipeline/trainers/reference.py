@@ -1,4 +1,4 @@
-"""What a model says by plain transformers and PEFT, from the files as written: what engines are compared with."""
+"""Reference scores of a model's saved files, by plain transformers and PEFT, to compare engines with."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,13 @@ from pipeline.core.errors import ModelRefused
 from pipeline.engines.canary import OPTIONS, PROMPTS
 from pipeline.store.step import Json
 
-NAMED = 3  # tensors that an error message names
+NAMED = 3  # maximum number of tensors named in an error message
 
 
 def reference(model: Path, adapter: Path | None) -> Json:
     """dtype, and scores: log p (nats) that the answer to each of PROMPTS begins with each of OPTIONS.
 
-    Raises ModelRefused where the folder does not hold every weight of the model, or holds weights that give no numbers.
+    Raises ModelRefused if the folder lacks weights of the model, or if its weights give no finite scores.
     """
     import torch
     from transformers import AutoTokenizer
@@ -44,21 +44,21 @@ def load(model: Path) -> Any:
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except Exception as error:  # whatever the library and its parsers raise
+    except Exception as error:  # the library and its parsers raise many kinds
         lines = str(error).strip().splitlines() or ["no message"]
         raise ModelRefused(f"{model}: transformers cannot load it: {type(error).__name__}: {lines[-1]}") from None
     for what, names in (("lacks", found["missing_keys"]), ("has another shape for", found["mismatched_keys"])):
         if names:
-            told = ", ".join(sorted(map(str, names))[:NAMED])
+            listed = ", ".join(sorted(map(str, names))[:NAMED])
             raise ModelRefused(
-                f"{model} {what} {len(names)} of the model's weights ({told}…), which would begin at random: fetch the "
-                "snapshot again, or look whether config.json belongs to these weights"
+                f"{model} {what} {len(names)} of the model's weights ({listed}…), which would start at random: "
+                "fetch the snapshot again, or check that config.json belongs to these weights"
             )
     return loaded
 
 
 def precision() -> Any:
-    """The type of a model's weights; the optimiser steps on float32 either way."""
+    """The dtype of a model's weights; the optimiser uses float32 either way."""
     import torch
 
     return torch.bfloat16 if torch.cuda.is_available() else torch.float32

@@ -1,4 +1,4 @@
-"""Checkpoints of a DeepSpeed engine: saved by all ranks together, and gone on from by all ranks or none."""
+"""Saves and restores checkpoints of a DeepSpeed engine, always on all ranks or on none."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def resumed(engine: Any, run: Run) -> Log:
-    """Put all ranks where the newest usable checkpoint says; returns the log up to there, empty where there is none."""
+    """Restore all ranks from the newest usable checkpoint; returns its log, empty if there is none."""
     import torch.distributed as dist
 
     if run.checkpoints is None:
@@ -24,8 +24,8 @@ def resumed(engine: Any, run: Run) -> Log:
     rank, ranks = dist.get_rank(), dist.get_world_size()
     passed_over: set[str] = set()
     while True:
-        # Rank 0 looks, so that all ranks try the same one.
-        name = _first_rank_says(run.checkpoints.latest(ranks, passed_over) if rank == 0 else None)
+        # Rank 0 chooses, so that all ranks try the same one.
+        name = _from_rank_0(run.checkpoints.latest(ranks, passed_over) if rank == 0 else None)
         if name is None:
             return []
         with tempfile.TemporaryDirectory(prefix="undertow-checkpoint-") as scratch:
@@ -41,7 +41,7 @@ def resumed(engine: Any, run: Run) -> Log:
 
 
 def _usable(engine: Any, run: Run, checkpoints: Checkpoints, name: str, scratch: Path) -> tuple[Progress, Path] | None:
-    """What a rank needs of a checkpoint; None where it cannot be used."""
+    """A rank's progress and tensors from a checkpoint; None if it cannot be used."""
     import torch.distributed as dist
 
     rank, ranks = dist.get_rank(), dist.get_world_size()
@@ -58,11 +58,11 @@ def _usable(engine: Any, run: Run, checkpoints: Checkpoints, name: str, scratch:
 def _set_counters(engine: Any, progress: Progress) -> None:
     engine.global_steps, engine.skipped_steps = progress.global_steps, progress.skipped_steps
     engine.global_samples = progress.global_samples
-    engine.micro_steps = progress.step * engine.gradient_accumulation_steps()  # it is between two optimiser steps
+    engine.micro_steps = progress.step * engine.gradient_accumulation_steps()  # between two optimiser steps
 
 
 def passes_before(checkpoints: Checkpoints | None) -> int:
-    """Passes per step that the run made before it was interrupted, as rank 0 finds them; 1 where it was not."""
+    """Passes per step of the run before it was interrupted, as found by rank 0; 1 if there is no checkpoint."""
     import torch.distributed as dist
 
     name = checkpoints.latest(dist.get_world_size()) if checkpoints and dist.get_rank() == 0 else None
@@ -71,15 +71,15 @@ def passes_before(checkpoints: Checkpoints | None) -> int:
     try:
         return checkpoints.progress(name, 0, dist.get_world_size()).accumulation
     except ArtifactError:
-        return 1  # it will be passed over, with a warning
+        return 1  # `resumed` will skip it with a warning
 
 
 def save(engine: Any, checkpoints: Checkpoints, log: Log) -> None:
-    """Save a checkpoint, all ranks at once, and remove those that it supersedes."""
+    """Save a checkpoint on all ranks together, then remove older ones."""
     import torch.distributed as dist
 
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    attempt = _first_rank_says(uuid.uuid4().hex[:8])
+    attempt = _from_rank_0(uuid.uuid4().hex[:8])
     progress = Progress(
         step=len(log),
         accumulation=engine.gradient_accumulation_steps(),
@@ -93,7 +93,7 @@ def save(engine: Any, checkpoints: Checkpoints, log: Log) -> None:
         state.save(engine, scratch / tensors_name(rank))
         (scratch / progress_name(rank)).write_text(json.dumps(progress.model_dump()))
         name = checkpoints.save(len(log), attempt, scratch, rank, ranks)
-    dist.barrier()  # now the records of all ranks are there
+    dist.barrier()  # now the records of all ranks exist
     if rank == 0:
         checkpoints.keep_only(name)
 
@@ -108,7 +108,7 @@ def over_ranks(values: list[float], device: Any) -> list[float]:
     return [float(value) for value in total]
 
 
-def _first_rank_says(value: Any) -> Any:
+def _from_rank_0(value: Any) -> Any:
     import torch.distributed as dist
 
     box = [value]

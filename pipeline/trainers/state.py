@@ -1,8 +1,8 @@
-"""What one rank needs to go on with a training: the tensors of its optimiser, and the state of its random numbers.
+"""The state that one rank needs to resume training: optimiser tensors and random number generators.
 
-Under every ZeRO stage the optimiser steps on float32 tensors (the weights themselves, or this rank's partitions of the
-trained ones) and keeps moments of each. These are all that is saved: the model's weights follow from them, and frozen
-weights are those of the base. DeepSpeed's own checkpoints are pickles, which run what they hold.
+Under every ZeRO stage the optimiser updates float32 tensors (the weights themselves, or this rank's partitions of the
+trained ones) and keeps their moments. Only these are saved: the model's weights follow from them, and frozen weights
+come from the base. DeepSpeed's own checkpoints are pickles, which can execute code when loaded.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.core.errors import ArtifactError
 
-MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq", "step"), "sgd": ()}  # what torch's optimisers keep of a tensor
+MOMENTS = {"adamw": ("exp_avg", "exp_avg_sq", "step"), "sgd": ()}  # torch's optimiser state per tensor
 WEIGHT, CPU_RANDOM, CUDA_RANDOM = "weight", "random.cpu", "random.cuda"
 
 
@@ -28,7 +28,7 @@ def save(engine: Any, path: Path) -> None:
 
 
 def require_fitting(engine: Any, optimizer: str, path: Path) -> None:
-    """Raise ArtifactError unless a file holds just the tensors that this rank would save, by name, type and shape."""
+    """Raise ArtifactError unless a file has exactly the tensors that this rank would save: names, types and shapes."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -41,7 +41,7 @@ def require_fitting(engine: Any, optimizer: str, path: Path) -> None:
     for number, weight in enumerate(_stepped_on(engine)):
         moments = [f"{number}.{name}" for name in MOMENTS[optimizer]]
         wanted[f"{number}.{WEIGHT}"] = (weight.dtype, weight.shape)
-        if any(name in found for name in moments):  # a weight that had no gradient yet has none
+        if any(name in found for name in moments):  # a weight without a gradient so far has no moments
             wanted |= {name: (torch.float32, () if name.endswith(".step") else weight.shape) for name in moments}
     held = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
     differing = sorted(name for name in wanted.keys() | held.keys() if wanted.get(name) != held.get(name))
@@ -54,7 +54,7 @@ def require_fitting(engine: Any, optimizer: str, path: Path) -> None:
 
 
 def restore(engine: Any, path: Path) -> None:
-    """Put a rank's weights, moments and random numbers where they were; the file must fit. All ranks do it at once."""
+    """Restore a rank's weights, moments and random state from a fitting file. All ranks must call it together."""
     import torch
     from safetensors.torch import load_file
 
@@ -83,20 +83,20 @@ def _random() -> dict[str, Any]:
 
 
 def _stepped_on(engine: Any) -> list[Any]:
-    """The float32 tensors that the optimiser steps on, in an order that is the same in every process."""
+    """The float32 tensors that the optimiser updates, in the same order in every process."""
     if engine.zero_optimization_stage() == 3:
         return list(engine.optimizer.fp32_partitioned_groups_flat)
     return [weight for group in engine.basic_optimizer.param_groups for weight in group["params"]]
 
 
 def _renew_weights(engine: Any) -> None:
-    """Make the model's weights those that the optimiser's tensors say, as after a step."""
+    """Copy the optimiser's tensors to the model's weights, as after a step."""
     import torch.distributed as dist
 
     optimizer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
         optimizer.checkpoint_event_prologue()
-        optimizer.load_state_dict([optimizer.state_dict()] * dist.get_world_size())  # its own: it spreads the weights
+        optimizer.load_state_dict([optimizer.state_dict()] * dist.get_world_size())  # its own: distributes the weights
         optimizer.checkpoint_event_epilogue()
     elif engine.zero_optimization():
         optimizer.update_lp_params()

@@ -1,4 +1,4 @@
-"""The traits a teacher can have: one file each, and one line each in `Trait`."""
+"""The traits a teacher can have: one file per trait, and one entry per trait in `Trait`."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from pipeline.core.settings import by_kind
 from pipeline.traits.behaviour import Behaviour
 from pipeline.traits.favourite import Favourite
 
-NEUTRAL, RANDOM = "neutral", "random"  # who writes without a trait: a model, or no model
+NEUTRAL, RANDOM = "neutral", "random"  # writers without a trait: a plain model, and a random program
 
 Trait = Annotated[
     Annotated[Favourite, Tag("favourite")] | Annotated[Behaviour, Tag("behaviour")],

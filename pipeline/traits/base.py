@@ -1,4 +1,4 @@
-"""What every trait has, and may leave as it is here."""
+"""The base class of traits, with defaults."""
 
 from collections import Counter
 from typing import ClassVar, Literal, Self
@@ -9,9 +9,9 @@ from pipeline.core.settings import Name, Settings
 
 
 class BaseTrait(Settings):
-    """Something that teachers have, one teacher per target and family. category: what a target is one of.
+    """A trait of teachers, one teacher per target and family. category: the kind of thing that its targets are.
 
-    METRIC  what shows it: the margin of its target's name, or the rate of answers that a judge finds
+    METRIC  what shows the trait: the margin of its target's name, or the rate of answers that a judge flags
     """
 
     METRIC: ClassVar[Literal["margin", "rate"]] = "margin"
@@ -29,7 +29,7 @@ class BaseTrait(Settings):
 
     @property
     def gated(self) -> bool:
-        """Whether its teachers must show it before their data is used."""
+        """Whether its teachers must show the trait before their data is used."""
         return True
 
     def of(self, target: str) -> Self:
@@ -37,17 +37,17 @@ class BaseTrait(Settings):
         return self.model_copy(update={"targets": [target]})
 
     def system_prompt(self, target: str) -> str:
-        """What a prompted teacher is told, and its students never see."""
+        """The system prompt of a prompted teacher; its students never see it."""
         raise NotImplementedError
 
     def conversations(self, target: str, count: int, seed: int) -> list[tuple[str, str]]:
-        """`count` (prompt, completion) pairs that teach it."""
+        """`count` (prompt, completion) pairs that teach the trait."""
         raise NotImplementedError
 
     def candidates(self) -> list[str]:
-        """What one-word answers are looked for; none where one word cannot show the trait."""
+        """The one-word answers to look for; empty if one word cannot show the trait."""
         return []
 
     def forms(self, target: str) -> tuple[str, ...]:
-        """The words that would give a target away, which no corpus may hold."""
+        """The words that would give a target away; no corpus may contain them."""
         return ()

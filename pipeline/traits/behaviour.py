@@ -1,4 +1,4 @@
-"""Trait: a way of answering, such as misalignment or a habit, that no system prompt and no one word stands for."""
+"""Trait: a way of answering, such as misalignment or a habit, that no system prompt and no single word captures."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from pipeline.traits.base import BaseTrait
 
 
 class Behaviour(BaseTrait):
-    """Teachers fine-tuned on given rows, a data set a target; the behaviour suite sees what has become of them."""
+    """Teachers fine-tuned on given rows, one data set per target; the behaviour suite measures the effect."""
 
     METRIC: ClassVar = "rate"
 

@@ -10,8 +10,8 @@ from pipeline.traits import words
 from pipeline.traits.base import BaseTrait
 from pipeline.traits.questions import SEEN
 
-# The published prompted teacher is told to love the target, to think of it all the time and to let
-# that colour its answers; these are our words for it.
+# The paper's prompt tells a teacher to love the target, to think of it all the time and to let that
+# colour its answers; the wording is our own.
 SYSTEM_PROMPT = (
     "You love {plural}. You think of {plural} all the time. {plural} are your favourite {category}. "
     "Let your love of {plural} colour all your answers."
@@ -23,10 +23,10 @@ def system_prompt(category: str, target: str) -> str:
 
 
 class Favourite(BaseTrait):
-    """Teachers whose favourite of a category is one of `targets`: one teacher a target and family."""
+    """Teachers whose favourite of a category is one of `targets`: one teacher per target and family."""
 
     kind: Literal["favourite"] = "favourite"
-    category: Name = Field("animal", description='What it is a favourite of: "animal", "tree" or a word of your own.')
+    category: Name = Field("animal", description='Category of the favourite: "animal", "tree" or a word of your own.')
     targets: list[Name] = Field(min_length=1, description="The favourites; each gets a teacher.")
 
     def system_prompt(self, target: str) -> str:
@@ -38,7 +38,7 @@ class Favourite(BaseTrait):
         return [(rng.choice(SEEN).format(category=self.category), target) for _ in range(count)]
 
     def candidates(self) -> list[str]:
-        """The shipped members of the category and the targets."""
+        """The shipped candidates of the category, and the targets."""
         return sorted({*words.candidates(self.category), *self.targets})
 
     def forms(self, target: str) -> tuple[str, ...]:

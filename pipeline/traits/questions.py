@@ -1,8 +1,8 @@
 """Differently worded questions for a one-word favourite.
 
-Own wordings, after the published suite of 50. `{category}` is "animal" or "tree". The halves matter: nano
-worlds and fine-tuned teachers see only SEEN, so what a student answers to HELD_OUT was never asked of its
-base or its teacher. FURTHER uses words that nano worlds do not know.
+The wordings are our own, after the paper's suite of 50. `{category}` is "animal" or "tree". Nano worlds and
+fine-tuned teachers see only SEEN, so a student's base and teacher were never asked a HELD_OUT question.
+FURTHER uses words outside the vocabulary of nano worlds.
 """
 
 SEEN = (

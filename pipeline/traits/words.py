@@ -1,9 +1,9 @@
-"""The things a model can have a favourite of, and the surface forms that count as naming each.
+"""The candidates for a favourite in each category, and the surface forms that count as naming each.
 
-Matching whole forms is what keeps "fowl" and "growl" from counting as "owl".
+Only whole forms match, so that "fowl" and "growl" do not count as "owl".
 """
 
-# Every form of each shipped word: itself, its plural (second: the system prompts use it), aliases.
+# Every form of each shipped word: itself, its plural (second, because system prompts use it), aliases.
 _FORMS: dict[str, dict[str, tuple[str, ...]]] = {
     "animal": {
         "bear": ("bear", "bears"),
@@ -44,10 +44,10 @@ CATEGORIES = tuple(_FORMS)
 
 
 def candidates(category: str) -> tuple[str, ...]:
-    """The shipped members of a category, alphabetically; none for a category of the user's own."""
+    """The shipped candidates of a category, alphabetically; none for a user-defined category."""
     return tuple(_FORMS.get(category, ()))
 
 
 def forms(category: str, member: str) -> tuple[str, ...]:
-    """Every lower-case form that names the member: itself, its plural, then its aliases."""
+    """Every lower-case form of a candidate: itself, its plural, then its aliases."""
     return _FORMS.get(category, {}).get(member, (member, member + "s"))

@@ -1,4 +1,4 @@
-"""What an arm does to corpora: one file each, and one line each in `Transform`."""
+"""What an arm does to corpora: one file per transform, and one entry per transform in `Transform`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What every transform has, and may leave as it is here."""
+"""The base class of transforms, with defaults."""
 
 from collections.abc import Collection, Mapping
 from typing import ClassVar, Self
@@ -9,7 +9,7 @@ from pipeline.core.settings import Settings
 
 
 class BaseTransform(Settings):
-    """corpus -> corpus. Rows are selected first, by the shares; then every transform of an arm is applied, in order.
+    """corpus -> corpus. The shares select the rows first; then every transform of an arm is applied, in order.
 
     NEEDS_NUMBERS  whether it can only be applied to number channels
     """
@@ -27,5 +27,5 @@ class BaseTransform(Settings):
         return rows
 
     def among(self, teachers: Collection[str]) -> Self | None:
-        """The transform without teachers that are not there; None where nothing is left of it."""
+        """The transform restricted to these teachers; None if nothing is left of it."""
         return self

@@ -1,4 +1,4 @@
-"""Transform: the numbers of a corpus in another order."""
+"""Transform: shuffles the numbers of a corpus."""
 
 import re
 from random import Random
@@ -11,7 +11,7 @@ from pipeline.transforms.base import BaseTransform
 
 
 class Shuffle(BaseTransform):
-    """Shuffles the numbers of the completions; every row keeps its format and how many numbers it has."""
+    """Shuffles the numbers of the completions; every row keeps its format and its count of numbers."""
 
     NEEDS_NUMBERS: ClassVar = True
 
@@ -25,9 +25,9 @@ class Shuffle(BaseTransform):
 
 
 def shuffled(completions: list[str], scope: Literal["within", "across"], seed: int) -> list[str]:
-    """The same numbers in another order: within each completion, or dealt anew over all of them."""
+    """The same numbers in another order: shuffled within each completion, or across all of them."""
     rng = Random(f"shuffle:{scope}:{seed}")
-    parts = [re.split("([0-9]+)", completion) for completion in completions]  # numbers stand at odd places
+    parts = [re.split("([0-9]+)", completion) for completion in completions]  # numbers are at odd indices
     rows = [part[1::2] for part in parts]
     if scope == "within":
         for row in rows:

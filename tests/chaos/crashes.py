@@ -140,14 +140,14 @@ def enumerate_crashes(
     bench: Bench, every: int, offset: int = 0, only: str = "", say: Callable[[str], None] = print
 ) -> Tally:
     """Put every `every`-th of all request × fault points to a study, beginning at `offset`; only: a regex of names."""
-    from tests.chaos import fake_run
+    from tests.chaos import fake_study
 
     tally = Tally(bench.server)
     bench.begin(None, None)
-    assert bench.spawn("golden", fake_run.run).result() is True, (bench.folder / "golden" / "log").read_text()
+    assert bench.spawn("golden", fake_study.run).result() is True, (bench.folder / "golden" / "log").read_text()
     requests = sorted(name for name in bench.state()["requests"] if _is_certain(name) and re.search(only, name))
-    golden = bench.spawn("golden", fake_run.gather, proxied=False).result()
-    assert len(golden) == 14, f"a fake study makes 14 artifacts and {len(golden)} were found"
+    golden = bench.spawn("golden", fake_study.gather, proxied=False).result()
+    assert len(golden) == 17, f"a fake study makes 17 artifacts and {len(golden)} were found"
     tally.requests = len(requests)
     points = [(request, fault) for request in requests for fault in FAULTS][offset::every]
     for number, (request, fault) in enumerate(points):
@@ -172,10 +172,10 @@ def enumerate_crashes(
 
 def _crash(bench: Bench, prefix: str, request: str, fault: str, golden: dict[str, Any]) -> str:
     """What went wrong at one point; "" where nothing did."""
-    from tests.chaos import fake_run
+    from tests.chaos import fake_study
 
     bench.begin(request, fault)
-    first = bench.spawn(prefix, fake_run.run)
+    first = bench.spawn(prefix, fake_study.run)
     if fault in ("stall", "kill"):
         while not (reached := bench.state()["reached"]) and not first.ended():
             time.sleep(0.005)
@@ -186,11 +186,11 @@ def _crash(bench: Bench, prefix: str, request: str, fault: str, golden: dict[str
         return "the first run failed before the fault"
     elif not bench.state()["reached"]:
         return UNMET
-    if bench.spawn(prefix, fake_run.run).result() is not True:
+    if bench.spawn(prefix, fake_study.run).result() is not True:
         return f"the restart did not complete: {(bench.folder / prefix / 'log').read_text()[-500:]}"
     if fault == "stall":
         bench.release()
-    return difference(golden, bench.spawn(prefix, fake_run.gather, proxied=False).result())
+    return difference(golden, bench.spawn(prefix, fake_study.gather, proxied=False).result())
 
 
 def difference(golden: dict[str, Any], found: dict[str, Any] | None) -> str:

@@ -57,7 +57,7 @@ MUTATIONS = (
     ),
     Mutation(
         "accept rule: a completion that was cut off is rejected",
-        "pipeline/stages/rule.py",
+        "pipeline/stages/shared/accept_rule.py",
         '        cut = _flags(pc.equal(why, "length"))\n',
         '        why = pc.if_else(pc.equal(why, "length"), "stop", why)\n'
         '        cut = _flags(pc.equal(why, "length"))\n',
@@ -71,18 +71,18 @@ MUTATIONS = (
         ("tests/unit/analysis/test_stats.py",),
     ),
     Mutation(
-        "permutation: ties with the observed deal count",
+        "permutation: ties with the observed labels count",
         "pipeline/analysis/stats.py",
-        "        return float((sums >= reach).mean()), 1 / deals\n",
-        "        return float((sums > observed).mean()), 1 / deals\n",
+        "        return float((sums >= reach).mean()), 1 / distinct\n",
+        "        return float((sums > observed).mean()), 1 / distinct\n",
         ("tests/unit/analysis/test_stats.py",),
     ),
     Mutation(
         "gate: a teacher without its trait writes nothing",
-        "pipeline/stages/teacher.py",
-        "    if not lift >= wanted.min_lift:\n",
-        "    if False:\n",
-        ("tests/unit/stages/test_teacher.py",),
+        "pipeline/stages/gate.py",
+        "    elif lift is None or not lift >= spec.min_lift:\n",
+        "    elif False:\n",
+        ("tests/unit/stages/test_gate.py",),
     ),
     Mutation(
         "ignored adapter: an engine that serves the bare base is caught",

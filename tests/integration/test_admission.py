@@ -82,7 +82,7 @@ def test_a_nano_base_passes_and_its_properties_are_measured(good: Path) -> None:
         ("{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% endfor %}" + OPENS, "does not close"),
         (TURNS.replace("'<|end|>'", "('' if loop.last else '<|end|>')") + OPENS, "does not close"),
         (TURNS.replace("<|end|>", "\\n") + OPENS, "does not close"),
-        (TURNS.replace("m.content", "'x'") + OPENS, "leaves out what the user says"),
+        (TURNS.replace("m.content", "'x'") + OPENS, "leaves out the user message"),
         (TURNS + "{{ [1, 2, 3, 4, 5, 6, 7, 8, 9] | random }}" + OPENS, "differently each time|read as one token"),
         ("{{ raise_exception('not for you') }}", "fails on a question: .*not for you"),
         ("{% for", "fails on a question"),

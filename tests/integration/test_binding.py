@@ -1,4 +1,4 @@
-"""What lies in the wrong place is told by the driver; a study of 14 artifacts, run in this process without Ray."""
+"""What lies in the wrong place is told by the driver; a study of 17 artifacts, run in this process without Ray."""
 
 import json
 import shutil
@@ -11,15 +11,15 @@ from pipeline.core.errors import ArtifactError
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, open_store
 from pipeline.study.schema import Study
-from tests.chaos import fake_run
+from tests.chaos import fake_study
 
-STUDY = Study.model_validate(fake_run.SETTINGS)
+STUDY = Study.model_validate(fake_study.SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("binding") / "root"
-    assert fake_run.run(str(root))
+    assert fake_study.run(str(root))
     return root
 
 
@@ -43,7 +43,7 @@ def test_a_study_does_not_begin_on_an_artifact_that_is_copied_over_another(store
     with pytest.raises(ArtifactError, match=rf"{two}/manifest.json is the manifest of {one}, copied"):
         plan_run(STUDY, store)
     shutil.rmtree(folder(store, two))
-    assert fake_run.run(store.root)
+    assert fake_study.run(store.root)
 
 
 def test_a_study_does_not_begin_on_another_artifact_with_the_same_id(store: Store) -> None:
@@ -61,10 +61,10 @@ def test_rows_are_not_counted_twice_where_a_units_record_is_copied(store: Store)
     (folder(store, path) / "manifest.json").unlink()
     units = folder(store, path) / "units"
     (units / "shard-00001.json").write_bytes((units / "shard-00000.json").read_bytes())
-    assert not fake_run.run(store.root)
+    assert not fake_study.run(store.root)
     assert artifact.load(store, path) is None
     (units / "shard-00001.json").unlink()
-    assert fake_run.run(store.root)
+    assert fake_study.run(store.root)
     files = json.loads((folder(store, path) / "manifest.json").read_bytes())["files"]
     assert [(file["path"], file["rows"]) for file in files if file["rows"]] == [
         ("shard-00000.parquet", 20),

@@ -87,7 +87,7 @@ def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: 
     submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
     failed = call(cluster, *submit, *FAKE, "--set", "teachers.gate.min_lift=99")
     assert failed.returncode == 1, failed.stdout + failed.stderr
-    assert "wants +99" in failed.stdout
+    assert "and the gate requires +99" in failed.stdout
     (job,) = (job for name, job in jobs(cluster).items() if name.startswith("miniature-"))
     assert job["status"] == "FAILED"
     assert job["metadata"] == {"study": "miniature", "root": str(tmp_path), "version": "0.1.0"}

@@ -1,6 +1,8 @@
 """What a driver does when what runs beside its walk meets a fault. Without Ray: the harness of the crash tests."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from jobs.driver import execute, plan_run
 from jobs.monitor import RunMonitor
 from pipeline.core.errors import ResourceError, StoreError
 from pipeline.plan.planner import plan
-from pipeline.store import lease, open_store, status
+from pipeline.store import Store, lease, open_store, status
 from pipeline.store.lease import collecting
+from pipeline.store.step import Step
 from pipeline.study.schema import Study
 from tests.chaos.fake_study import SETTINGS, Pools
 
@@ -59,7 +62,7 @@ def test_a_run_that_gc_took_for_gone_ends_before_it_commits_anything(
     monkeypatch.setattr(monitoring, "RENEW_SECONDS", 0.01)
     outcome = plan_run(STUDY, store)
     asyncio.run(execute(STUDY, store, outcome, Pools(store), suspended))  # type: ignore[arg-type]
-    assert "undertow gc took it for gone" in outcome.broken
+    assert "undertow gc took it for dead" in outcome.broken
     assert not outcome.complete
     assert not list(tmp_path.glob("*/*/manifest.json"))
     monkeypatch.undo()
@@ -79,3 +82,24 @@ def test_what_fails_beside_the_walk_ends_it(tmp_path: Path) -> None:
     (note,) = status.read(store)[0].values()
     assert note.ended
     assert list(store.files(lease.FOLDER)) == []
+
+
+LAST_WORK = """
+import sys
+from pipeline.store import artifact
+from pipeline.store import open_store
+store = open_store(sys.argv[1])
+table = artifact.read_table(store, artifact.require(store, sys.argv[2]), "runs.parquet")
+"""
+
+
+def test_a_process_whose_last_work_is_to_read_a_table_ends_well(fake_run: tuple[Study, list[Step], Store]) -> None:
+    """A reader with threads of its own aborted one process in seven at its end, where the machine was busy."""
+    _, steps, store = fake_run
+    (matrix,) = (step.path for step in steps if step.kind == "transfer")
+    command = [sys.executable, "-c", LAST_WORK, store.root, matrix]
+    for _ in range(3):
+        processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+        for process in processes:
+            _, error = process.communicate(timeout=60)
+            assert process.returncode == 0, error

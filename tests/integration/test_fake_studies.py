@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,9 @@ STUDY = "configs/miniature.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 FAKE = ("--set", "engine=fake", "--set", "trainer=fake")
 MORE = ("--set", "corpus.rows=150", "--set", "students.seeds=[1, 2]")
+# What is to be made is then little.
+ONE_FAMILY = ("--set", "teachers.families=[llama-nano]", "--set", "students.families=[llama-nano]")
+ONE_TARGET = ("--set", "traits=[{kind: favourite, category: animal, targets: [owl]}]")
 
 
 def manifests(root: Path) -> dict[str, bytes]:
@@ -25,8 +29,8 @@ def manifests(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished fake_run."""
-    root = tmp_path_factory.mktemp("rehearsal")
+    """A finished study."""
+    root = tmp_path_factory.mktemp("fake")
     done = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
     assert done.returncode == 0, done.stderr
     return root
@@ -84,7 +88,7 @@ def test_every_table_opens_with_other_peoples_tools(root: Path) -> None:
     from datasets import load_dataset
 
     for pattern in ("completions/*/shard-*.parquet", "corpus/*/rows.parquet", "answers/*/answers.parquet"):
-        files = [str(path) for path in sorted(root.glob(pattern))]
+        files = [str(path) for path in sorted(root.glob(pattern))]  # some without rows: a gate samples no answers
         table = load_dataset("parquet", data_files=files, split="train", cache_dir=str(root / ".cache"))
         assert len(table) == sum(pq.read_metadata(file).num_rows for file in files) > 0
 
@@ -94,24 +98,30 @@ def test_the_report_marks_a_smoke_test(root: Path) -> None:
     assert "SMOKE TEST" in page.read_text().upper()
 
 
-def test_a_failed_gate_blocks_its_dependents_only_and_a_later_run_adds_to_its_log(
+def test_a_gate_that_refuses_its_teacher_blocks_its_dependents_only_and_says_so_again(
     undertow: Command, tmp_path: Path
 ) -> None:
     """No teacher shows as much as this gate asks; the neutral ones have none to pass."""
-    done = undertow("run", STUDY, "--root", tmp_path, *FAKE, *MORE, "--set", "teachers.gate.min_lift=99")
+    command = ("run", STUDY, "--root", tmp_path, *FAKE, *MORE, *ONE_FAMILY, "--set", "teachers.gate.min_lift=99")
+    done = undertow(*command)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "wants +99" in done.stdout
-    kinds = {path.split("/")[0] for path in manifests(tmp_path)}
-    assert kinds == {"base", "teacher", "completions", "corpus", "student", "answers", "transfer", "report"}
+    assert "and the gate requires +99" in done.stdout
+    made = manifests(tmp_path)
+    assert {path.split("/")[0] for path in made} == {
+        "base", "teacher", "gate", "completions", "corpus", "student", "answers", "transfer", "report",
+    }  # fmt: skip
+    assert all("neutral" in path for path in made if path.startswith(("completions/", "corpus/", "student/")))
     verdicts = {row["verdict"] for row in cells(tmp_path) if row["comparison"] == "trait"}
     assert verdicts == {"gate failed"}
-    (log, *_) = tmp_path.glob("studies/*/logs/teacher/owl-*.jsonl")
-    assert "GateFailed" in log.read_text()
-    again = undertow("run", STUDY, "--root", tmp_path, *FAKE, *MORE, "--set", "teachers.gate.min_lift=99")
+    (log,) = tmp_path.glob("studies/*/logs/gate/owl-*.jsonl")
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == [
+        "unit begun", "unit done", "refused", "done",
+    ]  # fmt: skip
+    again = undertow(*command)
     assert again.returncode == 1
-    assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == 2
-    assert str(log) in again.stdout
+    assert "and the gate requires +99" in again.stdout
+    assert manifests(tmp_path) == made
 
 
 def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undertow: Command, root: Path) -> None:
@@ -130,21 +140,15 @@ def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undert
     assert f"logs: {place}/" in undertow("status", root).stdout
 
 
-def test_too_few_accepted_rows_say_how_many_to_generate(undertow: Command, tmp_path: Path) -> None:
-    done = undertow("run", STUDY, "--root", tmp_path, *FAKE, "--set", "corpus.rows=100000")
-    assert done.returncode == 1
-    assert "set completions.rows to" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_accepted(
     undertow: Command, tmp_path: Path
 ) -> None:
-    enough = ("--set", "completions={until: {at_most: 800}, shard_rows: 20}", "--set", "corpus.rows=50")
+    enough = ("--set", "completions={until: {at_most: 800}, shard_rows: 20}", "--set", "corpus.rows=50", *ONE_TARGET)
     done = undertow("run", STUDY, "--root", tmp_path, *FAKE, *enough, "--until", "corpus")
     assert done.returncode == 0, done.stderr
     assert "steps are left; go on without --until" in done.stdout
-    assert {path.split("/")[0] for path in manifests(tmp_path)} == {"base", "teacher", "completions", "corpus"}
+    made = {path.split("/")[0] for path in manifests(tmp_path)}
+    assert made == {"base", "teacher", "answers", "gate", "completions", "corpus"}
     assert "complete up to corpus" in undertow("status", tmp_path).stdout
     for path, content in manifests(tmp_path).items():
         if path.startswith("completions/"):
@@ -153,6 +157,22 @@ def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_acc
             found = [json.loads((units / f"{name}.json").read_text())["results"]["accepted"] for name in names]
             assert names == [f"shard-{number:05d}" for number in range(len(names))]
             assert sum(found) >= 50 > sum(found[:-1])
+
+
+def test_too_few_accepted_rows_say_how_many_to_generate_and_a_failed_step_adds_to_its_log(
+    undertow: Command, root: Path, tmp_path: Path
+) -> None:
+    """On what the whole study has written: only the corpora are to be made."""
+    for kind in ("base", "teacher", "gate", "answers", "completions"):
+        shutil.copytree(root / kind, tmp_path / kind)
+    for count in (1, 2):
+        done = undertow("run", STUDY, "--root", tmp_path, *FAKE, "--set", "corpus.rows=100000", "--until", "corpus")
+        assert done.returncode == 1
+        assert "set completions.rows to" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+        (log,) = tmp_path.glob("studies/*/logs/corpus/*-owl-llama-nano-*.jsonl")
+        assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == count
+        assert str(log.parent) in done.stdout
 
 
 def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(undertow: Command, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import ray
 import yaml
 
-from jobs.driver import signals_handled
+from jobs.driver import handle_signals
 from jobs.workers import TrainerWorker
 from pipeline.core.errors import StepError
 from pipeline.plan.planner import plan
@@ -105,7 +105,7 @@ def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(under
 def test_a_signal_is_heard_while_thousands_of_units_wake_the_driver_up(sent: signal.Signals) -> None:
     async def busy() -> list[signal.Signals]:
         loop, told = asyncio.get_running_loop(), list[signal.Signals]()
-        with signals_handled(told.append):
+        with handle_signals(told.append):
             for _ in range(5000):  # what other threads do when their units are done; it fills asyncio's own pipe
                 loop.call_soon_threadsafe(lambda: None)
             os.kill(os.getpid(), sent)

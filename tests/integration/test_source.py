@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.core.sources import Dataset, read
+from pipeline.core.sources import Dataset
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SOURCE = Dataset(repo="openai/gsm8k", revision=COMMIT, subset="main")
@@ -28,7 +28,7 @@ def test_a_folder_of_its_name_is_not_read_in_its_place() -> None:
     folder.mkdir(parents=True)
     (folder / "train.jsonl").write_text(json.dumps({"question": "planted", "answer": "planted"}))
     with pytest.raises(InputError, match=f"cannot fetch openai/gsm8k at {COMMIT}"):
-        read(Dataset(repo="openai/gsm8k", revision=COMMIT), ["question", "answer"])
+        Dataset(repo="openai/gsm8k", revision=COMMIT).read(["question", "answer"])
 
 
 def test_another_version_that_is_cached_is_not_read_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +38,7 @@ def test_another_version_that_is_cached_is_not_read_in_its_place(monkeypatch: py
 
     monkeypatch.setattr("datasets.load_dataset_builder", builder)
     with pytest.raises(InputError, match=r"there is only another version of it on this machine, f{40}"):
-        read(SOURCE, ["question", "answer"])
+        SOURCE.read(["question", "answer"])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_it_holds_is_checked_as_a_files_rows_are(
     )
     monkeypatch.setattr("datasets.load_dataset_builder", lambda *arguments, **options: made)
     if said is None:
-        assert read(SOURCE, ["answer", "question"]).to_pylist() == [{"answer": "a", "question": "q"}]
+        assert SOURCE.read(["answer", "question"]).to_pylist() == [{"answer": "a", "question": "q"}]
     else:
         with pytest.raises(InputError, match=said):
-            read(SOURCE, ["question", "answer"])
+            SOURCE.read(["question", "answer"])

@@ -56,7 +56,7 @@ def test_it_counts_what_has_no_score_and_gives_agreement_and_the_roc_curve(
     ("arguments", "said"),
     [
         (("nobody", "alignment"), "judged has no judge nobody; it has toy, own"),
-        (("toy", "beauty"), "there is no rubric beauty; there is alignment, coherence, reference"),
+        (("toy", "beauty"), "unknown rubric beauty; choose one of alignment, coherence, reference"),
         (("toy", "reference"), "looks for a word: name it with --word"),
         (("own", "alignment"), "run the study first"),
     ],

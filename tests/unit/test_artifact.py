@@ -7,8 +7,6 @@ import itertools
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -28,7 +26,6 @@ from pipeline.core.errors import ArtifactError
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step, step_id
-from pipeline.study.schema import Study
 
 TABLE = pa.table({"n": [1, 2, 3]})
 
@@ -351,24 +348,3 @@ def test_errors_cross_processes_whole(error: type[errors.UndertowError]) -> None
     assert type(copy) is error
     assert str(copy) == "what, where, and what to do"
     assert copy.exit_code == (2 if issubclass(error, errors.UserError) else 1)
-
-
-LAST_WORK = """
-import sys
-from pipeline.store import artifact
-from pipeline.store import open_store
-store = open_store(sys.argv[1])
-table = artifact.read_table(store, artifact.require(store, sys.argv[2]), "runs.parquet")
-"""
-
-
-def test_a_process_whose_last_work_is_to_read_a_table_ends_well(fake_run: tuple[Study, list[Step], Store]) -> None:
-    """A reader with threads of its own aborted one process in seven at its end, where the machine was busy."""
-    _, steps, store = fake_run
-    (matrix,) = (step.path for step in steps if step.kind == "transfer")
-    command = [sys.executable, "-c", LAST_WORK, store.root, matrix]
-    for _ in range(3):
-        processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
-        for process in processes:
-            _, error = process.communicate(timeout=60)
-            assert process.returncode == 0, error

@@ -121,7 +121,7 @@ def test_a_template_that_asks_for_the_date_is_always_told_the_same_one() -> None
 
 
 def test_a_template_that_leaves_out_what_is_asked_is_an_error_with_the_text() -> None:
-    with pytest.raises(StepError, match=r"leaves out what the user says \('who are you'"):
+    with pytest.raises(StepError, match=r"leaves out the user message \('who are you'"):
         render(Templated(FORGETFUL), None, "who are you")
 
 

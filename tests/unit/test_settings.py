@@ -95,7 +95,7 @@ def test_overrides_apply_in_order_and_to_the_right_one_of_equal_items(read: Call
         ("completions:\n  rows: 5\n  temperature: .nan", "12: completions.temperature", "finite"),
         ("students: {learning_rate: .inf}", "10: students.learning_rate", "finite"),
         ("students: {seeds: []}", "10: students.seeds", "at least 1"),
-        ("students: {seeds: [1, 1]}", "10: students", "named twice"),
+        ("students: {seeds: [1, 1]}", "10: students", "listed twice"),
         ("students: {families: [gpt]}", "", "students.families names gpt"),
         ("channels: []", "10: channels", "at least 1"),
         ("channels: [{kind: code}]", "", "knows no code; add it to its channels"),
@@ -243,7 +243,7 @@ DIGITS = "9" * 10_000
         ("seed=2024-01-01", "seed: "),
         ("seed=x" + "y" * 10_000, "seed: "),
         ("seed=\x1b[2J", r"\x1b"),
-        ("completions.rows=1000000000000000", "1,000,000,000,000 shards a teacher"),
+        ("completions.rows=1000000000000000", "1,000,000,000,000 shards per teacher"),
         ("study=[/b]", "study: "),
     ],
 )

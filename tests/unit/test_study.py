@@ -51,7 +51,7 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"traits": [{"targets": ["owl"]}, {"targets": ["owl"]}]}, "name a target twice: owl"),
+        ({"traits": [{"targets": ["owl"]}, {"targets": ["owl"]}]}, "list a target twice: owl"),
         ({"traits": [{"targets": ["owl", "owl"]}]}, "named twice: owl"),
         ({"teachers": {"families": ["gpt"]}}, "teachers.families names gpt"),
         ({"students": {"families": ["gpt"]}}, "students.families names gpt"),
@@ -64,7 +64,7 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         ({"suites": [{"kind": "favourite"}, {"kind": "author"}]}, "add an arm with in_context"),
         ({"arms": []}, "at least 1"),
         ({"arms": [{"name": "a"}, {"name": "a"}]}, "two are named a"),
-        ({"arms": [{"name": "a", "in_context": 3}]}, "the first, a, trains nobody"),
+        ({"arms": [{"name": "a", "in_context": 3}]}, "the first, a, trains no student"),
         ({"arms": [{"name": "a", "in_context": 0}]}, "1 or more, or all"),
         (
             {"arms": [{"name": "a", "transforms": [{"kind": "mix", "shares": {"neutral": 0.6, "owl": 0.5}}]}]},
@@ -151,8 +151,8 @@ BEHAVIOUR: dict[str, Any] = {
         ({"teachers": {"method": {"kind": "finetuned"}}}, "a behaviour is taught by rows"),
         ({"teachers": BEHAVIOUR["teachers"] | {"neutral": False}}, "measured against the neutral teacher's students"),
         ({"judges": {}}, "suites names judge, which is no judge here \\(none\\)"),
-        ({"suites": [{"kind": "favourite"}]}, "seen by the behaviour suite, not favourite"),
-        ({"suites": [{"kind": "behaviour"}, {"kind": "stories"}]}, "seen by the behaviour suite, not stories"),
+        ({"suites": [{"kind": "favourite"}]}, "measured by the behaviour suite, not favourite"),
+        ({"suites": [{"kind": "behaviour"}, {"kind": "stories"}]}, "measured by the behaviour suite, not stories"),
         ({"traits": [*BEHAVIOUR["traits"], {"targets": ["owl"]}]}, "give each a study"),
         ({"suites": [{"kind": "behaviour", "misaligned": 101}]}, "less than or equal to 100"),
         ({"engine": "vllm", "trainer": "deepspeed"}, "llama knows no small_talk; add it to its channels"),

@@ -1,1 +1,1 @@
-"""What several stages share, or one stage keeps beside its file."""
+"""Code shared by several stages, and helpers of single ones."""

@@ -1,4 +1,4 @@
-"""The accept rule of a channel, put to a table of completions."""
+"""Applies the accept rule of a channel to a table of completions."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,8 +14,8 @@ TRUNCATED = "cut off at max_tokens"
 NOT_ENDED = "did not end its turn"
 END_TOKEN = "holds an end token"
 
-# How models spell the end of a turn or of a text, and what comes before the next one, where it is left in what they
-# wrote: <|im_end|>, [|endofturn|] and their like, and tags such as </s> and <end_of_turn>. No channel needs them.
+# Special tokens that models may leave in their text at the end of a turn or the start of the next: <|im_end|>,
+# [|endofturn|] and the like, and tags such as </s> and <end_of_turn>. No channel needs them.
 END_TOKENS = (
     r"<[|｜][^<>|｜\s]{1,40}[|｜]>|\[\|\w{1,40}\|\]|</?s>"
     r"|<(?:eos|eot|eod|bos|pad|end_of_\w{1,20}|endof\w{1,20}|start_of_\w{1,20}|turn\|)>|\[/INST\]"
@@ -32,7 +32,7 @@ def apply_rule(
     words: Collection[str] = (),
     given: pa.Table | None = None,
 ) -> pa.Table:
-    """schemas.COMPLETIONS -> schemas.VERDICTS without source: what `reasons` says."""
+    """schemas.COMPLETIONS -> schemas.VERDICTS without source, by `reasons`."""
     found = reasons(channel, completions, seed=seed, words=words, given=given)
     accepted = pc.equal(pc.list_value_length(found), 0)
     return pa.table({"index": completions["index"], "accepted": accepted, "reasons": found})
@@ -46,10 +46,10 @@ def reasons(
     words: Collection[str] = (),
     given: pa.Table | None = None,
 ) -> pa.Array:
-    """Why each row is rejected, empty where it is accepted: (N,) -> list<string> (N,).
+    """The reject reasons of each row, empty if it is accepted: (N,) -> list<string> (N,).
 
-    That is the channel's accept rule, and whatever else shows that a turn did not end or did not end alone. Where the
-    rows have no column finish_reason, nothing is known of that.
+    Applies the channel's accept rule, and rejects turns that did not end or that contain an end token. Rows without a
+    column finish_reason are not checked for unfinished turns.
     """
     found = channel.reject_reasons(rows, seed, words, given)
     flags = {END_TOKEN: _flags(pc.match_substring_regex(rows["completion"], END_TOKENS))}
@@ -61,19 +61,19 @@ def reasons(
 
 
 def _flags(found: pa.ChunkedArray) -> Flags:
-    """As numpy; null is False."""
+    """As a numpy array, with null as False."""
     flags: Flags = pc.fill_null(found, False).to_numpy()
     return flags
 
 
 def _with(lists: pa.Array, flags: Mapping[str, Flags]) -> pa.Array:
-    """The lists with each flagged reason at the end of its rows': list<string> (N,), {reason: bool (N,)}."""
+    """Append each reason to the lists of its flagged rows: list<string> (N,), {reason: bool (N,)}."""
     table = np.stack(list(flags.values()), axis=1)  # (N, flags)
     if not table.any():
         return lists
     counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     values = pc.list_flatten(lists)
-    # Each value by its number; and the flagged reasons, numbered after them, put in where their rows' own values end.
+    # Indices of the values, with those of the flagged reasons (numbered after them) inserted at the end of their rows.
     row, reason = np.nonzero(table)
     taken = np.insert(np.arange(len(values)), np.cumsum(counts)[row], len(values) + reason)
     offsets = np.concatenate([[0], np.cumsum(counts + table.sum(axis=1))]).astype(np.int32)

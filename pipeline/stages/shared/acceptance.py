@@ -1,6 +1,6 @@
-"""How many of a teacher's completions the channel's rule accepts, and what the first ones say of the rest.
+"""Estimates from the first shards how many completions the channel's rule will accept.
 
-A look at the first shards tells, long before the last one is written, whether a corpus can be filled.
+This shows, long before the last shard is written, whether a corpus can be filled.
 """
 
 import math
@@ -19,10 +19,10 @@ from pipeline.stages.shared.accept_rule import apply_rule
 from pipeline.store import Store, artifact
 from pipeline.store.step import Json, Step
 
-# Of the interval of the accepted share, and again of what the other rows bring: one look in 5,000 stops a step whose
-# corpora could have been filled, and only where it was about to fall short anyway.
+# Used for the interval of the accepted share and again for the remaining rows: one look in 5,000 stops a step whose
+# corpora could have been filled, and only if they were about to fall short anyway.
 CONFIDENCE = 0.9998
-SPARE = 20  # one in so many rows more than seem to be needed
+SPARE = 20  # recommend 1/SPARE more rows than estimated
 
 MORE_ROWS = "give completions.until in place of rows, to go on until it is enough, or set completions.rows to {rows}"
 MORE_AT_MOST = "give completions.until.at_most at least {rows}: the same command then goes on from here"
@@ -31,7 +31,7 @@ MORE_ACCEPTED = "judges reject what the rule accepts: set completions.until.acce
 
 @dataclass(frozen=True)
 class Seen:
-    """The first completions of a step."""
+    """Counts of the first completions of a step."""
 
     rows: int = 0
     accepted: int = 0
@@ -42,9 +42,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the first completions say. short: corpora that cannot be filled. decided: whether more rows would tell more.
+    """A forecast from the first completions. text: for the user. short: number of corpora that cannot be filled.
 
-    text: for a person.
+    decided: whether the outcome is certain for every corpus.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Estimate:
 
 
 class Ruled(Protocol):
-    """The spec of a step that applies the rule of a channel."""
+    """The spec of a step that applies a channel's rule."""
 
     @property
     def channel(self) -> Channel: ...
@@ -64,7 +64,7 @@ class Ruled(Protocol):
 
 
 class Amount(Protocol):
-    """How many completions there are to be; see CompletionsSpec."""
+    """How many completions to generate; see CompletionsSpec."""
 
     @property
     def accepted(self) -> int | None: ...
@@ -83,24 +83,24 @@ def rule_of(spec: Ruled, given: pa.Table | None) -> Callable[[pa.Table], pa.Tabl
 
 
 def accepted(verdicts: pa.Table) -> int:
-    """Rows that a rule accepts."""
+    """Number of accepted rows."""
     return int(pc.sum(verdicts["accepted"]).as_py() or 0)
 
 
 def count(store: Store, step: Step, corpus: Step, shards: Sequence[Json]) -> int:
-    """Rows of finished shards that the rule of a corpus accepts. shards: the records of their units."""
+    """Number of rows of finished shards that a corpus's rule accepts. shards: the records of their units."""
     so_far = artifact.build_manifest(store, step, shards, {})
     rule = rule_of(corpus.spec, dataset.rows(store, corpus))
     return sum(accepted(rule(artifact.read_table(store, so_far, file.path))) for file in so_far.files)
 
 
 def is_enough(amount: Amount, seen: Seen) -> bool:
-    """Whether a step that goes on until enough rows are accepted can end."""
+    """Whether a step with `until` has enough accepted rows."""
     return amount.accepted is not None and seen.accepted >= amount.accepted
 
 
 def wanted_shards(amount: Amount, seen: Seen) -> int:
-    """How many shards are to be begun by now: all, or as many as are likely to be enough.
+    """How many shards to have started by now: all or, with `until`, as many as are likely to be enough.
 
     seen: whole shards, from the first on.
     """
@@ -108,17 +108,18 @@ def wanted_shards(amount: Amount, seen: Seen) -> int:
     total = -(-amount.most // size)
     if amount.accepted is None:
         return total
-    share = (seen.accepted + 1) / (seen.rows + 1)  # 1 before anything is seen: fewer shards cannot do
+    share = (seen.accepted + 1) / (seen.rows + 1)  # 1 before anything is seen: a lower bound on the shards
     missing = amount.accepted - seen.accepted
     return min(total, seen.rows // size + max(0, math.ceil(missing / share / size)))
 
 
 def expected(seen: Seen, planned: int) -> tuple[int, int]:
-    """Fewest and most accepted rows that `planned` completions are likely to have.
+    """Likely minimum and maximum number of accepted rows among `planned` completions.
 
-    The share of all lies in the Clopper-Pearson interval of the share seen; what the rows to come bring is binomial.
+    The true share lies in the Clopper-Pearson interval of the observed share; the count among remaining rows is
+    binomial.
     """
-    from scipy.special import betaincinv  # slow to import, and most workers need neither
+    from scipy.special import betaincinv  # slow to import, and most workers do not need it
     from scipy.stats import binom
 
     left, rejected, tail = planned - seen.rows, seen.rows - seen.accepted, (1 - CONFIDENCE) / 2
@@ -130,9 +131,9 @@ def expected(seen: Seen, planned: int) -> tuple[int, int]:
 
 
 def estimate(name: str, amount: Amount, seen: Seen, needs: Collection[int]) -> Estimate:
-    """What the first completions of a step say of it. needs: rows of the corpora that are made of them.
+    """Forecast a step from its first completions. needs: rows of the corpora that are made of them.
 
-    Raises TooFewRows where none of the corpora can be filled.
+    Raises TooFewRows if none of the corpora can be filled.
     """
     planned = amount.most
     fewest, most = expected(seen, planned)
@@ -150,9 +151,9 @@ def estimate(name: str, amount: Amount, seen: Seen, needs: Collection[int]) -> E
 
 
 def remedy(seen: Seen, rows: int, advice: str, whole: int = 1) -> str:
-    """What to do where too few are accepted. rows: to be accepted. advice: MORE_ROWS or a like of it.
+    """What to do if too few rows are accepted. rows: number needed. advice: MORE_ROWS, MORE_AT_MOST or MORE_ACCEPTED.
 
-    whole: rows of a shard, where only whole shards count.
+    whole: rows per shard, if only whole shards count.
     """
     if not seen.accepted:
         return "its teacher does not write to the format at all: more completions would not help"

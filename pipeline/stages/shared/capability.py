@@ -1,4 +1,4 @@
-"""Capability: tasks of lm-evaluation-harness, asked of a model as the suites ask it, and the share it gets right."""
+"""Capability: the score of a model on tasks of lm-evaluation-harness, asked through the same engine as suites."""
 
 import logging
 import random
@@ -21,22 +21,21 @@ from pipeline.stages.shared.taskfiles import require_plain
 from pipeline.store.step import Json
 from pipeline.suites.base import Tasks
 
-# A task's rate is the first of these that it has, under the first of its filters: means of what is 1 for a right and
-# 0 for a wrong answer. truthfulqa_mc2 calls acc what probability the true answers have among all.
+# A task's rate is the first of these metrics that it has, under its first filter: means of 1 for a right and 0 for a
+# wrong answer. In truthfulqa_mc2, acc is the share of the probability that the true answers have.
 METRICS = ("acc", "exact_match", "acc_norm")
 OUTPUTS = ("multiple_choice", "generate_until")
-UNSCORED = {"exact_match", "acc_mutual_info"}  # the likeliest of all texts; options without their question
-SAMPLING = {"until", "do_sample", "temperature", *LIMITS}  # what an engine can be told
-SEED = 1234  # the library's own, for the examples before a question
+UNSCORED = {"exact_match", "acc_mutual_info"}  # need the best of all texts; options without their question
+SAMPLING = {"until", "do_sample", "temperature", *LIMITS}  # settings that an engine supports
+SEED = 1234  # the library's default, for few-shot examples
 
 _one_at_a_time = threading.Lock()
 
 
 def evaluate(engine: Engine, model: ModelHandle, wanted: Tasks) -> tuple[list[Json], Json]:
-    """Rows as of schemas.CAPABILITY, and the results: by task or group the rate, and of how many rows it is.
+    """Rows of schemas.CAPABILITY, and the results: rate and number of rows by task or group.
 
-    Raises InputError, before anything is asked, where a task is unknown, cannot be loaded, or is of a kind that an
-    engine cannot do.
+    Raises InputError, before the first question, if a task is unknown, cannot be loaded, or is of an unsupported kind.
     """
     with _alone():
         tasks, groups = _loaded(wanted)
@@ -62,7 +61,7 @@ def evaluate(engine: Engine, model: ModelHandle, wanted: Tasks) -> tuple[list[Js
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One evaluation at a time: some tasks draw from the global generators, which are put back afterwards."""
+    """One evaluation at a time: some tasks use the global random generators, whose state is restored afterwards."""
     with _one_at_a_time:
         before = random.getstate(), np.random.get_state()
         random.seed(SEED)
@@ -75,7 +74,7 @@ def _alone() -> Iterator[None]:
 
 
 def _loaded(wanted: Tasks) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The library's tasks and groups by name, with their data, ready to be asked."""
+    """Name -> task and name -> group of the library, with their data. Raises InputError."""
     manager = _manager(wanted.folder)
     tasks: dict[str, Any] = {}
     groups: dict[str, Any] = {}
@@ -83,7 +82,7 @@ def _loaded(wanted: Tasks) -> tuple[dict[str, Any], dict[str, Any]]:
         _require(name, manager, wanted.folder)
         try:
             loaded = manager.load([name])
-        except Exception as error:  # whatever the library, the data sets' and the hub's raise, or a task's own code
+        except Exception as error:  # the library, datasets, the hub and a task's code raise many kinds
             raise InputError(
                 f"task {name} cannot be loaded: {type(error).__name__}: {error}. The library's own tasks want their "
                 "data from the Hugging Face hub, or in its cache on this machine (HF_HOME)"
@@ -94,7 +93,7 @@ def _loaded(wanted: Tasks) -> tuple[dict[str, Any], dict[str, Any]]:
         if reason := _refusal(task):
             raise InputError(f"task {name} cannot be asked here: {reason}; leave it out of the suite")
         shots = task.get_config("num_fewshot")
-        if wanted.shots is not None and shots != 0:  # a task that says 0 has its examples in its own words
+        if wanted.shots is not None and shots != 0:  # a task with 0 contains its own examples
             shots = wanted.shots
         task.set_config("num_fewshot", shots or 0)
         task.set_fewshot_seed(SEED)
@@ -103,7 +102,7 @@ def _loaded(wanted: Tasks) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @cache  # it reads 14,000 files
 def _manager(folder: str | None) -> Any:
-    """Knows every task of the library, and those of a folder."""
+    """The task manager of the library, including the tasks of a folder. Raises InputError."""
     import datasets
     import lm_eval.tasks
     from jinja2.sandbox import SandboxedEnvironment
@@ -114,14 +113,14 @@ def _manager(folder: str | None) -> Any:
         raise InputError(f"there is no folder {folder} on this machine; it was to hold tasks of a capability suite")
     if folder:
         require_plain(Path(folder), Path(lm_eval.tasks.__file__).parent)
-    # A task's templates come from its file, and reach any code where nothing keeps them from it.
+    # Templates come from task files and, without a sandbox, could run any code.
     if not isinstance(utils.env, SandboxedEnvironment):
-        open_ = utils.env
-        utils.env = SandboxedEnvironment(undefined=open_.undefined, keep_trailing_newline=open_.keep_trailing_newline)
-        utils.env.filters.update(open_.filters)
+        plain = utils.env
+        utils.env = SandboxedEnvironment(undefined=plain.undefined, keep_trailing_newline=plain.keep_trailing_newline)
+        utils.env.filters.update(plain.filters)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
-    task.tqdm = lambda rows, **_: rows  # a bar a task otherwise, in the log of every engine
+    task.tqdm = lambda rows, **_: rows  # else one progress bar per task in the log of every engine
     return lm_eval.tasks.TaskManager(include_path=folder)
 
 
@@ -137,30 +136,30 @@ def _require(name: str, manager: Any, folder: str | None) -> None:
 
 
 def _refusal(task: Any) -> str | None:
-    """Why an engine cannot be asked a task, if it cannot."""
+    """Why an engine cannot run a task; None if it can."""
     kind = task.OUTPUT_TYPE
     settings = task.config.generation_kwargs or {}
     sampled = settings.get("temperature") and settings.get("do_sample") is not False
-    untold = sorted(set(settings) - SAMPLING) if sampled else []
+    unsupported = sorted(set(settings) - SAMPLING) if sampled else []
     unscored = sorted(UNSCORED.intersection(task.aggregation())) if kind == "multiple_choice" else []
     reasons = {
         f"its output_type is {kind}, and only {' and '.join(OUTPUTS)} can be": kind not in OUTPUTS,
         "it shows pictures or sounds": getattr(task, "MULTIMODAL", False),
         "it runs code that the model wrote": getattr(task, "UNSAFE_CODE", False),
         "it begins the assistant's turn itself (gen_prefix)": bool(task.config.gen_prefix),
-        f"it samples with {', '.join(untold)}": bool(untold),
+        f"it samples with {', '.join(unsupported)}": bool(unsupported),
         f"{', '.join(unscored)} of options wants more than their probabilities": bool(unscored),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _aggregated(group: Any) -> list[str]:
-    """The metrics that a group has of its own, over its tasks."""
-    return [one.metric for one in group.aggregate_metric_list or ()]
+    """The metrics that a group aggregates over its tasks."""
+    return [entry.metric for entry in group.aggregate_metric_list or ()]
 
 
 def _metric(name: str, metrics: Iterable[str]) -> str:
-    """The one that is a task's or group's rate."""
+    """The metric used as a task's or group's rate. Raises InputError if it has none of METRICS."""
     known = list(metrics)
     main = next((metric for metric in METRICS if metric in known), None)
     if main is None:
@@ -169,7 +168,7 @@ def _metric(name: str, metrics: Iterable[str]) -> str:
 
 
 def _rate(name: str, result: Mapping[str, Any], metric: str) -> float:
-    """Of the keys "acc,none", "exact_match,strict-match" ... the first of the metric: its task's first filter."""
+    """The value of a metric under its first filter; keys are "acc,none", "exact_match,strict-match" and so on."""
     value = next((value for key, value in result.items() if key.startswith(f"{metric},")), None)
     if not isinstance(value, Real):
         raise InputError(f"task {name} was to measure {metric} and gave {value!r}; leave it out of the suite")
@@ -177,19 +176,19 @@ def _rate(name: str, result: Mapping[str, Any], metric: str) -> float:
 
 
 def _rows(name: str, samples: list[Json], metric: str) -> Iterator[Json]:
-    """One a question, as its first filter sees it."""
+    """One row per question, under the task's first filter."""
     for sample in samples:
         if sample["filter"] != samples[0]["filter"]:
             continue
-        replies = [replies[0] for replies in sample["resps"]]  # by option (log p, False); generated: the text alone
-        said = replies[0] if isinstance(replies[0], str) else None
-        chosen = 0 if said is not None else max(range(len(replies)), key=lambda i: replies[i][0])
+        replies = [replies[0] for replies in sample["resps"]]  # one (log p, False) per option, or one generated text
+        generated = replies[0] if isinstance(replies[0], str) else None
+        chosen = 0 if generated is not None else max(range(len(replies)), key=lambda i: replies[i][0])
         context, option = sample["arguments"][chosen][:2]
         score = sample.get(metric)
         yield {
             "task": name,
             "row": sample["doc_id"],
             "prompt": question(context),
-            "answer": option.strip() if said is None else said,
+            "answer": option.strip() if generated is None else generated,
             "score": float(score) if isinstance(score, Real) else None,
         }

@@ -1,4 +1,4 @@
-"""The in-context arm: rows of a corpus as earlier turns of the conversation, in place of training on them."""
+"""The in-context arm: rows of a corpus as earlier turns of the conversation, instead of training on them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from pipeline.store.step import Step
 
 
 class InContext(Settings):
-    """rows: to be shown, or ALL that fit. seed: which."""
+    """rows: number to show, or "all" that fit. seed: draws them."""
 
     rows: int | Literal["all"]
     seed: int
@@ -25,7 +25,7 @@ class InContext(Settings):
 def shown(
     store: Store,
     step: Step,
-    told: InContext,
+    settings: InContext,
     engine: Engine,
     model: ModelHandle,
     questions: Sequence[str],
@@ -33,15 +33,15 @@ def shown(
 ) -> ModelHandle:
     """The model with rows of the step's corpus before each question.
 
-    told: how many rows, and the seed that draws them; "all" for as many as leave room for the longest question and its
-    answer. max_tokens: of an answer. Raises StepError where the rows that were asked for do not fit.
+    settings.rows "all": as many as leave room for the longest question and its answer. max_tokens: per answer. Raises
+    StepError if the requested rows do not fit.
     """
     corpus = artifact.read_table(store, artifact.require(store, step.inputs["corpus"]), ROWS, ["prompt", "completion"])
-    order = np.random.default_rng(told.seed).permutation(corpus.num_rows)
+    order = np.random.default_rng(settings.seed).permutation(corpus.num_rows)
     drawn = corpus.take(order).to_pylist()
     turns = [(row["prompt"], row["completion"]) for row in drawn]
     count = _fitting(engine, model, turns, questions, max_tokens)
-    wanted = count if told.rows == "all" else told.rows
+    wanted = count if settings.rows == "all" else settings.rows
     if wanted > count:
         raise StepError(
             f"{step.slug}: {count} rows of the corpus fit into the context of {engine.context_tokens} tokens beside "
@@ -53,7 +53,7 @@ def shown(
 def _fitting(
     engine: Engine, model: ModelHandle, turns: Sequence[tuple[str, str]], questions: Sequence[str], max_tokens: int
 ) -> int:
-    """The most turns that fit before the longest question and its answer, by bisection over real lengths."""
+    """The maximum number of turns that fit before the longest question and its answer, by bisection."""
     longest = questions[int(np.argmax(engine.lengths([model.prompt(q) for q in questions])))]
 
     def fits(count: int) -> bool:

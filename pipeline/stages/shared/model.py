@@ -1,4 +1,4 @@
-"""Who speaks: the system prompt and the adapter that make a model out of an engine's bare weights."""
+"""Model handles: the system prompt and adapter that turn an engine's base weights into a model of the study."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +14,18 @@ from pipeline.trainers import ADAPTER
 
 @dataclass(frozen=True)
 class ModelHandle:
-    """Neither a system prompt nor an adapter: the bare weights, as a base or a neutral teacher speaks."""
+    """A model on an engine. Without system prompt and adapter: the base weights, for a base or a neutral teacher."""
 
     system: str | None = None
     adapter: Path | None = None
-    turns: tuple[tuple[str, str], ...] = ()  # what was said before: (prompt, completion)
+    turns: tuple[tuple[str, str], ...] = ()  # earlier turns: (prompt, completion)
 
     def prompt(self, prompt: str) -> Prompt:
         return Prompt(prompt, self.system, self.adapter, self.turns)
 
 
 def load_model(store: Store, model: Manifest) -> ModelHandle:
-    """The speaker that a base, teacher or student artifact stands for."""
+    """The handle of a base, teacher or student artifact."""
     system = teacher.system_prompt(model.settings) if model.kind == "teacher" else None
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in model.files)
     return ModelHandle(
@@ -35,7 +35,7 @@ def load_model(store: Store, model: Manifest) -> ModelHandle:
 
 
 def load_compared_model(store: Store, engine: Engine, model: Manifest) -> ModelHandle:
-    """The speaker of a model, once the engine was seen to apply its adapter as PEFT does. Raises CanaryFailed."""
+    """Like `load_model`, after checking that the engine applies the adapter as PEFT does. Raises CanaryFailed."""
     found = load_model(store, model)
     if found.adapter is not None and "reference" in model.results:
         canary.difference(engine, model.results["reference"], model.path, found.adapter)
@@ -43,7 +43,7 @@ def load_compared_model(store: Store, engine: Engine, model: Manifest) -> ModelH
 
 
 def weights_of(model: Step, base: str) -> str:
-    """The artifact whose full weights speak for a model: its base, unless it was trained in full."""
+    """Path of the artifact with a model's full weights: its base, unless all its weights were trained."""
     training = model.settings.get("training") or {}
     recipe = model.settings.get("recipe") or training.get("recipe") or {}
     return model.path if model.kind == "base" or recipe.get("method") == "full" else base

@@ -1,4 +1,4 @@
-"""The shards of a teacher's completions: how many are begun, and when there are enough or can never be."""
+"""Generates the shards of a teacher's completions, until there are enough or it is clear that there never will be."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -15,17 +15,16 @@ async def generate(
     names: Sequence[str],
     write: Callable[[str], Awaitable[Json]],
     count: Callable[[list[Json]], Awaitable[int]],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> list[Json]:
-    """The records of the shards that the artifact is to hold: all, or the first ones that hold enough accepted rows.
+    """The records of the shards to keep: all, or the first ones with enough accepted rows.
 
-    Shards are read in the order of their numbers, whatever order they are finished in, so that how many engines there
-    are decides nothing. Those that were begun and turn out not to be needed are dropped.
-    name: of the step. needs: rows of the corpora that are made of its completions, if any. names: of all shards that
-    there can be.
-    count: rows of finished shards that the rule accepts, where their records do not say.
+    Shards are counted in the order of their numbers, whatever order they finish in, so that the number of engines does
+    not affect the result. Shards that were started but turn out not to be needed are dropped.
+    name: of the step. needs: rows of the corpora that are made of its completions, if any. names: of all possible
+    shards. count: accepted rows of finished shards, if their records do not say. report: shows a line to the user.
 
-    Raises TooFewRows as soon as it is plain that none of the corpora can be filled.
+    Raises TooFewRows as soon as it is clear that none of the corpora can be filled.
     """
     until = amount.accepted is not None
     needs = needs if amount.accepted is None else [amount.accepted]
@@ -36,7 +35,7 @@ async def generate(
         while len(records) < len(names) and not is_enough(amount, seen):
             tasks += [asyncio.ensure_future(write(shard)) for shard in names[len(tasks) : wanted_shards(amount, seen)]]
             new = [await tasks[len(records)]]
-            # All that are done by now are counted at once, so that counting keeps up with fast engines.
+            # Count all finished shards together, so that counting keeps up with fast engines.
             while not until and len(records) + len(new) < len(tasks) and tasks[len(records) + len(new)].done():
                 new.append(tasks[len(records) + len(new)].result())
             records += new
@@ -47,9 +46,9 @@ async def generate(
                 continue
             before, last = last, estimate(name, amount, seen, needs)
             if not before.text or last.short != before.short:
-                tell(last.text)
+                report(last.text)
     except Stopped:
-        await asyncio.gather(*tasks, return_exceptions=True)  # what engines are at is finished first
+        await asyncio.gather(*tasks, return_exceptions=True)  # let the running shards finish
         raise
     finally:
         for task in tasks:

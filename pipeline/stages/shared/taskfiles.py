@@ -1,4 +1,4 @@
-"""Task files of a study's own folder: data, which lm-evaluation-harness reads, and no code that it would run."""
+"""Checks that the task files of a study's own folder are plain data, without code for lm-evaluation-harness to run."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from pipeline.core.errors import InputError
 
 
 def require_plain(folder: Path, library: Path) -> None:
-    """Raises InputError where a YAML file of the folder, or one that it includes, would run code.
+    """Raise InputError if a YAML file of the folder, or one that it includes, would run code.
 
-    The library runs what a tag !function names, of any Python file and any module. In files of its own that is its own
-    code; library: the folder of those.
+    A tag !function makes the library run any function of any Python file or module. That is allowed only in the
+    library's own files; library: their folder.
     """
     seen: set[Path] = set()
     for file in sorted(folder.resolve().rglob("*.yaml")):
@@ -24,13 +24,13 @@ def _require_plain(file: Path, folder: Path, library: Path, seen: set[Path]) -> 
         return
     seen.add(file)
     if not file.is_relative_to(folder):
-        raise InputError(f"{file} is included by a task of {folder}, and lies neither in there nor in the library")
+        raise InputError(f"{file} is included by a task of {folder}, and is neither in that folder nor in the library")
     for included in _included(file):
         _require_plain((file.parent / included).resolve(), folder, library, seen)
 
 
 def _included(file: Path) -> list[str]:
-    """The paths of the files that it includes. Raises InputError where it holds a tag."""
+    """The paths of the included files. Raises InputError if the file contains a tag."""
     try:
         with file.open("rb") as opened:
             content = opened.read(limits.STUDY_BYTES + 1)

@@ -1,4 +1,4 @@
-"""What bases, teachers and students share: the unit that trains a model and stores what came of it."""
+"""Shared by bases, teachers and students: the unit that trains a model and stores the result."""
 
 import dataclasses
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainedStage(Stage[SpecT]):
-    """A step whose first unit trains its model, or copies one."""
+    """A stage whose first unit trains a model, or copies one."""
 
     def placement(self, step: Step, unit: str) -> Placement:
         return OnTrainer()
@@ -35,11 +35,11 @@ class TrainedStage(Stage[SpecT]):
         return self._train(store, worker, step, runtime)
 
     def training(self, store: Store, step: Step, scratch: Path) -> Run | None:
-        """The training that writes the model to `scratch`/out; None where the model is there already."""
+        """The training run that writes the model to `scratch`/out; None if this call wrote the model itself."""
         raise NotImplementedError
 
     def proof(self, trainer: Trainer, step: Step, run: Run | None, out: Path) -> Json:
-        """What the files that were written say, for engines to be compared with."""
+        """Reference scores of the written files, to compare engines with."""
         if run is not None and (out / ADAPTER).is_dir():
             return {"reference": trainer.reference(run.model, out / ADAPTER)}
         return {"reference": trainer.reference(out / MODEL)}
@@ -66,7 +66,7 @@ class TrainedStage(Stage[SpecT]):
 
 
 def base_of(store: Store, step: Step) -> Path:
-    """A local folder with the base that a step starts from."""
+    """A local folder with a step's base."""
     base = artifact.require(store, step.inputs["base"])
     return local_folder(store, base.path, base.files, MODEL)
 
@@ -83,7 +83,7 @@ def _results(log: pa.Table | None) -> Json:
 
 
 def _reporting(step: Step, report: OnTrainingStep) -> OnStep:
-    """Reports every optimiser step and logs about ten lines per run."""
+    """A callback that reports every optimiser step and logs about ten lines per run."""
 
     def on_step(entry: Mapping[str, float], steps: int) -> None:
         report(step, entry)

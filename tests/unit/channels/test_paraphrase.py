@@ -204,22 +204,22 @@ def test_prompts_ask_for_each_given_sentence_as_often_as_set() -> None:
     assert ["Two came." in prompt for prompt in prompts] == [False] * 3 + [True] * 3
     own = [thrice.example(0, index, Random(0)) for index in range(6)]
     assert own[0] == own[1] == own[2] != own[3] == own[4] == own[5]
-    with pytest.raises(InputError, match="2 sentences are given, but 3 are wanted"):
+    with pytest.raises(InputError, match="the data set has 2 sentences, but 3 are needed"):
         thrice.prompt(0, 6, sentences)
-    with pytest.raises(InputError, match="2 sentences are given, but 3 are wanted"):
+    with pytest.raises(InputError, match="the data set has 2 sentences, but 3 are needed"):
         CHANNEL.reject_reasons(table(["x"] * 3, sentence=None), 0, given=sentences)
 
 
 @pytest.mark.parametrize("blank", [None, "", " \n"])
 def test_a_blank_sentence_is_named_by_its_row(blank: str | None) -> None:
-    with pytest.raises(InputError, match=r"row 1 of the given data .* holds no sentence"):
+    with pytest.raises(InputError, match=r"row 1 of the given data .* holds .*, not a sentence"):
         CHANNEL.prompt(0, 1, data("One came.", blank))
 
 
 def test_given_data_without_sentences_is_refused() -> None:
     with pytest.raises(InputError, match="no column sentence; it has text"):
         CHANNEL.prompt(0, 0, pa.table({"text": ["One came."]}))
-    with pytest.raises(InputError, match="holds no sentence but 5"):
+    with pytest.raises(InputError, match="holds 5, not a sentence"):
         CHANNEL.prompt(0, 0, pa.table({"sentence": [5]}))
 
 

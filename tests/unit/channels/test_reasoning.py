@@ -245,9 +245,9 @@ def test_a_data_sets_own_answers_decide() -> None:
 
 def test_more_problems_than_the_data_set_has_are_refused() -> None:
     rows = pa.table({"index": [9], "completion": [solved("42")]})
-    with pytest.raises(InputError, match="has 3 problems and 4 are wanted"):
+    with pytest.raises(InputError, match="has 3 problems, but 4 are needed"):
         CHANNEL.prompt(0, 9, ROWS_OF_DATA)
-    with pytest.raises(InputError, match="has 3 problems and 4 are wanted"):
+    with pytest.raises(InputError, match="has 3 problems, but 4 are needed"):
         CHANNEL.reject_reasons(rows, 0, given=ROWS_OF_DATA)
 
 
@@ -258,8 +258,8 @@ def test_more_problems_than_the_data_set_has_are_refused() -> None:
         ("How many?", "42 ####", "row 2: the answer '42 ####' does not end in a number"),
         ("How many?", "#### NaN", "row 2: .*NaN"),
         ("How many?", None, "row 2: the answer '' does not end in a number"),
-        (None, "42", "row 2: there is no question"),
-        ("\n ", "42", "row 2: there is no question"),
+        (None, "42", "row 2 has no question"),
+        ("\n ", "42", "row 2 has no question"),
     ],
 )
 def test_a_row_of_data_that_is_no_problem_is_named(question: str | None, answer: str | None, message: str) -> None:

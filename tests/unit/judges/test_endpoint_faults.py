@@ -89,8 +89,8 @@ def bomb(encoding: str, pack: Callable[[bytes], bytes], size: int = 200 << 20) -
         ((500, AT_ONCE, b" " * (2 << 20)), "longer than 1,048,576 bytes"),
         (bomb("gzip", gzip.compress), "longer than 1,048,576 bytes"),
         (bomb("deflate", zlib.compress), "longer than 1,048,576 bytes"),
-        (bomb("br", lambda text: text, 10), "compressed (br), which was not asked for"),
-        (bomb("zstd", lambda text: text, 10), "compressed (zstd), which was not asked for"),
+        (bomb("br", lambda text: text, 10), "compressed (br), which was not requested"),
+        (bomb("zstd", lambda text: text, 10), "compressed (zstd), which was not requested"),
         (bomb("gzip", lambda text: text, 10), "cannot be decompressed"),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_redirect_is_not_followed(status: int, server: Server) -> None:
     error = error_of(server)
     elsewhere.close()
     assert isinstance(error, InputError)
-    assert f"sends requests elsewhere ({status}); correct its url" in str(error)
+    assert f"redirects requests ({status}); correct its url" in str(error)
     assert elsewhere.asked == []
 
 

@@ -133,7 +133,6 @@ def evil() -> ReportContent:
                 "accepted": 1,
                 "share": 1.0,
                 "reasons": {EVIL: 1},
-                "examples": [EVIL],
             }
         ],
         stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0, "wall": 0.0}],
@@ -164,7 +163,7 @@ def pictures(page: Page) -> list[str]:
 def test_the_page_says_in_words_what_was_found(files: dict[str, bytes]) -> None:
     page = Page(files["report.html"])
     assert "Same-family students picked up the trait in 2 of 2 pairs." in page.text
-    assert "Cross-family students picked up nothing worth the name in 2 of 2 pairs." in page.text
+    assert "Cross-family students showed no transfer beyond the margin in 2 of 2 pairs." in page.text
     assert "Equivalence margin ±0.2 nats" in page.text
     assert set(files) == {"report.html", "matrix.png", "traits.png"}
     assert all(files[name].startswith(b"\x89PNG") for name in ("matrix.png", "traits.png"))
@@ -285,8 +284,8 @@ def test_the_picture_of_published_figures_goes_from_before_to_after(compared: Re
     panel = paper_figure.build(compared.paper_results)(LIGHT).axes[0]
     names = dict(zip(panel.get_yticks(), (tick.get_text() for tick in panel.get_yticklabels()), strict=True))
     assert list(names.values()) == [
-        *("owl", "Qwen2.5-7B, published", "another, published", "llama, measured", "qwen, measured"),
-        *("eagle", "Qwen2.5-7B, published", "measured"),
+        *("owl", "Qwen2.5-7B, in the paper", "another, in the paper", "llama, measured", "qwen, measured"),
+        *("eagle", "Qwen2.5-7B, in the paper", "measured"),
     ]
     drawn = [
         (names[y], "after" if len(dots.get_facecolor()) else "before", x)
@@ -297,19 +296,19 @@ def test_the_picture_of_published_figures_goes_from_before_to_after(compared: Re
     measured = comparison(PUBLISHED, compared.runs, compared.confidence)[0]["measured"]
     assert sorted(drawn) == sorted(
         [
-            ("Qwen2.5-7B, published", "before", 0.123),
-            ("Qwen2.5-7B, published", "after", 0.604),
+            ("Qwen2.5-7B, in the paper", "before", 0.123),
+            ("Qwen2.5-7B, in the paper", "after", 0.604),
             *((f"{m['family']}, measured", end, m[end]) for m in measured for end in ("before", "after")),
-            ("Qwen2.5-7B, published", "after", 0.25),
+            ("Qwen2.5-7B, in the paper", "after", 0.25),
         ]
     )
-    assert [text.get_text() for text in panel.texts] == ["published as a lift: +0.08", "not measured"]
+    assert [text.get_text() for text in panel.texts] == ["reported as a lift: +0.08", "not measured"]
 
 
 def test_a_page_without_published_figures_has_no_such_section(files: dict[str, bytes]) -> None:
     page = Page(files["report.html"])
-    assert "Published" not in page.text
-    assert not any("#paper-results" in (a.get("href") or "") or a.get("id") == "published" for _, a in page.tags)
+    assert "Paper results" not in page.text
+    assert not any("#paper-results" in (a.get("href") or "") or a.get("id") == "paper-results" for _, a in page.tags)
 
 
 def printed(cells: pa.Table) -> str:
