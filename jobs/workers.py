@@ -25,6 +25,7 @@ from pipeline.study.resources import Engines, Training
 from pipeline.trainers import MODEL, open_trainer
 
 Unit = tuple[Callable[..., Any], tuple[Any, ...]]
+PEER_LOSS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 logger = logging.getLogger(__name__)
 
 
@@ -167,6 +168,15 @@ class TrainerWorker:
             os._exit(1)
 
 
+def is_peer_loss(error: BaseException) -> bool:
+    """Whether an error says that another rank of the group is gone, which is no fault of the unit.
+
+    Gloo and NCCL raise it as a RuntimeError with their name and file, or the socket's message, in it.
+    """
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in PEER_LOSS)
+
+
 def train_units(config: dict[str, Any]) -> None:
     """Runs in every worker of a group: until there are no more units, fetch one, run it together, report the result."""
     import torch.distributed as dist
@@ -189,6 +199,8 @@ def train_units(config: dict[str, Any]) -> None:
             result = function(store, trainer, *args)
         except Exception as raised:
             logger.exception("a unit failed")
+            if is_peer_loss(raised):
+                os._exit(1)  # as the death of the other rank does: the unit goes to another group
             error = raised if isinstance(raised, UndertowError) else StepError(f"{type(raised).__name__}: {raised}")
         metrics.gauge("store_retries", store.retries, study=config["study"])
         if first or error is not None:

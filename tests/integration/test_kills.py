@@ -15,7 +15,7 @@ import ray
 import yaml
 
 from jobs.driver import handle_signals
-from jobs.workers import TrainerWorker
+from jobs.workers import TrainerWorker, is_peer_loss
 from pipeline.core.errors import StepError
 from pipeline.plan.planner import plan
 from pipeline.store import open_store
@@ -76,6 +76,28 @@ def _one_rank_fails(store: object, trainer: object) -> None:
     if dist.get_rank() == 1:
         raise ValueError("rank 1 cannot")
     dist.barrier()
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (
+            RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"),
+            True,
+        ),
+        (
+            RuntimeError(
+                "NCCL error in: ProcessGroupNCCL.cpp:2356, remote process exited or there was a network error"
+            ),
+            True,
+        ),
+        (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
+        (StepError("rank 1 cannot"), False),
+    ],
+)
+def test_a_rank_that_is_gone_is_no_fault_of_the_unit(error: Exception, lost: bool) -> None:
+    """The rank that is left may hear of it before Ray does, and must not fail the step for it."""
+    assert is_peer_loss(error) == lost
 
 
 def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:
