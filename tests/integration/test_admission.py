@@ -18,7 +18,7 @@ from pipeline.families import chat
 from pipeline.families.chat import check, check_apart
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily, initialise
-from pipeline.stages import run_unit, stage_of
+from pipeline.stages import base, run_unit, stage_of
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, open_store
 from pipeline.store.artifact import record_path, unit
@@ -184,7 +184,8 @@ def test_nothing_of_a_refused_folder_is_kept_and_a_mended_one_is_read_again(good
     folder, store = tmp_path / "folder", open_store(tmp_path / "root")
     shutil.copytree(good, folder)
     family = HubFamily(path=str(folder), content="v1")
-    step = Step("base", "x", "0123456789ab", {"family": family.model_dump(exclude={"path"})}, source=str(folder))
+    spec = base.BaseSpec(family=family, chat=family.chat_sample(), trainer=None, checks=family.CHECKS)
+    step = base.STAGE.step("x", spec, {})
     trainer = open_trainer("deepspeed", zero_stage=0, micro_batch=1)
     shutil.copyfile(folder / "model.safetensors", folder / "old.safetensors")
     with pytest.raises(ModelRefused, match=f"{folder} holds weights that do not belong to model.safetensors: old"):
