@@ -281,7 +281,7 @@ def schema() -> None:
 
 def _loaded(study: Path, overrides: Sequence[str], smoke_test: bool) -> "Study":
     from pipeline.study import loader
-    from pipeline.study.smoke_test import smoke_edition
+    from pipeline.study.smoke import smoke_edition
 
     loaded = loader.load(study, overrides)
     return smoke_edition(loaded) if smoke_test else loaded

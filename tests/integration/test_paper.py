@@ -11,7 +11,7 @@ from pipeline.store.artifact import Manifest
 from pipeline.store.step import Step
 from pipeline.study.loader import load
 from pipeline.study.schema import Study
-from pipeline.study.smoke_test import smoke_edition
+from pipeline.study.smoke import smoke_edition
 
 PAPER = sorted((Path(__file__).parents[2] / "configs/paper").glob("*.yaml"))
 FAKE = ["engine=fake", "trainer=fake"]

@@ -1,14 +1,21 @@
 """Ids: what they depend on, setting by setting, and what they do not."""
 
+import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 
+from pipeline.core.settings import NotInId, Settings
 from pipeline.plan.planner import plan
+from pipeline.stages import stage_of
+from pipeline.stages.contract import ANY_ROLE
 from pipeline.store.step import ID_LENGTH, KINDS, Step, step_id
+from pipeline.study.loader import load
 from pipeline.study.schema import Study
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 Build = Callable[..., Study]
 Place = tuple[str | int, ...]
 
@@ -263,3 +270,38 @@ def test_the_order_of_families_in_the_file_changes_no_model(study: Build) -> Non
     assert {step.path for step in turned if step.kind not in ("transfer", "report")} == {
         step.path for step in plan(study()) if step.kind not in ("transfer", "report")
     }
+
+
+# --- specs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.stem)
+def test_a_spec_is_known_again_from_what_its_artifact_stores(file: Path) -> None:
+    """A manifest holds a spec's identity as JSON; the spec that is read from it must stand for the same artifact."""
+    for step in plan(load(file)):
+        stage = stage_of(step.kind)
+        stored = json.loads(json.dumps(step.settings))
+        assert json.loads(json.dumps(stage.Spec.from_identity(stored).identity())) == stored
+
+
+def test_every_stage_says_what_its_steps_read(study: Build) -> None:
+    steps = plan(study())
+    for step in steps:
+        stage = stage_of(step.kind)
+        assert step.schema == stage.schema
+        assert ANY_ROLE in stage.inputs or step.inputs.keys() <= stage.inputs.keys()
+    with pytest.raises(ValueError, match="a step of kind base has no input teacher"):
+        stage_of("base").step("x", steps[0].spec, {"teacher": "teacher/x-0123456789ab"})
+
+
+class Later(Settings):
+    place: Annotated[str, NotInId()] = "here"
+    added: Annotated[int, NotInId(while_default=True)] = 1
+    inner: tuple["Later", ...] = ()
+
+
+def test_a_marked_setting_is_in_no_identity_and_one_that_came_later_only_once_it_is_set() -> None:
+    assert Later(place="there").identity() == Later().identity() == {"inner": ()}
+    assert Later(added=2).identity() == {"added": 2, "inner": ()}
+    assert Later(inner=(Later(place="there", added=3),)).identity() == {"inner": ({"added": 3, "inner": ()},)}
+    assert Later(place="there").model_dump()["place"] == "there"

@@ -10,7 +10,7 @@ from pipeline.core.errors import StudyError
 from pipeline.plan.planner import plan
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
-from pipeline.study.smoke_test import smoke_edition
+from pipeline.study.smoke import smoke_edition
 from pipeline.suites.capability import CapabilitySuite
 
 FAVOURITE = {"kind": "favourite", "samples": 2}

@@ -13,7 +13,7 @@ from pipeline.plan.planner import plan
 from pipeline.study.arms import Arm
 from pipeline.study.loader import load
 from pipeline.study.schema import Study
-from pipeline.study.smoke_test import smoke_edition
+from pipeline.study.smoke import smoke_edition
 from pipeline.study.teachers import Finetuned
 
 CONFIGS = Path(__file__).parents[2] / "configs"
