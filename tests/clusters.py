@@ -76,6 +76,9 @@ def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None =
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_JOB_STOP_WAIT_TIME_S": "90",
             "RAY_metrics_report_interval_ms": "500",
+            # As in a run without a cluster (jobs.local_ray): no other program of the machine is to be spared.
+            "RAY_worker_niceness": "0",
+            "RAY_idle_worker_killing_time_threshold_ms": "60000",
             # A machine that is gone is missed sooner than it needs to be on a real network.
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_failure_threshold": "3",
