@@ -34,7 +34,7 @@ check: setup ## style, types, layers and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest tests/unit --numprocesses 2
+	$(BIN)/pytest tests/unit
 
 test: setup $(VENV)-s3/.ready prometheus ## the tests with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
 	$(BIN)/pytest tests/integration
