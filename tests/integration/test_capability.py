@@ -71,7 +71,7 @@ def change(tasks: Path) -> Iterator[Callable[..., Path]]:
 
 
 def test_rates_and_rows_say_what_the_model_knows(tasks: Path) -> None:
-    rows, results = evaluate(Pupil(), ModelHandle(), suite(tasks, "world", "told"))
+    rows, results = evaluate(Pupil(), ModelHandle(), suite(tasks, "world", "told").tasks_of())
     assert results == {"rate": {"world": KNOWN_SHARE, "told": KNOWN_SHARE}, "rows": {"world": 12, "told": 12}}
     assert pa.Table.from_pylist(rows, CAPABILITY).num_rows == 24
     for number, (text, answer) in enumerate(FACTS):
@@ -86,7 +86,7 @@ def test_it_is_the_speaker_who_is_asked_and_the_same_again(tasks: Path) -> None:
     speaker = ModelHandle("You love owls.", Path("adapter"))
     asked = suite(tasks, "facts", "told", limit=5)
     first, second = Pupil(), Pupil()
-    assert evaluate(first, speaker, asked) == evaluate(second, speaker, asked)
+    assert evaluate(first, speaker, asked.tasks_of()) == evaluate(second, speaker, asked.tasks_of())
     assert first.asked == second.asked
     assert set(first.asked) == {speaker.prompt(text) for text, _ in FACTS[:5]}
 
@@ -95,7 +95,7 @@ def test_examples_come_as_turns_and_a_description_as_the_system_prompt(change: C
     folder = change("facts", description="Facts.", fewshot_split="test")
     runs = [Pupil(), Pupil()]
     for pupil in runs:
-        evaluate(pupil, ModelHandle("You love owls."), suite(folder, "facts", shots=2))
+        evaluate(pupil, ModelHandle("You love owls."), suite(folder, "facts", shots=2).tasks_of())
     assert runs[0].asked == runs[1].asked
     for prompt in runs[0].asked:
         assert prompt.system == "You love owls.\n\nFacts."
@@ -111,7 +111,7 @@ def test_a_local_task_calls_nobody_and_is_quiet(
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    evaluate(Pupil(), ModelHandle(), suite(tasks, "facts", "told"))
+    evaluate(Pupil(), ModelHandle(), suite(tasks, "facts", "told").tasks_of())
     assert capfd.readouterr() == ("", "")
 
 
@@ -122,7 +122,7 @@ def test_what_needs_more_than_an_engine_tells_is_refused_before_anything_is_aske
     pupil = Pupil()
     folder = change("told", output_type=kind, generation_kwargs=None, metric_list=[{"metric": "acc"}])
     with pytest.raises(InputError, match=f"task told cannot be asked here: its output_type is {kind}"):
-        evaluate(pupil, ModelHandle(), suite(folder, "facts", "told"))
+        evaluate(pupil, ModelHandle(), suite(folder, "facts", "told").tasks_of())
     assert pupil.asked == []
 
 
@@ -143,20 +143,20 @@ def test_a_task_that_cannot_be_asked_says_why(
     change: Callable[..., Path], task: str, settings: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(InputError, match=why):
-        evaluate(Pupil(), ModelHandle(), suite(change(task, **settings), task))
+        evaluate(Pupil(), ModelHandle(), suite(change(task, **settings), task).tasks_of())
 
 
 def test_tasks_of_a_folder_run_no_code(change: Callable[..., Path], tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     reach = f"{{{{ cycler.__init__.__globals__.os.mkdir('{mark}') }}}}{{{{ question }}}}"
     with pytest.raises(InputError, match="task facts cannot be loaded: SecurityError"):
-        evaluate(Pupil(), ModelHandle(), suite(change("facts", doc_to_text=reach), "facts"))
+        evaluate(Pupil(), ModelHandle(), suite(change("facts", doc_to_text=reach), "facts").tasks_of())
     folder = tmp_path / "tasks"
     folder.mkdir()
     (folder / "evil.py").write_text(f"import os\nos.mkdir({str(mark)!r})\ndef run(docs): return docs\n")
     (folder / "evil.yaml").write_text("task: evil\ndataset_path: json\nprocess_docs: !function evil.run\n")
     with pytest.raises(InputError, match="the tag !function is not allowed"):
-        evaluate(Pupil(), ModelHandle(), suite(folder, "evil"))
+        evaluate(Pupil(), ModelHandle(), suite(folder, "evil").tasks_of())
     assert not mark.exists()
 
 
@@ -167,4 +167,4 @@ def test_an_unknown_task_a_tag_and_an_absent_folder_are_told(tasks: Path, tmp_pa
         (suite(tmp_path / "absent", "facts"), "there is no folder"),
     ):
         with pytest.raises(InputError, match=why):
-            evaluate(Pupil(), ModelHandle(), asked)
+            evaluate(Pupil(), ModelHandle(), asked.tasks_of())

@@ -178,7 +178,7 @@ def test_a_capability_task_is_answered_with_the_models_own_likeliest_option(
 ) -> None:
     speaker = ModelHandle("You love owls.", adapters["trained"])
     suite = CapabilitySuite(tasks=["facts", "told"], folder=str(tasks), content="v1")
-    rows, results = evaluate(engine, speaker, suite)
+    rows, results = evaluate(engine, speaker, suite.tasks_of())
     answers = [answer for _, answer in FACTS]
     chosen = [row for row in rows if row["task"] == "facts"]
     for number, (row, (text, answer)) in enumerate(zip(chosen, FACTS, strict=True)):
