@@ -112,14 +112,15 @@ def refusal_of(step: Step, manifest: artifact.Manifest) -> tuple[str, str] | Non
 
 def _is_settled(study: Study, store: Store, outcome: Outcome) -> bool:
     """Whether nothing is left to do: all is done, or all that finished gates allow, and the report on it."""
-    lost = dependents(outcome.asked, dict.fromkeys(outcome.refused, ""))
+    lost = dependents(outcome.asked, {path: path for path in outcome.refused})
     if any(step.path not in outcome.done and step.path not in lost for step in outcome.asked):
         return False
-    report = partial_report(study, outcome.steps, outcome.done, outcome.reasons, outcome.refused) if lost else []
-    report = [step for step in report if not outcome.until]
+    report: list[Step] = []
+    if lost and not outcome.until:
+        report = partial_report(study, outcome.steps, outcome.done, outcome.reasons, outcome.refused)
     if not all(artifact.exists(store, step.path) for step in report):
         return False
-    outcome.blocked.update(dict.fromkeys(lost, next(iter(outcome.refused), "")))
+    outcome.blocked.update(lost)
     outcome.done -= lost.keys()
     outcome.steps += report
     outcome.done |= {step.path for step in report}

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +35,27 @@ def root(store: Store, study: Callable[..., Study], make: Callable[[Study, Store
         if step.kind in ("base", "teacher"):
             make(smoke_edition, store, step)
     return store
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def undertow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Runs the command in an empty folder of its own."""
+    from jobs.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> Said:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Said(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
