@@ -16,6 +16,7 @@ from rich.text import Text
 
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError, StudyError, UndertowError
+from pipeline.core.imports import gc_paused
 from pipeline.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ def run(
     store = open_store(root)
     _require_datasets(loaded, store, elsewhere=address is not None)
     store.require_writable()
-    from jobs.driver import run as run_study
+    with gc_paused():
+        from jobs.driver import run as run_study
 
     outcome: Outcome = run_study(loaded, store, address, last)
     print_summary(console, store, outcome)

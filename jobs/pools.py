@@ -22,7 +22,7 @@ from pipeline.core.errors import Stopped
 
 RECLAIM_AFTER_SECONDS = 1.0  # a worker idle for less may be about to get the next step's work
 SHUT_DOWN_AFTER_SECONDS = 60.0  # a worker idle for longer is ended even if no pool needs its resources
-TASKS_IN_FLIGHT = 4  # corpora, matrices and reports made at once
+TASKS_IN_FLIGHT = 4  # corpora, matrices and reports made at once; two on a cluster of two CPUs
 MAX_ATTEMPTS = 5  # a unit has failed once this many workers have died on it
 
 
@@ -117,7 +117,7 @@ class Pools:
         self.total = total
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._task_slots = asyncio.Semaphore(TASKS_IN_FLIGHT)
+        self._task_slots = asyncio.Semaphore(min(TASKS_IN_FLIGHT, max(2, int(total.cpus))))
         self._stopping = False
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._deaths: Counter[tuple[str, str]] = Counter()

@@ -11,7 +11,8 @@ import ray
 from jobs import metrics
 from jobs.monitor import RunMonitor
 from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
-from jobs.workers import EngineWorker, FakeTrainerWorker, TrainerWorker
+from jobs.training_group import TrainingGroup
+from jobs.workers import EngineWorker, FakeTrainerWorker
 from pipeline.plan.planner import needed_rows
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, Placement, Runtime
@@ -94,9 +95,8 @@ class Steps:
         if self._study.trainer == "fake":
             cpus = training.cpus * training.workers
             return ray.remote(FakeTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
-        # The group's workers hold the CPUs; this actor only gives them work.
-        worker = ray.remote(TrainerWorker).options(name=name, num_cpus=0, max_concurrency=16)
-        return worker.remote(study, root, training, name.replace(":", "-"))
+        # The group's ranks hold the CPUs; this actor only gives them work.
+        return ray.remote(TrainingGroup).options(name=name, num_cpus=0).remote(study, root, training, name)
 
     def engine_pool(self, placement: OnEngine) -> Pool:
         engines, weights = self._study.resources.engines, placement.weights

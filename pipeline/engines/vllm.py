@@ -22,6 +22,7 @@ if not Path("/dev/nvidia0").exists():
 
 from pipeline.core import chat_template
 from pipeline.core.errors import StepError
+from pipeline.core.imports import gc_paused
 from pipeline.engines import Completion, Floats, Prompt, Sampling
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots per batch; several adapters in one batch cost no more than one
@@ -35,31 +36,7 @@ class VllmEngine:
     def __init__(
         self, weights: Path, *, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int
     ) -> None:
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(memory_gib)))
-        import torch
-        from vllm import LLM
-
-        on_gpu = torch.cuda.is_available()
-        llm = LLM(
-            model=str(weights),
-            # Read the same files as transformers, not a vendor's own format beside them.
-            config_format="hf",
-            tokenizer_mode="hf",
-            load_format="safetensors",
-            trust_remote_code=False,
-            dtype="auto" if on_gpu else "float32",
-            enforce_eager=not on_gpu,
-            tensor_parallel_size=tensor_parallel,
-            gpu_memory_utilization=GPU_MEMORY_SHARE * (gpus if 0 < gpus < 1 else 1),
-            enable_lora=adapter_rank > 0,
-            max_lora_rank=_allowed_rank(adapter_rank),
-            max_loras=ADAPTERS_AT_ONCE,
-            max_logprobs=SCORED_AT_ONCE,
-            enable_prefix_caching=True,
-            # On CPU a prompt split over two steps fails if its request has a seed (no generator offset).
-            enable_chunked_prefill=on_gpu,
-            disable_log_stats=True,
-        )
+        llm = _start(weights, memory_gib, adapter_rank, gpus, tensor_parallel)
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         # The template's end of turn, even if the model's configuration does not list it as a stop token.
@@ -71,7 +48,7 @@ class VllmEngine:
         self._inbox: queue.SimpleQueue[tuple[str, Any, Any, Any, Future[Any]] | None] = queue.SimpleQueue()
         # On CPU vLLM 0.32 applies the adapter in the last LoRA slot to requests without one if both are in a batch
         # (it reads slot -1 as an index from the end), so there the two kinds take turns.
-        self._mixes = on_gpu
+        self._mixes = llm.llm_engine.vllm_config.device_config.device_type != "cpu"
         self._bare = True
         self._held: tuple[str, Any, Any, Any, Future[Any]] | None = None
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
@@ -239,6 +216,36 @@ def _first_token(tokens: list[int]) -> Any:
     from vllm import SamplingParams
 
     return SamplingParams(max_tokens=1, temperature=1.0, logprob_token_ids=tokens, detokenize=False)
+
+
+def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int) -> Any:
+    """vLLM with the model loaded."""
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(memory_gib)))
+    with gc_paused():
+        import torch
+        from vllm import LLM
+
+        on_gpu = torch.cuda.is_available()
+        return LLM(
+            model=str(weights),
+            # Read the same files as transformers, not a vendor's own format beside them.
+            config_format="hf",
+            tokenizer_mode="hf",
+            load_format="safetensors",
+            trust_remote_code=False,
+            dtype="auto" if on_gpu else "float32",
+            enforce_eager=not on_gpu,
+            tensor_parallel_size=tensor_parallel,
+            gpu_memory_utilization=GPU_MEMORY_SHARE * (gpus if 0 < gpus < 1 else 1),
+            enable_lora=adapter_rank > 0,
+            max_lora_rank=_allowed_rank(adapter_rank),
+            max_loras=ADAPTERS_AT_ONCE,
+            max_logprobs=SCORED_AT_ONCE,
+            enable_prefix_caching=True,
+            # On CPU a prompt split over two steps fails if its request has a seed (no generator offset).
+            enable_chunked_prefill=on_gpu,
+            disable_log_stats=True,
+        )
 
 
 def _allowed_rank(rank: int) -> int:

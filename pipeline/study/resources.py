@@ -39,7 +39,7 @@ class Training(Settings):
     groups: int = Field(
         2, ge=1, description="Maximum number of training groups at a time; each trains one model after the other."
     )
-    workers: int = Field(1, ge=1, description="Ray Train workers per group (data parallel).")
+    workers: int = Field(1, ge=1, description="Ranks per training group (data parallel).")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
     cpus: float = Field(1, gt=0, description="CPU cores per worker.")
     gpus: float = Field(0, ge=0, description="GPUs per worker.")

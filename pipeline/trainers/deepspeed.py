@@ -1,5 +1,6 @@
 """DeepSpeed ZeRO training of adapters and of full weights, on CPU or GPU, one rank per process."""
 
+import importlib
 import logging
 import os
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.errors import ModelRefused, StepError
+from pipeline.core.imports import gc_paused
 from pipeline.core.recipe import Recipe
 from pipeline.store.schemas import TRAINING_LOG
 from pipeline.store.step import Json
@@ -18,11 +20,12 @@ from pipeline.trainers import ADAPTER, MODEL, OnStep, Run, memory, resume
 from pipeline.trainers.batches import IGNORED, Batch, Rows, collate, order, split, steps_of, tokenise
 from pipeline.trainers.reference import load, precision, reference
 
+IMPORTED = ("deepspeed", "peft", "transformers.models.auto.auto_factory")
 logger = logging.getLogger(__name__)
 
 
 class DeepSpeedTrainer:
-    """Trainer over deepspeed.initialize. The process group must exist, as it does in a Ray Train worker.
+    """Trainer over deepspeed.initialize. It trains in a process group, which a rank of a training group has.
 
     micro_batch: rows per forward pass; None: as many as memory allows. gpus: GPUs per rank.
     """
@@ -31,6 +34,9 @@ class DeepSpeedTrainer:
         self.zero_stage = zero_stage
         self.micro_batch = micro_batch
         self.gpus = gpus
+        with gc_paused():
+            for package in IMPORTED:
+                importlib.import_module(package)
 
     def train(self, run: Run, on_step: OnStep) -> pa.Table | None:
         import torch
