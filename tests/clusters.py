@@ -18,6 +18,7 @@ import psutil
 
 from tests.chaos.servers import free_port
 
+PROJECT = Path(__file__).parents[1]
 JOINED = "Ray runtime started."
 RAY = str(Path(sys.executable).with_name("ray"))
 # Nothing large goes through the object stores; raylets of one machine must not choose from the same ports.
@@ -34,6 +35,24 @@ class Cluster:
     environment: dict[str, str]
     head: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """`undertow …` on this cluster, with all that it says in one stream."""
+        command = [sys.executable, "-m", "jobs.cli", *map(str, arguments), "--address", self.gcs]
+        environment = self.environment | {"COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.Popen(
+            command, cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """As start, to its end."""
+        process = self.start(*arguments)
+        try:
+            said, _ = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"{arguments} did not end: {process.communicate()[0][-2000:]}") from None
+        return subprocess.CompletedProcess(process.args, process.returncode, said, "")
 
     def kill_head(self) -> None:
         """SIGKILL to everything of the head at once, as when its machine goes."""

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 def extend(folder: Path) -> dict[str, str]:
     """Fill a folder with the project and the page's blocks; the environment variables of a process that runs there."""
     for name in ("pipeline", "jobs", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "integration"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("integration"))
     page = (ROOT / "docs/extending.md").read_text()
     blocks = re.findall(r"```(python|diff|yaml) (\S+)\n(.*?)```", page, re.DOTALL)
     assert [kind for kind, _, _ in blocks].count("diff") == 5

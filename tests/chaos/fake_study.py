@@ -96,9 +96,9 @@ class RestlessTrainer(FakeTrainer):
         return super().train(dataclasses.replace(run, seed=run.seed + os.getpid()), on_step)
 
 
-def run(root: str) -> bool:
+def run(root: str, settings: dict[str, Any] = SETTINGS) -> bool:
     """Whether the study is complete now."""
-    study, store = Study.model_validate(SETTINGS), open_store(root)
+    study, store = Study.model_validate(settings), open_store(root)
     store.require_writable()
     outcome = plan_run(study, store)
     if len(outcome.done) < len(outcome.steps):

@@ -25,9 +25,11 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline.store import records
+from pipeline.store import open_store, records
+from tests.chaos import fake_study
 from tests.chaos.crashes import difference
 from tests.chaos.fake_study import SETTINGS, gather
+from tests.ranks import run_ranks
 
 SEED = 20260914
 RUNS_AT_MOST = 60  # of one command, until its study must be complete
@@ -40,10 +42,11 @@ WIDE = SETTINGS | {
     "corpus": {"rows": 200},
     "students": {"seeds": [1, 2]},
 }
+NARROW = WIDE | {"families": {"llama": {"kind": "nano", "init_seed": 1}}}  # the same with fewer processes
 TRAINED = "base/*/units/train.json"  # what shows that the base of TRAINING is trained
 TRAINING = {
     "study": "kills",
-    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 6400}},
+    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 3200}},
     "traits": [{"targets": ["owl"]}],
     "resources": {"training": {"groups": 1, "workers": 2, "zero_stage": 2, "checkpoint_seconds": 0}},
 }
@@ -109,32 +112,24 @@ def processes(title: str) -> list[psutil.Process]:
     return found
 
 
-def disturb(kills: int, folder: Path, say: Any = print) -> Tally:
-    """Run fake studies, one root after the other, until `kills` processes were killed."""
+def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any = print) -> Tally:
+    """Run a fake study, in one root after the other, until `kills` processes were killed."""
     rng, tally = random.Random(SEED), Tally()
     study = folder / "study.yaml"
-    study.write_text(yaml.safe_dump(WIDE))
+    study.write_text(yaml.safe_dump(settings))
+    golden = undisturbed(settings, folder / "golden")
     cluster = Cluster()
     try:
-        golden = _undisturbed(cluster, study, folder)
         while sum(tally.killed.values()) < kills:
             tally.studies += 1
             root = folder / f"root-{tally.studies}"
             _disturbed(cluster, study, root, folder / "log", rng, tally, kills)
-            wrong = difference(golden, json.loads(json.dumps(gather(str(root)))))
+            wrong = difference(golden, gather(str(root)))
             tally.wrong += [f"study {tally.studies}: {wrong}"] if wrong else []
             say(f"{sum(tally.killed.values())} kills {dict(tally.killed)}, {tally.studies} studies, {tally.wrong}")
     finally:
         cluster.close()
     return tally
-
-
-def _undisturbed(cluster: Cluster, study: Path, folder: Path) -> dict[str, Any]:
-    log = folder / "golden.log"
-    driver = Driver(cluster, study, folder / "golden", log)
-    assert driver.process.wait(300) == 0, log.read_text()[-2000:]
-    golden: dict[str, Any] = json.loads(json.dumps(gather(str(folder / "golden"))))
-    return golden
 
 
 def _disturbed(
@@ -170,6 +165,12 @@ def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> 
     return None
 
 
+def undisturbed(settings: dict[str, Any], root: Path) -> dict[str, Any]:
+    """What a fake study leaves where there is no cluster that could die."""
+    assert fake_study.run(str(root), settings)
+    return gather(str(root))
+
+
 def train(kills: int, folder: Path, golden: tuple[str, list[float]], say: Any = print) -> Tally:
     """Train a base while its workers or its driver are killed; it must come out as undisturbed, to the last bit.
 
@@ -184,8 +185,13 @@ def train(kills: int, folder: Path, golden: tuple[str, list[float]], say: Any = 
 
 
 def train_alone(folder: Path) -> tuple[str, list[float]]:
-    """The weights' digest and the losses of the base, which nobody disturbs."""
-    return _trained(folder, "training-golden", Tally(), 0)
+    """The weights' digest and the losses of the base, trained by two ranks that no Ray has started."""
+    study, root = folder / "alone.yaml", folder / "training-golden"
+    study.write_text(yaml.safe_dump(TRAINING))
+    open_store(root).require_writable()
+    for code, errors in run_ranks(2, Path(__file__).with_name("lone_rank.py"), study, root):
+        assert code == 0, errors[-2000:]
+    return outcome(root)
 
 
 def _trained(folder: Path, name: str, tally: Tally, kills: int) -> tuple[str, list[float]]:
@@ -223,7 +229,7 @@ def _kill_trainer(driver: Driver, tally: Tally, rng: random.Random) -> list[str]
     if tally.killed.total() % 3 == 1:
         driver.kill()
         return ["driver"]
-    found = processes("ray::RayTrainWorker")
+    found = processes("ray::TrainingRank")
     if not found:
         return []
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.clusters import Cluster, ray_cluster
+
 ROOT = Path(__file__).parents[2]
 
 # Before anything imports torch or vLLM.
@@ -31,6 +33,13 @@ def undertow() -> Command:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One machine with two CPUs, for every test that kills none of it: it takes longer to start than most studies."""
+    with ray_cluster(workers=0, head={"--num-cpus": "2"}) as started:
+        yield started
 
 
 @pytest.fixture(scope="session", params=["llama", "qwen2"])

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.core.errors import StepError
 from pipeline.store import artifact, open_store
-from tests.integration.ranks import run_ranks
+from tests.ranks import run_ranks
 
 WORKER = Path(__file__).with_name("train_worker.py")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tests.clusters import Cluster
 from tests.extending import extend
 
 ROOT = Path(__file__).parents[2]
@@ -71,13 +72,13 @@ def test_status_show_and_report_read_what_is_stored(undertow: Command, root: Pat
     assert (tmp_path / "again" / "report.html").read_bytes() == (report / "report.html").read_bytes()
 
 
-def test_lost_manifests_are_made_again_from_their_units_without_new_work(undertow: Command, root: Path) -> None:
+def test_lost_manifests_are_made_again_from_their_units_without_new_work(cluster: Cluster, root: Path) -> None:
     before = manifests(root)
     lost = [path for path in before if path.split("/")[0] in ("completions", "student")]
     for path in lost:
         (root / path).unlink()
-    again = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
-    assert again.returncode == 0, again.stderr
+    again = cluster.run("run", STUDY, "--root", root, *FAKE, *MORE)
+    assert again.returncode == 0, again.stdout
     after = manifests(root)
     assert {path: json.loads(after[path])["files"] for path in lost} == {
         path: json.loads(before[path])["files"] for path in lost
@@ -99,13 +100,13 @@ def test_the_report_marks_a_smoke_test(root: Path) -> None:
 
 
 def test_a_gate_that_refuses_its_teacher_blocks_its_dependents_only_and_says_so_again(
-    undertow: Command, tmp_path: Path
+    undertow: Command, cluster: Cluster, tmp_path: Path
 ) -> None:
     """No teacher shows as much as this gate asks; the neutral ones have none to pass."""
     command = ("run", STUDY, "--root", tmp_path, *FAKE, *MORE, *ONE_FAMILY, "--set", "teachers.gate.min_lift=99")
-    done = undertow(*command)
+    done = cluster.run(*command)
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stdout
     assert "and the gate requires +99" in done.stdout
     made = manifests(tmp_path)
     assert {path.split("/")[0] for path in made} == {
@@ -141,11 +142,11 @@ def test_every_step_has_a_log_of_json_lines_that_name_study_step_and_unit(undert
 
 
 def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_accepted(
-    undertow: Command, tmp_path: Path
+    undertow: Command, cluster: Cluster, tmp_path: Path
 ) -> None:
     enough = ("--set", "completions={until: {at_most: 800}, shard_rows: 20}", "--set", "corpus.rows=50", *ONE_TARGET)
-    done = undertow("run", STUDY, "--root", tmp_path, *FAKE, *enough, "--until", "corpus")
-    assert done.returncode == 0, done.stderr
+    done = cluster.run("run", STUDY, "--root", tmp_path, *FAKE, *enough, "--until", "corpus")
+    assert done.returncode == 0, done.stdout
     assert "steps are left; go on without --until" in done.stdout
     made = {path.split("/")[0] for path in manifests(tmp_path)}
     assert made == {"base", "teacher", "answers", "gate", "completions", "corpus"}
@@ -160,16 +161,16 @@ def test_a_study_ends_with_a_kind_of_step_and_teachers_write_until_enough_is_acc
 
 
 def test_too_few_accepted_rows_say_how_many_to_generate_and_a_failed_step_adds_to_its_log(
-    undertow: Command, root: Path, tmp_path: Path
+    cluster: Cluster, root: Path, tmp_path: Path
 ) -> None:
     """On what the whole study has written: only the corpora are to be made."""
     for kind in ("base", "teacher", "gate", "answers", "completions"):
         shutil.copytree(root / kind, tmp_path / kind)
     for count in (1, 2):
-        done = undertow("run", STUDY, "--root", tmp_path, *FAKE, "--set", "corpus.rows=100000", "--until", "corpus")
+        done = cluster.run("run", STUDY, "--root", tmp_path, *FAKE, "--set", "corpus.rows=100000", "--until", "corpus")
         assert done.returncode == 1
         assert "set completions.rows to" in done.stdout
-        assert "Traceback" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout
         (log,) = tmp_path.glob("studies/*/logs/corpus/*-owl-llama-nano-*.jsonl")
         assert [json.loads(line)["event"] for line in log.read_text().splitlines()].count("failed") == count
         assert str(log.parent) in done.stdout

@@ -1,51 +1,45 @@
-"""A dozen of the kills that `make chaos` has hundreds of: under real Ray, nothing is lost and nothing doubled."""
+"""Eight of the kills that `make chaos` has hundreds of: under real Ray, nothing is lost and nothing doubled."""
 
 import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
 import yaml
 
 from jobs.driver import handle_signals
-from jobs.workers import TrainerWorker, is_peer_loss
+from jobs.training_group import TrainingGroup, is_peer_loss
 from pipeline.core.errors import StepError
-from pipeline.plan.planner import plan
-from pipeline.store import open_store
-from pipeline.study.loader import load
 from pipeline.study.resources import Training
 from tests.chaos.crashes import difference
 from tests.chaos.fake_study import gather
-from tests.chaos.kills import WIDE, Driver, disturb, train
+from tests.chaos.kills import NARROW, VICTIMS, disturb, train, undisturbed
+from tests.clusters import Cluster
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path: Path) -> None:
-    tally = disturb(12, tmp_path)
+    tally = disturb(8, tmp_path, NARROW)
     assert tally.wrong == []
-    assert tally.killed.total() >= 12
+    assert tally.killed.total() >= 8
+    assert set(tally.killed) == set(VICTIMS)
 
 
-def test_two_drivers_on_one_study_end_with_one_result(
-    undertow: Command, tmp_path: Path, make: Callable[..., Any]
-) -> None:
+def test_two_drivers_on_one_study_end_with_one_result(undertow: Command, cluster: Cluster, tmp_path: Path) -> None:
     study, root = tmp_path / "study.yaml", tmp_path / "root"
-    study.write_text(yaml.safe_dump(WIDE))
-    drivers = [Driver(None, study, root, tmp_path / f"log-{number}") for number in range(2)]
-    assert [driver.process.wait(300) for driver in drivers] == [0, 0]
+    study.write_text(yaml.safe_dump(NARROW))
+    drivers = [cluster.start("run", study, "--root", root) for _ in range(2)]
+    for driver in drivers:
+        said, _ = driver.communicate(timeout=300)
+        assert driver.returncode == 0, said
     assert undertow("verify", root).returncode == 0
-    alone = open_store(tmp_path / "alone")
-    for step in plan(load(study)):
-        make(load(study), alone, step)
-    assert difference(gather(alone.root), gather(str(root))) == ""
+    assert difference(undisturbed(NARROW, tmp_path / "alone"), gather(str(root))) == ""
 
 
 def test_a_training_of_which_a_rank_or_the_driver_is_killed_ends_with_the_same_weights(
@@ -61,7 +55,7 @@ def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(tmp_path: Pat
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         training = Training(workers=2, groups=1)
-        worker = ray.remote(TrainerWorker).options(num_cpus=0, max_concurrency=4)
+        worker = ray.remote(TrainingGroup).options(num_cpus=0)
         with pytest.raises(StepError, match="rank 1 cannot"):
             ray.get(
                 worker.remote("test", str(tmp_path), training, "trainer-1").work.remote(_one_rank_fails), timeout=120
@@ -100,26 +94,27 @@ def test_a_rank_that_is_gone_is_no_fault_of_the_unit(error: Exception, lost: boo
     assert is_peer_loss(error) == lost
 
 
-def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(undertow: Command, tmp_path: Path) -> None:
+def test_after_sigterm_what_is_in_flight_ends_and_the_same_command_goes_on(
+    undertow: Command, cluster: Cluster, tmp_path: Path
+) -> None:
     study, root = tmp_path / "study.yaml", tmp_path / "root"
-    study.write_text(yaml.safe_dump(WIDE | {"completions": {"rows": 4000, "shard_rows": 20}}))
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)],
-        env=os.environ | {"COLUMNS": "200"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    study.write_text(yaml.safe_dump(NARROW | {"completions": {"rows": 2000, "shard_rows": 20}}))
+    driver = cluster.start("run", study, "--root", root)
     deadline = time.monotonic() + 120
     while not list(root.glob("completions/*/units/shard-*.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     driver.send_signal(signal.SIGTERM)
-    out, error = driver.communicate(timeout=90)
-    assert driver.returncode == 128 + signal.SIGTERM, out + error
-    assert "the same command goes on from here" in out
-    assert "Traceback" not in out + error
+    said, _ = driver.communicate(timeout=90)
+    assert driver.returncode == 128 + signal.SIGTERM, said
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
     shards = {path.stem for path in root.glob("completions/*/shard-*.parquet")}
     assert shards == {path.stem for path in root.glob("completions/*/units/shard-*.json")}, "a shard was left half done"
     assert "interrupted" in undertow("status", root).stdout
     before = {path: path.stat().st_mtime_ns for path in root.glob("completions/*/units/*.json")}
-    assert undertow("run", study, "--root", root).returncode == 0
+    assert 0 < len(before) < 3 * 100
+    assert cluster.run("run", study, "--root", root, "--until", "completions").returncode == 0
+    assert len(list(root.glob("completions/*/units/*.json"))) == 3 * 100
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 

@@ -47,10 +47,10 @@ def undertow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Said]:
     """Runs the command in an empty folder of its own."""
-    from jobs.cli import main
+    from jobs.cli import console, main
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
 
     def run(*arguments: str | Path) -> Said:
         with pytest.raises(SystemExit) as ended:
