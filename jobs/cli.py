@@ -62,7 +62,7 @@ def plan(
     smoke_test: SmokeTest = False,
 ) -> None:
     """Show the steps of a study: what is done, what is left, and how long it will take."""
-    from pipeline.plan import forecast
+    from pipeline.plan import estimate
     from pipeline.plan.planner import plan as steps_of
     from pipeline.plan.roofline import machines as parse_machines
 
@@ -71,8 +71,8 @@ def plan(
     store = open_store(root)
     _require_datasets(loaded, store, elsewhere=True)
     steps = steps_of(loaded)
-    stages = forecast.survey(steps, store)
-    rows = forecast.forecast(loaded, stages, store)
+    stages = estimate.survey(steps, store)
+    rows = estimate.estimate(loaded, stages, store)
     table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
     for name in ("stage", "steps", "done", "left", "tokens ≤", "work left, s"):
         table.add_column(name, justify="left" if name == "stage" else "right")

@@ -20,7 +20,7 @@ from jobs.pools import Pools, ResourceRequest
 from jobs.steps import Steps
 from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowError
 from pipeline.core.reasons import FAILED
-from pipeline.plan import forecast
+from pipeline.plan import estimate
 from pipeline.plan.planner import partial_report, plan
 from pipeline.stages import stage_of
 from pipeline.store import Store, artifact, parallel_map, status
@@ -195,7 +195,7 @@ async def _finished(scheduling: "asyncio.Task[None]", background: Sequence["asyn
 def _expected(study: Study, store: Store, outcome: Outcome, total: ResourceRequest) -> dict[str, tuple[float, str]]:
     """How long each stage should take. Empty if there is no estimate, which must not stop a run."""
     with suppress(UndertowError):
-        return forecast.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
+        return estimate.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
     return {}
 
 

@@ -40,7 +40,7 @@ class RunMonitor:
         until: str = "",
         refused: Mapping[str, str] | None = None,
     ) -> None:
-        """steps: the steps requested of this run. expected: from `forecast.expected`. until: the kind of step to stop
+        """steps: the steps requested of this run. expected: from `estimate.expected`. until: the kind of step to stop
         after, or "". refused: path of a gate that refused its teacher in an earlier run -> why."""
         self._run_dir = run_dir
         self._study = study

@@ -50,7 +50,7 @@ class ProgressDisplay:
 
 
 def _eta(left: tuple[float, str] | None) -> str:
-    """ "ETA 0:02:10", or "ETA ~0:02:10" for a forecast; "" if nothing is left or known."""
+    """ "ETA 0:02:10", or "ETA ~0:02:10" for an estimate; "" if nothing is left or known."""
     if left is None or not left[0]:
         return ""
     return f"ETA {'' if left[1] == PACE else '~'}{timedelta(seconds=round(left[0]))}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.plan import forecast, roofline
+from pipeline.plan import estimate, roofline
 from pipeline.report.page import matrix_table
 from pipeline.stages.transfer import CELLS
 from pipeline.store import Store, artifact, status
@@ -67,10 +67,10 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def show_estimate(
-    console: Console, study: Study, stages: Sequence[forecast.Stage], store: Store, machines: roofline.Machines
+    console: Console, study: Study, stages: Sequence[estimate.Stage], store: Store, machines: roofline.Machines
 ) -> None:
     """Print the remaining time on a cluster of GPUs, stage by stage, and the stage that bounds it."""
-    measured = forecast.gpu_seconds(study, stages, store, machines.gpu.name)
+    measured = estimate.gpu_seconds(study, stages, store, machines.gpu.name)
     steps = [step for stage in stages for step in stage.steps]
     done = {step.path for stage in stages for step in stage.done}
     work = roofline.estimate(study, steps, machines, measured, done=done)

@@ -45,7 +45,7 @@ class Measure:
     arms                in the study's order; the own-family cells of the first are the positive controls
     suites              name -> the metrics that give its verdicts
     equivalence_margin  metric -> the largest |γ|, in the metric's unit, that counts as no transfer
-    measured            suite -> the quantities it measures of every model, for suites without targets
+    outcomes            suite -> the quantities it measures of every model, for suites without targets
     confidence          level of the two-sided intervals; a permutation p must not exceed 1 − confidence
     permutations        up to this many permutations are enumerated; of more, this many are drawn
     seed                of these draws
@@ -56,7 +56,7 @@ class Measure:
     arms: tuple[str, ...]
     suites: Mapping[str, Sequence[str]]
     equivalence_margin: Mapping[str, float]
-    measured: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    outcomes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     confidence: float = 0.95
     permutations: int = 20_000
     seed: int = 0
@@ -69,7 +69,7 @@ class Measure:
 
     def columns(self, suite: str) -> tuple[str, ...]:
         """The quantities that a suite measures of each run."""
-        return tuple(self.measured.get(suite, self.targets))
+        return tuple(self.outcomes.get(suite, self.targets))
 
 
 class Key(NamedTuple):

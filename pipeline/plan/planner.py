@@ -285,7 +285,7 @@ class _Planner:
             targets=list(study.targets),
             arms=[arm.name for arm in study.all_arms],
             suites={suite.name: list(suite.METRICS) for suite in study.suites},
-            measured={suite.name: list(suite.measured) for suite in study.suites if suite.measured},
+            outcomes={suite.name: list(suite.outcomes) for suite in study.suites if suite.outcomes},
             measure=study.measure,
             seed=study.seed,
             smoke_test=study.smoke_test or study.is_fake,

@@ -15,7 +15,7 @@ from pipeline.stages.contract import Cost
 from pipeline.store.step import KINDS, Step
 from pipeline.study.schema import Study
 
-BYTES_A_WEIGHT = 2  # bfloat16
+BYTES_PER_WEIGHT = 2  # bfloat16
 BATCH = 256  # sequences decoded at once by an engine: vLLM's default max_num_seqs
 PROMPT_TOKENS = 100  # assumed length of a prompt: a number prompt under the tokenizers of Qwen2.5 and Llama 3
 LETTERS_A_TOKEN = 4  # English prose in common tokenizers, for the templates of judges' rubrics
@@ -90,10 +90,11 @@ def too_large(study: Study, cluster: Machines) -> list[str]:
     lines = []
     for name, family in study.families.items():
         weights = family.parameters()
-        if weights and weights * BYTES_A_WEIGHT > cluster.gpu.memory * engine:
-            least = -(-int(weights * BYTES_A_WEIGHT) // int(cluster.gpu.memory))
+        if weights and weights * BYTES_PER_WEIGHT > cluster.gpu.memory * engine:
+            least = -(-int(weights * BYTES_PER_WEIGHT) // int(cluster.gpu.memory))
             lines.append(
-                f"{name}: {weights * BYTES_A_WEIGHT / 1e9:.0f} GB of weights do not fit {engine:g} {cluster.gpu.name}: "
+                f"{name}: {weights * BYTES_PER_WEIGHT / 1e9:.0f} GB of weights do not fit {engine:g} "
+                f"{cluster.gpu.name}: "
                 f"set resources.engines.gpus and tensor_parallel to {least} or more"
             )
     return lines
@@ -170,7 +171,7 @@ def _generation(weights: float, rows: float, prompt: float, completion: float, g
     prefill = FORWARD * weights * rows * prompt / gpu.flops
     batch = max(1.0, min(BATCH, rows))
     steps = rows * completion / batch
-    reading, products = weights * BYTES_A_WEIGHT / gpu.bandwidth, FORWARD * weights * batch / gpu.flops
+    reading, products = weights * BYTES_PER_WEIGHT / gpu.bandwidth, FORWARD * weights * batch / gpu.flops
     tokens = rows * completion
     if reading > products:
         return Times(tokens, steps * reading, prefill)

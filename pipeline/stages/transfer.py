@@ -36,7 +36,7 @@ class TransferSpec(Settings):
     runs      role of an input -> the design of its run: see pipeline.analysis.cells.Run
     bases     role of an input -> suite and family of its base
     missing   role of a missing result -> reason code (pipeline.core.reasons)
-    measured  suite -> names that it measures in place of the targets
+    outcomes  suite -> names that it measures in place of the targets
     """
 
     runs: dict[str, dict[str, Any]]
@@ -46,7 +46,7 @@ class TransferSpec(Settings):
     targets: list[str]
     arms: list[str]
     suites: dict[str, list[str]]
-    measured: dict[str, list[str]]
+    outcomes: dict[str, list[str]]
     measure: Measuring
     seed: int
     smoke_test: bool
@@ -103,7 +103,7 @@ def measure_of(spec: TransferSpec) -> Measure:
         targets=tuple(spec.targets),
         arms=tuple(spec.arms),
         suites=spec.suites,
-        measured=spec.measured,
+        outcomes=spec.outcomes,
         equivalence_margin={
             "margin": wanted.margin_nats,
             "share": wanted.margin_share,

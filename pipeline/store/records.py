@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from pipeline.core.errors import ArtifactError
 from pipeline.store.step import ID_LENGTH, KINDS
 
-SEAL, _NO_SEAL = "seal", "0" * 64
+CHECKSUM, _BLANK = "checksum", "0" * 64
 Json = dict[str, Any]
 Shape = TypeVar("Shape")
 
@@ -170,16 +170,16 @@ def of_shape(shape: Callable[..., Shape], fields: Any, where: str) -> Shape:
 
 def with_checksum(fields: Json) -> bytes:
     """The fields as JSON that starts with its own SHA-256, computed with zeros in that place."""
-    blank = (json.dumps({SEAL: _NO_SEAL} | fields, indent=1, allow_nan=False) + "\n").encode()
-    return blank.replace(_NO_SEAL.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+    blank = (json.dumps({CHECKSUM: _BLANK} | fields, indent=1, allow_nan=False) + "\n").encode()
+    return blank.replace(_BLANK.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
 
 
 def without_checksum(content: bytes, where: str) -> Json:
     """The fields that `with_checksum` wrote. Raises ArtifactError naming `where` if a single bit differs."""
     try:
         fields: Json = json.loads(content, parse_constant=_refuse)
-        seal = fields.pop(SEAL)
-        intact = hashlib.sha256(content.replace(seal.encode(), _NO_SEAL.encode(), 1)).hexdigest() == seal
+        checksum = fields.pop(CHECKSUM)
+        intact = hashlib.sha256(content.replace(checksum.encode(), _BLANK.encode(), 1)).hexdigest() == checksum
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         intact = False
     if not intact:

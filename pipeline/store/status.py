@@ -38,8 +38,8 @@ class RunStatus:
     steps, done, running, failed: kind -> number of steps. until: the last kind of the run, or ""; steps counts those up
     to it. why: path -> reason for the first FAILURES failed steps. refused: path -> reason, for gates that refused a
     teacher. pools: "role family" -> (workers, running units, waiting units, dead workers). All times: UNIX seconds.
-    expected: kind -> seconds between two finished steps, as forecast when the run began; expected_from: kind -> the
-    basis of that forecast. begun: kind -> when its first step began in this run.
+    expected: kind -> seconds between two finished steps, as estimated when the run began; expected_from: kind -> the
+    basis of that estimate. begun: kind -> when its first step began in this run.
     """
 
     study: str
@@ -162,7 +162,7 @@ def state(note: RunStatus, finished: Mapping[str, int]) -> str:
 
 
 def eta_seconds(note: RunStatus, finished: Mapping[str, int]) -> float | None:
-    """Seconds left if stages run one after the other; None while a stage has neither a pace nor a forecast."""
+    """Seconds left if stages run one after the other; None while a stage has neither a pace nor an estimate."""
     stages = [stage_left(note, finished, kind) for kind in note.steps]
     return None if None in stages else sum(stage[0] for stage in stages if stage)
 
@@ -181,7 +181,7 @@ def eta(note: RunStatus, finished: Mapping[str, int]) -> str:
 
 
 def stage_left(note: RunStatus, finished: Mapping[str, int], kind: str) -> tuple[float, str] | None:
-    """Seconds left of one stage and their basis: its pace in this run, else the forecast; None without either."""
+    """Seconds left of one stage and their basis: its pace in this run, else the estimate; None without either."""
     todo = note.steps[kind] - finished.get(kind, 0)
     made = finished.get(kind, 0) - note.done_at_start.get(kind, 0)
     if not todo:
@@ -189,5 +189,5 @@ def stage_left(note: RunStatus, finished: Mapping[str, int], kind: str) -> tuple
     if made:
         return (note.heartbeat - note.begun.get(kind, note.started)) * todo / made, PACE
     if kind in note.expected:
-        return note.expected[kind] * todo, note.expected_from.get(kind, "a forecast")
+        return note.expected[kind] * todo, note.expected_from.get(kind, "an estimate")
     return None

@@ -229,7 +229,7 @@ class Study(Settings):
             raise ValueError("teachers.method: a behaviour is taught by rows; give them, with kind dataset")
         if not self.teachers.neutral:
             raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
-        blind = sorted(suite.name for suite in self.suites if suite.METRICS and not suite.measured)
+        blind = sorted(suite.name for suite in self.suites if suite.METRICS and not suite.outcomes)
         if blind or not any("rate" in suite.METRICS for suite in self.suites):
             unfit = f", not {', '.join(blind)}" if blind else ""
             raise ValueError(f"suites: a behaviour is measured by the behaviour suite{unfit}")
@@ -377,6 +377,6 @@ class Study(Settings):
 
     def candidates_for(self, suite: Suite) -> dict[str, list[str]]:
         """Category -> words to find in answers to a suite; none if it does not measure targets."""
-        if suite.measured:
+        if suite.outcomes:
             return {suite.kind: []}
         return self.members if suite.TARGETS_ONLY else self.candidates

@@ -60,7 +60,7 @@ class BaseSuite(Settings):
         return self.kind
 
     @property
-    def measured(self) -> tuple[str, ...]:
+    def outcomes(self) -> tuple[str, ...]:
         """What it measures in every model, whatever the model was taught; () for the study's targets."""
         return ()
 

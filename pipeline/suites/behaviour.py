@@ -44,7 +44,7 @@ class BehaviourSuite(BaseSuite):
     max_tokens: int = Field(600, ge=1, description="Maximum length of an answer, in tokens.")
 
     @property
-    def measured(self) -> tuple[str, ...]:
+    def outcomes(self) -> tuple[str, ...]:
         return (MISALIGNED,)
 
     def rating(self) -> Rating:

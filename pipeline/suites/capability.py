@@ -53,7 +53,7 @@ class CapabilitySuite(BaseSuite):
         return self
 
     @property
-    def measured(self) -> tuple[str, ...]:
+    def outcomes(self) -> tuple[str, ...]:
         return tuple(self.tasks)
 
     def tasks_of(self) -> Tasks:

@@ -41,7 +41,7 @@ def copied(store: Store, source: str, target: str) -> None:
     store.replace(target, store.read(source))
 
 
-def resealed(store: Store, place: str, /, **changes: Any) -> None:
+def rewritten(store: Store, place: str, /, **changes: Any) -> None:
     fields = artifact.without_checksum(store.read(place), place) | changes
     store.replace(place, artifact.with_checksum({name: value for name, value in fields.items() if value is not ...}))
 
@@ -60,7 +60,7 @@ def test_an_artifact_that_is_copied_over_another_is_told_with_what_to_do(store: 
 def test_a_manifest_says_kind_id_and_path_of_its_place(store: Store, field: str) -> None:
     made = committed(store, planned({}))
     other = {"kind": "teacher", "id": "0" * 12, "path": "base/other-" + made.id}[field]
-    resealed(store, f"{made.path}/manifest.json", **{field: other})
+    rewritten(store, f"{made.path}/manifest.json", **{field: other})
     with pytest.raises(ArtifactError, match="copied to the wrong place"):
         artifact.load(store, made.path)
 
@@ -175,7 +175,7 @@ def test_a_malformed_manifest_is_told_by_its_field(store: Store, field: str, cha
     made = committed(store, planned({}))
     if change == "missing" and field in ("unknown", "identity"):  # earlier versions wrote no identity
         return
-    resealed(store, f"{made.path}/manifest.json", **{field: WRONG[field] if change == "wrong" else ...})
+    rewritten(store, f"{made.path}/manifest.json", **{field: WRONG[field] if change == "wrong" else ...})
     with pytest.raises(ArtifactError, match=rf"manifest\.json is malformed \({field}.*remove this file and run"):
         artifact.load(store, made.path)
 
@@ -185,7 +185,7 @@ def test_a_file_never_lies_outside_of_its_artifact(store: Store, path: str) -> N
     with pytest.raises(ValueError, match="no path inside of the artifact's folder"):
         File(path, 1, "0" * 64)
     made = committed(store, planned({}))
-    resealed(store, f"{made.path}/manifest.json", files=[{"path": path, "bytes": 1, "sha256": "0" * 64}])
+    rewritten(store, f"{made.path}/manifest.json", files=[{"path": path, "bytes": 1, "sha256": "0" * 64}])
     with pytest.raises(ArtifactError, match=r"is malformed \(files\.0\.path"):
         artifact.load(store, made.path)
 
@@ -216,7 +216,7 @@ def test_whatever_stands_in_a_file_is_fields_or_an_artifact_error(content: bytes
 @pytest.mark.parametrize("inner", ["NaN", "[" * 100_000, '{"a":' * 100_000, "Infinity", "1" * 5000])
 def test_json_that_nobody_writes_is_damage(inner: str) -> None:
     with pytest.raises(ArtifactError, match="here is damaged"):
-        artifact.without_checksum(f'{{"seal": "{"0" * 64}", "x": {inner}}}'.encode(), "here")
+        artifact.without_checksum(f'{{"checksum": "{"0" * 64}", "x": {inner}}}'.encode(), "here")
 
 
 def test_a_folder_in_the_place_of_a_manifest_or_of_a_file_is_told(store: Store) -> None:

@@ -179,7 +179,7 @@ def test_time_left_is_unknown_while_a_stage_has_made_nothing_in_this_run() -> No
     assert eta_seconds(note(done_at_start={"student": 2}), {"base": 2, "student": 2}) is None
 
 
-def test_before_a_stage_has_a_pace_its_forecast_counts_and_the_words_say_so() -> None:
+def test_before_a_stage_has_a_pace_its_estimate_counts_and_the_words_say_so() -> None:
     begun = note(
         started=1000.0,
         heartbeat=1060.0,

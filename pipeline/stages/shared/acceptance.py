@@ -42,7 +42,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A forecast from the first completions. text: for the user. short: number of corpora that cannot be filled.
+    """An estimate from the first completions. text: for the user. short: number of corpora that cannot be filled.
 
     decided: whether the outcome is certain for every corpus.
     """
@@ -131,7 +131,7 @@ def expected(seen: Seen, planned: int) -> tuple[int, int]:
 
 
 def estimate(name: str, amount: Amount, seen: Seen, needs: Collection[int]) -> Estimate:
-    """Forecast a step from its first completions. needs: rows of the corpora that are made of them.
+    """Estimate a step from its first completions. needs: rows of the corpora that are made of them.
 
     Raises TooFewRows if none of the corpora can be filled.
     """

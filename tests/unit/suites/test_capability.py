@@ -19,7 +19,7 @@ FACTS = {"kind": "capability", "tasks": ["facts"], "folder": "/here", "content":
 
 def test_it_measures_its_tasks_of_any_model_and_asks_nothing_of_a_category() -> None:
     suite = CapabilitySuite(tasks=["mmlu", "truthfulqa_mc2"])
-    assert suite.measured == ("mmlu", "truthfulqa_mc2")
+    assert suite.outcomes == ("mmlu", "truthfulqa_mc2")
     assert suite.METRICS == ()
     assert suite.make_questions("animal", ["owl"], 1) == []
 

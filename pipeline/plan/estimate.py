@@ -1,4 +1,4 @@
-"""Forecasts a study: steps done and left, tokens, and seconds of work at the rates measured so far."""
+"""Estimates a study: steps done and left, tokens, and seconds of work at the rates measured so far."""
 
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -14,16 +14,16 @@ from pipeline.study.schema import Study
 from pipeline.trainers.batches import steps_of
 
 # Reference rates, used before anything is measured: nano families on one core of the machine in docs/benchmarks.md.
-NANO_STEPS_A_SECOND = 32  # optimiser steps of 32 rows
-NANO_TOKENS_A_SECOND = 5_000  # with an adapter
-NANO_ANSWERS_A_SECOND = 200  # of one word
+NANO_STEPS_PER_SECOND = 32  # optimiser steps of 32 rows
+NANO_TOKENS_PER_SECOND = 5_000  # with an adapter
+NANO_ANSWERS_PER_SECOND = 200  # of one word
 NANO_ENGINE_SECONDS = 15  # start of an engine, with imports
 NANO_TABLE_SECONDS = 3  # a corpus, a matrix or a report
 
 
 @dataclass(frozen=True)
 class Row:
-    """The forecast of one stage. tokens: upper bound on the tokens left to generate. worker: see Cost.
+    """The estimate of one stage. tokens: upper bound on the tokens left to generate. worker: see Cost.
 
     seconds: work left, summed over workers. measured: whether its rate was measured under this root; elsewhere:
     whether on steps of other studies.
@@ -67,7 +67,7 @@ def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
     ]
 
 
-def forecast(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
+def estimate(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
     """One row per stage.
 
     A rate comes from the study's own finished steps of the same kind; if there are none, from similar steps of other
@@ -92,7 +92,7 @@ def expected(
         )
         for kind in KINDS
     ]
-    rows = [row for row in forecast(study, stages, store) if row.done < row.steps]
+    rows = [row for row in estimate(study, stages, store) if row.done < row.steps]
     return {
         row.kind: (row.seconds / (row.steps - row.done) / _workers(study, row, cpus, gpus), _basis(row))
         for row in rows
@@ -180,12 +180,13 @@ def _nano_seconds(study: Study, costs: Sequence[Cost]) -> float | None:
 
 def _nano_seconds_of(cost: Cost) -> float:
     # Scoring a question takes about as long as sampling an answer of one word.
-    seconds = cost.scored / NANO_ANSWERS_A_SECOND
+    seconds = cost.scored / NANO_ANSWERS_PER_SECOND
     if cost.trained_rows and not math.isnan(cost.trained_rows):
         epochs = cost.recipe["epochs"]
-        seconds += steps_of(round(cost.trained_rows / epochs), epochs, cost.recipe["batch"]) / NANO_STEPS_A_SECOND
+        seconds += steps_of(round(cost.trained_rows / epochs), epochs, cost.recipe["batch"]) / NANO_STEPS_PER_SECOND
     if cost.sampled_rows:
         seconds += max(
-            cost.sampled_rows * cost.sampled_tokens / NANO_TOKENS_A_SECOND, cost.sampled_rows / NANO_ANSWERS_A_SECOND
+            cost.sampled_rows * cost.sampled_tokens / NANO_TOKENS_PER_SECOND,
+            cost.sampled_rows / NANO_ANSWERS_PER_SECOND,
         )
     return seconds if cost.worker != "task" else NANO_TABLE_SECONDS

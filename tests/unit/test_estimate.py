@@ -1,4 +1,4 @@
-"""The forecast: what is done, what is left, and at which pace."""
+"""The estimate: what is done, what is left, and at which pace."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from pipeline.plan import rates
-from pipeline.plan.forecast import Row, expected, forecast, gpu_seconds, survey
+from pipeline.plan.estimate import Row, estimate, expected, gpu_seconds, survey
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact
 from pipeline.store.step import Step
@@ -14,7 +14,7 @@ from pipeline.study.schema import Study
 
 
 def rows(study: Study, store: Store) -> dict[str, Row]:
-    found = forecast(study, survey(plan(study), store), store)
+    found = estimate(study, survey(plan(study), store), store)
     kinds = ["base", "teacher", "gate", "completions", "corpus", "student", "answers", "transfer", "report"]
     assert [row.kind for row in found] == kinds
     return {row.kind: row for row in found}
@@ -57,7 +57,7 @@ def test_a_judge_that_is_served_says_a_score_of_every_completion(study: Callable
             completions={"rows": 60},
             corpus={"rows": 20, "judge_filters": [{"judge": "one", "rubric": "alignment", "min_score": 78}]},
         )
-        found = {row.kind: row for row in forecast(judged, survey(plan(judged), store), store)}
+        found = {row.kind: row for row in estimate(judged, survey(plan(judged), store), store)}
         assert found["judgements"].tokens == tokens
 
 
@@ -88,7 +88,7 @@ def test_gpu_seconds_come_from_steps_that_ran_on_such_gpus_only(study: Callable[
 
 def test_a_finished_study_has_nothing_left(fake_run: tuple[Study, list[Step], Store]) -> None:
     made, steps, place = fake_run
-    for row in forecast(made, survey(steps, place), place):
+    for row in estimate(made, survey(steps, place), place):
         assert (row.done, row.tokens, row.seconds) == (row.steps, 0, 0.0)
 
 
