@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 ROOT   ?= runs
 STUDY  ?= configs/quickstart.yaml
 export OMP_NUM_THREADS = 1
+# Tests start hundreds of processes; without cached bytecode each would compile the project anew.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test prometheus chaos bench smoke submit up down images kuberay kubejob lock clean
@@ -29,14 +31,15 @@ $(VENV)/.ready: pyproject.toml requirements/cpu.lock
 demo: setup ## run the quickstart study; a second time it does nothing
 	$(BIN)/undertow run $(STUDY) --root $(ROOT)
 
-check: setup ## style, types, layers and the fast tests
+check: setup ## style, types, layers and the fast unit tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit --numprocesses 2 -m 'not slow and not hypothesis'
 
-test: setup $(VENV)-s3/.ready prometheus ## the tests with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
+test: setup $(VENV)-s3/.ready prometheus ## slow unit tests, and those with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
+	$(BIN)/pytest tests/unit --numprocesses 2 -m 'slow or hypothesis'
 	$(BIN)/pytest tests/integration
 
 chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about two hours

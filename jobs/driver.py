@@ -63,7 +63,7 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        return not (self.failed or self.blocked or self.stopped or self.broken)
+        return not (self.failed or self.refused or self.blocked or self.stopped or self.broken)
 
 
 def run(study: Study, store: Store, address: str | None = None, until: str = "") -> Outcome:

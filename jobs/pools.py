@@ -76,8 +76,8 @@ class Pool:
     """Workers of one kind. role: engine or trainer; family: whose weights they hold, or "".
 
     request: resources of a worker, in `bundles` equal parts, each of which must fit a machine. min_size, max_size:
-    number of workers. max_in_flight: concurrent units per worker. start(name): starts an actor. draining: workers that
-    are shutting down.
+    number of workers. max_in_flight: concurrent units per worker. start(name): starts an actor. ended(actor): called
+    when that actor is gone, once per unit that it had. draining: workers that are shutting down.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Pool:
     max_in_flight: int
     start: Callable[[str], Any]
     bundles: int = 1
+    ended: Callable[[Any], None] = lambda actor: None
     waiting: deque[QueuedItem] = field(default_factory=deque)
     workers: list[Worker] = field(default_factory=list)
     draining: list[Worker] = field(default_factory=list)
@@ -227,6 +228,7 @@ class Pools:
             if worker in pool.workers:
                 pool.workers.remove(worker)
                 self._deaths[pool.kind] += 1
+            pool.ended(worker.actor)
             self._died(pool, unit, error)
         except Exception as error:
             _resolve(unit.outcome, error=error)
@@ -268,6 +270,7 @@ class Pools:
         with contextlib.suppress(ray.exceptions.RayActorError):
             await worker.actor.close.remote()
         ray.kill(worker.actor)
+        pool.ended(worker.actor)
         pool.draining.remove(worker)
         self._dispatch()
 

@@ -1,17 +1,19 @@
 """Runs the units of steps on the pools. Stages define the units; this module names no kind of step."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from jobs import metrics
 from jobs.monitor import RunMonitor
 from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
-from jobs.training_group import TrainingGroup
+from jobs.training_group import TrainingGroup, bundles
 from jobs.workers import EngineWorker, FakeTrainerWorker
 from pipeline.plan.planner import needed_rows
 from pipeline.stages import run_unit, stage_of
@@ -52,6 +54,7 @@ class Steps:
         self._pools = pools
         self.monitor = monitor
         self._lease = lease
+        self._bundles: dict[Any, PlacementGroup] = {}  # of the training groups that are up
         # The callback is sent to ranks by plain pickle.
         reporting = partial(metrics.trained, study.study)
         self._runtime = Runtime(study.resources.training.checkpoint_seconds, reporting)
@@ -86,7 +89,16 @@ class Steps:
         return self._pools.pool(
             "trainer",
             lambda: Pool(
-                "trainer", "trainer", "", request, 0, training.groups, 1, self._start_trainer, bundles=training.workers
+                "trainer",
+                "trainer",
+                "",
+                request,
+                0,
+                training.groups,
+                1,
+                self._start_trainer,
+                training.workers,
+                self._trainer_ended,
             ),
         )
 
@@ -96,7 +108,16 @@ class Steps:
             cpus = training.cpus * training.workers
             return ray.remote(FakeTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
         # The group's ranks hold the CPUs; this actor only gives them work.
-        return ray.remote(TrainingGroup).options(name=name, num_cpus=0).remote(study, root, training, name)
+        resources = bundles(training)
+        group = ray.remote(TrainingGroup).options(name=name, num_cpus=0).remote(study, root, training, name, resources)
+        self._bundles[group] = resources
+        return group
+
+    def _trainer_ended(self, group: Any) -> None:
+        resources = self._bundles.pop(group, None)
+        with contextlib.suppress(Exception):  # the head may be gone, and its reservations with it
+            if resources is not None:
+                remove_placement_group(resources)
 
     def engine_pool(self, placement: OnEngine) -> Pool:
         engines, weights = self._study.resources.engines, placement.weights

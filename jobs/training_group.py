@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from jobs import metrics
@@ -31,12 +31,14 @@ class TrainingGroup:
     """The worker of a pool: runs a unit on all ranks of a group. It holds no CPU or GPU itself; its ranks do.
 
     The ranks stay between units, so imports, the process group and the start of DeepSpeed cost time once per group.
+
+    bundles: the resources of the ranks. They belong to whoever starts the group, because Ray would keep those of an
+    actor that died.
     """
 
-    def __init__(self, study: str, root: str, training: Training, name: str) -> None:
+    def __init__(self, study: str, root: str, training: Training, name: str, bundles: PlacementGroup) -> None:
         logging.basicConfig(level=logging.INFO)
-        self._study, self._root, self._training, self._name = study, root, training, name
-        self._bundles: PlacementGroup | None = None
+        self._study, self._root, self._training, self._name, self._bundles = study, root, training, name, bundles
         self._ranks: list[Any] = []
         self._starts = 0
 
@@ -67,20 +69,16 @@ class TrainingGroup:
         return ray.get(results[0])
 
     def close(self) -> None:
-        """End the ranks and free their resources. The next unit would start others."""
+        """End the ranks. The next unit would start others."""
         for rank in self._ranks:
             ray.kill(rank)
-        if self._bundles is not None:
-            remove_placement_group(self._bundles)
-        self._bundles, self._ranks = None, []
+        self._ranks = []
 
     def _start(self) -> None:
         """Start the ranks, once the cluster has room for all of them, and let them form a process group."""
         training, self._starts = self._training, self._starts + 1
-        needs = {name: count for name, count in (("CPU", training.cpus), ("GPU", training.gpus)) if count}
-        self._bundles = placement_group([needs] * training.workers)
         while not self._bundles.wait(timeout_seconds=60):
-            logger.info("the group %s waits for %d × %s", self._name, training.workers, needs)
+            logger.info("the group %s waits for the resources of %d ranks", self._name, training.workers)
         ranks = [self._rank(number) for number in range(training.workers)]
         nodes = ray.get([rank.node.remote() for rank in ranks])
         port = ray.get(ranks[0].free_port.remote())
@@ -114,6 +112,13 @@ class TrainingGroup:
         )
 
 
+def bundles(training: Training) -> PlacementGroup:
+    """Ask for the resources of all ranks of a group at once: of two groups that share too few, one gets all."""
+    needs = {name: count for name, count in (("CPU", training.cpus), ("GPU", training.gpus)) if count}
+    group: PlacementGroup = placement_group([needs] * training.workers)
+    return group
+
+
 class TrainingRank:
     """One process of a training group."""
 
@@ -123,7 +128,7 @@ class TrainingRank:
 
     def node(self) -> str:
         """The address of its machine."""
-        address: str = ray.util.get_node_ip_address()
+        address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         return address
 
     def free_port(self) -> int:

@@ -36,13 +36,15 @@ class Cluster:
     head: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """`undertow …` on this cluster, with all that it says in one stream."""
+    def start(self, *arguments: object, log: Path | None = None) -> subprocess.Popen[str]:
+        """`undertow …` on this cluster. All that it says goes to its stdout, or to a log that nobody has to read."""
         command = [sys.executable, "-m", "jobs.cli", *map(str, arguments), "--address", self.gcs]
         environment = self.environment | {"COLUMNS": "200", "NO_COLOR": "1"}
-        return subprocess.Popen(
-            command, cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        with contextlib.ExitStack() as opened:
+            out = subprocess.PIPE if log is None else opened.enter_context(log.open("wb"))
+            return subprocess.Popen(
+                command, cwd=PROJECT, env=environment, text=True, stdout=out, stderr=subprocess.STDOUT
+            )
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """As start, to its end."""
@@ -82,8 +84,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """A head without CPUs and so many workers; head: more options of its `ray start`."""
+def ray_cluster(
+    workers: int, *, cpus: int = 2, head: Mapping[str, str] | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
+    """A head without CPUs and so many workers.
+
+    head: more options of its `ray start`. variables: more environment variables of all its processes.
+    """
     # Ray's sockets lie below this folder, and a socket's path must be short.
     with tempfile.TemporaryDirectory(prefix="ut-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -106,6 +113,7 @@ def ray_cluster(workers: int, *, cpus: int = 2, head: Mapping[str, str] | None =
             "RAY_FAKE_CLUSTER": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
+        environment |= dict(variables or {})
         options = {"--port": str(free_port()), "--dashboard-host": "127.0.0.1", "--dashboard-port": str(dashboard)}
         options |= {"--num-cpus": "0", "--node-ip-address": "127.0.0.1"} | dict(head or {})
         command = [RAY, "start", "--head", "--block", *(part for option in options.items() for part in option)]

@@ -1,6 +1,7 @@
 """What tests share: a small fake study, a store, and that study run through in this process."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -29,6 +30,14 @@ SETTINGS = {
     "engine": "fake",
     "trainer": "fake",
 }
+
+
+gc.disable()  # until all tests are collected: their modules and items stay anyway
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

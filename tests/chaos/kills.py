@@ -118,12 +118,13 @@ def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any 
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump(settings))
     golden = undisturbed(settings, folder / "golden")
+    deck: list[str] = []
     cluster = Cluster()
     try:
         while sum(tally.killed.values()) < kills:
             tally.studies += 1
             root = folder / f"root-{tally.studies}"
-            _disturbed(cluster, study, root, folder / "log", rng, tally, kills)
+            _disturbed(cluster, study, root, folder / "log", rng, deck, tally, kills)
             wrong = difference(golden, gather(str(root)))
             tally.wrong += [f"study {tally.studies}: {wrong}"] if wrong else []
             say(f"{sum(tally.killed.values())} kills {dict(tally.killed)}, {tally.studies} studies, {tally.wrong}")
@@ -133,36 +134,36 @@ def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any 
 
 
 def _disturbed(
-    cluster: Cluster, study: Path, root: Path, log: Path, rng: random.Random, tally: Tally, kills: int
+    cluster: Cluster, study: Path, root: Path, log: Path, rng: random.Random, deck: list[str], tally: Tally, kills: int
 ) -> None:
+    """deck: who is killed next; each kind comes once before any comes again."""
     for _ in range(RUNS_AT_MOST):
         tally.runs += 1
         driver = Driver(cluster, study, root, log)
         while driver.process.poll() is None:
             _wait(driver, rng.uniform(*PAUSE_SECONDS))
             if driver.process.poll() is None and sum(tally.killed.values()) < kills:
-                victim = _kill(rng.choice(VICTIMS), cluster, driver, rng)
-                tally.killed.update([victim] if victim else [])
+                deck += [] if deck else rng.sample(VICTIMS, len(VICTIMS))
+                if _kill(deck[-1], cluster, driver, rng):
+                    tally.killed.update([deck.pop()])
         if driver.process.returncode == 0:
             return
     tally.wrong.append(f"study {tally.studies} was not complete after {RUNS_AT_MOST} runs")
 
 
-def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> str | None:
-    """Kill one process of a kind; None where there is none at the moment."""
+def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> bool:
+    """Kill one process of a kind. Whether there was one."""
     if victim == "driver":
         driver.kill()
-        return victim
+        return True
     if victim == "raylet":
         cluster.kill_raylet()
-        return victim
+        return True
     found = processes({"engine": "ray::EngineWorker", "trainer": "ray::FakeTrainerWorker"}[victim])
-    if not found:
-        return None
-    with contextlib.suppress(psutil.NoSuchProcess):
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
         rng.choice(found).kill()
-        return victim
-    return None
+        return True
+    return False
 
 
 def undisturbed(settings: dict[str, Any], root: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
 from tests.clusters import Cluster, ray_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +38,21 @@ def undertow() -> Command:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One machine with two CPUs, for every test that kills none of it: it takes longer to start than most studies."""
-    with ray_cluster(workers=0, head={"--num-cpus": "2"}) as started:
+def bucket_access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment variables with which s3://undertow can be reached; its credentials are this session's own."""
+    own = {"AWS_SECRET_ACCESS_KEY": secrets.token_hex(20), "AWS_SESSION_TOKEN": secrets.token_hex(40)}
+    with s3_server("moto", tmp_path_factory.mktemp("s3") / "server.log") as server:
+        make_bucket(server, "undertow")
+        yield CREDENTIALS | own | {"AWS_ENDPOINT_URL": server}
+
+
+@pytest.fixture(scope="session")
+def cluster(bucket_access: dict[str, str]) -> Iterator[Cluster]:
+    """One machine with two CPUs that can reach the bucket, for all tests that do not end it.
+
+    Starting it takes longer than most of their studies.
+    """
+    with ray_cluster(workers=0, head={"--num-cpus": "2"}, variables=bucket_access) as started:
         yield started
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ import yaml
 from pipeline.store import open_store
 from tests.chaos.crashes import difference
 from tests.chaos.fake_study import gather
-from tests.chaos.kills import NARROW, TRAINED, TRAINING, outcome, undisturbed
-from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
+from tests.chaos.kills import NARROW, undisturbed
 from tests.clusters import RAY, Cluster, ray_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -27,23 +26,6 @@ FAKE = (
 )  # fmt: skip
 FAKE_PORT = "6379"  # the only one to which Ray's provider of machines for tests looks for a head
 Command = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty bucket that is known to every process that starts from now on."""
-    folder = tmp_path_factory.mktemp("bucket")
-    with s3_server("moto", folder / "server.log") as server, pytest.MonkeyPatch.context() as patch:
-        make_bucket(server, "undertow")
-        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder)}).items():
-            patch.setenv(name, value)
-        yield "s3://undertow"
-
-
-@pytest.fixture(scope="module")
-def cluster(bucket: str) -> Iterator[Cluster]:
-    with ray_cluster(workers=2) as started:
-        yield started
 
 
 def call(cluster: Cluster, *command: object) -> subprocess.CompletedProcess[str]:
@@ -75,13 +57,17 @@ def jobs(cluster: Cluster) -> dict[str, Any]:
     return {job["id"]: job for job in json.loads(listed.stdout.splitlines()[-1])}
 
 
-def test_rays_own_command_submits_a_study_to_object_storage(cluster: Cluster, bucket: str) -> None:
-    root = f"{bucket}/runs"
+def test_rays_own_command_submits_a_study_to_object_storage(
+    cluster: Cluster, bucket_access: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = "s3://undertow/runs"
     done = call(
         cluster, RAY, "job", "submit", "--address", cluster.url, "--working-dir", ".",
         "--", "python", "-m", "jobs.run", STUDY, "--root", root, *FAKE,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    for name, value in bucket_access.items():
+        monkeypatch.setenv(name, value)
     assert any(file.path.endswith("/manifest.json") for file in open_store(root).files("report"))
 
 
@@ -90,14 +76,15 @@ def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: 
     failed = call(cluster, *submit, *FAKE, "--set", "teachers.gate.min_lift=99", "--until", "gate")
     assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "and the gate requires +99" in failed.stdout
-    (job,) = (job for name, job in jobs(cluster).items() if name.startswith("miniature-"))
+    metadata = {"study": "miniature", "root": str(tmp_path), "version": "0.1.0"}
+    ((name, job),) = ((name, job) for name, job in jobs(cluster).items() if job["metadata"] == metadata)
+    assert name.startswith("miniature-")
     assert job["status"] == "FAILED"
-    assert job["metadata"] == {"study": "miniature", "root": str(tmp_path), "version": "0.1.0"}
 
 
 def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
     submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
-    longer = (*FAKE, "--set", "completions.rows=4000", "--set", "completions.shard_rows=20", "--until", "completions")
+    longer = (*FAKE, "--set", "completions.rows=2000", "--set", "completions.shard_rows=20", "--until", "completions")
     sent = call(cluster, *submit, *longer, "--no-wait")
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.partition("submitted ")[2].split()[0]
@@ -105,11 +92,11 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_
     assert call(cluster, RAY, "job", "stop", "--address", cluster.url, job).returncode == 0
     assert jobs(cluster)[job]["status"] == "STOPPED"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("completions/*/units/*.json")}
-    assert len(before) < 2 * 200
+    assert len(before) < 2 * 100
     again = call(cluster, *submit, *longer)
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(list(tmp_path.glob("completions/*/units/*.json"))) == 2 * 200
+    assert len(list(tmp_path.glob("completions/*/units/*.json"))) == 2 * 100
 
 
 def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
@@ -158,59 +145,23 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
     assert "the cluster has 0 and 0; waiting" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that is long enough to be robbed."""
-    study = tmp_path_factory.mktemp("wide") / "study.yaml"
-    study.write_text(yaml.safe_dump(NARROW | {"completions": {"rows": 1000, "shard_rows": 20}}))
-    return study
-
-
-@pytest.fixture(scope="module")
-def golden(wide: Path) -> dict[str, Any]:
-    """What it leaves where nothing dies."""
-    return undisturbed(yaml.safe_load(wide.read_text()), wide.parent / "root")
-
-
-def test_a_study_outlives_workers_that_are_killed(wide: Path, golden: dict[str, Any], tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    command = [sys.executable, "-m", "jobs.run", str(wide), "--root", str(root)]
+def test_a_study_outlives_its_workers_and_goes_on_elsewhere_without_its_head(tmp_path: Path, undertow: Command) -> None:
+    study, root = tmp_path / "study.yaml", tmp_path / "root"
+    settings = NARROW | {"completions": {"rows": 1000, "shard_rows": 20}}
+    study.write_text(yaml.safe_dump(settings))
+    golden = undisturbed(settings, tmp_path / "golden")
     with ray_cluster(workers=3, cpus=1) as cluster:
-        driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
+        driver = cluster.start("run", study, "--root", root)
         for stage in ("completions", "student"):
             wait_for(root, f"{stage}/*/units/*.json")
             cluster.kill_worker()
-        assert driver.wait(300) == 0
-    assert difference(golden, gather(str(root))) == ""
-
-
-def test_a_training_outlives_the_worker_that_it_runs_on(tmp_path: Path, trained_alone: tuple[str, list[float]]) -> None:
-    """A real one, of two ranks: it goes on from a checkpoint elsewhere and ends with the same weights."""
-    study, root = tmp_path / "study.yaml", tmp_path / "root"
-    study.write_text(yaml.safe_dump(TRAINING))
-    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)]
-    with ray_cluster(workers=2) as cluster:
-        driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
-        wait_for(root, "base/*/checkpoints/*/rank-*.json", 2)
-        cluster.kill_worker_of("ray::TrainingRank")
-        assert not list(root.glob(TRAINED)), "it was done before its worker was killed"
-        wait_for(root, TRAINED)
-        driver.kill()
-        driver.wait()
-    assert outcome(root) == trained_alone
-
-
-def test_after_the_head_is_lost_the_same_study_goes_on_elsewhere(
-    wide: Path, golden: dict[str, Any], tmp_path: Path, undertow: Command
-) -> None:
-    command = [sys.executable, "-m", "jobs.run", str(wide), "--root", str(tmp_path / "root")]
-    with ray_cluster(workers=1) as cluster:
-        driver = subprocess.Popen([*command, "--address", cluster.gcs], env=cluster.environment, cwd=ROOT)
-        wait_for(tmp_path / "root", "completions/*/units/*.json", 20)
+            done = len(list(root.glob("*/*/units/*.json")))
+            wait_for(root, "*/*/units/*.json", done + 3)
         cluster.kill_head()
-        assert driver.wait(180) != 0, "a driver without a head ended well"
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "root").glob("*/*/units/*.json")}
-    again = undertow("run", wide, "--root", tmp_path / "root")
+        said, _ = driver.communicate(timeout=180)
+        assert driver.returncode != 0, f"a driver without a head ended well: {said}"
+    before = {path: path.stat().st_mtime_ns for path in root.glob("*/*/units/*.json")}
+    again = undertow("run", study, "--root", root)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert difference(golden, gather(str(tmp_path / "root"))) == ""
+    assert difference(golden, gather(str(root))) == ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import time
@@ -13,12 +14,12 @@ import ray
 import yaml
 
 from jobs.driver import handle_signals
-from jobs.training_group import TrainingGroup, is_peer_loss
+from jobs.training_group import TrainingGroup, bundles, is_peer_loss
 from pipeline.core.errors import StepError
 from pipeline.study.resources import Training
 from tests.chaos.crashes import difference
 from tests.chaos.fake_study import gather
-from tests.chaos.kills import NARROW, VICTIMS, disturb, train, undisturbed
+from tests.chaos.kills import NARROW, TRAINED, TRAINING, VICTIMS, disturb, outcome, processes, undisturbed
 from tests.clusters import Cluster
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,12 +43,44 @@ def test_two_drivers_on_one_study_end_with_one_result(undertow: Command, cluster
     assert difference(undisturbed(NARROW, tmp_path / "alone"), gather(str(root))) == ""
 
 
-def test_a_training_of_which_a_rank_or_the_driver_is_killed_ends_with_the_same_weights(
-    tmp_path: Path, trained_alone: tuple[str, list[float]]
+def test_a_training_outlives_a_rank_a_machine_and_its_driver(
+    cluster: Cluster, tmp_path: Path, trained_alone: tuple[str, list[float]]
 ) -> None:
-    tally = train(2, tmp_path, trained_alone)
-    assert tally.wrong == []
-    assert tally.killed == {"rank": 1, "driver": 1}
+    """A real one, of two ranks on two machines: each time it goes on from a checkpoint, to the same weights."""
+    study, root = tmp_path / "study.yaml", tmp_path / "root"
+    study.write_text(
+        yaml.safe_dump(TRAINING | {"resources": {"training": TRAINING["resources"]["training"] | {"cpus": 2}}})
+    )
+    for _ in range(2):
+        cluster.add_worker(2)
+    driver = cluster.start("run", study, "--root", root)
+    _wait_for_checkpoint(root)
+    random.Random(1).choice(processes("ray::TrainingRank")).kill()
+    _wait_for_checkpoint(root)
+    cluster.kill_worker_of("ray::TrainingRank")
+    _wait_for_checkpoint(root)
+    driver.kill()
+    driver.wait()
+    assert not list(root.glob(TRAINED)), "it was done before its driver was killed"
+    again = cluster.start("run", study, "--root", root)
+    deadline = time.monotonic() + 240
+    while not list(root.glob(TRAINED)):
+        assert again.poll() is None, again.communicate()[0]
+        assert time.monotonic() < deadline, "it was not trained in time"
+        time.sleep(0.1)
+    again.kill()  # else it would start an engine for what it has trained
+    again.wait()
+    cluster.kill_worker()
+    assert outcome(root) == trained_alone
+
+
+def _wait_for_checkpoint(root: Path) -> None:
+    """Until both ranks have written one that was not there."""
+    before = set(root.glob("base/*/checkpoints/*/rank-*.json"))
+    deadline = time.monotonic() + 120
+    while len(set(root.glob("base/*/checkpoints/*/rank-*.json")) - before) < 2:
+        assert time.monotonic() < deadline, "no checkpoint in time"
+        time.sleep(0.02)
 
 
 def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(tmp_path: Path) -> None:
@@ -55,11 +88,11 @@ def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(tmp_path: Pat
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         training = Training(workers=2, groups=1)
-        worker = ray.remote(TrainingGroup).options(num_cpus=0)
+        group = ray.remote(TrainingGroup).options(num_cpus=0)
+        group = group.remote("test", str(tmp_path), training, "trainer:1", bundles(training))
         with pytest.raises(StepError, match="rank 1 cannot"):
-            ray.get(
-                worker.remote("test", str(tmp_path), training, "trainer-1").work.remote(_one_rank_fails), timeout=120
-            )
+            ray.get(group.work.remote(_one_rank_fails), timeout=120)
+        assert ray.get(group.work.remote(_ranks), timeout=120) == 2, "it takes no other unit"
     finally:
         ray.shutdown()
 
@@ -70,6 +103,13 @@ def _one_rank_fails(store: object, trainer: object) -> None:
     if dist.get_rank() == 1:
         raise ValueError("rank 1 cannot")
     dist.barrier()
+
+
+def _ranks(store: object, trainer: object) -> int:
+    import torch.distributed as dist
+
+    dist.barrier()
+    return dist.get_world_size()
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ import yaml
 
 from tests.chaos.kills import WIDE
 from tests.chaos.servers import free_port, serving
+from tests.clusters import Cluster
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "infra" / "prometheus"
@@ -62,35 +60,22 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Beside a fake study that runs for as long as it is looked at."""
     folder = tmp_path_factory.mktemp("prometheus")
-    # Ray's sockets lie below this folder, and a socket's path must be short.
-    with (
-        tempfile.TemporaryDirectory(prefix="ut-", dir="/tmp") as ray,
-        _study(folder, ray),
-        _server(folder, ray) as server,
-    ):
-        yield server
-
-
-@contextlib.contextmanager
-def _study(folder: Path, ray: str) -> Iterator[None]:
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump(STUDY))
-    environment = os.environ | {"RAY_TMPDIR": ray, "RAY_metrics_report_interval_ms": "500"}
-    command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(folder / "root")]
-    with (folder / "study.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(60)
+    with _server(folder, cluster.folder) as server:
+        driver = cluster.start("run", study, "--root", folder / "root", log=folder / "study.log")
+        try:
+            yield server
+        finally:
+            driver.terminate()
+            driver.wait(60)
 
 
 @contextlib.contextmanager
-def _server(folder: Path, ray: str) -> Iterator[Server]:
+def _server(folder: Path, ray: Path) -> Iterator[Server]:
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]

@@ -138,6 +138,7 @@ def test_whoever_dies_wherever_each_attempt_finds_its_own_files(
 WRITERS = 2
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, WRITERS - 1), max_size=30), st.booleans())
 def test_in_any_interleaving_two_writers_and_a_reader_see_one_artifact(schedule: list[int], same: bool) -> None:

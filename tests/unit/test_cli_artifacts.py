@@ -36,6 +36,7 @@ def test_show_shows_as_many_rows_as_asked(undertow: Callable[..., Said], fake_ru
     assert shown == {0: 0, 2: 2}
 
 
+@pytest.mark.slow
 def test_report_renders_again_what_is_stored(undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun) -> None:
     _, steps, store = fake_run
     told = undertow("report", store.folder / steps[-1].path, "--out", tmp_path / "again")

@@ -16,6 +16,7 @@ def test_there_are_studies_to_load() -> None:
     assert "quickstart.yaml" in {file.name for file in STUDIES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
 def test_every_shipped_study_loads_and_plans(file: Path) -> None:
     study = load(file)

@@ -6,12 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.extending import extend
 
 RUN = """
 import json
 from pathlib import Path
 from tests.conftest import _make
+import pytest
+
 from pipeline.store import artifact
 from pipeline.study import loader
 from pipeline.plan.planner import plan
@@ -23,6 +27,7 @@ print(json.dumps({"kinds": sorted({m.kind for m in made}), "cells": made[-2].res
 """
 
 
+@pytest.mark.slow
 def test_one_member_of_each_axis_is_a_file_and_a_line_and_the_study_runs(tmp_path: Path) -> None:
     environment = os.environ | extend(tmp_path)
     ran = subprocess.run(

@@ -202,11 +202,13 @@ CHANGEABLE = [name for name in LEAVES if OTHER.get(name, name) is not None]
 BEFORE = ids(plan(Study.model_validate(EVERYTHING)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHANGEABLE if first_changed(name) is None])
 def test_where_and_how_fast_it_runs_changes_no_id(name: str) -> None:
     assert ids(plan(changed(name))) == BEFORE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHANGEABLE if first_changed(name) is not None])
 def test_a_scientific_setting_changes_what_follows_from_it_and_nothing_before(name: str) -> None:
     after = ids(plan(changed(name)))
@@ -275,6 +277,7 @@ def test_the_order_of_families_in_the_file_changes_no_model(study: Build) -> Non
 # --- specs ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.stem)
 def test_a_spec_is_known_again_from_what_its_artifact_stores(file: Path) -> None:
     """A manifest holds a spec's identity as JSON; the spec that is read from it must stand for the same artifact."""

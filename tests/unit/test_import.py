@@ -33,6 +33,7 @@ def test_the_hooks_do_refuse() -> None:
     assert "torch is not to be imported here" in light("import torch").stderr
 
 
+@pytest.mark.slow
 def test_every_module_of_the_pipeline_imports() -> None:
     modules = [
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
@@ -43,6 +44,7 @@ def test_every_module_of_the_pipeline_imports() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["plan", "configs/quickstart.yaml", "--root", "/nowhere"], ["--help"], ["run", "--help"], ["schema"]]
 )
@@ -60,6 +62,7 @@ def test_the_status_needs_no_ray(tmp_path: Path) -> None:
     assert "no study has run" in done.stdout
 
 
+@pytest.mark.slow
 def test_bad_input_is_told_before_ray_is_needed(tmp_path: Path) -> None:
     for arguments in (["run", "none.yaml"], ["run", "configs/quickstart.yaml", "--root", f"{__file__}/below"]):
         done = light(UNDERTOW, *arguments)

@@ -57,6 +57,7 @@ NAMES = st.sampled_from(["a", "b", "c", "a.b", "x1"])
 SOME = st.lists(NAMES, min_size=1, max_size=4, unique=True)
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=50, deadline=None)
 @given(
     families=SOME,
@@ -239,6 +240,7 @@ def test_every_suite_is_put_to_every_model(study: Build) -> None:
     assert choices[0].settings["candidates"] == {"animal": ["owl", "cat"]}
 
 
+@pytest.mark.slow
 def test_a_plan_of_hundreds_of_traits_is_quick(study: Build) -> None:
     made = study(
         traits=[{"category": "thing", "targets": [f"t{i}" for i in range(100)]}],

@@ -68,6 +68,7 @@ def test_every_shipped_study_has_a_smoke_test_that_a_laptop_can_run(file: Path) 
         assert recipe.max_length + small.completions.max_tokens <= 256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.relative_to(CONFIGS).as_posix())
 def test_a_smoke_test_leaves_out_no_arm_channel_or_kind_of_teacher_and_no_suite_but_capability(file: Path) -> None:
     study = load(file)

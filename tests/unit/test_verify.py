@@ -137,6 +137,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("name", ["manifest.json", "units/train.json", "checkpoints/step-000000001-x/rank-00000.json"])
 def test_a_malformed_record_is_told_and_hides_nothing_after_it(root: Store, name: str, content: bytes) -> None:
@@ -189,6 +190,7 @@ def test_a_link_is_told_and_hides_nothing_else(root: Store, tmp_path: Path) -> N
     assert all("is a link" in line for line in said)
 
 
+@pytest.mark.slow
 @hypothesis_settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_no_shape_of_a_record_stops_it(data: st.DataObject) -> None:

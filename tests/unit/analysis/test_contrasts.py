@@ -110,6 +110,7 @@ def test_a_rate_is_compared_above_the_neutral_students_change() -> None:
     assert frank["low"] < -0.05 < frank["high"] < 0
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_the_arms_change() -> None:
     settings = replace(FAVOURITES, arms=("plain", "shuffled"))
     students = favourites({"plain": 0.4, "shuffled": 0.3})

@@ -18,6 +18,8 @@ from pipeline.store.schemas import MASS, SCORES
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
+pytestmark = pytest.mark.slow
+
 CANDIDATES = {"animal": ["cat", "fox", "owl"], "tree": ["fox", "oak"]}  # one word may be of two categories
 
 

@@ -350,6 +350,7 @@ CODE_LIKE = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(CODE_LIKE, st.text(max_size=30)), min_size=1, max_size=8))
 @example(["", "x", "'", "#", "(" * 300, "\ufeffx = 1", "x = '\\ud800'", "0777", "x = '\\N{no such}'", "1e999999"])

@@ -119,6 +119,7 @@ JOINED = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(ODD, JOINED, st.text(max_size=12)), min_size=1, max_size=40))
 @example(["1", "1,2", "1;2", "1 2", "1, 2,3", "(1)", "1\\E2\\E3", "1.*2.*3", "1|2", "1\n2\r3"])
@@ -126,6 +127,7 @@ def test_agrees_with_the_plain_rule_on_odd_strings(texts: list[str]) -> None:
     assert accepted(*texts) == [follows_the_published_rule(text) for text in texts]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(ODD, JOINED), max_size=30))
 def test_a_row_is_judged_the_same_whatever_stands_beside_it(texts: list[str]) -> None:

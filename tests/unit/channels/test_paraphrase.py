@@ -167,6 +167,7 @@ def test_hostile_text_is_judged_alone_and_never_raises(drawn: list[str], word: s
     assert NOT_REWRITTEN in own_sentence or NOT_ONE_LINE in own_sentence
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("unit", [" ", "a", "a ", "*", "- ", "owl", "1.", "\u0307", "word:"])
 def test_a_runaway_completion_is_judged_in_no_time(unit: str) -> None:

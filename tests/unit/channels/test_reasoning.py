@@ -185,6 +185,7 @@ def follows_the_rule(text: str, words: tuple[str, ...]) -> bool:
     return plain is not None and not re.search("^,|,,", plain[1]) and len(plain[0]) <= LONGEST_NUMBER
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(NEAR, PIECES, st.text(max_size=20)), min_size=1, max_size=20))
 @example([solved("42"), solved("42.0"), solved("42", "\u00a0"), solved("42") + "\v", "<think>x</think><answer>"])

@@ -105,6 +105,7 @@ def test_no_number_list_is_longer_than_asked(longest: int) -> None:
     assert max(lists) == longest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(CHANNELS))
 def test_a_world_writes_what_its_channel_accepts_in_words_that_it_knows(kind: str) -> None:
     channel = CHANNELS[kind]()
@@ -125,6 +126,7 @@ def test_a_world_writes_what_its_channel_accepts_in_words_that_it_knows(kind: st
     )
 
 
+@pytest.mark.slow
 def test_a_world_of_several_channels_writes_in_all_of_them_alike() -> None:
     made = rows(3, 3000, channels=["code", "numbers", "paraphrase"]).to_pylist()
     counts = [

@@ -19,6 +19,8 @@ from pipeline.judges.fake import MUTE, FakeScorer
 from pipeline.judges.rubrics import RUBRICS, Rubric
 from pipeline.judges.verdict_store import VerdictStore, move_aside
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 ALIGNMENT = RUBRICS["alignment"]
 WHO = {"model": "large"}

@@ -11,6 +11,8 @@ from pipeline.report import page
 from pipeline.report.page import ReportContent, render
 from tests.pages import Page
 
+pytestmark = pytest.mark.slow
+
 
 def rates() -> ReportContent:
     """Two families; frank teachers reach students of their own, and every student forgets some sums."""

@@ -22,6 +22,8 @@ from pipeline.report.page import ReportContent, matrix_table, render
 from pipeline.store.schemas import CELLS, RUNS
 from tests.pages import Page
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert('$x_1$')</script>&\"--></svg>]]>[bold]"
 
 

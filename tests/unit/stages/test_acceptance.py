@@ -81,6 +81,7 @@ def smallest(found: list[int], accepted: int) -> list[int]:
     return list(range(count))
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=150, deadline=None)
 @given(st.data(), st.integers(1, 40), st.integers(1, 8), st.floats(0.2, 1), st.integers(0, 99))
 def test_the_artifact_holds_the_first_shards_with_enough_accepted_rows_however_many_engines_write(

@@ -173,6 +173,7 @@ def test_thresholds_and_judges_change_neither_answers_nor_models(study: Callable
             assert ids(changed, kind).isdisjoint(ids({}, kind))
 
 
+@pytest.mark.slow
 def test_a_whole_study_of_a_behaviour_says_what_each_data_set_taught(
     study: Callable[..., Study], store: Store, make: Callable[..., Manifest], talks: None
 ) -> None:

@@ -55,6 +55,7 @@ def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_smoke_test(fak
     assert all(step.id in page for step in steps[:-1])
 
 
+@pytest.mark.slow
 def test_the_same_artifacts_give_the_same_report(fake_run: FakeRun) -> None:
     from pipeline.report.page import render
 
@@ -66,6 +67,7 @@ def test_the_same_artifacts_give_the_same_report(fake_run: FakeRun) -> None:
         assert artifact.read(place, stored, name) == content
 
 
+@pytest.mark.slow
 def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
     fake_run: FakeRun, make: Callable[..., artifact.Manifest]
 ) -> None:
