@@ -330,7 +330,7 @@ def _reference(store: Store, path: str) -> dict[str, str]:
 def commit(store: Store, step: Step, units: Sequence[Json], results: Json) -> Manifest:
     """Write and return the manifest of a finished step; if another writer was first, return theirs."""
     manifest = build_manifest(store, step, units, results)
-    places = {file.path: file.place for file in manifest.files if file.rows is not None}
+    places = {file.path: file.place for file in manifest.files if file.rows}  # nobody can load an empty table
     files = [*manifest.files, *write_files(store, step.path, card(step.kind, step.path, places))]
     fields = dataclasses.asdict(dataclasses.replace(manifest, files=files))
     del fields["digest"]
