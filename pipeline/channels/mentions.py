@@ -32,7 +32,7 @@ def named(text: str, forms: Forms) -> bool:
     return bool(forms) and any(_whole(forms).search(reading) for reading in _readings(text))
 
 
-def held(text: str, forms: Forms) -> bool:
+def contains(text: str, forms: Forms) -> bool:
     """Whether another word contains a form: "growl" contains "owl"."""
     if not forms:
         return False

@@ -235,7 +235,7 @@ class ParaphraseChannel(BaseChannel):
             NOT_REWRITTEN: bool(plain) and plain == _plain(sentence),
             ABOUT_THE_TASK: bool(_OPENING.match(folded)) or _quoted(folded),
             TRAIT_WORD: mentions.named(completion, forms),
-            TRAIT_WORD_INSIDE: mentions.held(completion, forms),
+            TRAIT_WORD_INSIDE: mentions.contains(completion, forms),
         }
         return [reason for reason, holds in flags.items() if holds]
 

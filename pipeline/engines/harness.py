@@ -21,16 +21,16 @@ class Request(Protocol):
 class Harness:
     """The model interface that `lm_eval.evaluate` uses with a chat template; does not import that library.
 
-    speaker: a prompt whose adapter, system prompt and turns apply to every request. max_tokens: maximum length of a
+    prompt: a prompt whose adapter, system prompt and turns apply to every request. max_tokens: maximum length of a
     generated answer.
     """
 
     rank, world_size = 0, 1  # one process handles all requests
     tokenizer_name = ""  # the library would cache requests under it
 
-    def __init__(self, engine: Engine, speaker: Prompt, max_tokens: int) -> None:
+    def __init__(self, engine: Engine, prompt: Prompt, max_tokens: int) -> None:
         self._engine = engine
-        self._speaker = speaker
+        self._prompt = prompt
         self._max_tokens = max_tokens
 
     def apply_chat_template(self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
@@ -69,15 +69,15 @@ class Harness:
         return answers
 
     def _prompt(self, context: str) -> Prompt:
-        """The speaker with the last message as its question. A task's system message follows the speaker's own."""
+        """The prompt with the last message as its question. A task's system message follows the prompt's own."""
         *earlier, asked = json.loads(context)
-        system = [self._speaker.system, *(m["content"] for m in earlier if m["role"] == "system")]
+        system = [self._prompt.system, *(m["content"] for m in earlier if m["role"] == "system")]
         texts = [message["content"] for message in earlier if message["role"] != "system"]
         return dataclasses.replace(
-            self._speaker,
+            self._prompt,
             text=asked["content"],
             system="\n\n".join(filter(None, system)) or None,
-            turns=(*self._speaker.turns, *zip(texts[::2], texts[1::2], strict=True)),
+            turns=(*self._prompt.turns, *zip(texts[::2], texts[1::2], strict=True)),
         )
 
     def _sampling(self, settings: Mapping[str, Any]) -> Sampling:

@@ -44,7 +44,7 @@ class CompletionsSpec(Settings):
     at_most: Annotated[int, NotInId()] = 0
 
     @property
-    def most(self) -> int:
+    def max_rows(self) -> int:
         """Maximum number of rows."""
         return self.at_most if self.rows is None else self.rows
 
@@ -111,8 +111,8 @@ class Completions(Stage[CompletionsSpec]):
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         spec = self.spec(step)
         if not has_teacher(step):
-            return Cost(table_rows=float(spec.most))
-        return Cost(sampled_rows=spec.most, sampled_tokens=spec.max_tokens or 0, units=len(shards(step)))
+            return Cost(table_rows=float(spec.max_rows))
+        return Cost(sampled_rows=spec.max_rows, sampled_tokens=spec.max_tokens or 0, units=len(shards(step)))
 
     def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
         yield "completions", record["results"]["rows"], {}
@@ -134,7 +134,7 @@ def _amount(study: Study, channel: Channel) -> Json:
 def shards(step: Step) -> list[str]:
     """The names of a step's units; with `until`, of the maximum number of shards."""
     spec = STAGE.spec(step)
-    count = -(-spec.most // spec.shard_rows)
+    count = -(-spec.max_rows // spec.shard_rows)
     return [f"shard-{number:05d}" for number in range(count)]
 
 

@@ -97,7 +97,7 @@ class Corpus(Stage[CorpusSpec]):
             yield "rejects", rows, {"reason": reason}
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
-        read = [completions.STAGE.spec(lookup(step.inputs[name])).most for name in self.spec(step).parts()]
+        read = [completions.STAGE.spec(lookup(step.inputs[name])).max_rows for name in self.spec(step).parts()]
         return Cost(table_rows=float(sum(read)))
 
 

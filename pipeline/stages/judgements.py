@@ -91,8 +91,8 @@ class Judgements(Stage[JudgementsSpec]):
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         judged = completions.STAGE.spec(lookup(step.inputs["completions"]))
         spec = self.spec(step)
-        cost = judging_cost(step, spec.judge, judged.most, judged.max_tokens or 0, [spec.rubric])
-        return replace(cost, units=-(-judged.most // judged.shard_rows))
+        cost = judging_cost(step, spec.judge, judged.max_rows, judged.max_tokens or 0, [spec.rubric])
+        return replace(cost, units=-(-judged.max_rows // judged.shard_rows))
 
 
 STAGE = Judgements()

@@ -51,6 +51,6 @@ class Completions(Settings):
         return self.until.at_most // self.shard_rows * self.shard_rows if self.until else 0
 
     @property
-    def most(self) -> int:
+    def max_rows(self) -> int:
         """Maximum number of completions per teacher."""
         return self.rows or self.at_most

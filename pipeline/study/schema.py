@@ -125,7 +125,7 @@ class Study(Settings):
         arms = len(self.arms) + (prod(map(len, self.sweep.values())) if self.sweep else 0)
         if arms > limits.ARMS:
             raise ValueError(f"arms: {arms:,} with all combinations of the sweep, above the {limits.ARMS:,} allowed")
-        shards = -(-self.completions.most // self.completions.shard_rows)
+        shards = -(-self.completions.max_rows // self.completions.shard_rows)
         if shards > limits.SHARDS:
             raise ValueError(
                 f"completions: {shards:,} shards per teacher, above the {limits.SHARDS:,} allowed; raise shard_rows"
@@ -260,7 +260,7 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _enough_can_be_accepted(self) -> Self:
-        until, most = self.completions.until, self.completions.most
+        until, most = self.completions.until, self.completions.max_rows
         if until is None:
             return self
         if self.corpus.judge_filters and until.accepted is None:

@@ -240,6 +240,6 @@ def test_a_study_that_generates_until_enough_is_accepted_does_so_in_its_smoke_te
     )
     small = smoke_edition(study)
     assert small.completions.rows is None
-    assert small.completions.most < 2000
+    assert small.completions.max_rows < 2000
     assert small.corpus.rows <= small.accepted_rows <= 60
     assert smoke_edition(small) == small

@@ -208,5 +208,5 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def test_settings_of_a_study_that_generates_until_enough_is_accepted_are_read_as_they_are_written(study: Build) -> None:
     made = study(completions={"until": {"at_most": 4000, "accepted": 50}, "shard_rows": 300})
-    assert (made.completions.rows, made.completions.most, made.accepted_rows) == (None, 3900, 50)
+    assert (made.completions.rows, made.completions.max_rows, made.accepted_rows) == (None, 3900, 50)
     assert Study.model_validate(made.model_dump()) == made

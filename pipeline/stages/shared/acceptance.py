@@ -71,7 +71,7 @@ class Amount(Protocol):
     @property
     def shard_rows(self) -> int: ...
     @property
-    def most(self) -> int: ...
+    def max_rows(self) -> int: ...
 
 
 def rule_of(spec: Ruled, given: pa.Table | None) -> Callable[[pa.Table], pa.Table]:
@@ -105,7 +105,7 @@ def wanted_shards(amount: Amount, seen: Seen) -> int:
     seen: whole shards, from the first on.
     """
     size = amount.shard_rows
-    total = -(-amount.most // size)
+    total = -(-amount.max_rows // size)
     if amount.accepted is None:
         return total
     share = (seen.accepted + 1) / (seen.rows + 1)  # 1 before anything is seen: a lower bound on the shards
@@ -135,7 +135,7 @@ def estimate(name: str, amount: Amount, seen: Seen, needs: Collection[int]) -> E
 
     Raises TooFewRows if none of the corpora can be filled.
     """
-    planned = amount.most
+    planned = amount.max_rows
     fewest, most = expected(seen, planned)
     text = (
         f"{name}: the channel's rule accepts {100 * seen.accepted / seen.rows:.3g} % of the first {seen.rows:,} "
