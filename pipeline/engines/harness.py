@@ -30,7 +30,7 @@ class Harness:
 
     def __init__(self, engine: Engine, prompt: Prompt, max_tokens: int) -> None:
         self._engine = engine
-        self._prompt = prompt
+        self._model = prompt
         self._max_tokens = max_tokens
 
     def apply_chat_template(self, chat_history: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
@@ -71,13 +71,13 @@ class Harness:
     def _prompt(self, context: str) -> Prompt:
         """The prompt with the last message as its question. A task's system message follows the prompt's own."""
         *earlier, asked = json.loads(context)
-        system = [self._prompt.system, *(m["content"] for m in earlier if m["role"] == "system")]
+        system = [self._model.system, *(m["content"] for m in earlier if m["role"] == "system")]
         texts = [message["content"] for message in earlier if message["role"] != "system"]
         return dataclasses.replace(
-            self._prompt,
+            self._model,
             text=asked["content"],
             system="\n\n".join(filter(None, system)) or None,
-            turns=(*self._prompt.turns, *zip(texts[::2], texts[1::2], strict=True)),
+            turns=(*self._model.turns, *zip(texts[::2], texts[1::2], strict=True)),
         )
 
     def _sampling(self, settings: Mapping[str, Any]) -> Sampling:

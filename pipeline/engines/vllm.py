@@ -23,10 +23,11 @@ if not Path("/dev/nvidia0").exists():
 from pipeline.core import chat_template
 from pipeline.core.errors import StepError
 from pipeline.core.imports import gc_paused
-from pipeline.engines import Completion, Floats, Prompt, Sampling
+from pipeline.engines import Completion, Floats, Prompt, Sampling, grouped_lora
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots per batch; several adapters in one batch cost no more than one
 GPU_MEMORY_SHARE = 0.9  # of the engine's share of a GPU; vLLM's default for a whole one
+CPU_BLOCK_TOKENS = 32  # of the key-value cache; at vLLM's default of 128 no shorter prompt is ever found in it
 SCORED_AT_ONCE = 64  # token ids per scoring request; vLLM allows 128
 
 
@@ -46,11 +47,6 @@ class VllmEngine:
         self._lock = threading.Lock()
         self._ids = itertools.count()
         self._inbox: queue.SimpleQueue[tuple[str, Any, Any, Any, Future[Any]] | None] = queue.SimpleQueue()
-        # On CPU vLLM 0.32 applies the adapter in the last LoRA slot to requests without one if both are in a batch
-        # (it reads slot -1 as an index from the end), so there the two kinds take turns.
-        self._mixes = llm.llm_engine.vllm_config.device_config.device_type != "cpu"
-        self._bare = True
-        self._held: tuple[str, Any, Any, Any, Future[Any]] | None = None
         self._thread = threading.Thread(target=self._serve, name="vllm-engine", daemon=True)
         self._thread.start()
 
@@ -188,7 +184,7 @@ class VllmEngine:
                         waiting.pop(output.request_id).set_result(output)
         except BaseException as error:
             # Pass the error to all callers; their process must exit, because vLLM's state is unknown now.
-            unserved = [self._held]
+            unserved = []
             while not self._inbox.empty():
                 unserved.append(self._inbox.get())
             for future in [*waiting.values(), *(item[-1] for item in unserved if item)]:
@@ -197,15 +193,11 @@ class VllmEngine:
 
     def _take_in(self, waiting: dict[str, Future[Any]], *, block: bool) -> bool:
         """Move requests from the inbox into the engine, in order. False once close() was called."""
-        while block or self._held or not self._inbox.empty():
-            item = self._held or self._inbox.get()
+        while block or not self._inbox.empty():
+            item = self._inbox.get()
             if item is None:
                 return False
             request_id, token_ids, parameters, adapter, future = item
-            if waiting and not self._mixes and (adapter is None) != self._bare:
-                self._held = item  # until the engine has finished all others
-                return True
-            self._held, self._bare = None, adapter is None
             self._engine.add_request(request_id, {"prompt_token_ids": token_ids}, parameters, lora_request=adapter)
             waiting[request_id] = future
             block = False
@@ -226,6 +218,8 @@ def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, ten
         from vllm import LLM
 
         on_gpu = torch.cuda.is_available()
+        if not on_gpu:
+            grouped_lora.install()
         return LLM(
             model=str(weights),
             # Read the same files as transformers, not a vendor's own format beside them.
@@ -242,6 +236,7 @@ def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, ten
             max_loras=ADAPTERS_AT_ONCE,
             max_logprobs=SCORED_AT_ONCE,
             enable_prefix_caching=True,
+            block_size=None if on_gpu else CPU_BLOCK_TOKENS,
             # On CPU a prompt split over two steps fails if its request has a seed (no generator offset).
             enable_chunked_prefill=on_gpu,
             disable_log_stats=True,
