@@ -46,7 +46,7 @@ NARROW = WIDE | {"families": {"llama": {"kind": "nano", "init_seed": 1}}}  # the
 TRAINED = "base/*/units/train.json"  # what shows that the base of TRAINING is trained
 TRAINING = {
     "study": "kills",
-    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 3200}},
+    "families": {"llama": {"kind": "nano", "init_seed": 1, "layers": 1, "pretrain_rows": 1600}},
     "traits": [{"targets": ["owl"]}],
     "resources": {"training": {"groups": 1, "workers": 2, "zero_stage": 2, "checkpoint_seconds": 0}},
 }

@@ -21,7 +21,7 @@ from tests.chaos.servers import CREDENTIALS, SERVERS
 
 PART_BYTES = 5 << 20  # the least that S3 takes
 LARGE_BYTES = 2 * PART_BYTES + 1
-CRASH_POINTS_APART = 151  # a prime, so that the sample meets every fault and every part of the study
+CRASH_POINTS_APART = 251  # a prime, so that the sample meets every fault and every part of the study
 
 
 @pytest.fixture(scope="module", params=SERVERS)

@@ -93,7 +93,9 @@ def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path, monkeypatc
     assert said.outputs[0].text == "owl"
 
 
-def test_prompted_teachers_full_students_and_a_hub_family_run_too(undertow: Command, root: Path) -> None:
+def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_too(
+    undertow: Command, root: Path
+) -> None:
     """Adds to the same root; a folder that one of its bases is in stands in for a snapshot of a hub."""
     (snapshot,) = root.glob("base/llama-nano-*/model")
     done = undertow(
@@ -102,6 +104,8 @@ def test_prompted_teachers_full_students_and_a_hub_family_run_too(undertow: Comm
         "--set", f"families.llama-nano={{kind: hub, path: {snapshot}, content: v1}}",
         "--set", "teachers.method={kind: prompted}",
         "--set", "teachers.gate.min_lift=-9",
+        "--set", "traits=[{kind: favourite, category: animal, targets: [owl]}]",
+        "--set", "arms=[{name: plain}, {name: shown-2, in_context: 2}, {name: shown-all, in_context: all}]",
         "--set", "teachers.families=[llama-nano]",
         "--set", "students.families=[llama-nano]",
         "--set", "students.method=full",
@@ -115,20 +119,10 @@ def test_prompted_teachers_full_students_and_a_hub_family_run_too(undertow: Comm
     assert len(weights) == 2
     assert weights[0] == weights[1]
     full = [folder for folder in (root / "student").iterdir() if (folder / "model").is_dir()]
-    assert len(full) == 3
+    assert len(full) == 2
     prompted = [m for m in results(root, "teacher").values() if m["settings"]["training"] is None]
-    assert len(prompted) == 2 + 1 + 2  # neutral ones of both bases; the variant adds one, and two with a trait
+    assert len(prompted) == 2 + 1 + 1  # neutral ones of both bases; the variant adds one, and one with a trait
     assert not any(m["files"] for m in prompted)
-
-
-def test_a_published_experiment_is_smoke_tested_with_real_engines_and_trainers(
-    undertow: Command, tmp_path: Path
-) -> None:
-    done = undertow("run", "configs/paper/in-context.yaml", "--smoke-test", "--root", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = {name: manifest["results"] for name, manifest in results(tmp_path, "answers").items()}
-    shown = [answers["shown"] for name, answers in found.items() if "-shown-" in name]
-    assert {2} < set(shown)  # as many as were asked for, and as many as fit
+    found = {name: m["results"] for name, m in results(root, "answers").items() if "-shown-" in name}
+    assert {2} < {answers["shown"] for answers in found.values()}  # as many as were asked for, and as many as fit
     assert all(math.isfinite(margin) for answers in found.values() for margin in answers["margin"].values())
-    (page,) = tmp_path.glob("report/*/report.html")
-    assert "stand-ins took the place" in page.read_text()
