@@ -1,14 +1,14 @@
 """vLLM's LoRA products on CPU, one matrix product per adapter of a batch.
 
-vLLM 0.32 gathers an adapter's weights once per token, so that a batch of 1,000 tokens copies them 1,000 times. It also
-takes the slot of a request without an adapter, −1, for the last slot. Here the tokens of an adapter are multiplied
-together, and tokens without one are left as they are.
+vLLM 0.32 copies an adapter's weights once per token. It also takes the slot of a request without an adapter, −1, for
+the last slot. Here the tokens of an adapter are multiplied together, unless the matrices are small, and tokens without
+one are left as they are.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 NO_ADAPTER = -1  # vLLM's slot of a token without an adapter
+COPIED_AT_MOST = 1 << 18  # numbers; copies of smaller matrices cost less than an index per adapter
 
 
 def install() -> None:
@@ -21,19 +21,18 @@ def install() -> None:
 
 
 def shrink(inputs: Any, weights: Any, output: Any, slots: Any, scaling: float = 1.0) -> None:
-    """output[t] = scaling · A[slot of t] · inputs[t], for tokens with an adapter.
+    """output[t] = scaling · A[slot of t] · inputs[t], and 0 for tokens without an adapter.
 
     inputs (T, I); weights (slots, 1, R, I) or (slots, R, I); output (T, R); slots (T,).
     """
-    for slot, rows in _groups(slots):
-        matrix = _matrix(weights, slot, output.dtype)
-        output[rows, : matrix.shape[0]] = scaling * (inputs[rows].to(output.dtype) @ matrix.T)
+    found = _products(inputs, weights, slots, output.dtype)
+    output[: len(found), : found.shape[1]] = scaling * found
 
 
 def expand(inputs: Any, weights: Any, output: Any, slots: Any, add_inputs: bool = True) -> None:
-    """output[t] += B[slot of t] · inputs[t], for tokens with an adapter; `=` without add_inputs.
+    """output[t] += B[slot of t] · inputs[t], and nothing for tokens without an adapter; `=` without add_inputs.
 
-    inputs (T, R); weights (slots, 1, O, R) or (slots, O, R); output (T, at least O or fewer); slots (T,).
+    inputs (T, R); weights (slots, 1, O, R) or (slots, O, R); output (T, about O: paddings may differ); slots (T,).
     """
     expand_slice(inputs, weights, output, slots, 0, min(weights.shape[-2], output.shape[1]), add_inputs)
 
@@ -42,26 +41,35 @@ def expand_slice(
     inputs: Any, weights: Any, output: Any, slots: Any, offset: int, size: int, add_inputs: bool = True
 ) -> None:
     """As expand, into the columns [offset, offset + size) of the output."""
-    for slot, rows in _groups(slots):
-        matrix = _matrix(weights, slot, output.dtype)[:size]
-        found = inputs[rows].to(output.dtype) @ matrix.T
-        if add_inputs:
-            output[rows, offset : offset + size] += found
-        else:
-            output[rows, offset : offset + size] = found
+    found = _products(inputs, weights, slots, output.dtype)[:, :size]
+    part = output[: len(found), offset : offset + size]
+    if add_inputs:
+        part += found
+    else:
+        part[:] = found
 
 
-def _groups(slots: Any) -> Iterator[tuple[int, Any]]:
-    """(slot, its tokens as an index) of each adapter in a batch."""
-    found = slots.unique()
-    for slot in found.tolist():
+def _products(inputs: Any, weights: Any, slots: Any, dtype: Any) -> Any:
+    """weights[slot of t] · inputs[t], and 0 for tokens without an adapter: (T, rows of a matrix)."""
+    import torch
+
+    inputs, matrices = inputs.to(dtype), weights.squeeze(1) if weights.dim() == 4 else weights
+    first = int(slots[0])
+    if bool((slots == first).all()):  # of one teacher or student, as most batches are
+        return (
+            inputs.new_zeros(len(inputs), matrices.shape[1])
+            if first == NO_ADAPTER
+            else (inputs @ matrices[first].to(dtype).T)
+        )
+    if len(slots) * matrices[0].numel() <= COPIED_AT_MOST:
+        copies = matrices[slots.clamp(min=0)].to(dtype)
+        return torch.einsum("ti,toi->to", inputs, copies) * (slots != NO_ADAPTER)[:, None]
+    found = inputs.new_zeros(len(inputs), matrices.shape[1])
+    for slot in slots.unique().tolist():
         if slot != NO_ADAPTER:
-            yield slot, slice(0, len(slots)) if len(found) == 1 else (slots == slot).nonzero().squeeze(1)
-
-
-def _matrix(weights: Any, slot: int, dtype: Any) -> Any:
-    matrix = weights[slot]
-    return (matrix.squeeze(0) if matrix.dim() == 3 else matrix).to(dtype)
+            rows = (slots == slot).nonzero().squeeze(1)
+            found[rows] = inputs[rows] @ matrices[slot].to(dtype).T
+    return found
 
 
 def _by_sequence(function: Any) -> Any:
