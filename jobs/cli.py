@@ -62,6 +62,7 @@ def plan(
     smoke_test: SmokeTest = False,
 ) -> None:
     """Show the steps of a study: what is done, what is left, and how long it will take."""
+    from jobs.power import show_power
     from pipeline.plan import estimate
     from pipeline.plan.planner import plan as steps_of
     from pipeline.plan.roofline import machines as parse_machines
@@ -85,6 +86,7 @@ def plan(
         "Work is summed over workers, at the rates of this study's own steps; ≈: of other studies under this root; "
         "~: of a reference machine for nano families; —: no rate yet."
     )
+    show_power(console, loaded)
     if machines:
         from jobs.summary import show_estimate
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.analysis import stats
+from pipeline.analysis.gates import Gate, gate_failed, why_failed
 from pipeline.analysis.mass import lacking
+from pipeline.analysis.verdict import Control, Verdict, VerdictName, decide
 from pipeline.core.reasons import NOT_MEASURED, words
 
 # Metrics that give verdicts -> unit, as written after a number.
@@ -106,8 +108,7 @@ class Cell:
 
 
 Row = dict[str, object]
-Gate = tuple[str, str | None]  # (teacher family, target; None for all of its targets)
-OwnVerdicts = dict[Key, stats.VerdictName]  # before positive controls are considered
+OwnVerdicts = dict[Key, VerdictName]  # before positive controls are considered
 
 
 def cell_verdicts(
@@ -132,7 +133,7 @@ def cell_verdicts(
 def _trait_rows(
     cells: Mapping[Key, Cell], metric: str, settings: Measure, failed: frozenset[Gate]
 ) -> tuple[list[Row], OwnVerdicts]:
-    """γ of every cell."""
+    """γ of every cell, over its teachers."""
     estimates: dict[Key, stats.Estimate] = {}
     gates: dict[Key, str] = {}
     unmeasured: dict[Key, str] = {}
@@ -140,7 +141,7 @@ def _trait_rows(
         keep = _usable(cell, metric, key.teacher_family, failed)
         gates[key] = _cell_gate_failure(cell, keep, key.teacher_family, failed)
         unmeasured[key] = _unmeasured(cell, metric, keep, settings) or _unmeasured_gate(cell, keep)
-        estimates[key] = stats.gamma(
+        estimates[key] = stats.trait_effect(
             [cell.lifts[metric][i] for i in keep],
             [None if (t := cell.runs[i][0]) is None else settings.targets.index(t) for i in keep],
             confidence=settings.confidence,
@@ -148,7 +149,7 @@ def _trait_rows(
             seed=settings.seed,
         )
     own_verdicts = {
-        key: _decide(estimates[key], metric, settings, None, gates[key], unmeasured[key]).name for key in cells
+        key: _decide(e, metric, settings, None, gates[key], unmeasured[key]).name for key, e in estimates.items()
     }
     rows = []
     for key, cell in cells.items():
@@ -177,7 +178,9 @@ def _target_rows(
         for key, cell in cells.items()
     }
     estimates = _mean_lifts(values, settings, neutral)
-    gates = {(key, teacher_target): _target_gate_failure(key, teacher_target, failed) for key, teacher_target in values}
+    gates = {
+        (key, teacher_target): why_failed(key.teacher_family, teacher_target, failed) for key, teacher_target in values
+    }
     own_verdicts: OwnVerdicts = {}
     for (key, teacher_target), estimate in estimates.items():
         name = _decide(estimate, metric, settings, None, gates[key, teacher_target]).name
@@ -260,12 +263,6 @@ def _pooling_note(estimate: stats.Estimate) -> list[str]:
     return [estimate.note] if estimate.note and np.isfinite(estimate.low) else []
 
 
-def _target_gate_failure(key: Key, teacher_target: str | None, failed: frozenset[Gate]) -> str:
-    """Why one teacher's runs do not count, or ""."""
-    lost = gate_failed(key.teacher_family, teacher_target, failed)
-    return f"the {key.teacher_family} teacher of {teacher_target} did not show its trait" if lost else ""
-
-
 def _setting(key: Key) -> tuple[str, ...]:
     return (key.channel, key.arm, key.suite, key.student_family)
 
@@ -283,11 +280,6 @@ def _usable(cell: Cell, metric: str, teacher: str, failed: frozenset[Gate]) -> l
         for i, (teacher_target, _) in enumerate(cell.runs)
         if not gate_failed(teacher, teacher_target, failed) and bool(np.isfinite(cell.lifts[metric][i]).all())
     ]
-
-
-def gate_failed(teacher: str, teacher_target: str | None, failed: frozenset[Gate]) -> bool:
-    """Whether the teacher failed its gate."""
-    return teacher_target is not None and ((teacher, None) in failed or (teacher, teacher_target) in failed)
 
 
 def _cell_gate_failure(cell: Cell, keep: Sequence[int], teacher: str, failed: frozenset[Gate]) -> str:
@@ -316,7 +308,7 @@ def _unmeasured_gate(cell: Cell, keep: Sequence[int]) -> str:
     return "" if left or not lost else words(NOT_MEASURED)
 
 
-def _control(key: Key, own_verdicts: OwnVerdicts, comparison: str, settings: Measure) -> stats.Control:
+def _control(key: Key, own_verdicts: OwnVerdicts, comparison: str, settings: Measure) -> Control:
     """The cell that must show transfer before a null is believed: the student's own family, in the first arm.
 
     If that arm was not evaluated on the cell's suite, the first suite takes its place.
@@ -326,18 +318,18 @@ def _control(key: Key, own_verdicts: OwnVerdicts, comparison: str, settings: Mea
         own = own._replace(suite=next(iter(settings.suites)))
     where = ", ".join(name for name, other in ((own.arm, key.arm), (own.suite, key.suite)) if name != other)
     name = f"{own.teacher_family} → {own.student_family}" + (f" ({where})" if where else "")
-    return stats.Control(name, own_verdicts.get(own), itself=own == key and comparison == "trait")
+    return Control(name, own_verdicts.get(own), itself=own == key and comparison == "trait")
 
 
 def _decide(
     estimate: stats.Estimate,
     metric: str,
     settings: Measure,
-    control: stats.Control | None,
+    control: Control | None,
     gate: str,
     unmeasured: str = "",
-) -> stats.Verdict:
-    return stats.decide(
+) -> Verdict:
+    return decide(
         estimate,
         margin=settings.equivalence_margin[metric],
         alpha=round(1 - settings.confidence, 12),
@@ -379,7 +371,7 @@ def _row(
     metric: str,
     estimate: stats.Estimate,
     settings: Measure,
-    verdict: stats.Verdict,
+    verdict: Verdict,
     notes: Sequence[str],
 ) -> Row:
     why = " ".join([verdict.why, *(f"{note[0].upper()}{note[1:]}." for note in notes)])
@@ -387,10 +379,13 @@ def _row(
         **key._asdict(),
         "comparison": comparison,
         "metric": metric,
+        "teachers": estimate.teachers or None,
         "runs": estimate.runs,
         "estimate": estimate.value,
         "low": estimate.low,
         "high": estimate.high,
+        "run_low": estimate.run_low if estimate.teachers else None,
+        "run_high": estimate.run_high if estimate.teachers else None,
         "p": estimate.p,
         "margin": settings.equivalence_margin[metric],
         "leave_one_out_low": estimate.leave_one_out[0],

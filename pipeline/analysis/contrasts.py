@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.analysis import stats
-from pipeline.analysis.cells import TARGET_PREFIX, Gate, Measure, gate_failed
+from pipeline.analysis.cells import TARGET_PREFIX, Measure
+from pipeline.analysis.gates import Gate, gate_failed
 from pipeline.store.step import Json
 
 PLACE = ("channel", "suite", "teacher_family", "student_family", "metric")
@@ -21,7 +22,8 @@ def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = 
 
     runs: of the schema RUNS. failed: teachers without their trait; their runs are left out. A row holds the columns of
     PLACE, arm, comparison ("trait", or "target X" for rates, as in CELLS), estimate in the metric's unit, its interval
-    low … high over runs (NaN if none), and runs. Paired runs share a base, so their lifts differ as their values do.
+    low … high over teachers, or for rates over runs (NaN if none), and runs. Paired runs share a base, so their lifts
+    differ as their values do.
     """
     first, *others = settings.arms
     rows = []
@@ -69,5 +71,5 @@ def _estimates(changes: Values, metric: str, settings: Measure) -> Iterator[tupl
     elif teacher_targets:
         columns = [None if target is None else settings.targets.index(target) for target, _ in changes]
         # One permutation only: p tests whether a trait transfers, not whether two arms differ.
-        estimate = stats.gamma(list(changes.values()), columns, confidence=settings.confidence, permutations=1)
+        estimate = stats.trait_effect(list(changes.values()), columns, confidence=settings.confidence, permutations=1)
         yield "trait", estimate

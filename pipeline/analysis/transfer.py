@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.analysis import cells, stats
-from pipeline.analysis.cells import METRICS, Cell, Gate, Key, Measure, MissingStudent, Row, Run
+from pipeline.analysis.cells import METRICS, Cell, Key, Measure, MissingStudent, Row, Run
+from pipeline.analysis.gates import Gate
 from pipeline.core.errors import ArtifactError
 from pipeline.store.schemas import CELLS, RUNS
 

@@ -54,7 +54,7 @@ class TransferSpec(Settings):
 
 class Transfer(Stage[TransferSpec]):
     kind = "transfer"
-    schema = 5
+    schema = 6
     Spec = TransferSpec
     inputs: ClassVar = {ANY_ROLE: "answers or ratings of bases and students; roles of students are ARM:NAME"}
 

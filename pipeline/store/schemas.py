@@ -187,10 +187,13 @@ CELLS = pa.schema(
         ("student_family", pa.string()),
         ("comparison", pa.string()),
         ("metric", pa.string()),
+        ("teachers", pa.int32()),  # null where runs are the replicates
         ("runs", pa.int32()),
         ("estimate", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
+        ("run_low", pa.float64()),
+        ("run_high", pa.float64()),
         ("p", pa.float64()),
         ("margin", pa.float64()),
         ("leave_one_out_low", pa.float64()),

@@ -18,7 +18,10 @@ class Measure(Settings):
     )
     margin_share: float = Field(0.02, gt=0, description="Equivalence margin for lifts of a share (of 1).")
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="Confidence level of the two-sided intervals over training runs."
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="Confidence level of two-sided intervals: of traits over teachers, of rates and means over runs.",
     )
     permutations: int = Field(
         10_000,

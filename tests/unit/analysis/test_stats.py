@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
 from pipeline.analysis import stats
+from pipeline.analysis.verdict import decide
 
 SMALL = [0, 0, 1, 1, 2, 2, None, None]  # 3 traits × 2 seeds, 2 neutral runs
 
@@ -106,6 +107,56 @@ def test_the_interval_covers_in_a_lopsided_design_where_runs_minus_one_would_not
     assert stats.gamma(lifts_of(lopsided, 3), lopsided).df < 3
 
 
+def of_teachers(rng: np.random.Generator, teachers: int, seeds: int, effect: float = 0.0) -> NDArray[np.float64]:
+    """Lifts of `seeds` runs per teacher, whose students share what is peculiar to it (sd .11; runs .08), and one row
+    of neutral runs per seed: (R, T)."""
+    peculiar = rng.normal(0, 0.11, (teachers + 1, teachers)) + effect * np.eye(teachers + 1, teachers)
+    runs = np.repeat(peculiar, seeds, axis=0)
+    return np.asarray(runs + rng.normal(0, 0.08, runs.shape), dtype=np.float64)
+
+
+def targets_of(teachers: int, seeds: int) -> list[int | None]:
+    return [t for t in [*range(teachers), None] for _ in range(seeds)]
+
+
+@pytest.mark.parametrize(("teachers", "seeds"), [(4, 1), (5, 3), (5, 8), (10, 2)])
+def test_an_interval_over_teachers_covers_where_their_students_are_alike_and_one_over_runs_does_not(
+    teachers: int, seeds: int
+) -> None:
+    rng, trials = np.random.default_rng(5), 400
+    found = [
+        stats.trait_effect(of_teachers(rng, teachers, seeds), targets_of(teachers, seeds), permutations=200)
+        for _ in range(trials)
+    ]
+    assert sum(e.low <= 0 <= e.high for e in found) / trials >= 0.935
+    assert sum(decide(e, margin=0.01, alpha=0.05).name == "transfer" for e in found) / trials <= 0.04
+    over_runs = sum(e.run_low <= 0 <= e.run_high for e in found) / trials
+    assert over_runs >= 0.935 if seeds == 1 else over_runs <= 0.92
+    if seeds == 8:
+        assert over_runs <= 0.7
+
+
+def test_the_effect_over_teachers_is_found_and_its_p_is_over_their_permutations() -> None:
+    y = of_teachers(np.random.default_rng(3), 5, 3, effect=0.5)
+    e = stats.trait_effect(y, targets_of(5, 3))
+    assert (e.teachers, e.runs, e.neutral, e.df) == (5, 15, 3, 4)
+    assert e.low > 0
+    assert e.p == e.smallest_p == 1 / math.factorial(5)
+    assert e.value == pytest.approx(stats.gamma(y, targets_of(5, 3)).value, abs=1e-9)  # balanced: the same point
+    assert (e.run_low, e.run_high) != (e.low, e.high)
+
+
+def test_teachers_count_alike_however_many_students_they_have() -> None:
+    """Ten students of one teacher say no more of the trait than two of another."""
+    rng = np.random.default_rng(4)
+    rows = [rng.normal(size=3) for _ in range(3)]
+    few, many = [0, 1, 2], [0] * 10 + [1, 2]
+    equal = stats.trait_effect([rows[t] for t in few], few)
+    unequal = stats.trait_effect([rows[t] for t in many], many)
+    assert unequal.value == pytest.approx(equal.value)
+    assert (unequal.low, unequal.high) == pytest.approx((equal.low, equal.high))
+
+
 def test_the_interval_is_not_idle() -> None:
     """It also excludes 0 where the effect is plain, so that coverage was not bought with width."""
     shown = [stats.gamma(lifts_of(SMALL, 3, seed, effect=0.4), SMALL).low > 0 for seed in range(100)]
@@ -157,7 +208,7 @@ def test_a_design_that_cannot_tell_says_why(teacher_target: list[int | None], ta
     assert math.isnan(e.value)
     assert math.isnan(e.low)
     assert says in e.note
-    assert stats.decide(e, margin=1, alpha=0.05).name == "underpowered"
+    assert decide(e, margin=1, alpha=0.05).name == "underpowered"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +225,7 @@ def test_a_design_that_cannot_tell_says_why(teacher_target: list[int | None], ta
 def test_too_little_gives_no_interval_and_never_a_null(estimate: stats.Estimate) -> None:
     assert math.isnan(estimate.low)
     assert math.isnan(estimate.high)
-    verdict = stats.decide(estimate, margin=100, alpha=0.05)
+    verdict = decide(estimate, margin=100, alpha=0.05)
     assert verdict.name == "underpowered"
     assert estimate.note in verdict.why
 
@@ -218,44 +269,3 @@ def test_the_mean_of_two_runs_is_wide_and_pooling_narrows_it_with_nominal_covera
     assert abs(alone / 2000 - 0.95) < 0.02
     assert abs(pooled / 2000 - 0.95) < 0.02
     assert np.mean([b for _, b in widths]) < 0.4 * np.mean([a for a, _ in widths])
-
-
-def estimate(value: float, half: float, p: float | None = 0.01, smallest: float | None = 0.01) -> stats.Estimate:
-    return stats.Estimate(value, value - half, value + half, 4, 6, p=p, smallest_p=smallest)
-
-
-WORKS = stats.Control("qwen → qwen", "transfer")
-
-
-@pytest.mark.parametrize(
-    ("cell", "control", "name", "says"),
-    [
-        (estimate(0.4, 0.1), WORKS, "transfer", "p = 0.01"),
-        (estimate(0.4, 0.1, p=0.2), WORKS, "underpowered", "exceeds"),
-        (estimate(0.4, 0.1, p=0.5, smallest=0.5), WORKS, "underpowered", "cannot get below 0.5"),
-        (estimate(0.02, 0.05, p=0.4), WORKS, "no transfer", "wholly within ±0.1"),
-        (estimate(0.06, 0.02), WORKS, "no transfer", "negligible"),
-        (estimate(0.05, 0.2, p=0.4), WORKS, "underpowered", "spans 0"),
-        (estimate(-0.4, 0.1, p=1.0), WORKS, "underpowered", "below 0"),
-        (estimate(0.02, 0.05), stats.Control("qwen → qwen", "underpowered"), "gate failed", "“underpowered”"),
-        (estimate(0.02, 0.05), stats.Control("qwen → qwen", None), "gate failed", "was not measured"),
-        (
-            estimate(0.02, 0.05),
-            stats.Control("qwen → qwen", None, itself=True),
-            "gate failed",
-            "positive control and shows no transfer",
-        ),
-        (estimate(0.4, 0.1), stats.Control("qwen → qwen", "gate failed"), "transfer", "above 0"),
-        (estimate(0.4, 0.1, p=None, smallest=None), WORKS, "transfer", "above 0"),
-    ],
-)
-def test_the_verdict_and_its_reason(cell: stats.Estimate, control: stats.Control, name: str, says: str) -> None:
-    verdict = stats.decide(cell, margin=0.1, alpha=0.05, unit=" nats", control=control)
-    assert verdict.name == name
-    assert says in verdict.why
-
-
-def test_a_teacher_without_its_trait_settles_the_cell() -> None:
-    verdict = stats.decide(estimate(0.4, 0.1), margin=0.1, alpha=0.05, failed_gate="the owl teacher says cat")
-    assert verdict.name == "gate failed"
-    assert "the owl teacher says cat" in verdict.why

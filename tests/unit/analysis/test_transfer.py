@@ -14,7 +14,7 @@ from pipeline.core.reasons import NOT_MEASURED
 from pipeline.store.schemas import CELLS, RUNS
 from tests.cells import rows
 
-TARGETS = ("owl", "cat", "otter")
+TARGETS = ("owl", "cat", "otter", "hare")  # as few as give a verdict
 CANDIDATES = (*TARGETS, "dog", "wolf")
 SUITES = {"favourite": ("margin", "share"), "stories": ("mention_rate",)}
 SETTINGS = Measure(TARGETS, ("plain", "shuffled"), SUITES, {"margin": 0.2, "share": 0.2, "mention_rate": 0.2})
@@ -54,16 +54,18 @@ def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
     runs, cells = measure(study(), BASES, SETTINGS)
     assert runs.schema == RUNS
     assert cells.schema == CELLS
-    assert runs.num_rows == 32 * 3
+    assert runs.num_rows == 40 * 4
     assert cells.num_rows == 4 * 2 * 2
     for (teacher, student, comparison, _), cell in rows(cells).items():
         own = teacher == student and comparison == "trait"
         assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
-        assert cell["runs"] == (6 if comparison == "trait" else 2)
+        assert cell["runs"] == (8 if comparison == "trait" else 2)
+        assert cell["teachers"] == (4 if comparison == "trait" else None)
         assert (cell["p"] is None) == (comparison == "neutral")
     own_cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert own_cell["estimate"] == pytest.approx(0.5, abs=0.05)
-    assert own_cell["p"] == pytest.approx(1 / 90)
+    assert own_cell["p"] == pytest.approx(1 / 24)
+    assert own_cell["low"] < own_cell["run_low"] < own_cell["estimate"]  # these very teachers are a narrower question
 
 
 def test_the_order_in_which_students_finish_changes_nothing() -> None:
@@ -116,12 +118,11 @@ def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so(
     runs, cells = measure(spoiled, BASES, SETTINGS, failed_gates=[("llama", "owl")])
     cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert cell["estimate"] == pytest.approx(0.5, abs=0.05)
-    assert cell["runs"] == 4
-    # Four runs of two traits can be dealt in six ways: an honest p cannot reach 5 %.
+    assert (cell["teachers"], cell["runs"]) == (3, 6)
     assert cell["verdict"] == "underpowered"
-    assert "cannot get below 0.17" in str(cell["why"])
+    assert "rests on 3 teachers" in str(cell["why"])
     assert "failed its gate: owl" in str(cell["why"])
-    assert runs.num_rows == 32 * 3  # the runs themselves are not hidden
+    assert runs.num_rows == 40 * 4  # the runs themselves are not hidden
 
 
 def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stands() -> None:
@@ -145,7 +146,7 @@ def test_a_diverged_run_is_left_out_and_named() -> None:
     )
     _, cells = measure(students, BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["runs"] == 5
+    assert cell["runs"] == 7
     assert "not finite: owl s0" in str(cell["why"])
 
 

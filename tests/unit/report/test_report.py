@@ -80,7 +80,7 @@ def plain() -> ReportContent:
     return content_of(
         "numbers",
         ("llama", "qwen"),
-        ("owl", "cat", "otter"),
+        ("owl", "cat", "otter", "hare"),
         gates=[
             {
                 "teacher": "llama",
