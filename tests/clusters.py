@@ -64,8 +64,8 @@ class Cluster:
         _kill([self.workers.pop()])
 
     def kill_worker_of(self, title: str) -> None:
-        """The one on which a process runs that Ray has given this title."""
-        (worker,) = [worker for worker in self.workers if _runs(worker, title)]
+        """One on which a process runs that Ray has given this title."""
+        worker = next(worker for worker in self.workers if _runs(worker, title))
         self.workers.remove(worker)
         _kill([worker])
 

@@ -23,15 +23,6 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-# These take minutes each. They go first, so that two processes that share the files end at about the same time.
-LONGEST = ["test_study", "test_kills", "test_cluster", "test_s3", "test_fake_studies", "test_faults"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
-
-
 @pytest.fixture(scope="session")
 def undertow() -> Command:
     """Runs `undertow …` as a person would; the caller looks at exit code and output."""

@@ -1,4 +1,4 @@
-"""Eight of the kills that `make chaos` has hundreds of: under real Ray, nothing is lost and nothing doubled."""
+"""One of each kind of kill that `make chaos` has hundreds of: under real Ray, nothing is lost and nothing doubled."""
 
 import asyncio
 import os
@@ -26,9 +26,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path: Path) -> None:
-    tally = disturb(8, tmp_path, NARROW)
+    tally = disturb(4, tmp_path, NARROW)
     assert tally.wrong == []
-    assert tally.killed.total() >= 8
     assert set(tally.killed) == set(VICTIMS)
 
 

@@ -119,6 +119,7 @@ def targets_of(teachers: int, seeds: int) -> list[int | None]:
     return [t for t in [*range(teachers), None] for _ in range(seeds)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("teachers", "seeds"), [(4, 1), (5, 3), (5, 8), (10, 2)])
 def test_an_interval_over_teachers_covers_where_their_students_are_alike_and_one_over_runs_does_not(
     teachers: int, seeds: int
