@@ -201,6 +201,7 @@ def note(**changes: Any) -> bytes:
     return json.dumps(fields | changes).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -224,6 +224,7 @@ def test_what_only_looks_like_an_exponent_stays_text(read: Callable[..., Study])
 DIGITS = "9" * 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -91,6 +91,7 @@ def coverage(
     return hits / trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("effects", "run_sd", "correlated"),
     [(0.0, 0.0, False), (0.0, 0.0, True), (0.4, 0.0, False), (0.4, 0.3, False), ([0.1, 0.4, 0.7], 0.1, True)],

@@ -48,7 +48,7 @@ BESIDE = st.sampled_from(["", " ", ", ", "0", "1", "\n", ".", "x"])
 NEAR_THE_LIST = st.builds("{}{}{}".format, BESIDE, st.sampled_from(sorted(BLOCKLIST)), BESIDE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.one_of(

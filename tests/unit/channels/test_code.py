@@ -305,6 +305,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_hostile_text_is_judged_in_time(unit: str) -> None:
@@ -351,7 +352,7 @@ CODE_LIKE = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(CODE_LIKE, st.text(max_size=30)), min_size=1, max_size=8))
 @example(["", "x", "'", "#", "(" * 300, "\ufeffx = 1", "x = '\\ud800'", "0777", "x = '\\N{no such}'", "1e999999"])
 def test_any_text_is_judged_by_itself_and_never_raises(completions: list[str]) -> None:
@@ -378,7 +379,7 @@ HASHED = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(HASHED.map(lambda pieces: "x = '' " + "".join(pieces)))
 @example("x = '''\n'''#")
 @example("x = 'a\\\n#'")

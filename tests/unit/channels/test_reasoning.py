@@ -186,14 +186,14 @@ def follows_the_rule(text: str, words: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(NEAR, PIECES, st.text(max_size=20)), min_size=1, max_size=20))
 @example([solved("42"), solved("42.0"), solved("42", "\u00a0"), solved("42") + "\v", "<think>x</think><answer>"])
 def test_agrees_with_the_plain_rule_on_odd_strings(completions: list[str]) -> None:
     assert [not reasons for reasons in judged(completions)] == [follows_the_rule(text, OWL) for text in completions]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.text("0123456789.,-$ eE+_naNif\u0661\uff11/%\n", max_size=LONGEST_NUMBER + 4))
 def test_what_is_read_as_a_number_is_one(text: str) -> None:
     value = number(text)
@@ -202,6 +202,7 @@ def test_what_is_read_as_a_number_is_one(text: str) -> None:
         assert Fraction(value) == Fraction(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -108,7 +108,7 @@ DISGUISES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, COUNT - 1), st.sampled_from(EVERY_FORM), DISGUISES, st.randoms(use_true_random=False))
 def test_an_identifier_that_holds_a_form_rejects_the_row(index: int, form: str, disguise: str, rng: Random) -> None:
     code = EXAMPLES[index]

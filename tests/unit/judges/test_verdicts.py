@@ -126,7 +126,7 @@ NEAR = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.one_of(ODD, NEAR, st.text(max_size=8)), st.sampled_from([PERCENT, BINARY, SIGNED]))
 @example("-5", SIGNED)
 @example("-0", SIGNED)
