@@ -7,7 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.analysis.power import ACROSS_FAMILIES, OWN_FAMILY, Design, detectable, null_shown, smallest_p
+from pipeline.analysis.power import (
+    ACROSS_FAMILIES,
+    OWN_FAMILY,
+    Design,
+    detectable_effect,
+    equivalence_power,
+    smallest_p,
+)
 from pipeline.study.schema import Study
 
 
@@ -29,13 +36,13 @@ def show_power(console: Console, study: Study) -> None:
     for name, alternative in designs.items():
         cells = [name, str(alternative.students), f"{smallest_p(alternative):.2g}"]
         for spread in (OWN_FAMILY, ACROSS_FAMILIES):
-            effect = detectable(alternative, spread, measure.confidence)
-            shown = null_shown(measure.margin_nats, alternative, spread, measure.confidence)
-            cells += ["none" if math.isinf(effect) else f"{effect:.2f}", f"{shown:.0%}"]
+            effect = detectable_effect(alternative, spread, measure.confidence)
+            null = equivalence_power(measure.margin_nats, alternative, spread, measure.confidence)
+            cells += ["none" if math.isinf(effect) else f"{effect:.2f}", f"{null:.0%}"]
         table.add_row(*cells)
     console.print(table)
     console.print(
-        "Effect: nats that are found in 80 of 100 studies. Null: the share of studies with no effect that show it, "
-        f"within ±{measure.margin_nats:g} nats. From the spread of the quickstart's teachers and students; other "
-        "models and recipes have their own."
+        "Effect: the lift in nats that gets the verdict transfer with a power of 80 %. Null: the probability that a "
+        f"cell of no effect gets the verdict no transfer, within ±{measure.margin_nats:g} nats. Computed from the "
+        "spread of the quickstart's teachers and students; other models and recipes have their own."
     )

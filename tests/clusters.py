@@ -37,7 +37,7 @@ class Cluster:
     workers: list[subprocess.Popen[bytes]]
 
     def start(self, *arguments: object, log: Path | None = None) -> subprocess.Popen[str]:
-        """`undertow …` on this cluster. All that it says goes to its stdout, or to a log that nobody has to read."""
+        """Start `undertow …` on this cluster. Its output goes to a pipe, which the caller reads, or to a log."""
         command = [sys.executable, "-m", "jobs.cli", *map(str, arguments), "--address", self.gcs]
         environment = self.environment | {"COLUMNS": "200", "NO_COLOR": "1"}
         with contextlib.ExitStack() as opened:
@@ -47,7 +47,7 @@ class Cluster:
             )
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """As start, to its end."""
+        """Run `undertow …` on this cluster and return when it has ended."""
         process = self.start(*arguments)
         try:
             said, _ = process.communicate(timeout=300)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.analysis.stats import t_quantile
 from pipeline.analysis.verdict import MIN_TEACHERS
+
+POINTS = 2_000  # of the integral over the width of the interval
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def power(effect: float, design: Design, spread: Spread, confidence: float) -> f
     return float(1 - nctdtr(df, effect / deviation, bound))
 
 
-def detectable(design: Design, spread: Spread, confidence: float, wanted: float = 0.8) -> float:
+def detectable_effect(design: Design, spread: Spread, confidence: float, wanted: float = 0.8) -> float:
     """The effect (nats) that the design finds with probability `wanted`; infinite if it can find none."""
     from scipy.special import nctdtrinc
 
@@ -66,7 +69,7 @@ def detectable(design: Design, spread: Spread, confidence: float, wanted: float 
     return float(nctdtrinc(df, 1 - wanted, bound)) * deviation
 
 
-def null_shown(margin: float, design: Design, spread: Spread, confidence: float, effect: float = 0.0) -> float:
+def equivalence_power(margin: float, design: Design, spread: Spread, confidence: float, effect: float = 0.0) -> float:
     """The probability that the whole interval lies within ±margin (nats) if the effect is as given."""
     from scipy.special import gammaincinv, ndtr
 
@@ -75,13 +78,10 @@ def null_shown(margin: float, design: Design, spread: Spread, confidence: float,
     variance, expected = _variances(design, spread)
     df = design.teachers - 1
     squares = 2 * gammaincinv(df / 2, (np.arange(POINTS) + 0.5) / POINTS)  # quantiles of χ² with df degrees of freedom
-    half = _t_quantile(confidence, df) * np.sqrt(expected * squares / df)
+    half = t_quantile(0.5 + confidence / 2, df) * np.sqrt(expected * squares / df)
     deviation = math.sqrt(variance)
     within = ndtr((margin - half - effect) / deviation) - ndtr((-margin + half - effect) / deviation)
     return float(np.clip(within, 0.0, None).mean())
-
-
-POINTS = 2_000  # of the integral over the interval's width
 
 
 def _can_decide(design: Design, confidence: float) -> bool:
@@ -92,7 +92,7 @@ def _test(design: Design, spread: Spread, confidence: float) -> tuple[int, float
     """Degrees of freedom; what γ must exceed, in its standard deviations if it were known; and that deviation."""
     variance, expected = _variances(design, spread)
     df = design.teachers - 1
-    return df, _t_quantile(confidence, df) * math.sqrt(expected / variance), math.sqrt(variance)
+    return df, t_quantile(0.5 + confidence / 2, df) * math.sqrt(expected / variance), math.sqrt(variance)
 
 
 def _variances(design: Design, spread: Spread) -> tuple[float, float]:
@@ -101,9 +101,3 @@ def _variances(design: Design, spread: Spread) -> tuple[float, float]:
     one = spread.teacher**2 + spread.corpus**2 / c + spread.run**2 / (c * s)
     between = spread.effect**2 / t
     return one / (t - 1) + between, one / (t - 2) + between
-
-
-def _t_quantile(confidence: float, df: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 0.5 + confidence / 2))

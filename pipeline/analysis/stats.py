@@ -82,7 +82,7 @@ def trait_effect(
     )
 
 
-def _t_quantile(probability: float, df: float) -> float:
+def t_quantile(probability: float, df: float) -> float:
     from scipy.special import stdtrit  # slow to import, and rarely needed
 
     return float(stdtrit(df, probability))
@@ -174,7 +174,7 @@ def _mean_above(
     spread = math.sqrt(sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / df)
     if spread <= ROUNDING * max(float(np.abs(g).max()) for g in groups) or spread < 1e-15:
         return Estimate(value, NAN, NAN, NAN, n, leave_one_out=around, note=IDENTICAL)
-    half = _t_quantile(0.5 + confidence / 2, df) * spread * math.sqrt(1 / n + uncertainty)
+    half = t_quantile(0.5 + confidence / 2, df) * spread * math.sqrt(1 / n + uncertainty)
     note = f"spread pooled over {len(groups)} cells" if len(groups) > 1 + bool(uncertainty) else ""
     return Estimate(value, value - half, value + half, float(df), n, leave_one_out=around, note=note)
 
@@ -274,7 +274,7 @@ def _jackknife(
     if error <= ROUNDING * max(float(np.abs(y).max()), 1e-300):
         return NAN, NAN, NAN, around, IDENTICAL
     df = df or _degrees(d, u, size, labels)
-    half = _t_quantile(0.5 + confidence / 2, df) * error
+    half = t_quantile(0.5 + confidence / 2, df) * error
     return value - half, value + half, df, around, ""
 
 

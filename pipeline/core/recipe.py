@@ -32,7 +32,7 @@ class Recipe(Settings):
         "linear", description="Decay after the warm-up (paper: linear)."
     )
     warmup_steps: int = Field(5, ge=0, description="Optimiser steps of linear warm-up (paper: 5).")
-    batch: int = Field(66, ge=1, description="Rows per optimiser step over all workers (paper: 66).")
+    batch: int = Field(66, ge=1, description="Rows per optimiser step over all ranks (paper: 66).")
     max_length: int = Field(
         500, ge=8, description="Maximum row length, in tokens; a longer row fails the step (paper: 500)."
     )

@@ -54,18 +54,14 @@ def _products(inputs: Any, weights: Any, slots: Any, dtype: Any) -> Any:
     import torch
 
     inputs, matrices = inputs.to(dtype), weights.squeeze(1) if weights.dim() == 4 else weights
-    first = int(slots[0])
-    if bool((slots == first).all()):  # of one teacher or student, as most batches are
-        return (
-            inputs.new_zeros(len(inputs), matrices.shape[1])
-            if first == NO_ADAPTER
-            else (inputs @ matrices[first].to(dtype).T)
-        )
+    present = slots.unique().tolist()
+    if len(present) == 1 and present != [NO_ADAPTER]:  # of one teacher or student, as most batches are
+        return inputs @ matrices[present[0]].to(dtype).T
     if len(slots) * matrices[0].numel() <= COPIED_AT_MOST:
         copies = matrices[slots.clamp(min=0)].to(dtype)
         return torch.einsum("ti,toi->to", inputs, copies) * (slots != NO_ADAPTER)[:, None]
     found = inputs.new_zeros(len(inputs), matrices.shape[1])
-    for slot in slots.unique().tolist():
+    for slot in present:
         if slot != NO_ADAPTER:
             rows = (slots == slot).nonzero().squeeze(1)
             found[rows] = inputs[rows] @ matrices[slot].to(dtype).T

@@ -41,15 +41,15 @@ class Training(Settings):
     )
     workers: int = Field(1, ge=1, description="Ranks per training group (data parallel).")
     zero_stage: Literal[0, 1, 2, 3] = Field(2, description="DeepSpeed ZeRO stage.")
-    cpus: float = Field(1, gt=0, description="CPU cores per worker.")
-    gpus: float = Field(0, ge=0, description="GPUs per worker.")
+    cpus: float = Field(1, gt=0, description="CPU cores per rank.")
+    gpus: float = Field(0, ge=0, description="GPUs per rank.")
     checkpoint_seconds: float = Field(
         600, ge=0, description="Seconds between two checkpoints of a training run; 0: one per optimiser step."
     )
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="Micro-batch: rows per worker and forward pass; by default as many as its memory allows, up to 64.",
+        description="Micro-batch: rows per rank and forward pass; by default as many as its memory allows, up to 64.",
     )
 
 

@@ -118,13 +118,13 @@ def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any 
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump(settings))
     golden = undisturbed(settings, folder / "golden")
-    deck: list[str] = []
+    queue: list[str] = []
     cluster = Cluster()
     try:
         while sum(tally.killed.values()) < kills:
             tally.studies += 1
             root = folder / f"root-{tally.studies}"
-            _disturbed(cluster, study, root, folder / "log", rng, deck, tally, kills)
+            _disturbed(cluster, study, root, folder / "log", rng, queue, tally, kills)
             wrong = difference(golden, gather(str(root)))
             tally.wrong += [f"study {tally.studies}: {wrong}"] if wrong else []
             say(f"{sum(tally.killed.values())} kills {dict(tally.killed)}, {tally.studies} studies, {tally.wrong}")
@@ -134,18 +134,18 @@ def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any 
 
 
 def _disturbed(
-    cluster: Cluster, study: Path, root: Path, log: Path, rng: random.Random, deck: list[str], tally: Tally, kills: int
+    cluster: Cluster, study: Path, root: Path, log: Path, rng: random.Random, queue: list[str], tally: Tally, kills: int
 ) -> None:
-    """deck: who is killed next; each kind comes once before any comes again."""
+    """queue: kinds of process to kill next; each comes once before any comes again."""
     for _ in range(RUNS_AT_MOST):
         tally.runs += 1
         driver = Driver(cluster, study, root, log)
         while driver.process.poll() is None:
             _wait(driver, rng.uniform(*PAUSE_SECONDS))
             if driver.process.poll() is None and sum(tally.killed.values()) < kills:
-                deck += [] if deck else rng.sample(VICTIMS, len(VICTIMS))
-                if _kill(deck[-1], cluster, driver, rng):
-                    tally.killed.update([deck.pop()])
+                queue += [] if queue else rng.sample(VICTIMS, len(VICTIMS))
+                if _kill(queue[-1], cluster, driver, rng):
+                    tally.killed.update([queue.pop()])
         if driver.process.returncode == 0:
             return
     tally.wrong.append(f"study {tally.studies} was not complete after {RUNS_AT_MOST} runs")

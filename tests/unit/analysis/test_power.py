@@ -11,8 +11,8 @@ from pipeline.analysis.power import (
     OWN_FAMILY,
     Design,
     Spread,
-    detectable,
-    null_shown,
+    detectable_effect,
+    equivalence_power,
     power,
     smallest_p,
 )
@@ -22,15 +22,15 @@ from pipeline.analysis.verdict import decide
 @pytest.mark.parametrize(("teachers", "seeds"), [(1, 8), (3, 3)])
 def test_too_few_teachers_can_show_nothing_however_many_students_they_have(teachers: int, seeds: int) -> None:
     design = Design(teachers, seeds)
-    assert detectable(design, OWN_FAMILY, 0.95) == math.inf
-    assert null_shown(10.0, design, OWN_FAMILY, 0.95) == 0
+    assert detectable_effect(design, OWN_FAMILY, 0.95) == math.inf
+    assert equivalence_power(10.0, design, OWN_FAMILY, 0.95) == 0
 
 
 def test_thousands_of_teachers_find_what_there_is() -> None:
     design = Design(10_000, 1)
     assert smallest_p(design) == 0
-    assert 0 < detectable(design, OWN_FAMILY, 0.95) < 0.01
-    assert null_shown(0.1, design, OWN_FAMILY, 0.95) == pytest.approx(1)
+    assert 0 < detectable_effect(design, OWN_FAMILY, 0.95) < 0.01
+    assert equivalence_power(0.1, design, OWN_FAMILY, 0.95) == pytest.approx(1)
 
 
 def test_a_higher_confidence_needs_more_teachers() -> None:
@@ -40,7 +40,7 @@ def test_a_higher_confidence_needs_more_teachers() -> None:
 
 
 def test_another_teacher_is_worth_more_than_another_seed() -> None:
-    base, seed, teacher = (detectable(Design(*d), OWN_FAMILY, 0.95) for d in ((5, 2), (5, 3), (6, 2)))
+    base, seed, teacher = (detectable_effect(Design(*d), OWN_FAMILY, 0.95) for d in ((5, 2), (5, 3), (6, 2)))
     assert teacher < seed < base
 
 
@@ -61,7 +61,7 @@ def test_it_is_the_power_of_the_analysis(teachers: int, seeds: int, effect: floa
         nulls += estimate.low >= -0.4 and estimate.high <= 0.4
     design = Design(teachers, seeds)
     assert found / trials == pytest.approx(power(effect, design, spread, 0.95), abs=0.06)
-    assert nulls / trials == pytest.approx(null_shown(0.4, design, spread, 0.95, effect), abs=0.06)
+    assert nulls / trials == pytest.approx(equivalence_power(0.4, design, spread, 0.95, effect), abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_the_quickstarts_spread_gives_the_figures_of_the_simulation(
     design: Design, own: tuple[float, float], across: tuple[float, float]
 ) -> None:
     for spread, (effect, null) in ((OWN_FAMILY, own), (ACROSS_FAMILIES, across)):
-        assert detectable(design, spread, 0.95) == pytest.approx(effect, abs=0.002)
-        assert null_shown(0.15, design, spread, 0.95) == pytest.approx(null, abs=0.01)
+        assert detectable_effect(design, spread, 0.95) == pytest.approx(effect, abs=0.002)
+        assert equivalence_power(0.15, design, spread, 0.95) == pytest.approx(null, abs=0.01)
