@@ -70,11 +70,15 @@ class Cluster:
         _kill([worker])
 
     def add_worker(self, cpus: int) -> None:
-        """Returns when it has joined: of two that start at once both may fail."""
-        command = [RAY, "start", "--block", "--address", self.gcs, "--num-cpus", str(cpus)]
-        worker = _start(command, self.folder, self.environment)
+        """Returns when it has joined: of two that start at once both may fail.
+
+        Its files are its own, as on another machine: in those of the head it would remove the packages of past jobs,
+        which the head takes to be there.
+        """
         log = self.folder / "ray.log"
         started = log.read_text().count(JOINED)
+        command = [RAY, "start", "--block", "--address", self.gcs, "--num-cpus", str(cpus)]
+        worker = _start([*command, "--temp-dir", str(self.folder / f"{started}")], self.folder, self.environment)
         deadline = time.monotonic() + 60
         while log.read_text().count(JOINED) == started:
             assert worker.poll() is None, log.read_text()[-2000:]
