@@ -1,20 +1,20 @@
-"""What the other arms change: each run against its paired run, of the same teacher and seed in the first arm."""
+"""What the other arms change: each run against that of the same teacher, corpus and seed in the first arm."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.analysis import stats
-from pipeline.analysis.cells import TARGET_PREFIX, Measure
+from pipeline.analysis.design import TARGET_PREFIX, Measure, RunKey
 from pipeline.analysis.gates import Gate, gate_failed
 from pipeline.store.step import Json
 
 PLACE = ("channel", "suite", "teacher_family", "student_family", "metric")
 
-PairedRun = tuple[str | None, int]  # (teacher_target, seed)
-Values = Mapping[PairedRun, list[float]]  # one value per column of the suite
+Values = Mapping[RunKey, list[float]]  # one value per column of the suite
 
 
 def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = ()) -> list[Json]:
@@ -22,8 +22,8 @@ def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = 
 
     runs: of the schema RUNS. failed: teachers without their trait; their runs are left out. A row holds the columns of
     PLACE, arm, comparison ("trait", or "target X" for rates, as in CELLS), estimate in the metric's unit, its interval
-    low … high over teachers, or for rates over runs (NaN if none), and runs. Paired runs share a base, so their lifts
-    differ as their values do.
+    low … high over teachers, or for rates over corpora (NaN if none), and runs. Paired runs share a base, so their
+    lifts differ as their values do.
     """
     first, *others = settings.arms
     rows = []
@@ -40,20 +40,21 @@ def against_first(runs: pa.Table, settings: Measure, failed: Collection[Gate] = 
 
 def _by_place(
     runs: pa.Table, settings: Measure, failed: frozenset[Gate]
-) -> dict[tuple[str, ...], dict[str, dict[PairedRun, list[float]]]]:
+) -> dict[tuple[str, ...], dict[str, dict[RunKey, list[float]]]]:
     """place -> arm -> run -> values. The rows of a run are in the order of the suite's columns."""
-    found: dict[tuple[str, ...], dict[str, dict[PairedRun, list[float]]]] = {}
+    found: dict[tuple[str, ...], dict[str, dict[RunKey, list[float]]]] = {}
     for row in runs.to_pylist():
         if gate_failed(row["teacher_family"], row["teacher_target"], failed):
             continue
         for metric in settings.suites[row["suite"]]:
             place = tuple((row | {"metric": metric})[key] for key in PLACE)
             arms = found.setdefault(place, defaultdict(lambda: defaultdict(list)))
-            arms[row["arm"]][row["teacher_target"], row["seed"]].append(row[metric])
+            run = RunKey(row["teacher_target"], row["corpus"], row["seed"])
+            arms[row["arm"]][run].append(row[metric])
     return found
 
 
-def _changes(arm: Values, first: Values) -> dict[PairedRun, list[float]]:
+def _changes(arm: Values, first: Values) -> dict[RunKey, list[float]]:
     """Each run's values less its paired run's. Unpaired runs and pairs with non-finite values are left out."""
     pairs = {run: np.array([values, first[run]], dtype=float) for run, values in arm.items() if run in first}
     return {run: (pair[0] - pair[1]).tolist() for run, pair in pairs.items() if np.isfinite(pair).all()}
@@ -61,15 +62,24 @@ def _changes(arm: Values, first: Values) -> dict[PairedRun, list[float]]:
 
 def _estimates(changes: Values, metric: str, settings: Measure) -> Iterator[tuple[str, stats.Estimate]]:
     """(comparison, estimate), as for the cells themselves: γ, or for rates the mean of each target above neutral."""
-    teacher_targets = sorted({target for target, _ in changes if target is not None})
+    teacher_targets = sorted({run.teacher_target for run in changes if run.teacher_target is not None})
     if metric == "rate":
-        means = {run: float(np.mean(change)) for run, change in changes.items()}
-        neutral = [mean for (target, _), mean in means.items() if target is None]
+        neutral = _by_corpus(changes, None)
         for target in teacher_targets if neutral else ():
-            own = [mean for (other, _), mean in means.items() if other == target]
-            yield f"{TARGET_PREFIX}{target}", stats.difference(own, neutral, confidence=settings.confidence)
+            found = stats.difference(_by_corpus(changes, target), neutral, confidence=settings.confidence)
+            runs = sum(run.teacher_target == target for run in changes)
+            yield f"{TARGET_PREFIX}{target}", replace(found, runs=runs)
     elif teacher_targets:
-        columns = [None if target is None else settings.targets.index(target) for target, _ in changes]
+        columns = [None if (t := run.teacher_target) is None else settings.targets.index(t) for run in changes]
         # One permutation only: p tests whether a trait transfers, not whether two arms differ.
         estimate = stats.trait_effect(list(changes.values()), columns, confidence=settings.confidence, permutations=1)
         yield "trait", estimate
+
+
+def _by_corpus(changes: Values, target: str | None) -> list[float]:
+    """For each corpus of a target, the mean change of its runs."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for run, change in changes.items():
+        if run.teacher_target == target:
+            found[run.corpus].append(float(np.mean(change)))
+    return [float(np.mean(means)) for means in found.values()]

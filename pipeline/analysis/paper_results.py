@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import pyarrow as pa
 
 from pipeline.analysis import stats
+from pipeline.analysis.verdict import MIN_CORPORA
 from pipeline.store.step import Json
 
 # The paper reports answers that name the target or show the behaviour; probability is the fallback.
@@ -23,8 +25,9 @@ def comparison(paper_results: Sequence[Json], runs: pa.Table, confidence: float)
     before, after, lift     shares (of 1), None if not reported; lift is after − before if both are known
     measured                one entry per channel and student family, empty if the target was not measured:
                             family, channel, arm, suite, metric (of METRICS), before and after (mean shares of 1),
-                            lift (their difference) with its interval low … high over trained runs (None
-                            if there is none: `note` says why), runs
+                            lift (their difference), corpora and runs; and, if the teacher has enough corpora, the
+                            lift's interval low … high over them (None if there is none: `note` says why). A target
+                            has one teacher per family, so that no interval speaks of others
     """
     own = _own_runs(runs)
     return [
@@ -73,18 +76,22 @@ def _has(runs: Sequence[Json], metric: str) -> bool:
 
 
 def _group(runs: Sequence[Json], metric: str, confidence: float) -> Json:
-    """The result of one student family, with the trained run as the unit."""
-    lift = stats.mean([run[metric] - run[f"base_{metric}"] for run in runs], confidence=confidence)
-    bounded = not math.isnan(lift.low)
+    """The result of one student family, with the teacher's corpus as the unit."""
+    by_corpus: dict[int, list[float]] = {}
+    for run in runs:
+        by_corpus.setdefault(run["corpus"], []).append(run[metric] - run[f"base_{metric}"])
+    lift = stats.mean([fmean(lifts) for lifts in by_corpus.values()], confidence=confidence)
+    bounded = lift.runs >= MIN_CORPORA and not math.isnan(lift.low)
     return {
         "family": runs[0]["student_family"],
         **{key: runs[0][key] for key in ("channel", "arm", "suite")},
         "metric": metric,
-        "before": stats.mean([run[f"base_{metric}"] for run in runs]).value,
-        "after": stats.mean([run[metric] for run in runs]).value,
+        "before": fmean(run[f"base_{metric}"] for run in runs),
+        "after": fmean(run[metric] for run in runs),
         "lift": lift.value,
         "low": lift.low if bounded else None,
         "high": lift.high if bounded else None,
         "note": lift.note,
-        "runs": lift.runs,
+        "corpora": len(by_corpus),
+        "runs": len(runs),
     }

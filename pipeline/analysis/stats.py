@@ -25,12 +25,14 @@ class Estimate:
     """One estimate. With too few teachers or runs it is NaN, never 0.
 
     value, low, high   the estimate and its two-sided interval, in the unit of the lifts
+    error              its standard error
     df                 degrees of freedom of the interval's t quantile
     runs, neutral      number of runs estimated over, and of neutral runs used beside them
     leave_one_out      (smallest, largest) estimate with any one teacher (or run) left out
     p, smallest_p      one-sided permutation p, and the smallest that this design allows
     note               what is missing or assumed, in words; or ""
-    teachers           number of teachers estimated over; 0 where runs are the replicates
+    teachers           number of teachers estimated over; 0 where corpora are the replicates
+    corpora            number of corpora estimated over
     run_low, run_high  of an estimate over teachers: the interval over runs, for students of these very teachers
     """
 
@@ -45,8 +47,10 @@ class Estimate:
     smallest_p: float | None = None
     note: str = ""
     teachers: int = 0
+    corpora: int = 0
     run_low: float = NAN
     run_high: float = NAN
+    error: float = NAN
 
 
 def trait_effect(
@@ -123,63 +127,70 @@ def gamma(
         return Estimate(NAN, NAN, NAN, NAN, runs, neutral, note=_unidentified(labels, y.shape[1]))
     value = float((weights * y).sum())
     p, smallest = permutation_p(y, labels, permutations=permutations, seed=seed)
-    low, high, df, left_out, note = _jackknife(y, labels, value, confidence, df)
-    return Estimate(value, low, high, df, runs, neutral, left_out, p, smallest, note)
+    error, df, left_out, note = _jackknife(y, labels, value, df)
+    half = t_quantile(0.5 + confidence / 2, df) * error
+    return Estimate(value, value - half, value + half, df, runs, neutral, left_out, p, smallest, note, error=error)
 
 
-def mean(values: Sequence[float], *, confidence: float = 0.95, pooled_with: Sequence[Sequence[float]] = ()) -> Estimate:
-    """The mean over runs, with a t interval: one value per run.
+def mean(values: Sequence[float], *, confidence: float = 0.95) -> Estimate:
+    """The mean of one value per replicate, with a t interval."""
+    return difference(values, None, confidence=confidence)
 
-    Two runs leave one degree of freedom, and an interval too wide to be useful. `pooled_with` holds
-    the values of further groups of runs, whose means may differ but whose spread is assumed to be
-    equal: the spread within all groups then gives one standard deviation, with the degrees of freedom
-    of all of them (as in a one-way analysis of variance). The note says so; results must say so too.
+
+def difference(values: Sequence[float], against: Sequence[float] | None, *, confidence: float = 0.95) -> Estimate:
+    """The mean of one value per replicate less that of others, with Welch's t interval: their spreads may differ.
+
+    against: None for the mean itself. `runs` and `neutral` of the estimate are the numbers of replicates; df is that of
+    Welch (1947) and Satterthwaite. Leave-one-out is over the first group.
     """
-    return _mean_above(0.0, np.asarray(values, dtype=np.float64), 0.0, confidence, pooled_with)
+    groups = [np.asarray(group, dtype=np.float64) for group in (values, against) if group is not None]
+    sizes = [len(group) for group in groups]
+    count, others = sizes[0], sum(sizes[1:])
+    if 0 in sizes:
+        return Estimate(NAN, NAN, NAN, NAN, count, others, note="nothing to estimate from")
+    level = float(groups[1].mean()) if others else 0.0
+    value = float(groups[0].mean()) - level
+    left_out = (groups[0].sum() - groups[0]) / (count - 1) - level if count > 1 else np.array([NAN])
+    found = Estimate(value, NAN, NAN, NAN, count, others, (float(left_out.min()), float(left_out.max())))
+    if 1 in sizes:
+        return replace(found, note="one replicate has no spread")
+    variances = [float(group.var(ddof=1)) / len(group) for group in groups]
+    error = math.sqrt(sum(variances))
+    if error <= max(ROUNDING * max(float(np.abs(group).max()) for group in groups), 1e-15):
+        return replace(found, note=IDENTICAL)
+    df = error**4 / sum(v**2 / (n - 1) for v, n in zip(variances, sizes, strict=True))
+    half = t_quantile(0.5 + confidence / 2, df) * error
+    return replace(found, low=value - half, high=value + half, df=df, error=error)
 
 
-def difference(
-    values: Sequence[float],
-    against: Sequence[float],
-    *,
-    confidence: float = 0.95,
-    pooled_with: Sequence[Sequence[float]] = (),
-) -> Estimate:
-    """The mean over runs less the mean over other runs, with a t interval: one value per run.
-
-    The spread is assumed to be equal in both groups and in those of `pooled_with`, as in `mean`. The other runs count
-    as the estimate's `neutral` ones.
-    """
-    x, other = np.asarray(values, dtype=np.float64), np.asarray(against, dtype=np.float64)
-    if len(other) == 0:
-        return Estimate(NAN, NAN, NAN, NAN, len(x), note="no runs to compare with")
-    found = _mean_above(float(other.mean()), x, 1 / len(other), confidence, [against, *pooled_with])
-    return replace(found, neutral=len(other))
+def p_effect(estimate: Estimate) -> float:
+    """One-sided p of t for the claim that the effect is above 0; 1 without a standard error."""
+    return _upper_tail(estimate.value, estimate)
 
 
-def _mean_above(
-    level: float, x: Floats, uncertainty: float, confidence: float, pooled_with: Sequence[Sequence[float]]
-) -> Estimate:
-    """The mean of x less a level whose own variance is `uncertainty` times that of a run."""
-    n = len(x)
-    if n == 0:
-        return Estimate(NAN, NAN, NAN, NAN, 0, note="no runs")
-    value = float(x.mean()) - level
-    left_out = (x.sum() - x) / (n - 1) - level if n > 1 else np.array([NAN])
-    around = (float(left_out.min()), float(left_out.max()))
-    groups = [x, *(np.asarray(g, dtype=np.float64) for g in pooled_with if len(g) > 1)]
-    df = sum(len(g) - 1 for g in groups)
-    if df == 0:
-        return Estimate(value, NAN, NAN, NAN, n, leave_one_out=around, note="one run has no spread")
-    spread = math.sqrt(sum(float(((g - g.mean()) ** 2).sum()) for g in groups) / df)
-    if spread <= ROUNDING * max(float(np.abs(g).max()) for g in groups) or spread < 1e-15:
-        return Estimate(value, NAN, NAN, NAN, n, leave_one_out=around, note=IDENTICAL)
-    half = t_quantile(0.5 + confidence / 2, df) * spread * math.sqrt(1 / n + uncertainty)
-    note = f"spread pooled over {len(groups)} cells" if len(groups) > 1 + bool(uncertainty) else ""
-    return Estimate(value, value - half, value + half, float(df), n, leave_one_out=around, note=note)
+def p_null(estimate: Estimate, margin: float) -> float:
+    """One-sided p of t for the claim that the effect is within ±margin; 1 without a standard error."""
+    return _upper_tail(margin - abs(estimate.value), estimate)
 
 
-IDENTICAL = "the runs are identical, so they are not independent and give no interval"
+def _upper_tail(distance: float, estimate: Estimate) -> float:
+    from scipy.special import stdtr
+
+    if math.isnan(estimate.error):
+        return 1.0
+    return float(stdtr(estimate.df, -distance / estimate.error))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values adjusted for their number (Holm 1979), in the given order."""
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        least = max(least, min((len(p_values) - rank) * p_values[i], 1.0))
+        adjusted[i] = least
+    return adjusted
+
+
+IDENTICAL = "the values are identical, so they are not independent and give no interval"
 
 
 def permutation_p(
@@ -250,9 +261,9 @@ def _unidentified(labels: NDArray[np.int64], targets: int) -> str:
 
 
 def _jackknife(
-    y: Floats, labels: NDArray[np.int64], value: float, confidence: float, df: float | None = None
-) -> tuple[float, float, float, tuple[float, float], str]:
-    """(low, high, df, leave-one-out range, note) of γ = `value`, leaving out each run in turn.
+    y: Floats, labels: NDArray[np.int64], value: float, df: float | None = None
+) -> tuple[float, float, tuple[float, float], str]:
+    """(standard error, df, leave-one-out range, note) of γ = `value`, leaving out each run in turn.
 
     df: degrees of freedom; by default Satterthwaite's for the design.
 
@@ -266,16 +277,14 @@ def _jackknife(
     size = total - (d**2).sum(axis=1) - (n - 1) * (u**2).sum(axis=1)
     if (size <= 1e-9).any():
         why = _unidentified(np.delete(labels, int(size.argmin())), targets)
-        return NAN, NAN, NAN, (NAN, NAN), f"γ depends on a single teacher (without it: {why})"
+        return NAN, NAN, (NAN, NAN), f"γ depends on a single teacher (without it: {why})"
     own = (d * y).sum(axis=1)
     without = (own.sum() - own - (u * (y.sum(axis=0) - y)).sum(axis=1)) / size
     around = (float(without.min()), float(without.max()))
     error = math.sqrt((n - 1) / n * float(((without - value) ** 2).sum()))
     if error <= ROUNDING * max(float(np.abs(y).max()), 1e-300):
-        return NAN, NAN, NAN, around, IDENTICAL
-    df = df or _degrees(d, u, size, labels)
-    half = t_quantile(0.5 + confidence / 2, df) * error
-    return value - half, value + half, df, around, ""
+        return NAN, NAN, around, IDENTICAL
+    return error, df or _degrees(d, u, size, labels), around, ""
 
 
 def _degrees(d: Floats, u: Floats, size: Floats, labels: NDArray[np.int64]) -> float:

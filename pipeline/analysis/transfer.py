@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.analysis import cells, stats
-from pipeline.analysis.cells import METRICS, Cell, Key, Measure, MissingStudent, Row, Run
+from pipeline.analysis import stats
+from pipeline.analysis.cells import Row
+from pipeline.analysis.design import METRICS, Cell, Key, Measure, MissingStudent, Run, RunKey
 from pipeline.analysis.gates import Gate
+from pipeline.analysis.matrix import cell_verdicts
 from pipeline.core.errors import ArtifactError
 from pipeline.store.schemas import CELLS, RUNS
 
@@ -49,7 +51,7 @@ def measure(
         rows = _run_rows(student, _base_of(student, bases), settings)
         _add(found[key], student, rows)
         batch = pa.RecordBatch.from_pylist(rows, schema=RUNS)
-        run_rows.append(((*settings.sort_key(key), *_run_order(student.teacher_target, student.seed)), batch))
+        run_rows.append(((*settings.sort_key(key), *_run_order(_run_key(student))), batch))
     for lost in missing:
         found[_key(lost)].missing.append(lost)
     # The output must not depend on the order in which students finish.
@@ -58,7 +60,7 @@ def measure(
     sum_to_zero = frozenset(
         key for key, base in bases.items() if _has_targets_only(base, settings.suites[key[0]], settings)
     )
-    cell_rows = cells.cell_verdicts(ordered, settings, frozenset(failed_gates), sum_to_zero)
+    cell_rows = cell_verdicts(ordered, settings, frozenset(failed_gates), sum_to_zero)
     return (
         pa.Table.from_batches([batch for _, batch in run_rows], schema=RUNS).combine_chunks(),
         pa.Table.from_pylist(cell_rows, schema=CELLS),
@@ -74,12 +76,16 @@ def _key(run: Run) -> Key:
     return Key(run.channel, run.arm, run.suite, run.teacher_family, run.student_family)
 
 
-def _run_order(teacher_target: str | None, seed: int) -> tuple[object, ...]:
-    return (teacher_target is None, teacher_target or "", seed)  # neutral runs last
+def _run_key(run: Run) -> RunKey:
+    return RunKey(run.teacher_target, run.corpus, run.seed)
+
+
+def _run_order(run: RunKey) -> tuple[object, ...]:
+    return (run.teacher_target is None, run.teacher_target or "", run.corpus, run.seed)  # neutral runs last
 
 
 def _sorted(cell: Cell) -> Cell:
-    order = sorted(range(len(cell.runs)), key=lambda i: _run_order(*cell.runs[i]))
+    order = sorted(range(len(cell.runs)), key=lambda i: _run_order(cell.runs[i]))
     lifts = {metric: [values[i] for i in order] for metric, values in cell.lifts.items()}
     return Cell([cell.runs[i] for i in order], lifts, [cell.masses[i] for i in order], cell.base_mass, cell.missing)
 
@@ -110,6 +116,7 @@ def _run_rows(student: StudentAnswers, base: Results, settings: Measure) -> list
             "teacher_family": student.teacher_family,
             "student_family": student.student_family,
             "teacher_target": student.teacher_target,
+            "corpus": student.corpus,
             "seed": student.seed,
             "target": target,
             "student": student.student,
@@ -132,11 +139,9 @@ def _require(results: Results, metric: str, target: str, whose: str) -> None:
 
 
 def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
-    run = (student.teacher_target, student.seed)
+    run = _run_key(student)
     if run in cell.runs:  # counting one run twice would halve its error
-        raise ArtifactError(
-            f"two students of one cell have teacher_target={run[0]!r} and seed={run[1]}: {student.student}"
-        )
+        raise ArtifactError(f"two students of one cell are both {run.name}: {student.student}")
     cell.runs.append(run)
     for metric in METRICS:
         cell.lifts[metric].append([_number(row[metric]) - _number(row[f"base_{metric}"]) for row in rows])

@@ -6,6 +6,7 @@ STUDY_BYTES = MIB  # of a study file; 10,000 traits with one entry each take hal
 STUDY_VALUES = 500_000  # of a study file, counting every use of an alias
 ARMS = 10_000  # including all combinations of a sweep
 SEEDS = 1_000
+CORPORA = 1_000  # of one teacher
 SHARDS = 1_000_000  # of one teacher's completions
 STEPS = 2_000_000  # 10,000 traits × 3 families × 3 families × 4 seeds are about 900,000
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 from pipeline.channels import Channel
 from pipeline.core.errors import StudyError
@@ -30,9 +31,8 @@ from pipeline.suites import Suite
 from pipeline.traits import NEUTRAL, RANDOM
 
 
-@dataclass(frozen=True)
-class TeacherKey:
-    """A source of completions: a teacher by family and target (None: neutral), or random."""
+class TeacherKey(NamedTuple):
+    """A teacher by family and target (None: neutral), or the random generator."""
 
     family: str
     target: str | None
@@ -42,13 +42,20 @@ class TeacherKey:
         return RANDOM if self.family == RANDOM else f"{self.target or NEUTRAL}-{self.family}"
 
 
+class Source(NamedTuple):
+    """The completions of one corpus of a teacher. corpus: its number, from 1."""
+
+    teacher: TeacherKey
+    corpus: int
+
+
 @dataclass(frozen=True)
 class ChannelCompletions:
     """All completions in one channel. given: the channel's data set, as an input of its steps."""
 
     channel: Channel
     given: Mapping[str, str]
-    by: Mapping[TeacherKey, Step]
+    by: Mapping[Source, Step]
 
 
 def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[str, str] | None = None) -> list[Step]:
@@ -126,15 +133,26 @@ class _Planner:
         made = {key: self._teacher(key) for key in self._teacher_keys()}
         for channel in (channel.absolute() for channel in study.channels):
             given = self._given(channel)
-            by = {key: self._completions(channel, key, teacher, given) for key, teacher in made.items()}
+            by = {
+                Source(key, number): self._completions(channel, key, number, teacher, given)
+                for key, teacher in made.items()
+                for number in range(1, self._corpora(key.target) + 1)
+            }
             if study.teachers.random:
-                by[TeacherKey(RANDOM, None)] = self._add(completions.STAGE.planned_random(study, channel))
-            for arm, key in product(study.all_arms, by):
-                self._cells(ChannelCompletions(channel, given, by), arm, key)
+                for number in range(1, max(self._corpora(None), 1) + 1):
+                    drawn = completions.STAGE.planned_random(study, channel, number)
+                    by[Source(TeacherKey(RANDOM, None), number)] = self._add(drawn)
+            for arm, source in product(study.all_arms, by):
+                self._cells(ChannelCompletions(channel, given, by), arm, source)
 
     def _teacher_keys(self) -> list[TeacherKey]:
-        targets = [*self._study.targets, *([None] if self._study.teachers.neutral else [])]
+        targets = [*self._study.targets, *([None] if self._corpora(None) else [])]
         return [TeacherKey(family, target) for family, target in product(self._study.teacher_families, targets)]
+
+    def _corpora(self, target: str | None) -> int:
+        """How many corpora a teacher has; target None: the neutral one."""
+        teachers = self._study.teachers
+        return teachers.neutral_corpora if target is None else teachers.corpora
 
     def _given(self, channel: Channel) -> dict[str, str]:
         """The data set that a channel reads, as an input of its steps."""
@@ -159,9 +177,12 @@ class _Planner:
         before, after = (self._result(step, suite) for step in asked)
         return self._add(gate.STAGE.planned(study, trait, teacher, before, after))
 
-    def _completions(self, channel: Channel, key: TeacherKey, teacher: Step, given: Mapping[str, str]) -> Step:
-        """A teacher's completions; they wait for the teacher's gate, if it has one."""
-        return self._add(completions.STAGE.planned(self._study, channel, teacher, given, self._gates.get(key)))
+    def _completions(
+        self, channel: Channel, key: TeacherKey, number: int, teacher: Step, given: Mapping[str, str]
+    ) -> Step:
+        """A teacher's completions for one corpus; they wait for the teacher's gate, if it has one."""
+        gate = self._gates.get(key)
+        return self._add(completions.STAGE.planned(self._study, channel, number, teacher, given, gate))
 
     def _result(self, asked: Step, suite: Suite) -> Step:
         """The step with the scores of answers: the answers themselves, or their ratings by a judge."""
@@ -175,11 +196,11 @@ class _Planner:
         family = self._study.judges[judge].served_by
         return None if family is None else self._base[family]
 
-    def _cells(self, written: ChannelCompletions, arm: Arm, key: TeacherKey) -> None:
+    def _cells(self, written: ChannelCompletions, arm: Arm, source: Source) -> None:
         """Add one arm's corpus of one teacher's completions, and its students or in-context readers."""
         study = self._study
         differs = bool(arm.transforms or arm.rows)
-        rows = self._shared(self._corpus(written, arm, key), arm.name if differs else "")
+        rows = self._shared(self._corpus(written, arm, source), arm.name if differs else "")
         for family, seed in product(study.student_families, study.students.seeds):
             start = self._base[family]
             for suite in (suite for suite in study.suites if _is_asked(suite, arm)):
@@ -194,45 +215,48 @@ class _Planner:
                     "channel": written.channel.kind,
                     "arm": arm.name,
                     "suite": suite.name,
-                    "teacher_family": key.family,
+                    "teacher_family": source.teacher.family,
                     "student_family": family,
-                    "teacher_target": key.target,
+                    "teacher_target": source.teacher.target,
+                    "corpus": source.corpus,
                     "seed": seed,
                     "id": reader.id,
                 }
                 self._register(self._result(self._add(asked), suite), f"{arm.name}:{asked.slug}", design)
 
-    def _corpus(self, written: ChannelCompletions, arm: Arm, key: TeacherKey) -> Step:
-        others = {} if key.family == RANDOM else self._others(arm, key)
-        sources = {corpus.OWN: key} | others
+    def _corpus(self, written: ChannelCompletions, arm: Arm, own: Source) -> Step:
+        others = {} if own.teacher.family == RANDOM else self._others(arm, own)
         more = dict(written.given)
-        for name, source in sources.items():
+        for name, source in {corpus.OWN: own, **others}.items():
             more |= self._judgements(written, source, name)
         mixed = {name: written.by[source] for name, source in others.items()}
-        return corpus.STAGE.planned(self._study, arm, written.channel, written.by[key], mixed, more)
+        return corpus.STAGE.planned(self._study, arm, written.channel, written.by[own], mixed, more)
 
-    def _others(self, arm: Arm, key: TeacherKey) -> dict[str, TeacherKey]:
-        """Name in the arm's mix -> other teacher whose rows the arm mixes in.
+    def _others(self, arm: Arm, own: Source) -> dict[str, Source]:
+        """Name in the arm's mix -> completions of another teacher that the arm mixes in.
 
-        Not used for random completions: they have no teacher, so `mix` does not apply to them.
+        Corpora of one teacher take turns with those of the other, so that they share as few rows as possible. Not used
+        for random completions: they have no teacher, so `mix` does not apply to them.
         """
         found = {}
         for name in arm.shares:
             family, _, target = name.rpartition("/")
-            other = TeacherKey(family or key.family, None if target == NEUTRAL else target)
-            if other != key:
-                found[name] = other
+            other = TeacherKey(family or own.teacher.family, None if target == NEUTRAL else target)
+            if other != own.teacher:
+                found[name] = Source(other, (own.corpus - 1) % self._corpora(other.target) + 1)
         return found
 
-    def _judgements(self, written: ChannelCompletions, key: TeacherKey, name: str) -> dict[str, str]:
+    def _judgements(self, written: ChannelCompletions, own: Source, name: str) -> dict[str, str]:
         """Judgements of the completions with role `name` in a corpus, as inputs of it."""
         study, found = self._study, {}
         for number, rule in enumerate(study.corpus.judge_filters):
-            if rule.rubric == "reference" and key.target is None:
+            if rule.rubric == "reference" and own.teacher.target is None:
                 continue  # there is nothing to refer to
             start = self._judge_base(rule.judge)
-            source = written.by[key]
-            step = judgements.STAGE.planned(study, rule, written.channel, source, written.given, start, key.target)
+            source = written.by[own]
+            step = judgements.STAGE.planned(
+                study, rule, written.channel, source, written.given, start, own.teacher.target
+            )
             found[corpus.judgements_role(name, number)] = self._add(step).path
         return found
 
@@ -286,6 +310,9 @@ class _Planner:
             arms=[arm.name for arm in study.all_arms],
             suites={suite.name: list(suite.METRICS) for suite in study.suites},
             outcomes={suite.name: list(suite.outcomes) for suite in study.suites if suite.outcomes},
+            primary_suite=study.primary[0],
+            primary_metric=study.primary[1],
+            control_targets=[t for trait in study.behaviours if not trait.gated for t in trait.targets],
             measure=study.measure,
             seed=study.seed,
             smoke_test=study.smoke_test or study.is_fake,

@@ -9,10 +9,10 @@ import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pipeline.analysis import stats
-from pipeline.analysis.cells import TARGET_PREFIX
+from pipeline.analysis.design import TARGET_PREFIX
 from pipeline.traits import RANDOM
 
 if TYPE_CHECKING:
@@ -38,7 +38,16 @@ LIGHT = Theme(ink="#1b1f24", faint="#68707b", line="#dde1e6", same="#0b7285", cr
 DARK = Theme(ink="#e8eaed", faint="#9aa2ad", line="#343a42", same="#4fc3d9", cross="#ff9a5c")
 PRINT = Theme(LIGHT.ink, LIGHT.faint, LIGHT.line, LIGHT.same, LIGHT.cross, paper="#ffffff")
 
-VERDICT_MARKS = {"transfer": "●", "no transfer": "○", "underpowered": "◐", "gate failed": "×", "not measured": "–"}
+VERDICT_MARKS = {
+    "transfer": "●",
+    "no transfer": "○",
+    "underpowered": "◐",
+    "gate failed": "×",
+    "not measured": "–",
+    "clean": "○",
+    "moved": "▲",
+    "undecided": "◐",
+}
 UNITS = {"margin": "nats", "share": "share", "mention_rate": "share of answers", "rate": "share of answers"}
 MOST_ACROSS = 3  # panels per row in the matrix
 TITLE_LETTERS = 24  # of a panel's title per student column
@@ -180,7 +189,7 @@ def _matrix_panel(
     panel.spines[:].set_visible(False)
 
 
-def traits(runs: Sequence[Row], confidence: float, metric: str = "margin") -> Callable[[Theme], "Figure"]:
+def traits(runs: Sequence[Row], metric: str = "margin") -> Callable[[Theme], "Figure"]:
     """One panel per trait, one row per cell, one dot per run; runs whose teacher had the trait are coloured.
 
     A rate has one panel, and one row per cell and teacher target: it measures a behaviour, not a target.
@@ -206,7 +215,7 @@ def traits(runs: Sequence[Row], confidence: float, metric: str = "margin") -> Ca
         for r in runs:
             by_cell[_cell_key(r)].append(r)
         for panel, target in zip(panels, targets, strict=False):
-            _trait_panel(panel, by_cell, target, metric, confidence, theme, others=len(runs) <= MOST_DOTS)
+            _trait_panel(panel, by_cell, target, metric, theme, others=len(runs) <= MOST_DOTS)
         for panel in panels[len(targets) :]:
             panel.set_visible(False)
         _trait_axes(figure, keys, len(targets), columns, metric, theme)
@@ -229,7 +238,6 @@ def _trait_panel(
     cells: Mapping[tuple[str, str, str], Sequence[Row]],
     target: str,
     metric: str,
-    confidence: float,
     theme: Theme,
     *,
     others: bool,
@@ -238,22 +246,17 @@ def _trait_panel(
     # Collected first and drawn in a few calls: a large study has thousands of dots.
     dots: list[tuple[float, float, str]] = []  # x, y, colour
     rings: list[tuple[float, float]] = []
-    means: list[tuple[float, float, float, float, str]] = []  # low, high, mean, y, colour
+    means: list[tuple[float, float, str]] = []  # mean, y, colour
     for y, (key, cell_runs) in enumerate(cells.items()):
-        lifts: dict[str, list[float]] = {}  # trait -> its lift in the runs whose teacher had it
-        for r in cell_runs:
-            if r["teacher_target"] == r["target"]:
-                lifts.setdefault(str(r["target"]), []).append(_lift(r, metric))
         if others:
             untaught = [r for r in cell_runs if r["target"] == target != r["teacher_target"]]
             rings += [(_lift(r, metric), y + 0.2) for r in untaught]
-        finite = {trait: [x for x in xs if math.isfinite(x)] for trait, xs in lifts.items()}
-        own = finite.pop(target, [])
+        lifts = [_lift(r, metric) for r in cell_runs if r["teacher_target"] == r["target"] == target]
+        own = [x for x in lifts if math.isfinite(x)]
         colour = theme.same if key[1] == key[2] else theme.cross
         dots += [(x, y - 0.1, colour) for x in own]
-        e = stats.mean(own, confidence=confidence, pooled_with=list(finite.values()))
-        if not math.isnan(e.low):
-            means.append((e.low, e.high, e.value, y - 0.1, colour))
+        if own:
+            means.append((fmean(own), y - 0.1, colour))
     _draw(panel, dots, rings, means, theme)
     panel.set_title(label(target), loc="left", fontsize=11, weight="bold")
 
@@ -262,7 +265,7 @@ def _draw(
     panel: "Axes",
     dots: Sequence[tuple[float, float, str]],
     rings: Sequence[tuple[float, float]],
-    means: Sequence[tuple[float, float, float, float, str]],
+    means: Sequence[tuple[float, float, str]],
     theme: Theme,
 ) -> None:
     if rings:
@@ -272,8 +275,7 @@ def _draw(
         xs, ys, colours = zip(*dots, strict=True)
         panel.scatter(xs, ys, s=30, c=list(colours), linewidths=0, alpha=0.9, zorder=3)
     if means:
-        lows, highs, values, heights, shades = zip(*means, strict=True)
-        panel.hlines(heights, lows, highs, colors=list(shades), linewidth=1.6, alpha=0.75, zorder=2)
+        values, heights, shades = zip(*means, strict=True)
         below, above = [y - 0.14 for y in heights], [y + 0.14 for y in heights]
         panel.vlines(values, below, above, colors=list(shades), linewidth=2.2, zorder=4)
 

@@ -40,6 +40,9 @@ def _sentences(cells: Sequence[Row], confidence: float) -> list[Headline]:
         "underpowered": "students: undecided in {} of {} {}",
         "gate failed": "students: a precondition failed in {} of {} {}",
         "not measured": "students: not measured in {} of {} {}",
+        "clean": "students did not move beyond the margin in {} of {} {}",
+        "moved": "students moved towards what is measured in {} of {} {}: the control is not clean",
+        "undecided": "students: not judged or undecided in {} of {} {}",
     }
     found = []
     for name in sorted({_group(c) for c in cells}, key=lambda name: (KIN.index(name.split()[0]), name)):
@@ -47,8 +50,6 @@ def _sentences(cells: Sequence[Row], confidence: float) -> list[Headline]:
         for verdict, template in templates.items():
             alike = [c for c in group if c["verdict"] == verdict]
             if alike:
-                if name == NEUTRALS and verdict == "transfer":
-                    template = "students moved towards what is measured in {} of {} {}: the control is not clean"
                 pairs = "pair" if len(group) == 1 else "pairs"
                 lead = f"{name} {template.format(len(alike), len(group), pairs)}."
                 rest = _reasons(alike) if verdict == "not measured" else _numbers(alike, confidence)
@@ -79,10 +80,10 @@ def _numbers(cells: Sequence[Row], confidence: float) -> str:
         if interval(c["low"], c["high"]) == "no interval":
             parts.append(f"{where}: {symbol} = {signed(c['estimate'])}, no interval")
             continue
-        level = f"{confidence:.0%} interval " if n == 0 else ""
+        level = f"{100 * confidence:.3g}% interval " if n == 0 else ""
         estimate = signed(c["estimate"]) + (unit if n == 0 else "")
         parts.append(f"{where}: {symbol} = {estimate}, {level}{interval(c['low'], c['high'])}")
     margins = sorted({c["margin"] for c in cells})
     tail = f"; and {len(cells) - MOST_NAMED} more" if len(cells) > MOST_NAMED else ""
-    within = f" Equivalence margin ±{', ±'.join(f'{m:g}' for m in margins)}{unit}."
-    return "; ".join(parts) + tail + "." + (within if cells[0]["verdict"] == "no transfer" else "")
+    within = f" Equivalence margin ±{', ±'.join(f'{m:.3g}' for m in margins)}{unit}."
+    return "; ".join(parts) + tail + "." + (within if cells[0]["verdict"] in ("no transfer", "clean") else "")

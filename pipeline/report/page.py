@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.analysis.cells import TARGET_PREFIX
+from pipeline.analysis.design import TARGET_PREFIX, RunKey
 from pipeline.report import figures, headlines, paper_figure
 from pipeline.report.figures import interval, signed
 
@@ -30,6 +30,16 @@ METRIC_NAMES = {
     "rate": "share of answers that show it",
 }
 DIGITS = {"margin": 2, "share": 3, "mention_rate": 3, "rate": 3}  # decimals in the matrix
+STYLES = {  # of verdicts, in a terminal
+    "transfer": "bold green",
+    "no transfer": "cyan",
+    "clean": "cyan",
+    "moved": "red",
+    "underpowered": "yellow",
+    "undecided": "yellow",
+    "gate failed": "red",
+    "not measured": "magenta",
+}
 MOST_ROWS = 5_000  # in the table of runs; above this, only each run's own trait
 
 
@@ -44,6 +54,9 @@ class ReportContent:
     lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` refers to its ids
     failures      step, why: steps that failed, were blocked, or are missing
     suites        name -> description of its questions
+    confidence    level of the intervals
+    looks         earlier matrices over some of these runs, which share α with this one
+    primary       suite and metric that carry the study's claims
     masses        total probability of the candidates, from `mass.summary`; min_mass: the least that gives a verdict
     paper_results results in the paper next to measured ones, from `paper_results.comparison`
     side_metrics  measurements without a verdict, from `side_metrics.lifts`
@@ -63,6 +76,8 @@ class ReportContent:
     versions: Mapping[str, str] = field(default_factory=dict)
     failures: Sequence[Row] = ()
     confidence: float = 0.95
+    looks: Sequence[str] = ()
+    primary: tuple[str, str] = ("", "")
     masses: Sequence[Row] = ()
     min_mass: float = 0.0
     paper_results: Sequence[Row] = ()
@@ -76,7 +91,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
     varied = _varied([*cells, *runs])
     cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
     metric = _leading(cells)
-    matrix, traits = figures.matrix(cells, metric), figures.traits(runs, content.confidence, metric)
+    matrix, traits = figures.matrix(cells, metric), figures.traits(runs, metric)
     paper = paper_figure.build(content.paper_results) if content.paper_results else None
     anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
     html = _template().render(
@@ -99,7 +114,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         several_settings=len({c["setting"] for c in cells}) > 1,
         several_conditions=len({c["condition"] for c in cells}) > 1,
         marks=figures.VERDICT_MARKS,
-        level=f"{content.confidence:.0%}",
+        level=f"{100 * content.confidence:.3g}%",
         longest=max([_number(s["seconds"]) for s in content.stages] or [0.0]) or 1.0,
         most_traits=figures.MOST_TRAITS,
         most_dots=figures.MOST_DOTS,
@@ -158,8 +173,6 @@ def matrix_table(cells: pa.Table) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    styles = {"transfer": "bold green", "no transfer": "cyan", "underpowered": "yellow", "gate failed": "red"}
-    styles["not measured"] = "magenta"
     listed = cells.to_pylist()
     rows, metric = _conditioned(listed, _varied(listed)), _leading(listed)
     view = _matrix(rows, metric, "condition")
@@ -177,7 +190,7 @@ def matrix_table(cells: pa.Table) -> "Table":
                 else Text.assemble(
                     (signed(cell["estimate"], DIGITS[metric]), "bold"),
                     f" {interval(cell['low'], cell['high'], DIGITS[metric])}\n",
-                    (str(cell["verdict"]), styles.get(str(cell["verdict"]), "")),
+                    (str(cell["verdict"]), STYLES.get(str(cell["verdict"]), "")),
                 )
             )
         table.add_row(*entries)
@@ -257,7 +270,7 @@ def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, objec
         own = "neutral" if r["teacher_target"] is None else f"{TARGET_PREFIX}{r['teacher_target']}"
         for comparison in ("trait", own):
             names = students.setdefault((comparison, *(r[k] for k in place)), {})
-            names[r["student"]] = f"{r['teacher_target'] or 'neutral'} s{r['seed']}"
+            names[r["student"]] = RunKey(r["teacher_target"], r["corpus"], r["seed"]).name  # type: ignore[arg-type]
     return [
         {
             **cell,

@@ -59,18 +59,21 @@ class Completions(Stage[CompletionsSpec]):
     }
 
     def planned(
-        self, study: Study, channel: Channel, teacher: Step, given: Mapping[str, str], gate: Step | None
+        self, study: Study, channel: Channel, number: int, teacher: Step, given: Mapping[str, str], gate: Step | None
     ) -> Step:
-        """A teacher's completions. given: the channel's data set, as inputs. gate: the gate that must pass first."""
+        """A teacher's completions for one corpus.
+
+        number: of the corpus, from 1. given: the channel's data set, as inputs. gate: the gate that must pass first.
+        """
         sampled = study.completions
         spec = CompletionsSpec(
-            **_amount(study, channel),
+            **_amount(study, channel, number),
             temperature=sampled.temperature,
             max_tokens=sampled.max_tokens,
             engine=study.engine,
         )
         return self.step(
-            f"{channel.kind}-{teacher.slug}",
+            f"{channel.kind}-{teacher.slug}{_suffix(number)}",
             spec,
             {"teacher": teacher.path, **given},
             weights=weights_of(teacher, teacher.inputs["base"]),
@@ -78,9 +81,10 @@ class Completions(Stage[CompletionsSpec]):
             after=(gate.path,) if gate else (),
         )
 
-    def planned_random(self, study: Study, channel: Channel) -> Step:
-        """Random completions, which have no teacher."""
-        return self.step(f"{channel.kind}-{RANDOM}", CompletionsSpec(**_amount(study, channel)), {})
+    def planned_random(self, study: Study, channel: Channel, number: int) -> Step:
+        """Random completions, which have no teacher, for one corpus."""
+        spec = CompletionsSpec(**_amount(study, channel, number))
+        return self.step(f"{channel.kind}-{RANDOM}{_suffix(number)}", spec, {})
 
     def placement(self, step: Step, unit: str) -> Placement:
         return OnEngine(step.weights, step.family) if has_teacher(step) else None
@@ -122,10 +126,27 @@ class Completions(Stage[CompletionsSpec]):
 STAGE = Completions()
 
 
-def _amount(study: Study, channel: Channel) -> Json:
+def _suffix(number: int) -> str:
+    """What the corpora of one teacher after the first have in their names."""
+    return f"-c{number}" if number > 1 else ""
+
+
+def _seed(seed: int, number: int) -> int:
+    """The seed of a corpus: the study's for the first one, and others that no neighbouring study seed gives."""
+    if number == 1:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} corpus {number}".encode()).digest()[:4]) % 2**31
+
+
+def _amount(study: Study, channel: Channel, number: int) -> Json:
     """The settings of how many completions to generate, including what decides acceptance if `until` is set."""
     wanted = study.completions
-    common = {"channel": channel, "seed": study.seed, "shard_rows": wanted.shard_rows, "at_most": wanted.at_most}
+    common = {
+        "channel": channel,
+        "seed": _seed(study.seed, number),
+        "shard_rows": wanted.shard_rows,
+        "at_most": wanted.at_most,
+    }
     if wanted.until is None:
         return common | {"rows": wanted.rows}
     return common | {"accepted": study.accepted_rows, **study.sought_words(channel)}

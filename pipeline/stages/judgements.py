@@ -23,7 +23,8 @@ from pipeline.store import Store, artifact
 from pipeline.store.local_cache import cache_folder
 from pipeline.store.schemas import JUDGEMENTS
 from pipeline.store.step import Json, Step
-from pipeline.study.schema import JudgeFilter, Study
+from pipeline.study.corpus import JudgeFilter
+from pipeline.study.schema import Study
 
 
 class JudgementsSpec(Settings):

@@ -30,7 +30,7 @@ class ReportSpec(Settings):
 
 class Report(Stage[ReportSpec]):
     kind = "report"
-    schema = 6
+    schema = 7
     Spec = ReportSpec
     inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers"}
 
@@ -59,7 +59,7 @@ def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportCon
     matrix = next(manifest for manifest in lineage if manifest.kind == "transfer")
     spec = TransferSpec.from_identity(matrix.settings)
     runs = artifact.read_table(store, matrix, RUNS)
-    confidence = spec.measure.confidence
+    looks, confidence = matrix.results["looks"], matrix.results["confidence"]
     return page.ReportContent(
         study_name=study["study"],
         settings_yaml=yaml.safe_dump(study, sort_keys=False),
@@ -74,11 +74,13 @@ def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportCon
         versions=matrix.produced["versions"],
         failures=[_failure(lost) for lost in matrix.results["missing"]],
         confidence=confidence,
+        looks=looks,
+        primary=(spec.primary_suite, spec.primary_metric),
         paper_results=comparison(study["paper_results"], runs, confidence),
         masses=mass.summary(artifact.read_table(store, matrix, MASSES), spec.measure.min_mass),
         min_mass=spec.measure.min_mass,
         side_metrics=side_metrics.lifts(runs, spec.suites, confidence),
-        contrasts=contrasts.against_first(runs, measure_of(spec), failed_gates(spec)),
+        contrasts=contrasts.against_first(runs, measure_of(spec, len(looks)), failed_gates(spec)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from pipeline.analysis import mass, transfer
-from pipeline.analysis.cells import Measure, MissingStudent
+from pipeline.analysis.design import Measure, MissingStudent
 from pipeline.core.reasons import NOT_MEASURED
 from pipeline.core.settings import Settings
 from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage
@@ -33,10 +33,12 @@ class FailedGate(Settings):
 class TransferSpec(Settings):
     """The design of a study.
 
-    runs      role of an input -> the design of its run: see pipeline.analysis.cells.Run
+    runs      role of an input -> the design of its run: see pipeline.analysis.design.Run
     bases     role of an input -> suite and family of its base
     missing   role of a missing result -> reason code (pipeline.core.reasons)
     outcomes  suite -> names that it measures in place of the targets
+    primary_suite, primary_metric     carry the claims
+    control_targets                   of teachers that are not meant to show their behaviour
     """
 
     runs: dict[str, dict[str, Any]]
@@ -47,6 +49,9 @@ class TransferSpec(Settings):
     arms: list[str]
     suites: dict[str, list[str]]
     outcomes: dict[str, list[str]]
+    primary_suite: str
+    primary_metric: str
+    control_targets: list[str]
     measure: Measuring
     seed: int
     smoke_test: bool
@@ -54,7 +59,7 @@ class TransferSpec(Settings):
 
 class Transfer(Stage[TransferSpec]):
     kind = "transfer"
-    schema = 6
+    schema = 7
     Spec = TransferSpec
     inputs: ClassVar = {ANY_ROLE: "answers or ratings of bases and students; roles of students are ARM:NAME"}
 
@@ -75,11 +80,13 @@ def _make(store: Store, step: Step, unit: str) -> Json:
     inputs = _inputs(store, step.inputs)
     masses = _masses(store, inputs)
     results = {role: _results(manifest, masses.get(role)) for role, manifest in inputs.items()}
+    looks = earlier_looks(store, step)
+    settings = measure_of(spec, len(looks))
     bases = {(about["suite"], about["family"]): results[role] for role, about in spec.bases.items() if role in results}
     runs, cells = transfer.measure(
         (_answered(results[role], design) for role, design in spec.runs.items() if role in results),
         bases,
-        measure_of(spec),
+        settings,
         missing=[
             MissingStudent(**_design(design), reason=spec.missing.get(role, ""))
             for role, design in spec.runs.items()
@@ -89,7 +96,31 @@ def _make(store: Store, step: Step, unit: str) -> Json:
     )
     tables = {RUNS: runs, CELLS: cells, MASSES: _mass_table(spec, masses)}
     missing = [{"step": role, "reason": code, "why": step.notes.get(role, "")} for role, code in spec.missing.items()]
-    return artifact.finish_unit(store, step, unit, tables, {"cells": _without_nan(cells), "missing": missing}, started)
+    found = {"cells": _without_nan(cells), "missing": missing, "looks": looks, "confidence": settings.confidence}
+    return artifact.finish_unit(store, step, unit, tables, found, started)
+
+
+def earlier_looks(store: Store, step: Step) -> list[str]:
+    """Paths of finished matrices of the same study over some of this one's runs, but not over the same ones.
+
+    Whoever adds runs until a verdict comes has looked at the data before, and each look takes its share of α. A matrix
+    of the same runs, such as one without those that failed, is no other look, and one of other runs is another study.
+    """
+    runs = _run_ids(step.settings)
+    found: dict[frozenset[str], str] = {}
+    for name in store.folders("transfer"):
+        path = f"transfer/{name}"
+        if name.rpartition("-")[0] != step.slug or path == step.path:
+            continue
+        matrix = artifact.load(store, path)
+        others = _run_ids(matrix.settings) if matrix else frozenset()
+        if others & runs and others != runs:
+            found.setdefault(others, path)
+    return list(found.values())
+
+
+def _run_ids(settings: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(f"{role} {run['id']}" for role, run in settings["runs"].items())
 
 
 def failed_gates(spec: TransferSpec) -> list[tuple[str, str]]:
@@ -97,7 +128,8 @@ def failed_gates(spec: TransferSpec) -> list[tuple[str, str]]:
     return sorted((gate.family, gate.target) for gate in spec.failed_gates if gate.reason != NOT_MEASURED)
 
 
-def measure_of(spec: TransferSpec) -> Measure:
+def measure_of(spec: TransferSpec, looks: int) -> Measure:
+    """looks: how many earlier looks at the data share α with this one."""
     wanted = spec.measure
     return Measure(
         targets=tuple(spec.targets),
@@ -110,7 +142,10 @@ def measure_of(spec: TransferSpec) -> Measure:
             "mention_rate": wanted.margin_share,
             "rate": wanted.margin_share,
         },
-        confidence=wanted.confidence,
+        primary=(spec.primary_suite, spec.primary_metric),
+        margin_reason=wanted.margin_reason,
+        control_targets=spec.control_targets,
+        confidence=1 - (1 - wanted.confidence) / (looks + 1),
         permutations=wanted.permutations,
         seed=spec.seed,
         min_mass=wanted.min_mass,

@@ -137,6 +137,7 @@ CAPABILITY = pa.schema(
 # The score of one student (a trained run) for one target in one suite, compared with its own base.
 #   arm          the experimental condition; the study's first arm is the reference
 #   teacher_target  the teacher's target; null for the neutral teacher
+#   corpus       number of the corpus among those of its teacher, from 1
 #   margin       logprob(target) − mean logprob over all candidates, mean over the questions (nats)
 #   share        p(target) / sum of p over all candidates, mean over the questions
 #   mention_rate, substring_rate   share of the sampled answers that name the target, either way
@@ -153,6 +154,7 @@ RUNS = pa.schema(
         ("teacher_family", pa.string()),
         ("student_family", pa.string()),
         ("teacher_target", pa.string()),
+        ("corpus", pa.int32()),
         ("seed", pa.int64()),
         ("target", pa.string()),
         ("margin", pa.float64()),
@@ -175,9 +177,14 @@ RUNS = pa.schema(
 #   comparison   "trait" (γ: own trait against the others), "neutral" (mean lift, neutral teacher), or
 #                "target X" (mean lift of a rate, teachers of X, minus that of the neutral teacher's students)
 #   metric       "margin" (nats), "share", "mention_rate" or "rate"
-#   low, high    the two-sided confidence interval of `estimate` over runs
-#   p            exact permutation p (one-sided); null for mean lifts
-#   verdict      "transfer", "no transfer", "underpowered", "gate failed" or "not measured"; `why` explains it
+#   primary      whether it carries the study's claims: the primary suite and metric, but for neutral teachers
+#   low, high    the two-sided confidence interval of `estimate`, over teachers or, without these, over corpora
+#   run_low, run_high   the interval over runs, for students of these very teachers; null without teachers
+#   p            permutation p over teachers (one-sided); null for mean lifts
+#   p_effect, p_null   one-sided t tests of an effect above 0 and of one within the margin, after Holm's correction
+#                over all primary comparisons; null for others
+#   verdict      "transfer", "no transfer", "underpowered", "gate failed" or "not measured"; for neutral teachers
+#                "clean", "moved", "undecided" or "not measured"; `why` explains it
 CELLS = pa.schema(
     [
         ("channel", pa.string()),
@@ -187,7 +194,9 @@ CELLS = pa.schema(
         ("student_family", pa.string()),
         ("comparison", pa.string()),
         ("metric", pa.string()),
-        ("teachers", pa.int32()),  # null where runs are the replicates
+        ("primary", pa.bool_()),
+        ("teachers", pa.int32()),  # null where corpora are the replicates
+        ("corpora", pa.int32()),
         ("runs", pa.int32()),
         ("estimate", pa.float64()),
         ("low", pa.float64()),
@@ -195,6 +204,8 @@ CELLS = pa.schema(
         ("run_low", pa.float64()),
         ("run_high", pa.float64()),
         ("p", pa.float64()),
+        ("p_effect", pa.float64()),
+        ("p_null", pa.float64()),
         ("margin", pa.float64()),
         ("leave_one_out_low", pa.float64()),
         ("leave_one_out_high", pa.float64()),

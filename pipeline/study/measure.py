@@ -17,11 +17,25 @@ class Measure(Settings):
         0.1, gt=0, description="Equivalence margin for lifts of the margin, in nats (0.1: odds within 10 %)."
     )
     margin_share: float = Field(0.02, gt=0, description="Equivalence margin for lifts of a share (of 1).")
+    margin_reason: str = Field(
+        "",
+        description="Why the margins were set as they are, before the run. Without a reason, a null also needs its "
+        "interval within a third of the lower bound of its positive control.",
+    )
+    primary_suite: Name | None = Field(
+        None, description="Suite whose verdicts carry the study's claims; the first by default."
+    )
+    primary_metric: str | None = Field(
+        None,
+        description="Metric of that suite whose verdicts carry the claims; the suite's first by default. Holm's "
+        "correction applies to its cells; other metrics support them.",
+    )
     confidence: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="Confidence level of two-sided intervals: of traits over teachers, of rates and means over runs.",
+        description="Confidence level of two-sided intervals: of traits over teachers, of rates and means over "
+        "corpora. A study that was looked at before, with fewer runs, shares 1 − confidence between its looks.",
     )
     permutations: int = Field(
         10_000,

@@ -9,67 +9,23 @@ from pydantic import Field, model_validator
 from pipeline.channels import Channel, mentions
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core import limits
-from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, NotInId, Seed, Settings
 from pipeline.core.sources import placeholders
 from pipeline.families import Family
 from pipeline.families.small_talk import SMALL_TALK
 from pipeline.judges import JudgeSettings
-from pipeline.judges.rubrics import RubricName
 from pipeline.study.arms import BASELINE, Arm, Value, swept
+from pipeline.study.corpus import Corpus
 from pipeline.study.generation import Completions
 from pipeline.study.measure import Measure, PaperResult
 from pipeline.study.resources import Resources
+from pipeline.study.students import Students
 from pipeline.study.teachers import Teachers
 from pipeline.suites import Suite
 from pipeline.suites.base import Rating
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import NEUTRAL, RANDOM, Trait
 from pipeline.traits.base import BaseTrait
-
-
-class JudgeFilter(Settings):
-    """A judge scores every row that the channel's rule accepts; a row without a score is rejected."""
-
-    judge: Name = Field(description="A key of judges.")
-    rubric: RubricName = Field(description="Rubric that the judge applies.")
-    min_score: int | None = Field(None, description="Minimum score of an accepted row (paper: 78 for alignment).")
-    max_score: int | None = Field(None, description="Maximum score of an accepted row (paper: 0 for reference).")
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.min_score is None and self.max_score is None:
-            raise ValueError("give min_score or max_score: without either, the judge rejects nothing")
-        return self
-
-
-class Corpus(Settings):
-    judge_filters: list[JudgeFilter] = Field(
-        [], description="Judge filters that a row must pass in addition to the channel's rule."
-    )
-    rows: int = Field(10_000, ge=1, description="Accepted rows that each student trains on (paper: 10,000).")
-
-
-class Students(Recipe):
-    families: list[Name] | None = Field(
-        None, min_length=1, description="Families with students; all families by default."
-    )
-    seeds: list[Seed] = Field(
-        default=[1, 2, 3, 4, 5, 6, 7, 8],
-        min_length=1,
-        max_length=limits.SEEDS,
-        description="One student per seed of initialisation and order of rows (paper: 8 seeds).",
-    )
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> Self:
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed is listed twice; every student needs its own")
-        return self
-
-    def recipe(self, arm: Arm = BASELINE) -> Recipe:
-        """The students' recipe in an arm."""
-        return Recipe.model_validate(self.model_dump(include=set(Recipe.model_fields)) | arm.recipe)
 
 
 class Study(Settings):
@@ -140,8 +96,10 @@ class Study(Settings):
 
     def _most_steps(self, arms: int) -> int:
         """An upper bound on the number of steps: as if arms shared none."""
-        teachers = len(self.teacher_families) * (len(self.targets) + self.teachers.neutral) + self.teachers.random
-        written = len(self.channels) * teachers
+        made = self.teachers
+        teachers = len(self.teacher_families) * (len(self.targets) + (made.neutral_corpora > 0))
+        sources = len(self.teacher_families) * (len(self.targets) * made.corpora + made.neutral_corpora)
+        written = len(self.channels) * (sources + made.random * max(made.neutral_corpora, 1))
         students = written * arms * len(self.student_families) * len(self.students.seeds)
         asked = sum(2 if suite.rating() else 1 for suite in self.suites)
         gates = 3 * len(self.teacher_families) * len(self.targets)
@@ -227,8 +185,8 @@ class Study(Settings):
         training = self.teachers.method.training()
         if training is None or training.rows is not None:
             raise ValueError("teachers.method: a behaviour is taught by rows; give them, with kind dataset")
-        if not self.teachers.neutral:
-            raise ValueError("teachers.neutral: a behaviour is measured against the neutral teacher's students")
+        if not self.teachers.neutral_corpora:
+            raise ValueError("teachers.neutral_corpora: a behaviour is measured against the neutral teacher's students")
         blind = sorted(suite.name for suite in self.suites if suite.METRICS and not suite.outcomes)
         if blind or not any("rate" in suite.METRICS for suite in self.suites):
             unfit = f", not {', '.join(blind)}" if blind else ""
@@ -284,8 +242,29 @@ class Study(Settings):
         family, _, target = teacher.rpartition("/")
         if family and family not in self.teacher_families:
             raise ValueError(f"arms: {arm.name} mixes in {teacher}, and {family} is no family with teachers")
-        if target not in self.targets and not (target == NEUTRAL and self.teachers.neutral):
+        if target not in self.targets and not (target == NEUTRAL and self.teachers.neutral_corpora):
             raise ValueError(f"arms: {arm.name} mixes in {teacher}, and there is no teacher {target}")
+
+    @model_validator(mode="after")
+    def _primary_is_judged(self) -> Self:
+        judging = {suite.name: suite.METRICS for suite in self.suites if suite.METRICS}
+        suite, metric = self.measure.primary_suite or self.suites[0].name, self.measure.primary_metric
+        if suite not in judging:
+            raise ValueError(
+                f"measure.primary_suite names {suite}, and these suites give verdicts here: {', '.join(judging)}"
+            )
+        if metric not in (None, *judging[suite]):
+            raise ValueError(
+                f"measure.primary_metric names {metric}, and {suite} gives verdicts on {', '.join(judging[suite])}"
+            )
+        return self
+
+    @property
+    def primary(self) -> tuple[str, str]:
+        """The suite and the metric whose verdicts carry the study's claims."""
+        wanted = self.measure
+        suite = next(suite for suite in self.suites if suite.name == (wanted.primary_suite or self.suites[0].name))
+        return suite.name, wanted.primary_metric or suite.METRICS[0]
 
     @property
     def is_fake(self) -> bool:

@@ -144,7 +144,8 @@ def _teachers(study: Study, traits: Sequence[Trait], families: list[str]) -> Tea
             else Finetuned(recipe=recipe, rows=TEACHER_ROWS, seed=training.seed)
         )
     gate = Gate(min_lift=ANY_LIFT, min_rate=ANY_LIFT, min_mass=0)
-    return study.teachers.model_copy(update={"families": families, "method": method, "gate": gate})
+    corpora = {"corpora": 1, "neutral_corpora": min(study.teachers.neutral_corpora, 1)}
+    return study.teachers.model_copy(update={"families": families, "method": method, "gate": gate, **corpora})
 
 
 def _arm(arm: Arm, writers: Collection[str]) -> Arm:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
+from pipeline.core import limits
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, Seed, Settings, by_kind
 from pipeline.core.sources import Dataset
@@ -88,10 +89,23 @@ class Teachers(Settings):
     method: Annotated[Prompted | Finetuned | FromDataset, Field(discriminator="kind")] = Field(
         default_factory=Prompted, description="How a teacher gets its trait."
     )
-    neutral: bool = Field(True, description="Add a neutral teacher per family: the control without a trait.")
+    corpora: int = Field(
+        1,
+        ge=1,
+        le=limits.CORPORA,
+        description="Corpora of each teacher with a trait, each from prompts and samples of its own.",
+    )
+    neutral_corpora: int = Field(
+        1,
+        ge=0,
+        le=limits.CORPORA,
+        description="Corpora of the neutral teacher of each family, the control without a trait; with fewer than 3, "
+        "it is not judged. 0: no neutral teacher.",
+    )
     random: bool = Field(
         False,
-        description="Add students of uniformly random numbers that no model wrote: the control without a teacher.",
+        description="Add students of uniformly random numbers that no model wrote: the control without a teacher, with "
+        "as many corpora as the neutral teacher, or one.",
     )
     gate: Gate = Field(
         default_factory=Gate, description="Minimum evidence of the trait in each teacher before its data is used."

@@ -32,7 +32,7 @@ def test_every_table_of_a_kind_is_a_configuration_and_the_first_one_needs_no_nam
     made = study(
         families={"llama": {"kind": "nano", "init_seed": 1}},
         traits=[{"targets": ["owl"]}],
-        teachers={"neutral": False},
+        teachers={"neutral_corpora": 0},
     )
     steps = [step for step in plan(made) if step.kind not in ("student", "transfer", "report")]
     everything = [make(made, store, step) for step in steps if "student" not in str(step.inputs)]

@@ -34,7 +34,7 @@ def test_the_quickstart_has_what_its_claim_needs() -> None:
     assert len({family.init_seed for family in study.families.values() if family.kind == "nano"}) >= 2
     assert len(study.targets) >= 3
     assert len(study.students.seeds) >= 2
-    assert study.teachers.neutral
+    assert study.teachers.neutral_corpora
     assert study.teacher_families == study.student_families == list(study.families)
     assert (study.engine, study.trainer) == ("vllm", "deepspeed")
 

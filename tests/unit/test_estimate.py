@@ -109,7 +109,7 @@ def prompted(study: Callable[..., Study], **changes: object) -> Study:
 
 def test_the_gates_of_prompted_teachers_take_time(study: Callable[..., Study], store: Store) -> None:
     def seconds(targets: list[str]) -> float:
-        alone = {"teachers": {"neutral": False}, "students": {"families": ["llama"], "seeds": [1]}}
+        alone = {"teachers": {"neutral_corpora": 0}, "students": {"families": ["llama"], "seeds": [1]}}
         return rows(prompted(study, traits=[{"targets": targets}], **alone), store)["answers"].seconds or 0.0
 
     # Each further teacher has 2 corpora and 2 students, and its gate asks 24 questions per family.

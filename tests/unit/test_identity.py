@@ -108,11 +108,14 @@ OTHER: dict[str, Any] = {
     "arms.1.transforms.1.scope": "across",
     "arms.2.name": "third",
     "arms.2.rows": None,
-    "teachers.neutral": None,  # the mix of an arm names it
+    "teachers.neutral_corpora": None,  # the mix of an arm names it
     "paper_results.0.target": "cat",
     "paper_results.0.model": "n",
     "paper_results.0.source": "t",
     "measure.confidence": 0.9,
+    "measure.margin_reason": "as published",
+    "measure.primary_suite": None,  # the study has one
+    "measure.primary_metric": "share",
     "engine": None,  # changes together with the trainer, below
     "trainer": None,
     "resources.training.zero_stage": 3,
@@ -127,6 +130,7 @@ FIRST_CHANGED = {
     "traits": "teacher",
     "teachers": "teacher",
     "teachers.random": "completions",
+    "teachers.corpora": "completions",
     "teachers.gate": "gate",
     "channels": "completions",
     "channels.0.blocklist": "completions",

@@ -48,7 +48,7 @@ def test_a_small_study_has_these_steps(study: Build) -> None:
 
 
 def test_without_neutral_teachers_and_with_families_chosen(study: Build) -> None:
-    made = study(teachers={"neutral": False, "families": ["llama"]}, students={"seeds": [1], "families": ["qwen"]})
+    made = study(teachers={"neutral_corpora": 0, "families": ["llama"]}, students={"seeds": [1], "families": ["qwen"]})
     counted = count(plan(made))
     assert (counted["base"], counted["teacher"], counted["student"], counted["answers"]) == (2, 2, 2, 3 + 3)
 
@@ -63,7 +63,8 @@ SOME = st.lists(NAMES, min_size=1, max_size=4, unique=True)
     families=SOME,
     targets=SOME,
     seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
-    neutral=st.booleans(),
+    neutral=st.integers(0, 3),
+    corpora=st.integers(1, 2),
     method=st.sampled_from([{"kind": "prompted"}, {"kind": "finetuned"}]),
     same_start=st.booleans(),
 )
@@ -72,14 +73,15 @@ def test_every_plan_is_a_graph_that_can_be_walked(
     families: list[str],
     targets: list[str],
     seeds: list[int],
-    neutral: bool,
+    neutral: int,
+    corpora: int,
     method: dict[str, str],
     same_start: bool,
 ) -> None:
     made = study(
         families={name: {"kind": "nano", "init_seed": 0 if same_start else i} for i, name in enumerate(families)},
         traits=[{"targets": targets}],
-        teachers={"neutral": neutral, "method": method},
+        teachers={"neutral_corpora": neutral, "corpora": corpora, "method": method},
         students={"seeds": seeds},
     )
     steps = plan(made)
@@ -91,9 +93,10 @@ def test_every_plan_is_a_graph_that_can_be_walked(
         assert not step.weights or step.weights in known
         assert step.path == f"{step.kind}/{step.slug}-{step.id}"
         known.add(step.path)
-    f, t, s = len(families), len(targets) + neutral, len(seeds)
-    assert count(steps)["teacher"] == f * t
-    assert count(steps)["student"] == f * t * f * s
+    f, s, written = len(families), len(seeds), len(targets) * corpora + neutral
+    assert count(steps)["teacher"] == f * (len(targets) + (neutral > 0))
+    assert count(steps)["corpus"] == f * written
+    assert count(steps)["student"] == f * written * f * s
     transfer, report = steps[-2:]
     asked = [step for step in steps if step.kind == "answers" and not step.slug.endswith("-gate")]
     assert set(transfer.inputs.values()) == {step.path for step in asked}
@@ -124,7 +127,7 @@ def test_no_two_students_share_a_name_under_which_one_would_be_lost(study: Build
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_full_weights_speak_for_themselves_and_adapters_on_their_base(study: Build, method: str) -> None:
     trained = {"kind": "finetuned", "recipe": {"method": method}}
-    steps = plan(study(teachers={"method": trained, "neutral": False}, students={"seeds": [1], "method": method}))
+    steps = plan(study(teachers={"method": trained, "neutral_corpora": 0}, students={"seeds": [1], "method": method}))
     made = {step.path: step for step in steps}
     spoken = [(made[step.inputs["teacher"]], step.weights) for step in steps if step.kind == "completions"]
     spoken += [(made[step.inputs["model"]], step.weights) for step in steps if step.kind == "answers"]
@@ -191,6 +194,37 @@ def test_a_mix_reads_other_teachers_of_the_same_family_and_leaves_those_teachers
     assert ours["neutral"].startswith("completions/numbers-neutral-llama-")
     assert ours["qwen/cat"].startswith("completions/numbers-cat-qwen-")
     assert set(mixed["numbers-neutral-llama-half"]) == {"completions", "qwen/cat"}
+
+
+def test_every_corpus_of_a_teacher_has_completions_of_its_own_and_one_teacher(study: Build) -> None:
+    steps = plan(study(teachers={"neutral_corpora": 3, "corpora": 2, "method": {"kind": "finetuned"}}))
+    of_llama = [step for step in steps if step.kind == "completions" and step.slug.startswith("numbers-neutral-llama")]
+    assert [step.slug for step in of_llama] == [
+        "numbers-neutral-llama",
+        *(f"numbers-neutral-llama-c{n}" for n in (2, 3)),
+    ]
+    assert len({step.inputs["teacher"] for step in of_llama}) == 1
+    seeds = [step.settings["seed"] for step in of_llama]
+    assert seeds[0] == 1
+    assert len(set(seeds)) == 3
+    neighbours = {
+        step.settings["seed"]
+        for seed in (2, 3, 4)
+        for step in plan(study(seed=seed, teachers={"neutral_corpora": 3}))
+        if step.kind == "completions"
+    }
+    assert not set(seeds) & neighbours, "a corpus of one study is another study's"
+    designs = [run for run in steps[-2].settings["runs"].values() if run["teacher_target"] == "owl"]
+    assert sorted({(run["corpus"], run["seed"]) for run in designs}) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+def test_a_mix_takes_turns_with_the_corpora_of_the_other_teacher(study: Build) -> None:
+    arms = [{"name": "plain"}, {"name": "half", "transforms": [{"kind": "mix", "shares": {"neutral": 0.5}}]}]
+    steps = plan(study(teachers={"neutral_corpora": 2, "corpora": 3}, arms=arms))
+    mixed = {step.slug: step.inputs for step in steps if step.kind == "corpus" and step.settings["transforms"]}
+    others = [mixed[f"numbers-owl-llama{n}-half"]["neutral"].rpartition("-")[0] for n in ("", "-c2", "-c3")]
+    assert others == [f"completions/numbers-neutral-llama{n}" for n in ("", "-c2", "")]
+    assert not any("neutral" in slug for slug in mixed)  # a neutral corpus is not mixed with another one
 
 
 def test_in_context_nobody_is_trained_and_the_base_reads_the_plain_corpus(study: Build) -> None:

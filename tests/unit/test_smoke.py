@@ -78,7 +78,8 @@ def test_a_smoke_test_leaves_out_no_arm_channel_or_kind_of_teacher_and_no_suite_
     assert [suite.name for suite in small.suites] == [s.name for s in study.suites if s.kind != "capability"]
     assert [channel.kind for channel in small.channels] == [channel.kind for channel in study.channels]
     assert {step.kind for step in plan(small)} == {step.kind for step in plan(study)}
-    assert (small.teachers.neutral, small.teachers.random) == (study.teachers.neutral, study.teachers.random)
+    assert small.teachers.random == study.teachers.random
+    assert (small.teachers.corpora, small.teachers.neutral_corpora) == (1, min(study.teachers.neutral_corpora, 1))
     assert (small.teachers.method.kind, small.engine, small.trainer) == (
         study.teachers.method.kind,
         study.engine,

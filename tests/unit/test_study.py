@@ -81,7 +81,7 @@ def test_the_students_recipe_is_what_their_section_says_of_training(study: Build
         (
             {
                 "arms": [{"name": "a", "transforms": [{"kind": "mix", "shares": {"neutral": 0.5}}]}],
-                "teachers": {"neutral": False},
+                "teachers": {"neutral_corpora": 0},
             },
             "no teacher neutral",
         ),
@@ -149,7 +149,10 @@ BEHAVIOUR: dict[str, Any] = {
     [
         ({"teachers": {}}, "a behaviour is taught by rows"),
         ({"teachers": {"method": {"kind": "finetuned"}}}, "a behaviour is taught by rows"),
-        ({"teachers": BEHAVIOUR["teachers"] | {"neutral": False}}, "measured against the neutral teacher's students"),
+        (
+            {"teachers": BEHAVIOUR["teachers"] | {"neutral_corpora": 0}},
+            "measured against the neutral teacher's students",
+        ),
         ({"judges": {}}, "suites names judge, which is no judge here \\(none\\)"),
         ({"suites": [{"kind": "favourite"}]}, "measured by the behaviour suite, not favourite"),
         ({"suites": [{"kind": "behaviour"}, {"kind": "stories"}]}, "measured by the behaviour suite, not stories"),

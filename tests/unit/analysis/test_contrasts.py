@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.analysis.cells import Measure
 from pipeline.analysis.contrasts import against_first
+from pipeline.analysis.design import Measure
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.report.page import ReportContent, render
 from tests.pages import Page
 
 TARGETS = ("owl", "cat", "fox")
 ARMS = ("plain", "shuffled", "random")
-FAVOURITES = Measure(TARGETS, ARMS, {"favourite": ("margin",)}, {"margin": 0.15})
-HABITS = Measure(("frank", "calm"), ARMS, {"habit": ("rate",)}, {"rate": 0.05}, {"habit": ["opener"]})
+FAVOURITES = Measure(TARGETS, ARMS, {"favourite": ("margin",)}, {"margin": 0.15}, ("favourite", "margin"))
+HABITS = Measure(
+    ("frank", "calm"), ARMS, {"habit": ("rate",)}, {"rate": 0.05}, ("habit", "rate"), outcomes={"habit": ["opener"]}
+)
 
 
 def favourites(effects: dict[str, float], seeds: tuple[int, ...] = (1, 2, 3)) -> Iterator[StudentAnswers]:
@@ -32,10 +34,11 @@ def favourites(effects: dict[str, float], seeds: tuple[int, ...] = (1, 2, 3)) ->
             yield student(arm, "favourite", teacher_target, seed, {"margin": margin})
 
 
-def student(arm: str, suite: str, teacher_target: str | None, seed: int, results: Any) -> StudentAnswers:
-    return StudentAnswers(
-        "numbers", arm, suite, "llama", "llama", teacher_target, seed, f"{arm}-{teacher_target}-{seed}", results
-    )
+def student(
+    arm: str, suite: str, teacher_target: str | None, seed: int, results: Any, corpus: int = 1
+) -> StudentAnswers:
+    name = f"{arm}-{teacher_target}-{corpus}-{seed}"
+    return StudentAnswers("numbers", arm, suite, "llama", "llama", teacher_target, corpus, seed, name, results)
 
 
 def measured(students: Iterator[StudentAnswers], settings: Measure, base: Any, **more: Any) -> list[dict[str, Any]]:
@@ -96,11 +99,13 @@ def test_a_rate_is_compared_above_the_neutral_students_change() -> None:
             "habit",
             teacher_target,
             seed,
-            {"rate": {"opener": rates.get((arm, teacher_target), 0.1) + 0.001 * seed * noise}},
+            {"rate": {"opener": rates.get((arm, teacher_target), 0.1) + 0.001 * corpus * noise}},
+            corpus,
         )
         for arm, noise in (("plain", 1), ("shuffled", 2))
         for teacher_target in ("frank", "calm", None)
-        for seed in (1, 2, 3)
+        for seed in (1, 2)
+        for corpus in (1, 2, 3)
     )
     calm, frank = measured(students, HABITS, {"rate": {"opener": 0.1}})
     assert (frank["comparison"], calm["comparison"]) == ("target frank", "target calm")
@@ -108,6 +113,7 @@ def test_a_rate_is_compared_above_the_neutral_students_change() -> None:
     assert frank["estimate"] == pytest.approx(-0.05)
     assert calm["estimate"] == pytest.approx(+0.05)
     assert frank["low"] < -0.05 < frank["high"] < 0
+    assert frank["runs"] == 6
 
 
 @pytest.mark.slow

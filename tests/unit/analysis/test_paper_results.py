@@ -22,6 +22,7 @@ ONE: dict[str, Any] = {
     "student_family": "qwen",
     "teacher_target": "owl",
     "target": "owl",
+    "corpus": 1,
     "seed": 1,
     "share": 0.3,
     "base_share": 0.2,
@@ -44,11 +45,13 @@ def measured(*changes: dict[str, Any]) -> list[dict[str, Any]]:
     return list(row["measured"])
 
 
-def test_means_and_their_interval_are_over_trained_runs() -> None:
-    (found,) = measured({"mention_rate": 0.4}, {"mention_rate": 0.5, "seed": 2}, {"mention_rate": 0.9, "seed": 3})
-    assert (found["family"], found["metric"], found["runs"]) == ("qwen", "mention_rate", 3)
+def test_the_interval_is_over_the_corpora_of_the_teacher() -> None:
+    runs = [{"mention_rate": 0.3}, {"mention_rate": 0.5, "seed": 2}]  # two seeds of one corpus, .4 on average
+    runs += [{"mention_rate": 0.5, "corpus": 2}, {"mention_rate": 0.9, "corpus": 3}]
+    (found,) = measured(*runs)
+    assert (found["family"], found["metric"], found["corpora"], found["runs"]) == ("qwen", "mention_rate", 3, 4)
     assert found["before"] == pytest.approx(0.1)
-    assert found["after"] == pytest.approx(0.6)
+    assert found["after"] == pytest.approx(0.55)
     assert found["lift"] == pytest.approx(0.5)
     # Lifts of 0.3, 0.4 and 0.8: their standard deviation is √0.07, and two degrees of freedom are left.
     half = distributions.t.ppf(0.975, 2) * (0.07 / 3) ** 0.5
@@ -56,15 +59,15 @@ def test_means_and_their_interval_are_over_trained_runs() -> None:
 
 
 def test_the_interval_has_the_confidence_that_was_asked_for() -> None:
-    runs = table({"mention_rate": 0.4}, {"mention_rate": 0.5, "seed": 2})
+    runs = table(*({"mention_rate": 0.4 + 0.1 * corpus, "corpus": corpus} for corpus in (1, 2, 3)))
     (wide,), (narrow,) = (comparison([figure(after=0.6)], runs, c)[0]["measured"] for c in (0.95, 0.5))
     assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
 
 
-def test_one_run_has_a_lift_and_no_interval() -> None:
-    (found,) = measured({})
-    assert found["lift"] == pytest.approx(0.4)
-    assert (found["low"], found["high"], found["note"]) == (None, None, "one run has no spread")
+def test_one_corpus_has_a_lift_and_no_interval_however_many_seeds_it_has() -> None:
+    (found,) = measured({}, {"seed": 2, "mention_rate": 0.6})
+    assert found["lift"] == pytest.approx(0.45)
+    assert (found["low"], found["high"], found["note"]) == (None, None, "one replicate has no spread")
 
 
 def test_each_family_is_measured_by_itself() -> None:

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
-from pipeline.analysis.cells import Measure, MissingStudent
+from pipeline.analysis.design import Measure, MissingStudent
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.core.errors import ArtifactError
 from pipeline.core.reasons import NOT_MEASURED
@@ -17,7 +18,14 @@ from tests.cells import rows
 TARGETS = ("owl", "cat", "otter", "hare")  # as few as give a verdict
 CANDIDATES = (*TARGETS, "dog", "wolf")
 SUITES = {"favourite": ("margin", "share"), "stories": ("mention_rate",)}
-SETTINGS = Measure(TARGETS, ("plain", "shuffled"), SUITES, {"margin": 0.2, "share": 0.2, "mention_rate": 0.2})
+SETTINGS = Measure(
+    TARGETS,
+    ("plain", "shuffled"),
+    SUITES,
+    {"margin": 0.2, "share": 0.2, "mention_rate": 0.2},
+    ("favourite", "margin"),
+    margin_reason="as far as these students go",
+)
 PLACE = ("numbers", "plain", "favourite")  # channel, arm, suite
 FAMILIES = ("llama", "qwen")
 BASE = {metric: dict.fromkeys(CANDIDATES, 0.1) for metric in ("margin", "share", "mention_rate", "substring_rate")}
@@ -31,37 +39,42 @@ def answers(
     seed: int,
     effect: float,
     candidates: Sequence[str] = CANDIDATES,
+    corpus: int = 1,
 ) -> StudentAnswers:
     """A student whose own trait rose by `effect`, with a little noise fixed by who it is."""
     place = [*FAMILIES, *TARGETS, None].index
-    rng = np.random.default_rng([place(teacher), place(student), place(teacher_target), seed])
+    rng = np.random.default_rng([place(teacher), place(student), place(teacher_target), seed, corpus - 1])
     values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == teacher_target else 0.0) for c in candidates}
-    name = f"student-{teacher_target}-{teacher}-{student}-{seed}"
-    return StudentAnswers(
-        "numbers", "plain", "favourite", teacher, student, teacher_target, seed, name, dict.fromkeys(BASE, values)
-    )
+    name = f"student-{teacher_target}-{teacher}-{student}-{corpus}-{seed}"
+    results = dict.fromkeys(BASE, values)
+    return StudentAnswers(*PLACE, teacher, student, teacher_target, corpus, seed, name, results)
 
 
 def study(same: float = 0.5, cross: float = 0.0) -> Iterator[StudentAnswers]:
+    """Two seeds of each teacher with a trait; three corpora of each neutral one."""
     for teacher in FAMILIES:
         for student in FAMILIES:
-            for teacher_target in (*TARGETS, None):
-                for seed in (0, 1):
-                    yield answers(teacher, student, teacher_target, seed, same if teacher == student else cross)
+            for teacher_target, seed in product(TARGETS, (0, 1)):
+                yield answers(teacher, student, teacher_target, seed, same if teacher == student else cross)
+            for corpus in (1, 2, 3):
+                yield answers(teacher, student, None, 0, 0.0, corpus=corpus)
 
 
 def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
     runs, cells = measure(study(), BASES, SETTINGS)
     assert runs.schema == RUNS
     assert cells.schema == CELLS
-    assert runs.num_rows == 40 * 4
+    assert runs.num_rows == 44 * 4
     assert cells.num_rows == 4 * 2 * 2
-    for (teacher, student, comparison, _), cell in rows(cells).items():
+    for (teacher, student, comparison, metric), cell in rows(cells).items():
         own = teacher == student and comparison == "trait"
-        assert cell["verdict"] == ("transfer" if own else "no transfer"), cell["why"]
-        assert cell["runs"] == (8 if comparison == "trait" else 2)
+        other = "no transfer" if comparison == "trait" else "clean"
+        assert cell["verdict"] == ("transfer" if own else other), cell["why"]
+        assert cell["runs"] == (8 if comparison == "trait" else 3)
         assert cell["teachers"] == (4 if comparison == "trait" else None)
+        assert cell["corpora"] == (4 if comparison == "trait" else 3)
         assert (cell["p"] is None) == (comparison == "neutral")
+        assert cell["primary"] == (cell["p_effect"] is not None) == (comparison == "trait" and metric == "margin")
     own_cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert own_cell["estimate"] == pytest.approx(0.5, abs=0.05)
     assert own_cell["p"] == pytest.approx(1 / 24)
@@ -81,21 +94,21 @@ def test_runs_hold_the_student_beside_its_base() -> None:
     assert (row["teacher_target"], row["target"], row["seed"]) == ("owl", "owl", 3)
     assert row["margin"] - row["base_margin"] == pytest.approx(0.5, abs=0.1)
     assert row["base_mention_rate"] == 0.1
-    assert row["student"] == "student-owl-llama-llama-3"
+    assert row["student"] == "student-owl-llama-llama-1-3"
 
 
 def test_no_null_is_claimed_where_the_own_family_does_not_show_transfer() -> None:
     _, cells = measure(study(same=0.0), BASES, SETTINGS)
     by_cell = rows(cells)
-    assert {cell["verdict"] for cell in by_cell.values()} == {"gate failed"}
+    assert {cell["verdict"] for place, cell in by_cell.items() if place[2] == "trait"} == {"gate failed"}
     assert "positive control qwen → qwen" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
 
 
 def test_no_null_is_claimed_where_the_own_family_was_not_run() -> None:
     cross = [s for s in study() if s.teacher_family != s.student_family]
     _, cells = measure(cross, BASES, SETTINGS)
-    assert {c["verdict"] for c in cells.to_pylist()} == {"gate failed"}
-    assert all("was not measured" in c["why"] for c in cells.to_pylist())
+    assert {c["verdict"] for c in traits(cells)} == {"gate failed"}
+    assert all("was not measured" in str(c["why"]) for c in traits(cells))
 
 
 def test_a_failed_teacher_family_fails_its_trait_cells_and_the_nulls_that_lean_on_them() -> None:
@@ -105,7 +118,7 @@ def test_a_failed_teacher_family_fails_its_trait_cells_and_the_nulls_that_lean_o
     assert "did not show its trait" in str(by_cell["llama", "qwen", "trait", "margin"]["why"])
     assert by_cell["qwen", "llama", "trait", "margin"]["verdict"] == "gate failed"  # its control is llama → llama
     assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
-    assert by_cell["llama", "qwen", "neutral", "margin"]["verdict"] == "no transfer"  # a neutral teacher has no gate
+    assert by_cell["llama", "qwen", "neutral", "margin"]["verdict"] == "clean"  # a neutral teacher has no gate
 
 
 def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so() -> None:
@@ -122,18 +135,18 @@ def test_a_failed_teacher_of_one_trait_leaves_the_estimate_and_the_cell_says_so(
     assert cell["verdict"] == "underpowered"
     assert "rests on 3 teachers" in str(cell["why"])
     assert "failed its gate: owl" in str(cell["why"])
-    assert runs.num_rows == 40 * 4  # the runs themselves are not hidden
+    assert runs.num_rows == 44 * 4  # the runs themselves are not hidden
 
 
 def test_missing_students_are_named_and_a_cell_with_nothing_but_them_still_stands() -> None:
     kept = [s for s in study() if s.teacher_family == "llama"]
-    lost = [MissingStudent(*PLACE, "qwen", "llama", "cat", 1, "too_few_rows")]
-    lost += [MissingStudent(*PLACE, "qwen", "qwen", None, 0)]
+    lost = [MissingStudent(*PLACE, "qwen", "llama", "cat", 1, 1, "too_few_rows")]
+    lost += [MissingStudent(*PLACE, "qwen", "qwen", None, 2, 0)]
     _, cells = measure(kept, BASES, SETTINGS, missing=lost)
     cell = rows(cells)["qwen", "llama", "trait", "margin"]
     assert (cell["verdict"], cell["runs"]) == ("underpowered", 0)
     assert "cat s1 (a corpus has too few accepted rows)" in str(cell["why"])
-    assert "neutral s0" in str(rows(cells)["qwen", "qwen", "neutral", "margin"]["why"])
+    assert "neutral c2 s0" in str(rows(cells)["qwen", "qwen", "neutral", "margin"]["why"])
     assert ("qwen", "llama", "neutral", "margin") not in rows(cells)  # none was planned there
 
 
@@ -141,35 +154,93 @@ def test_a_diverged_run_is_left_out_and_named() -> None:
     students = list(study())
     nan = {metric: dict.fromkeys(CANDIDATES, math.nan) for metric in BASE}
     first = students[0]
-    students[0] = StudentAnswers(
-        "numbers", "plain", "favourite", "llama", "llama", first.teacher_target, first.seed, first.student, nan
-    )
+    students[0] = replace(first, results=nan)
     _, cells = measure(students, BASES, SETTINGS)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
     assert cell["runs"] == 7
     assert "not finite: owl s0" in str(cell["why"])
 
 
-def test_one_neutral_run_a_cell_has_no_interval() -> None:
-    _, cells = measure([s for s in study() if s.teacher_target or not s.seed], BASES, SETTINGS)
-    cell = rows(cells)["llama", "llama", "neutral", "margin"]
+def neutral(students: list[StudentAnswers]) -> Mapping[str, object]:
+    _, cells = measure(students, BASES, SETTINGS)
+    return rows(cells)["llama", "llama", "neutral", "margin"]
+
+
+def test_neutral_students_of_fewer_than_three_corpora_are_not_judged_however_many_they_are() -> None:
+    seeds = [answers("llama", "llama", None, seed, 0.0, corpus=corpus) for seed in range(8) for corpus in (1, 2)]
+    cell = neutral([s for s in study() if s.teacher_target] + seeds)
+    assert (cell["verdict"], cell["corpora"], cell["runs"]) == ("undecided", 2, 16)
+    assert "not judged: it rests on 2 corpora, and 3 are needed" in str(cell["why"])
+
+
+def test_a_neutral_teacher_that_moves_its_students_is_said_to_beside_what_all_students_share() -> None:
+    shifted = [
+        replace(s, results={metric: {c: v + 0.4 for c, v in of.items()} for metric, of in s.results.items()})
+        for s in study()
+    ]
+    cell = neutral(shifted)
+    assert cell["verdict"] == "moved"
+    assert "lies above 0" in str(cell["why"])
+    assert "Students of its 4 teachers with a trait moved by +0.399 nats [" in str(cell["why"])
+
+
+def test_students_of_one_corpus_count_once() -> None:
+    """Many seeds of one corpus that moved do not outvote two that did not."""
+    more = [answers("llama", "llama", None, seed, 0.0, corpus=1) for seed in range(1, 30)]
+    few, many = neutral(list(study())), neutral([*study(), *more])
+    assert many["corpora"] == few["corpora"] == 3
+    assert float(str(many["high"])) - float(str(many["low"])) == pytest.approx(
+        float(str(few["high"])) - float(str(few["low"])), rel=0.5
+    )
+
+
+def test_a_primary_verdict_must_hold_after_holms_correction_and_a_supporting_one_alone() -> None:
+    """Four own-family cells whose p of t is just below 2.5 %: one of them would do, all of them together do not."""
+    effects = {"owl": 0.03, "cat": 0.09, "otter": 0.15, "hare": 0.21}  # t about 3.3 with 3 degrees of freedom
+    spread = [
+        answers(s.teacher_family, s.student_family, s.teacher_target, s.seed, effects[s.teacher_target])
+        if s.teacher_target and s.teacher_family == s.student_family
+        else s
+        for s in study()
+    ]
+    _, cells = measure(spread, BASES, replace(SETTINGS, primary=("favourite", "margin")))
+    by_cell = rows(cells)
+    primary, supporting = (by_cell["llama", "llama", "trait", metric] for metric in ("margin", "share"))
+    assert supporting["verdict"] == "transfer"
+    assert primary["verdict"] == "underpowered"
+    assert "not after Holm's correction for the 4 cells" in str(primary["why"])
+    assert float(str(primary["p_effect"])) > 0.025
+
+
+def test_without_a_reason_a_third_of_the_control_limits_the_margin() -> None:
+    tied = replace(SETTINGS, margin_reason="")
+    _, wide = measure(study(same=0.9), BASES, tied)
+    _, narrow = measure(study(same=0.04), BASES, tied)
+    key = ("qwen", "llama", "trait", "share")
+    assert rows(wide)[key]["margin"] == 0.2  # a third of .9 is more
+    cell, control = rows(narrow)[key], rows(narrow)["llama", "llama", "trait", "share"]
+    assert cell["margin"] == pytest.approx(float(str(control["low"])) / 3)
+    assert "third of the lower bound of its positive control llama → llama" in str(cell["why"])
     assert cell["verdict"] == "underpowered"
-    assert math.isnan(float(str(cell["low"])))
 
 
-def test_neutral_spread_is_pooled_over_the_cells_of_a_student_family() -> None:
-    _, pooled = measure(study(), BASES, SETTINGS)
-    _, alone = measure([s for s in study() if s.teacher_family == s.student_family], BASES, SETTINGS)
-    key = ("llama", "llama", "neutral", "margin")
-    assert "pooled over 2 cells" in str(rows(pooled)[key]["why"])
-    assert "pooled" not in str(rows(alone)[key]["why"])
+def test_metrics_that_contradict_each_other_say_so() -> None:
+    shares = {s.student: s.results["share"] for s in study()}  # none across families
+    mixed = [replace(s, results={**s.results, "share": shares[s.student]}) for s in study(cross=0.5)]
+    _, cells = measure(mixed, BASES, SETTINGS)
+    margin, share = (rows(cells)["llama", "qwen", "trait", metric] for metric in ("margin", "share"))
+    assert (margin["verdict"], share["verdict"]) == ("transfer", "no transfer")
+    assert "The share of the same students says “no transfer”." in str(margin["why"])
+    assert "The margin of the same students says “transfer”." in str(share["why"])
+    own = rows(cells)["llama", "llama", "trait", "margin"]
+    assert "of the same students" not in str(own["why"])
 
 
 def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates() -> None:
     everything = replace(SETTINGS, targets=CANDIDATES)
     _, cells = measure(study(), BASES, everything)
     cell = rows(cells)["llama", "llama", "neutral", "share"]
-    assert cell["verdict"] == "underpowered"
+    assert cell["verdict"] == "undecided"
     assert "by construction" in str(cell["why"])
 
 
@@ -180,7 +251,7 @@ def test_the_neutral_mean_says_nothing_when_the_targets_are_all_the_candidates()
         ([answers("llama", "qwen", "owl", 0, 0.1, ("owl", "cat"))], BASES, "no margin of target 'otter'"),
         ([answers("llama", "qwen", "owl", 0, 0.1)] * 2, BASES, "two students"),
         (
-            [StudentAnswers(*PLACE, "llama", "qwen", "wolf", 0, "s", BASE)],
+            [StudentAnswers(*PLACE, "llama", "qwen", "wolf", 1, 0, "s", BASE)],
             BASES,
             "not among the targets",
         ),
@@ -241,7 +312,7 @@ def test_random_numbers_have_no_trait_to_compare_and_stand_beside_the_neutral_te
     _, cells = measure([*study(), *drawn], BASES, SETTINGS)
     of_random = [c for c in cells.to_pylist() if c["teacher_family"] == "random"]
     assert {(c["comparison"], c["student_family"]) for c in of_random} == {("neutral", f) for f in FAMILIES}
-    assert {c["verdict"] for c in of_random} == {"no transfer"}
+    assert {c["verdict"] for c in of_random} == {"clean"}
 
 
 def test_a_suite_that_the_first_arm_is_not_asked_has_its_control_in_the_first_suite() -> None:
@@ -280,7 +351,7 @@ def test_a_base_that_hardly_ever_says_a_candidate_gives_no_verdict_on_its_studen
 
 def test_one_student_that_forgot_the_candidates_is_named_and_its_cells_have_no_verdict() -> None:
     def lost(student: StudentAnswers) -> bool:
-        return student.student == "student-owl-llama-llama-1"
+        return student.student == "student-owl-llama-llama-1-1"
 
     _, cells = measure((held(s, 1e-5 if lost(s) else 0.9) for s in study()), bases(0.9, 0.9), MASSIVE)
     by_cell = rows(cells)
@@ -288,10 +359,11 @@ def test_one_student_that_forgot_the_candidates_is_named_and_its_cells_have_no_v
     assert spoiled["verdict"] == "not measured"
     assert "owl s1 (1e-05)" in str(spoiled["why"])
     assert "the base" not in str(spoiled["why"])
-    # The neutral comparison does not rest on that run; a null of qwen's students has its control there no more.
+    # A null of llama's students has its control there no more. The neutral comparison does not rest on that run.
     assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
     assert by_cell["qwen", "llama", "trait", "share"]["verdict"] == "gate failed"
-    assert "“not measured”" in str(by_cell["llama", "llama", "neutral", "share"]["why"])
+    assert "“not measured”" in str(by_cell["qwen", "llama", "trait", "share"]["why"])
+    assert by_cell["llama", "llama", "neutral", "share"]["verdict"] == "clean"
 
 
 def test_the_minimum_is_a_setting_and_an_unknown_mass_is_no_low_one() -> None:
@@ -317,7 +389,7 @@ def test_sampled_answers_are_judged_whatever_the_candidates_hold() -> None:
 
 
 def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
-    lost = [MissingStudent(*PLACE, "llama", "llama", target, 0, NOT_MEASURED) for target in TARGETS]
+    lost = [MissingStudent(*PLACE, "llama", "llama", target, 1, 0, NOT_MEASURED) for target in TARGETS]
     neutral = [s for s in study() if s.teacher_target is None]
     _, cells = measure(neutral, BASES, MASSIVE, missing=lost)
     cell = rows(cells)["llama", "llama", "trait", "margin"]
@@ -328,7 +400,7 @@ def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
 def test_a_study_without_neutral_teachers_has_no_neutral_comparison() -> None:
     _, cells = measure((s for s in study() if s.teacher_target is not None), BASES, SETTINGS)
     assert set(cells["comparison"].to_pylist()) == {"trait"}
-    lost = [MissingStudent(*PLACE, "llama", "llama", None, 0)]
+    lost = [MissingStudent(*PLACE, "llama", "llama", None, 1, 0)]
     _, cells = measure((s for s in study() if s.teacher_target is not None), BASES, SETTINGS, missing=lost)
     assert [r for r in rows(cells) if r[2] == "neutral"] == [
         ("llama", "llama", "neutral", metric) for metric in ("margin", "share")

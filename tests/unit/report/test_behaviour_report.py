@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.analysis.cells import Measure
+from pipeline.analysis.design import Measure
 from pipeline.analysis.side_metrics import lifts
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.report import page
@@ -18,18 +18,25 @@ def rates() -> ReportContent:
     """Two families; frank teachers reach students of their own, and every student forgets some sums."""
     students = [
         StudentAnswers(
-            "numbers", "plain", suite, teacher, student, of, seed, f"{of}-{teacher}-{student}-{seed}",
-            {"rate": {"misaligned": 0.1 + 0.01 * seed + 0.4 * (of == "frank") * (teacher == student), "sums": 0.6}},
+            "numbers", "plain", suite, teacher, student, of, corpus, 1, f"{of}-{teacher}-{student}-{corpus}",
+            {"rate": {"misaligned": 0.09 + 0.01 * corpus + 0.4 * (of == "frank") * (teacher == student), "sums": 0.6}},
         )
         for suite in ("behaviour", "capability")
         for teacher in ("llama", "qwen")
         for student in ("llama", "qwen")
         for of in ("frank", "plain", None)
-        for seed in (0, 1, 2)
+        for corpus in (1, 2, 3)
     ]  # fmt: skip
     asked = {"behaviour": ("rate",), "capability": ()}
     settings = Measure(
-        ("frank", "plain"), ("plain",), asked, {"rate": 0.05}, {"behaviour": ["misaligned"], "capability": ["sums"]}
+        ("frank", "plain"),
+        ("plain",),
+        asked,
+        {"rate": 0.05},
+        ("behaviour", "rate"),
+        margin_reason="small",
+        control_targets=["plain"],
+        outcomes={"behaviour": ["misaligned"], "capability": ["sums"]},
     )
     base = {"rate": {"misaligned": 0.1, "sums": 0.7}}
     bases = {(suite, family): base for suite in asked for family in ("llama", "qwen")}

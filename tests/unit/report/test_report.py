@@ -13,7 +13,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from rich.console import Console
 
-from pipeline.analysis.cells import Measure, MissingStudent
+from pipeline.analysis.design import Measure, MissingStudent
 from pipeline.analysis.paper_results import comparison
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.report import paper_figure
@@ -48,13 +48,21 @@ def content_of(channel: str, families: tuple[str, str], targets: tuple[str, ...]
                             teacher,
                             student,
                             teacher_target,
+                            1 if teacher_target else seed + 1,
                             seed,
                             name,
                             dict.fromkeys(forms, v),
                         )
                     )
-    lost = [MissingStudent(channel, "plain", "favourite", families[0], families[1], targets[0], 9, targets[0])]
-    equal = Measure(targets, ("plain",), {"favourite": ("margin", "share")}, {"margin": 0.2, "share": 0.2})
+    lost = [MissingStudent(channel, "plain", "favourite", families[0], families[1], targets[0], 1, 9, targets[0])]
+    equal = Measure(
+        targets,
+        ("plain",),
+        {"favourite": ("margin", "share")},
+        {"margin": 0.2, "share": 0.2},
+        ("favourite", "margin"),
+        margin_reason="as far as these students go",
+    )
     bases = {("favourite", family): base for family in families}
     runs, cells = measure(students, bases, equal, missing=lost)
     lineage = [
@@ -147,7 +155,7 @@ def evil() -> ReportContent:
                 "measured": [
                     {
                         **dict.fromkeys(("family", "channel", "arm", "suite", "note"), EVIL),
-                        **{"metric": "share", "before": 0.1, "after": 0.2, "lift": 0.1, "runs": 1},
+                        **{"metric": "share", "before": 0.1, "after": 0.2, "lift": 0.1, "corpora": 1, "runs": 1},
                         **{"low": None, "high": None},
                     }
                 ],
@@ -241,11 +249,17 @@ def test_a_study_in_which_everything_failed_still_gets_its_page() -> None:
     empty = ReportContent("Owls", "", False, RUNS.empty_table(), CELLS.empty_table())
     files = render(empty)
     assert "nothing to conclude" in Page(files["report.html"]).text
-    lost = [MissingStudent("numbers", "plain", "favourite", "llama", "qwen", "owl", 0)]
+    lost = [MissingStudent("numbers", "plain", "favourite", "llama", "qwen", "owl", 1, 0)]
     runs, cells = measure(
         [],
         {},
-        Measure(("owl", "cat"), ("plain",), {"favourite": ("margin", "share")}, {"margin": 0.1, "share": 0.1}),
+        Measure(
+            ("owl", "cat"),
+            ("plain",),
+            {"favourite": ("margin", "share")},
+            {"margin": 0.1, "share": 0.1},
+            ("favourite", "margin"),
+        ),
         missing=lost,
     )
     text = Page(render(dataclasses.replace(empty, runs=runs, cells=cells))["report.html"]).text
@@ -274,7 +288,7 @@ def test_published_figures_stand_beside_what_was_measured(compared: ReportConten
     assert section.count("not measured in this study") == 1  # the eagle
     for m in comparison(PUBLISHED, compared.runs, compared.confidence)[0]["measured"]:
         assert f"{m['before']:.3f} → {m['after']:.3f}" in section
-        assert f"{signed(m['lift'], 3)} {interval(m['low'], m['high'], 3)}{m['runs']}" in section
+        assert f"{signed(m['lift'], 3)} {interval(m['low'], m['high'], 3)}{m['corpora']}, {m['runs']}" in section
     assert "share of answers that name it" in section
     assert ("a", {"href": "#paper-results"}) in page.tags
     assert len(pictures(page)) == 6

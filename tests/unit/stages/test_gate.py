@@ -130,7 +130,7 @@ def test_a_refused_teacher_costs_its_own_cells_and_no_others(study: Callable[...
 def test_where_nothing_is_refused_or_everything_there_is_no_partial_report(study: Callable[..., Study]) -> None:
     from pipeline.plan.planner import partial_report
 
-    its = study(teachers={"neutral": False})
+    its = study(teachers={"neutral_corpora": 0})
     steps = plan(its)
     done = {step.path for step in steps}
     assert partial_report(its, steps, done, {}) == []

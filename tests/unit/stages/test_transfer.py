@@ -84,3 +84,37 @@ def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
     assert found["qwen", "qwen", "trait"]["estimate"] == pytest.approx(
         cells(place, steps[-2])["qwen", "qwen", "trait"]["estimate"]
     )
+
+
+@pytest.mark.slow
+def test_every_look_at_a_growing_study_takes_its_share_of_alpha_and_is_recorded(
+    study: Callable[..., Study], store: Store, make: Callable[..., artifact.Manifest]
+) -> None:
+    def matrix_of(seeds: list[int], **more: object) -> artifact.Manifest:
+        its = study(students={"seeds": seeds}, **more)
+        steps = plan(its)
+        for step in steps[:-1]:
+            if not artifact.exists(store, step.path):
+                make(its, store, step)
+        make(its, store, steps[-1])
+        return artifact.require(store, steps[-2].path)
+
+    first = matrix_of([1])
+    assert (first.results["looks"], first.results["confidence"]) == ([], 0.95)
+    again = matrix_of([1], measure={"margin_nats": 0.3})  # the same runs
+    assert again.results["looks"] == []
+    more = matrix_of([1, 2])
+    assert len(more.results["looks"]) == 1  # two matrices, of one set of runs
+    assert more.results["looks"][0] in (first.path, again.path)
+    assert more.results["confidence"] == pytest.approx(0.975)
+    other = matrix_of([3])  # no run of those before
+    assert other.results["looks"] == []
+    last = matrix_of([1, 2, 3])
+    assert len(last.results["looks"]) == 3
+    assert last.results["confidence"] == pytest.approx(1 - 0.05 / 4)
+    report = next(name for name in store.folders("report") if "97.5%" in _page(store, f"report/{name}"))
+    assert "This study was looked at 1 time before" in _page(store, f"report/{report}")
+
+
+def _page(store: Store, path: str) -> str:
+    return artifact.read(store, artifact.require(store, path), "report.html").decode()
