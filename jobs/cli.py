@@ -60,8 +60,9 @@ def plan(
         str | None, typer.Option(metavar="NxGPU", help="Also estimate the time on these GPUs, such as 64xH100.")
     ] = None,
     smoke_test: SmokeTest = False,
+    power: Annotated[bool, typer.Option("--power", help="Also show what other designs could find.")] = False,
 ) -> None:
-    """Show the steps of a study: what is done, what is left, and how long it will take."""
+    """Show the steps of a study: what is done, what is left, how long it will take, and what it can show."""
     from jobs.power import show_power
     from pipeline.plan import estimate
     from pipeline.plan.planner import plan as steps_of
@@ -86,7 +87,7 @@ def plan(
         "Work is summed over workers, at the rates of this study's own steps; ≈: of other studies under this root; "
         "~: of a reference machine for nano families; —: no rate yet."
     )
-    show_power(console, loaded)
+    show_power(console, loaded, store, alternatives=power)
     if machines:
         from jobs.summary import show_estimate
 

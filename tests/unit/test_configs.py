@@ -23,7 +23,7 @@ def test_every_shipped_study_loads_and_plans(file: Path) -> None:
     assert study.study == file.stem
     steps = plan(study)
     assert {step.kind for step in steps} >= {"base", "teacher", "completions", "corpus", "answers", "transfer"}
-    assert study.corpus.rows <= study.completions.rows
+    assert study.corpus.rows <= study.completions.max_rows
     # A smoke test of it takes the fake parts and is planned alike.
     smoke_edition = plan(load(file, ["engine=fake", "trainer=fake"]))
     assert [(step.kind, step.slug) for step in smoke_edition] == [(step.kind, step.slug) for step in steps]
