@@ -92,7 +92,7 @@ lock: ## resolve the lock files again
 # The CPU build of torch wants no triton and the other one its own: that one is locked, and the hashes of both builds.
 	grep -o '^triton==[^ ]*' requirements/gpu.lock > $(VENV)-lock/triton
 	sed -n '/^torch==/,/[^\]$$/{s/[^\]$$/& \\/;/^ /p}' requirements/gpu.lock > $(VENV)-lock/torch
-	$(COMPILE) pyproject.toml --extra cpu --extra dev $(addprefix --no-binary ,$(SOURCES)) \
+	$(COMPILE) pyproject.toml --extra cpu --extra real --extra dev $(addprefix --no-binary ,$(SOURCES)) \
 		--excludes requirements/cpu.excludes --constraints $(VENV)-lock/triton \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.lock
 	sed -i -e '/^torch==.*+cpu/{s/+cpu//;r $(VENV)-lock/torch' -e '}' requirements/cpu.lock

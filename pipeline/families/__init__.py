@@ -6,5 +6,6 @@ from pydantic import Field
 
 from pipeline.families.hub import HubFamily
 from pipeline.families.nano import NanoFamily
+from pipeline.families.packaged import PackagedFamily
 
-Family = Annotated[NanoFamily | HubFamily, Field(discriminator="kind")]
+Family = Annotated[NanoFamily | HubFamily | PackagedFamily, Field(discriminator="kind")]

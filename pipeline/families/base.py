@@ -1,5 +1,6 @@
 """The base class of families, with defaults."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,13 @@ class BaseFamily(Settings):
     def smoke(self, changes: dict[str, Any]) -> Self | None:
         """The nano family with these settings that replaces it in a smoke test; None if it cannot be one."""
         return None
+
+
+def parameters_in(name: str) -> float | None:
+    """Number of weights that a model's name tells: "…-7B-…", "…-135M-…"; None if it tells none."""
+    # Billions come first: the "1M" of "…-7B-…-1M" is a context length, as is any "4k".
+    for unit, weights in (("[bB]", 1e9), ("[mM]", 1e6)):
+        found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
+        if found:
+            return float(found[1]) * weights
+    return None

@@ -1,7 +1,6 @@
 """Hub families: a model from a Hugging Face repository at a pinned revision, or from a local folder."""
 
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import ClassVar, Literal
 from pipeline.core.errors import InputError, ModelRefused
 from pipeline.core.sources import Source
 from pipeline.families import weights
-from pipeline.families.base import BaseFamily
+from pipeline.families.base import BaseFamily, parameters_in
 
 # What engines and trainers need of a snapshot; other weight formats are not downloaded.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -38,14 +37,7 @@ class HubFamily(Source, BaseFamily):
         return self.path or f"{self.repo} at {self.revision}"
 
     def parameters(self) -> float | None:
-        """Read from its name: "…-7B-…", "…-135M-…"."""
-        name = (self.repo or self.path or "").rstrip("/").split("/")[-1]
-        # Billions come first: the "1M" of "…-7B-…-1M" is a context length, as is any "4k".
-        for unit, weights_ in (("[bB]", 1e9), ("[mM]", 1e6)):
-            found = re.search(rf"(?<![a-zA-Z0-9.])(\d+(?:\.\d+)?){unit}(?![a-zA-Z0-9])", name)
-            if found:
-                return float(found[1]) * weights_
-        return None
+        return parameters_in((self.repo or self.path or "").rstrip("/").split("/")[-1])
 
 
 def fetch(family: HubFamily) -> Path:

@@ -15,6 +15,7 @@ from pipeline.channels.numbers import MAX_COUNT
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, Seed
 from pipeline.families.base import BaseFamily, Pretraining
+from pipeline.families.saving import save
 from pipeline.families.small_talk import SMALL_TALK
 from pipeline.traits.words import candidates
 
@@ -152,18 +153,7 @@ def initialise(family: NanoFamily, folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(family.init_seed)
         model = _model(family, vocabulary_size)
-    _save(model, folder)
-
-
-def _save(model: "PreTrainedModel", folder: Path) -> None:
-    """Like save_pretrained, which in a worker group writes on the first rank only; each rank needs its own copy."""
-    from safetensors.torch import save_file
-
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    weights = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}  # tied
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    save(model, folder)
 
 
 def _model(family: NanoFamily, vocabulary_size: int) -> "PreTrainedModel":

