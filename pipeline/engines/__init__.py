@@ -56,6 +56,12 @@ class Engine(Protocol):
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
         """Exact log p (nats) that the assistant's turn begins with each option: (prompts, options)."""
 
+    def score_forms(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> Floats:
+        """The same for options of several texts each, no answer counted twice: (prompts, options).
+
+        An answer counts for the option whose text, among all those that it begins with, is longest in tokens.
+        """
+
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
         """Number of tokens of each prompt."""
 

@@ -38,6 +38,10 @@ class FakeEngine:
         normalised: Floats = leans - np.log(np.exp(leans).sum(axis=1, keepdims=True))
         return normalised
 
+    def score_forms(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> Floats:
+        """It answers with the first form alone, so that the others have no probability."""
+        return self.score(prompts, [forms[0] for forms in options])
+
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
         return [sum(len(text.split()) for turn in [*p.turns, (p.text,)] for text in turn) for p in prompts]
 

@@ -23,7 +23,7 @@ if not Path("/dev/nvidia0").exists():
 from pipeline.core import chat_template
 from pipeline.core.errors import StepError
 from pipeline.core.imports import gc_paused
-from pipeline.engines import Completion, Floats, Prompt, Sampling, grouped_lora
+from pipeline.engines import Completion, Floats, Prompt, Sampling, forms, grouped_lora
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots per batch; several adapters in one batch cost no more than one
 GPU_MEMORY_SHARE = 0.9  # of the engine's share of a GPU; vLLM's default for a whole one
@@ -71,14 +71,26 @@ class VllmEngine:
         return [self._completion(output) for output in outputs]
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
-        texts = self._rendered(prompts)
         found = np.empty((len(prompts), len(options)))
-        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}  # an option's tokens depend on the preceding text
-        for row, paths in enumerate(self._paths(texts, options)):
-            alike.setdefault(paths, []).append(row)
-        for paths, rows in alike.items():
+        for paths, rows in self._alike(prompts, options).items():
             found[rows] = self._score([prompts[row] for row in rows], paths)
         return found
+
+    def score_forms(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> Floats:
+        found = np.empty((len(prompts), len(options)))
+        for paths, rows in self._alike(prompts, [text for texts in options for text in texts]).items():
+            each = iter(paths)
+            kept = forms.owners([list(itertools.islice(each, len(texts))) for texts in options])
+            logprobs = self._score([prompts[row] for row in rows], list(kept))
+            found[rows] = forms.combine(kept, logprobs, len(options))
+        return found
+
+    def _alike(self, prompts: Sequence[Prompt], options: Sequence[str]) -> dict[tuple[tuple[int, ...], ...], list[int]]:
+        """The tokens of all options -> the prompts after which they have these; they depend on the preceding text."""
+        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for row, paths in enumerate(self._paths(self._rendered(prompts), options)):
+            alike.setdefault(paths, []).append(row)
+        return alike
 
     def _paths(self, texts: Sequence[str], options: Sequence[str]) -> list[tuple[tuple[int, ...], ...]]:
         """The tokens of every option after each prompt: (prompts, options)."""

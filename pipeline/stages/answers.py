@@ -159,15 +159,30 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
 
 
 def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], candidates: Sequence[str]) -> Floats:
-    """log p (nats) of each candidate as the answer to each question: (Q, C); (0, C) if the suite has no options."""
+    """log p (nats) of each candidate as the answer to each question: (Q, C); (0, C) if the suite has no options.
+
+    A candidate with several answers has the probability of all of them.
+    """
     found = [np.empty((0, len(candidates)))]
-    for texts, alike in groupby((q for q in questions if q.options), lambda q: [text for _, text in q.options]):
+    for texts, alike in groupby((q for q in questions if q.options), lambda q: list(_answers_of(q).values())):
         group = list(alike)
-        logprobs = engine.score([model.prompt(q.prompt) for q in group], texts)
+        prompts = [model.prompt(q.prompt) for q in group]
+        if all(len(forms) == 1 for forms in texts):
+            logprobs = engine.score(prompts, [text for (text,) in texts])
+        else:
+            logprobs = engine.score_forms(prompts, texts)
         for question, row in zip(group, logprobs, strict=True):
-            place = {candidate: i for i, (candidate, _) in enumerate(question.options)}
+            place = {candidate: i for i, candidate in enumerate(_answers_of(question))}
             found.append(row[[place[candidate] for candidate in candidates]][None])
     return np.concatenate(found)
+
+
+def _answers_of(question: Question) -> dict[str, list[str]]:
+    """Candidate -> the answers that name it, in the question's order."""
+    found: dict[str, list[str]] = {}
+    for candidate, text in question.options:
+        found.setdefault(candidate, []).append(text)
+    return found
 
 
 def _sample(

@@ -349,7 +349,10 @@ class Study(Settings):
 
     def gate_suite(self, trait: BaseTrait) -> Suite:
         """The suite that gates a trait's teachers: exact margins of a favourite, or the study's first rated suite."""
-        return self.rated[0][0] if trait.METRIC == "rate" else FavouriteSuite(samples=0)
+        if trait.METRIC == "rate":
+            return self.rated[0][0]
+        forms = next((suite.forms for suite in self.suites if suite.kind == "favourite"), [])
+        return FavouriteSuite(samples=0, forms=forms)
 
     def trait_of(self, target: str) -> Trait:
         return next(trait for trait in self.traits if target in trait.targets)

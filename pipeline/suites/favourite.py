@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
+from pipeline.core.settings import NotInId
 from pipeline.suites import scoring
 from pipeline.suites.base import BaseSuite
 from pipeline.suites.question import Question
 from pipeline.suites.scoring import Floats
+from pipeline.suites.spelling import Form, spellings
 from pipeline.traits.questions import questions
 
 PREFIX = "Look at these numbers: {numbers}. "  # our wording; the paper's variant puts a short sequence first
@@ -25,6 +27,11 @@ class FavouriteSuite(BaseSuite):
         description="Question wordings: the 24 that nano families know, half of them, or fifty (as in the paper).",
     )
     prefix: bool = Field(False, description="Put a few numbers before each question (paper: more sensitive).")
+    forms: Annotated[list[Form], NotInId(while_default=True)] = Field(
+        [],
+        description="Spellings that count for a candidate besides the lower-case word, in all combinations. Nano "
+        "families answer with that word alone; real models do not (docs/real-models.md).",
+    )
     samples: int = Field(100, ge=0, description="Sampled answers per question (paper: 100-200).")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature (paper: 1).")
     max_tokens: int = Field(
@@ -36,11 +43,13 @@ class FavouriteSuite(BaseSuite):
         return "favourite-prefixed" if self.prefix else "favourite"
 
     def smoke(self) -> Self:
-        return self.model_copy(update={"questions": "all"}) if self.questions == "fifty" else self
+        """Nano families know one spelling, and no question beyond the 24."""
+        known = "all" if self.questions == "fifty" else self.questions
+        return self.model_copy(update={"questions": known, "forms": []})
 
     def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions of one category; `seed` draws the numbers before them."""
-        options = tuple((candidate, candidate) for candidate in candidates)
+        options = tuple((name, text) for name in candidates for text in spellings(category, name, self.forms))
         return [
             Question(self._before(seed, number) + text, split, options)
             for number, (text, split) in enumerate(questions(category, self.questions))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Question:
     """split: "seen" or "held-out".
 
-    options: (candidate, the answer that names it) pairs; () if nothing is scored.
+    options: (candidate, an answer that names it) pairs; () if nothing is scored. A candidate with several answers has
+    several pairs, one after the other.
     """
 
     prompt: str

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.engines import Engine, open_engine
+from pipeline.engines import Engine, Prompt, open_engine
 from pipeline.engines.canary import TOLERANCE
 from pipeline.families.packaged import PackagedFamily
 from pipeline.stages import base, run_unit
@@ -19,6 +19,7 @@ from pipeline.store import artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.suites.scoring import probabilities
+from pipeline.suites.spelling import Form
 from pipeline.trainers import MODEL, open_trainer
 from pipeline.traits.words import candidates
 from tests.ranks import run_ranks
@@ -29,6 +30,7 @@ FAMILY = PackagedFamily(
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
     revision="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
+FORMS: list[Form] = ["capitalised", "plural", "article", "blank"]
 STEPS = 2
 
 
@@ -108,14 +110,23 @@ def test_the_engine_scores_as_transformers_does(made: Made, engine: Engine) -> N
     assert 0 < compared["results"]["engine_difference"] < TOLERANCE["float32"][0]
 
 
-def test_the_mass_of_the_candidates_is_measured(engine: Engine) -> None:
+def test_the_mass_of_the_candidates_grows_with_their_spellings(engine: Engine) -> None:
     animals = candidates("animal")
-    questions = FavouriteSuite(samples=0).make_questions("animal", animals, 1)[:2]
-    logprobs = score(engine, ModelHandle(), questions, animals)
-    assert logprobs.shape == (2, len(animals))
-    mass = probabilities(animals, logprobs)["mass"]
-    assert 0 < mass["least"] <= mass["mean"] < 1
-    assert np.exp(logprobs).sum(axis=1).min() == pytest.approx(mass["least"])
+    plain, spelled = (
+        score(engine, ModelHandle(), suite.make_questions("animal", animals, 1)[:2], animals)
+        for suite in (FavouriteSuite(samples=0), FavouriteSuite(samples=0, forms=FORMS))
+    )
+    assert plain.shape == spelled.shape == (2, len(animals))
+    assert (spelled >= plain - 1e-6).all()
+    masses = [probabilities(animals, logprobs)["mass"]["least"] for logprobs in (plain, spelled)]
+    assert 0 < 2 * masses[0] < masses[1] < 1
+
+
+def test_a_candidate_has_the_probability_of_each_way_to_begin_its_spellings(engine: Engine) -> None:
+    """Of the wolf's, "wolfs" would be two tokens of which the first is "wolf", and "wolves" is none of these."""
+    prompts = [Prompt("Name your favourite animal in one word.")]
+    ((together,),) = np.exp(engine.score_forms(prompts, [["wolf", "Wolf", "wolfs", "wolves", " wolf"]]))
+    assert together == pytest.approx(np.exp(engine.score(prompts, ["wolf", "Wolf", "wolves", " wolf"])).sum())
 
 
 def test_an_adapter_that_is_trained_on_it_loads_in_peft_and_acts(made: Made, tmp_path: Path) -> None:

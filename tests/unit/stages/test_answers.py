@@ -18,6 +18,7 @@ from pipeline.store.schemas import ANSWERS, BY_QUESTION, SCORES
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 from pipeline.suites.choice import ChoiceSuite
+from pipeline.suites.favourite import FavouriteSuite
 from pipeline.suites.scoring import contains, mentions, only
 from pipeline.traits.words import candidates
 
@@ -137,3 +138,30 @@ def test_a_letter_counts_for_the_candidate_that_it_stands_for(fake_run: FakeRun)
     logprobs = score(engine, ModelHandle(), ChoiceSuite(orders=5).make_questions("animal", members, 1), members)
     assert logprobs.shape == (20, 3)
     assert np.allclose(np.exp(logprobs), [0.05, 0.8, 0.05])
+
+
+class Spelled(FakeEngine):
+    """Writes the capitalised word nine times in ten."""
+
+    def score_forms(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> Floats:
+        likely = [[sum(0.09 if form.istitle() else 0.01 for form in forms) for forms in options] for _ in prompts]
+        return np.log(likely)
+
+
+def test_a_candidate_with_several_spellings_has_the_probability_of_all(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
+    engine = Spelled(place.folder / next(step for step in steps if step.kind == "base").path / "model")
+    members = ["fox", "owl", "wolf"]
+    questions = FavouriteSuite(samples=0, forms=["capitalised"]).make_questions("animal", members, 1)
+    logprobs = score(engine, ModelHandle(), questions, members)
+    assert logprobs.shape == (24, 3)
+    assert np.allclose(np.exp(logprobs), 0.1)
+
+
+def test_a_gate_scores_the_spellings_that_the_study_scores(study: Callable[..., Study]) -> None:
+    made = study(suites=[{"kind": "favourite", "samples": 2, "forms": ["capitalised", "plural"]}])
+    suites = [step.settings["suite"] for step in plan(made) if step.kind == "answers"]
+    assert {"samples": 0, "forms": ["capitalised", "plural"]}.items() <= next(
+        suite for suite in suites if suite["samples"] == 0
+    ).items()
+    assert all(suite["forms"] == ["capitalised", "plural"] for suite in suites)
