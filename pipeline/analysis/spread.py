@@ -49,11 +49,11 @@ class Squares:
     def spread(self, default: Spread) -> Spread | None:
         """The standard deviations, or None if there are too few teachers.
 
-        Without a second run of any teacher, the default says how much of the spread is between runs.
+        Without a second run of any teacher, the default says how much of the spread is between runs, at most all of it.
         """
         if self.between_df < MIN_DEGREES:
             return None
-        run = self.within / self.within_df if self.within_df else default.run**2
+        run = self.within / self.within_df if self.within_df else min(default.run**2, self.between / self.share)
         teacher = (self.between - self.share * run) / self.between_df
         return replace(default, teacher=max(teacher, 0.0) ** 0.5, run=run**0.5)
 

@@ -11,9 +11,7 @@ import numpy as np
 from pipeline.engines import Floats
 
 Path = tuple[int, ...]
-SMALLEST_REST = (
-    1e-12  # least share of a form's probability that longer forms of other options leave; rounding is larger
-)
+SMALLEST_REST = 1e-12  # least share of a form's probability that longer forms of other options leave it
 
 
 def owners(options: Sequence[Sequence[Path]]) -> dict[Path, int]:

@@ -90,6 +90,6 @@ def _find(family: PackagedFamily) -> Path:
     if len(found) != 1:
         raise InputError(
             f"{family.package} {package.version} holds {len(found)} files named {family.file}, and must hold one: "
-            " correct the family's file, or install the package again"
+            "correct the family's file, or install the package again"
         )
     return found[0]
