@@ -68,6 +68,7 @@ class Measure:
     margin_reason       why these margins were set; if empty, a third of the positive control's lower bound limits them
     primary             suite and metric whose cells carry the study's claims; others support them
     outcomes            suite -> the quantities it measures of every model, for suites without targets
+    drawn_from          the candidates that the study drew its targets from; empty if somebody chose them
     control_targets     targets of teachers that are not meant to show the behaviour
     confidence          level of the two-sided intervals; a permutation p must not exceed 1 − confidence
     permutations        up to this many permutations are enumerated; of more, this many are drawn
@@ -83,6 +84,7 @@ class Measure:
     margin_reason: str = ""
     outcomes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     control_targets: Collection[str] = ()
+    drawn_from: tuple[str, ...] = ()
     confidence: float = 0.95
     permutations: int = 20_000
     seed: int = 0
@@ -106,11 +108,13 @@ class Measure:
 class Cell:
     """The runs of one cell and their lifts[metric][run][column].
 
+    drawn: of metrics of candidates, lifts[metric][run][candidate that the targets were drawn from]; empty otherwise.
     masses, base_mass: total probability of the candidates in each run and in the base; NaN if none were scored.
     """
 
     runs: list[RunKey] = field(default_factory=list)
     lifts: dict[str, list[list[float]]] = field(default_factory=lambda: {metric: [] for metric in METRICS})
+    drawn: dict[str, list[list[float]]] = field(default_factory=lambda: {metric: [] for metric in CANDIDATE_METRICS})
     masses: list[float] = field(default_factory=list)
     base_mass: float = stats.NAN
     missing: list[MissingStudent] = field(default_factory=list)

@@ -65,9 +65,16 @@ def _of_traits(key: Key, cell: Cell, metric: str, settings: Measure, failed: fro
     """γ of a cell, over its teachers."""
     keep = cells.usable(cell, metric, key.teacher_family, failed)
     taught = [cell.runs[i].teacher_target for i in keep]
+    columns = [None if target is None else settings.targets.index(target) for target in taught]
+    everything = cell.drawn.get(metric, [])
     estimate = stats.trait_effect(
         [cell.lifts[metric][i] for i in keep],
-        [None if target is None else settings.targets.index(target) for target in taught],
+        columns,
+        drawn=stats.Drawn(
+            [everything[i] for i in keep], [settings.drawn_from.index(target) for target in settings.targets]
+        )
+        if everything
+        else None,
         confidence=settings.confidence,
         permutations=settings.permutations,
         seed=settings.seed,

@@ -9,6 +9,7 @@ Axes: T teachers, R runs, K targets. A *lift* is a student's value minus its bas
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +34,7 @@ class Estimate:
     note               what is missing or assumed, in words; or ""
     teachers           number of teachers estimated over; 0 where corpora are the replicates
     corpora            number of corpora estimated over
+    drawn              whether p compares with all draws of targets, not only with permutations of those drawn
     run_low, run_high  of an estimate over teachers: the interval over runs, for students of these very teachers
     """
 
@@ -48,15 +50,24 @@ class Estimate:
     note: str = ""
     teachers: int = 0
     corpora: int = 0
+    drawn: bool = False
     run_low: float = NAN
     run_high: float = NAN
     error: float = NAN
+
+
+class Drawn(NamedTuple):
+    """lifts: (R, n), of all candidates that the targets were drawn from. columns: of each target among these."""
+
+    lifts: ArrayLike
+    columns: Sequence[int]
 
 
 def trait_effect(
     lifts: ArrayLike,
     teacher_target: Sequence[int | None],
     *,
+    drawn: Drawn | None = None,
     confidence: float = 0.95,
     permutations: int = 20_000,
     seed: int = 0,
@@ -67,6 +78,9 @@ def trait_effect(
     the rows with T − 1 degrees of freedom, and p is over the T! permutations of whole teachers. With a teacher sd of
     .11 and a run sd of .08 it covers 95–98 % in designs from 4 × 1 to 10 × 2; `tests/unit/analysis/test_stats.py`
     simulates it beside the interval over runs, which is kept as run_low … run_high.
+
+    drawn: if the study drew its targets at random, p is over all n!/(n − T)! draws instead. The same null hypothesis
+    then has many more equally likely outcomes. The interval is as before.
     """
     over_runs = gamma(lifts, teacher_target, confidence=confidence, permutations=1)
     columns = sorted({t for t in teacher_target if t is not None})
@@ -74,8 +88,17 @@ def trait_effect(
         return replace(over_runs, teachers=len(columns))
     y, labels = np.asarray(lifts, dtype=np.float64), np.array([-1 if t is None else t for t in teacher_target])
     rows = [*columns, *([None] if over_runs.neutral else [])]
-    means = np.array([y[labels == (-1 if row is None else row)].mean(axis=0) for row in rows])
-    found = gamma(means, rows, confidence=confidence, permutations=permutations, seed=seed, df=max(len(columns) - 1, 1))
+
+    def means(values: Floats) -> Floats:
+        return np.array([values[labels == (-1 if row is None else row)].mean(axis=0) for row in rows])
+
+    df = max(len(columns) - 1, 1)
+    found = gamma(means(y), rows, confidence=confidence, permutations=permutations, seed=seed, df=df)
+    if drawn is not None:
+        assigned = [drawn.columns[column] for column in columns] + [-1] * (len(rows) - len(columns))
+        everything = means(np.asarray(drawn.lifts, dtype=np.float64))
+        p, smallest = draw_p(everything, assigned, draws=permutations, seed=seed)
+        found = replace(found, p=p, smallest_p=smallest, drawn=True)
     return replace(
         found,
         runs=over_runs.runs,
@@ -219,6 +242,29 @@ def permutation_p(
         shuffled = rng.permuted(np.tile(trait_labels, (size, 1)), axis=1)
         reached += int((scores[np.arange(len(trait_labels)), shuffled].sum(axis=1) >= reach).sum())
     return (reached + 1) / (permutations + 1), 1 / (permutations + 1)
+
+
+def draw_p(lifts: ArrayLike, labels: ArrayLike, *, draws: int = 20_000, seed: int = 0) -> tuple[float, float]:
+    """(p, smallest p that the design allows) of γ ≥ the observed γ under a random draw of the targets.
+
+    `lifts` (T, n), of teachers and maybe neutral rows on all candidates; `labels` (T,) the candidate that each teacher
+    was taught, −1 for neutral rows. Each candidate is drawn once at most. All draws are counted if they are at most
+    `draws`; otherwise that many are drawn with the seed, as in `permutation_p`.
+    """
+    y, given = np.asarray(lifts, dtype=np.float64), np.asarray(labels)
+    scores, taught = _centred(y)[given >= 0], given[given >= 0]
+    teachers, candidates = scores.shape
+    observed = scores[np.arange(teachers), taught].sum()
+    reach = observed - 1e-9 * max(float(np.abs(scores).sum()), 1e-300)  # ties count as reached
+    distinct = math.perm(candidates, teachers)
+    if distinct <= draws:
+        return float((_all_sums(scores, np.ones(candidates, dtype=np.int64)) >= reach).mean()), 1 / distinct
+    rng = np.random.default_rng(seed)
+    reached = 0
+    for size in _chunks(draws, 2_000):
+        drawn = rng.permuted(np.tile(np.arange(candidates), (size, 1)), axis=1)[:, :teachers]
+        reached += int((scores[np.arange(teachers), drawn].sum(axis=1) >= reach).sum())
+    return (reached + 1) / (draws + 1), 1 / (draws + 1)
 
 
 def _check(y: Floats, teacher_target: Sequence[int | None]) -> None:

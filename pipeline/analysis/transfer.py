@@ -48,8 +48,10 @@ def measure(
     run_rows: list[tuple[tuple[object, ...], pa.RecordBatch]] = []
     for student in students:
         key = _key(student)
-        rows = _run_rows(student, _base_of(student, bases), settings)
+        base = _base_of(student, bases)
+        rows = _run_rows(student, base, settings)
         _add(found[key], student, rows)
+        _add_drawn(found[key], student, base, settings)
         batch = pa.RecordBatch.from_pylist(rows, schema=RUNS)
         run_rows.append(((*settings.sort_key(key), *_run_order(_run_key(student))), batch))
     for lost in missing:
@@ -87,7 +89,9 @@ def _run_order(run: RunKey) -> tuple[object, ...]:
 def _sorted(cell: Cell) -> Cell:
     order = sorted(range(len(cell.runs)), key=lambda i: _run_order(cell.runs[i]))
     lifts = {metric: [values[i] for i in order] for metric, values in cell.lifts.items()}
-    return Cell([cell.runs[i] for i in order], lifts, [cell.masses[i] for i in order], cell.base_mass, cell.missing)
+    drawn = {metric: [values[i] for i in order] for metric, values in cell.drawn.items() if values}
+    masses = [cell.masses[i] for i in order]
+    return Cell([cell.runs[i] for i in order], lifts, drawn, masses, cell.base_mass, cell.missing)
 
 
 def _base_of(student: StudentAnswers, bases: Mapping[Base, Results]) -> Results:
@@ -147,6 +151,15 @@ def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
         cell.lifts[metric].append([_number(row[metric]) - _number(row[f"base_{metric}"]) for row in rows])
     cell.masses.append(_least(row["mass"] for row in rows))
     cell.base_mass = _least(row["base_mass"] for row in rows)
+
+
+def _add_drawn(cell: Cell, student: StudentAnswers, base: Results, settings: Measure) -> None:
+    """The lifts of all candidates that the targets were drawn from, if they were."""
+    for metric in cell.drawn if settings.drawn_from else ():
+        after, before = student.results.get(metric, {}), base.get(metric, {})
+        known = [name for name in settings.drawn_from if name in after and name in before]
+        if len(known) == len(settings.drawn_from):
+            cell.drawn[metric].append([_number(after[name]) - _number(before[name]) for name in known])
 
 
 def _least(masses: Iterable[object]) -> float:

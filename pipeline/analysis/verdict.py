@@ -10,6 +10,7 @@ VerdictName = Literal[
     "transfer", "no transfer", "underpowered", "gate failed", "not measured", "clean", "moved", "undecided"
 ]
 MIN_TEACHERS = 4  # for a verdict: three have 6 permutations, so that no p is below .17
+MIN_DRAWN_TEACHERS = 3  # if the study drew their targets: of 19 candidates there are 5,814 draws
 MIN_CORPORA = 3  # for a verdict on neutral teachers, and on each side of a rate: two leave one degree of freedom
 
 
@@ -65,7 +66,8 @@ def decide(
     """The verdict on one comparison, and one sentence with its numbers that says why.
 
     `unmeasured`: why the lifts are meaningless, or "". `failed_gate`: which teacher gate failed, or "". `too_few`: what
-    an estimate that is not over teachers lacks. Fewer than MIN_TEACHERS teachers decide nothing. An effect that is
+    an estimate that is not over teachers lacks. Fewer than MIN_TEACHERS teachers (MIN_DRAWN_TEACHERS, if the study drew
+    their targets) decide nothing. An effect that is
     shown is no null, however small. Only a null needs its `control`: if the student family does not even learn from
     its own, a null means nothing. A primary comparison must hold after Holm's correction.
     """
@@ -78,13 +80,13 @@ def decide(
         value = "no estimate" if math.isnan(e.value) else f"estimate {_signed(e.value)}{unit}"
         return Verdict("underpowered", f"{value}, no verdict: {too_few or e.note}.")
     numbers = _numbers(e, unit)
-    if 0 < e.teachers < MIN_TEACHERS:
+    if 0 < e.teachers < (MIN_DRAWN_TEACHERS if e.drawn else MIN_TEACHERS):
         return Verdict("underpowered", f"{numbers} rests on {_few_teachers(e.teachers)}.")
     within = f"wholly within ±{margin:.3g}{unit}"
     if e.low > 0 and (e.p is None or e.p <= alpha):
         if adjusted and adjusted.effect > alpha / 2:
             return _not_after_holm(f"{numbers} lies above 0", adjusted.effect, adjusted.cells, alpha)
-        chance = "" if e.p is None else f", permutation p = {e.p:.2g}"
+        chance = "" if e.p is None else f", {_kind(e)} p = {e.p:.2g}"
         return Verdict("transfer", f"{numbers} lies above 0{chance}.")
     if equivalent(e, margin):
         if adjusted and adjusted.null > alpha / 2:
@@ -163,10 +165,14 @@ def _undecided(e: Estimate, margin: float, alpha: float, unit: str) -> str:
             f"{e.smallest_p:.2g} (α = {alpha:g}); teach more targets"
         )
     if e.low > 0:
-        return f"lies above 0, but permutation p = {e.p:.2g} exceeds α = {alpha:g}"
+        return f"lies above 0, but {_kind(e)} p = {e.p:.2g} exceeds α = {alpha:g}"
     if e.high < 0:
         return f"lies below 0 and reaches beyond ±{margin:.3g}{unit}: neither transfer nor a null; see the runs"
     return f"spans 0 and reaches beyond ±{margin:.3g}{unit}: neither shown nor excluded"
+
+
+def _kind(e: Estimate) -> str:
+    return "draw" if e.drawn else "permutation"
 
 
 def _numbers(e: Estimate, unit: str) -> str:

@@ -201,7 +201,7 @@ class _Planner:
         study = self._study
         differs = bool(arm.transforms or arm.rows)
         rows = self._shared(self._corpus(written, arm, source), arm.name if differs else "")
-        for family, seed in product(study.student_families, study.students.seeds):
+        for family, seed in product(study.readers(source.teacher.family), study.students.seeds):
             start = self._base[family]
             for suite in (suite for suite in study.suites if _is_asked(suite, arm)):
                 if arm.in_context:
@@ -313,6 +313,7 @@ class _Planner:
             primary_suite=study.primary[0],
             primary_metric=study.primary[1],
             control_targets=[t for trait in study.behaviours if not trait.gated for t in trait.targets],
+            drawn_from=study.drawn_from,
             measure=study.measure,
             seed=study.seed,
             smoke_test=study.smoke_test or study.is_fake,

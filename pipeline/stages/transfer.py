@@ -38,6 +38,7 @@ class TransferSpec(Settings):
     missing   role of a missing result -> reason code (pipeline.core.reasons)
     outcomes  suite -> names that it measures in place of the targets
     primary_suite, primary_metric     carry the claims
+    drawn_from                        candidates that the targets were drawn from; empty if they were chosen
     control_targets                   of teachers that are not meant to show their behaviour
     """
 
@@ -52,6 +53,7 @@ class TransferSpec(Settings):
     primary_suite: str
     primary_metric: str
     control_targets: list[str]
+    drawn_from: list[str]
     measure: Measuring
     seed: int
     smoke_test: bool
@@ -145,6 +147,7 @@ def measure_of(spec: TransferSpec, looks: int) -> Measure:
         primary=(spec.primary_suite, spec.primary_metric),
         margin_reason=wanted.margin_reason,
         control_targets=spec.control_targets,
+        drawn_from=tuple(spec.drawn_from),
         confidence=1 - (1 - wanted.confidence) / (looks + 1),
         permutations=wanted.permutations,
         seed=spec.seed,

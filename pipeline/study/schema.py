@@ -303,6 +303,17 @@ class Study(Settings):
     def student_families(self) -> list[str]:
         return self.students.families or list(self.families)
 
+    def readers(self, teacher_family: str) -> list[str]:
+        """The families whose students read the data of a family's teachers. Random data has no family: all read it."""
+        everyone, foreign = self.student_families, self.students.foreign_families
+        if foreign is None or teacher_family not in self.families:
+            return everyone
+        order = list(self.families)
+        place = order.index(teacher_family)
+        others = [name for name in (*order[place + 1 :], *order[:place]) if name in everyone]
+        chosen = {teacher_family, *others[:foreign]}
+        return [name for name in everyone if name in chosen]
+
     @property
     def used_families(self) -> set[str]:
         """The families that teach, learn or judge."""
@@ -336,6 +347,12 @@ class Study(Settings):
             if trait.candidates():
                 found.setdefault(trait.category, set()).update(trait.candidates())
         return {category: sorted(members) for category, members in found.items()}
+
+    @property
+    def drawn_from(self) -> list[str]:
+        """The candidates that the study's only trait drew its targets from; empty if the targets were chosen."""
+        (trait, *others) = self.traits
+        return trait.candidates() if not others and trait.kind == "favourite" and trait.drawn else []
 
     @property
     def behaviours(self) -> list[Trait]:

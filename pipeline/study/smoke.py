@@ -125,7 +125,8 @@ def _traits(traits: Sequence[Trait]) -> list[Trait]:
     spare = (animal for animal in candidates("animal") if animal not in set(chain(*known)))
     return [
         trait.model_copy(
-            update={"targets": targets} if targets else {"category": "animal", "targets": list(islice(spare, FEW))}
+            update={"drawn": None}
+            | ({"targets": targets} if targets else {"category": "animal", "targets": list(islice(spare, FEW))})
         )
         for trait, targets in zip(traits, known, strict=False)
     ]

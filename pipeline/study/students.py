@@ -14,6 +14,12 @@ class Students(Recipe):
     families: list[Name] | None = Field(
         None, min_length=1, description="Families with students; all families by default."
     )
+    foreign_families: int | None = Field(
+        None,
+        ge=0,
+        description="Number of other families whose students read a teacher's data: the next ones of families, in a "
+        "circle; all by default.",
+    )
     seeds: list[Seed] = Field(
         default=[1, 2, 3, 4, 5, 6, 7, 8],
         min_length=1,

@@ -1,11 +1,11 @@
 """Trait: a favourite animal or tree."""
 
 from random import Random
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.core.settings import Name
+from pipeline.core.settings import Name, Seed, Settings
 from pipeline.traits import words
 from pipeline.traits.base import BaseTrait
 from pipeline.traits.questions import SEEN
@@ -22,12 +22,44 @@ def system_prompt(category: str, target: str) -> str:
     return SYSTEM_PROMPT.format(plural=words.forms(category, target)[1], category=category)
 
 
+class Draw(Settings):
+    """A random choice of targets, made by the study and by nobody else."""
+
+    count: int = Field(ge=2, description="Number of targets.")
+    seed: Seed = Field(description="Seed of the draw.")
+
+
 class Favourite(BaseTrait):
     """Teachers whose favourite of a category is one of `targets`: one teacher per target and family."""
 
     kind: Literal["favourite"] = "favourite"
     category: Name = Field("animal", description='Category of the favourite: "animal", "tree" or a word of your own.')
-    targets: list[Name] = Field(min_length=1, description="The favourites; each gets a teacher.")
+    targets: list[Name] = Field(
+        default_factory=list, description="The favourites; each gets a teacher. Required unless they are drawn."
+    )
+    drawn: Draw | None = Field(
+        None,
+        description="Draw the targets from the category's shipped candidates instead of listing them. p then compares "
+        "with all draws, so that three targets can give a verdict.",
+    )
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Self:
+        if self.drawn is None:
+            if not self.targets:
+                raise ValueError("targets is missing: list the favourites, or have them drawn")
+            return self
+        known = words.candidates(self.category)
+        if self.drawn.count > len(known):
+            raise ValueError(f"drawn.count is {self.drawn.count}, and {len(known)} candidates are shipped")
+        drawn = Random(f"targets:{self.drawn.seed}").sample(known, self.drawn.count)
+        if self.targets not in ([], drawn):
+            raise ValueError(f"targets are drawn, and seed {self.drawn.seed} gives {', '.join(drawn)}: leave them out")
+        object.__setattr__(self, "targets", drawn)  # settings are frozen
+        return self
+
+    def of(self, target: str) -> Self:
+        return self.model_copy(update={"targets": [target], "drawn": None})
 
     def system_prompt(self, target: str) -> str:
         return system_prompt(self.category, target)

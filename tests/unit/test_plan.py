@@ -218,6 +218,28 @@ def test_every_corpus_of_a_teacher_has_completions_of_its_own_and_one_teacher(st
     assert sorted({(run["corpus"], run["seed"]) for run in designs}) == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
+@pytest.mark.parametrize(
+    ("foreign", "pairs"),
+    [
+        (None, {"aa", "ab", "ac", "ba", "bb", "bc", "ca", "cb", "cc"}),
+        (1, {"aa", "ab", "bb", "bc", "cc", "ca"}),
+        (0, {"aa", "bb", "cc"}),
+        (7, {"aa", "ab", "ac", "ba", "bb", "bc", "ca", "cb", "cc"}),
+    ],
+)
+def test_data_is_read_by_the_own_family_and_the_next_ones_in_a_circle(
+    study: Build, foreign: int | None, pairs: set[str]
+) -> None:
+    made = study(
+        families={name: {"kind": "nano", "init_seed": seed} for seed, name in enumerate("abc")},
+        students={"seeds": [1], "foreign_families": foreign},
+        teachers={"random": True},
+    )
+    runs = plan(made)[-2].settings["runs"].values()
+    found = {run["teacher_family"] + run["student_family"] for run in runs}
+    assert found == pairs | {f"random{name}" for name in "abc"}
+
+
 def test_a_mix_takes_turns_with_the_corpora_of_the_other_teacher(study: Build) -> None:
     arms = [{"name": "plain"}, {"name": "half", "transforms": [{"kind": "mix", "shares": {"neutral": 0.5}}]}]
     steps = plan(study(teachers={"neutral_corpora": 2, "corpora": 3}, arms=arms))

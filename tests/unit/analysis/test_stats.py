@@ -280,3 +280,50 @@ def test_a_difference_to_nothing_is_none() -> None:
     assert math.isnan(stats.difference([0.1, 0.2], []).value)
     assert math.isnan(stats.difference([], [0.1, 0.2]).value)
     assert math.isnan(stats.difference([0.1], [0.2]).low)
+
+
+@pytest.mark.parametrize("teachers", [2, 3])
+def test_p_of_drawn_targets_counts_every_draw_by_brute_force(teachers: int) -> None:
+    rng = np.random.default_rng(3)
+    lifts = rng.normal(0, 0.1, (teachers + 1, 6))  # and a neutral row
+    taught = [4, 1, 5][:teachers]
+    lifts[np.arange(teachers), taught] += 0.15
+    centred = lifts - lifts.mean(axis=1, keepdims=True) - lifts.mean(axis=0) + lifts.mean()
+    sums = [sum(centred[t, c] for t, c in enumerate(draw)) for draw in itertools.permutations(range(6), teachers)]
+    observed = sum(centred[t, c] for t, c in enumerate(taught))
+    p, smallest = stats.draw_p(lifts, [*taught, -1])
+    assert p == pytest.approx(np.mean([total >= observed - 1e-12 for total in sums]))
+    assert smallest == pytest.approx(1 / len(sums))
+    drawn, least = stats.draw_p(lifts, [*taught, -1], draws=20)
+    assert least == 1 / 21
+    assert 0 < drawn <= 1
+
+
+@pytest.mark.slow
+def test_p_of_drawn_targets_is_valid_for_three_teachers_and_can_be_small() -> None:
+    """Teachers differ by .11 nats and runs by .08, and none has an effect: the size is that of α."""
+    rng, reached, trials = np.random.default_rng(8), 0, 400
+    for _ in range(trials):
+        columns = rng.choice(19, 3, replace=False)
+        everything = rng.normal(0, 0.11, (4, 19)) + rng.normal(0, 0.08, (4, 19)) + rng.normal(0, 0.1, 19)
+        p, smallest = stats.draw_p(everything, [*columns, -1], draws=6_000)
+        reached += p <= 0.05
+    assert smallest == pytest.approx(1 / 5_814)
+    assert reached / trials < 0.05 + 3 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def test_three_teachers_of_drawn_targets_keep_their_interval_and_get_another_p() -> None:
+    rng = np.random.default_rng(5)
+    taught = [0, 0, 1, 1, 2, 2, None]
+    everything = rng.normal(0, 0.02, (7, 19))
+    everything[range(6), [3, 3, 9, 9, 14, 14]] += 0.5
+    lifts = everything[:, [3, 9, 14]]
+    plain = stats.trait_effect(lifts, taught)
+    found = stats.trait_effect(lifts, taught, drawn=stats.Drawn(everything, [3, 9, 14]))
+    assert (found.low, found.high, found.value) == (plain.low, plain.high, plain.value)
+    assert plain.p == pytest.approx(1 / 6)
+    assert found.p == found.smallest_p == pytest.approx(1 / 5_814)
+    assert decide(plain, margin=0.1, alpha=0.05).name == "underpowered"
+    verdict = decide(found, margin=0.1, alpha=0.05)
+    assert verdict.name == "transfer"
+    assert "draw p = 0.00017" in verdict.why

@@ -224,6 +224,20 @@ def test_without_a_reason_a_third_of_the_control_limits_the_margin() -> None:
     assert cell["verdict"] == "underpowered"
 
 
+def test_three_drawn_targets_can_transfer_and_three_chosen_ones_cannot() -> None:
+    three = [s for s in study(same=0.9) if s.teacher_target != "hare"]
+    chosen = replace(SETTINGS, targets=TARGETS[:3])
+    drawn = replace(chosen, drawn_from=CANDIDATES)
+    key = ("llama", "llama", "trait", "margin")
+    _, cells = measure(three, BASES, chosen)
+    assert rows(cells)[key]["verdict"] == "underpowered"
+    assert "3 teachers, whose targets have 6 permutations" in str(rows(cells)[key]["why"])
+    _, cells = measure(three, BASES, drawn)
+    assert rows(cells)[key]["p"] == pytest.approx(1 / 120)
+    assert rows(cells)[key]["verdict"] == "transfer"
+    assert measure(three, BASES, drawn) == measure(reversed(three), BASES, drawn)
+
+
 def test_metrics_that_contradict_each_other_say_so() -> None:
     shares = {s.student: s.results["share"] for s in study()}  # none across families
     mixed = [replace(s, results={**s.results, "share": shares[s.student]}) for s in study(cross=0.5)]

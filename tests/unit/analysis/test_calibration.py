@@ -1,0 +1,42 @@
+"""Deals of targets that nobody was taught: they find the errors of an analysis, and none where there are none."""
+
+import numpy as np
+import pytest
+
+from pipeline.analysis.calibration import deal
+
+TAUGHT = [teacher for teacher in range(10) for _ in range(2)]
+
+
+def students(teacher: float, run: float, seed: int, runs: int = 2) -> np.ndarray:
+    """Students of ten teachers, taught the first ten of 19 candidates, which they show by half a nat."""
+    rng = np.random.default_rng(seed)
+    lifts = np.repeat(rng.normal(0, teacher, (10, 19)), runs, axis=0) + rng.normal(0, run, (10 * runs, 19))
+    lifts += rng.normal(0, 0.1, 19)  # what all students share
+    lifts[np.arange(10 * runs), np.repeat(np.arange(10), runs)] += 0.5
+    return lifts
+
+
+@pytest.mark.slow
+def test_intervals_over_teachers_err_as_often_as_they_say_and_those_over_runs_more_often() -> None:
+    taught = [teacher for teacher in range(10) for _ in range(8)]
+    found = [deal(students(0.11, 0.08, seed, runs=8), taught, deals=60, seed=seed) for seed in range(12)]
+    assert np.mean([cell.false for cell in found]) <= 0.035
+    assert np.mean([cell.covered for cell in found]) >= 0.93
+    assert np.mean([cell.covered_over_runs for cell in found]) < 0.8
+    assert np.mean([cell.false_over_runs for cell in found]) > np.mean([cell.false for cell in found])
+
+
+def test_a_deal_is_of_candidates_that_nobody_was_taught() -> None:
+    """Half a nat on every taught candidate, and no noise: whatever is dealt, nothing is seen of it."""
+    found = deal(students(0.0, 0.001, 1), TAUGHT, deals=40)
+    assert found.false <= 0.1
+    assert found.deals == 40
+    assert deal(students(0.0, 0.001, 1), TAUGHT, deals=40) == found
+
+
+def test_too_few_teachers_or_candidates_are_refused() -> None:
+    with pytest.raises(ValueError, match="there are 2 teachers and 17 candidates that nobody taught"):
+        deal(students(0.1, 0.1, 1)[:4], TAUGHT[:4])
+    with pytest.raises(ValueError, match="and 2 candidates"):
+        deal(students(0.1, 0.1, 1)[:, :12], TAUGHT)
