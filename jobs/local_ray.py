@@ -18,6 +18,7 @@ from pipeline.core.errors import ResourceError
 STARTS = 2
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}  # otherwise training groups listen on the address of the machine's name
 SYSTEM = {
+    "prestart_worker_first_driver": False,  # these would have another environment than every worker of a run
     "worker_niceness": 0,  # with Ray's 15, the user's other programs starve a run
     "idle_worker_killing_time_threshold_ms": 60_000,  # with Ray's 1 s, the next task starts with all imports again
 }
@@ -26,13 +27,17 @@ LOGS = "/tmp/ray/session_latest/logs"
 
 
 def start(environment: Mapping[str, str]) -> None:
-    """Start Ray. environment: variables of all workers. Raises ResourceError if Ray does not start."""
+    """Start Ray, with its dashboard unless UNDERTOW_DASHBOARD is 0.
+
+    environment: variables of all workers. Raises ResourceError if Ray does not start.
+    """
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     for attempt in range(1, STARTS + 1):
         try:
             with _isolated():
                 ray.init(
                     address="local",
+                    include_dashboard=os.environ.get("UNDERTOW_DASHBOARD") != "0",
                     dashboard_host="127.0.0.1",
                     log_to_driver=False,
                     logging_level=logging.ERROR,

@@ -106,8 +106,10 @@ def ray_cluster(
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_JOB_STOP_WAIT_TIME_S": "90",
             "RAY_metrics_report_interval_ms": "500",
-            # As in a run without a cluster (jobs.local_ray): no other program of the machine is to be spared.
+            # As in a run without a cluster (jobs.local_ray): no other program of the machine is to be spared, and
+            # workers that nobody can use are not started.
             "RAY_worker_niceness": "0",
+            "RAY_prestart_worker_first_driver": "0",
             "RAY_idle_worker_killing_time_threshold_ms": "60000",
             # A machine that is gone is missed sooner than it needs to be on a real network.
             "RAY_health_check_period_ms": "1000",

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 # Before anything imports torch or vLLM.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+os.environ.setdefault("UNDERTOW_DASHBOARD", "0")  # its processes take longer to start than many of these studies
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
