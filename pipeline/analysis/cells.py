@@ -1,6 +1,5 @@
 """What every comparison within a cell needs: its usable runs, what is missing of them, and its row of the table."""
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -22,15 +21,6 @@ def usable(cell: Cell, metric: str, teacher: str, failed: frozenset[Gate]) -> li
         for i, run in enumerate(cell.runs)
         if not gate_failed(teacher, run.teacher_target, failed) and bool(np.isfinite(cell.lifts[metric][i]).all())
     ]
-
-
-def by_corpus(cell: Cell, metric: str, teacher_target: str | None, keep: Sequence[int]) -> list[float]:
-    """For each corpus of this teacher target, the mean over its runs of their mean lift over the columns."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for i in keep:
-        if cell.runs[i].teacher_target == teacher_target:
-            found[cell.runs[i].corpus].append(float(np.mean(cell.lifts[metric][i])))
-    return [float(np.mean(lifts)) for lifts in found.values()]
 
 
 def unmeasured(cell: Cell, metric: str, keep: Sequence[int], settings: Measure) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.analysis import stats
-from pipeline.analysis.design import TARGET_PREFIX, Measure, RunKey
+from pipeline.analysis.design import TARGET_PREFIX, Measure, RunKey, by_corpus
 from pipeline.analysis.gates import Gate, gate_failed
 from pipeline.store.step import Json
 
@@ -64,9 +64,9 @@ def _estimates(changes: Values, metric: str, settings: Measure) -> Iterator[tupl
     """(comparison, estimate), as for the cells themselves: γ, or for rates the mean of each target above neutral."""
     teacher_targets = sorted({run.teacher_target for run in changes if run.teacher_target is not None})
     if metric == "rate":
-        neutral = _by_corpus(changes, None)
+        neutral = by_corpus(changes.items(), None)
         for target in teacher_targets if neutral else ():
-            found = stats.difference(_by_corpus(changes, target), neutral, confidence=settings.confidence)
+            found = stats.difference(by_corpus(changes.items(), target), neutral, confidence=settings.confidence)
             runs = sum(run.teacher_target == target for run in changes)
             yield f"{TARGET_PREFIX}{target}", replace(found, runs=runs)
     elif teacher_targets:
@@ -74,12 +74,3 @@ def _estimates(changes: Values, metric: str, settings: Measure) -> Iterator[tupl
         # One permutation only: p tests whether a trait transfers, not whether two arms differ.
         estimate = stats.trait_effect(list(changes.values()), columns, confidence=settings.confidence, permutations=1)
         yield "trait", estimate
-
-
-def _by_corpus(changes: Values, target: str | None) -> list[float]:
-    """For each corpus of a target, the mean change of its runs."""
-    found: dict[int, list[float]] = defaultdict(list)
-    for run, change in changes.items():
-        if run.teacher_target == target:
-            found[run.corpus].append(float(np.mean(change)))
-    return [float(np.mean(means)) for means in found.values()]

@@ -1,7 +1,9 @@
 """The design of a study: its runs, the cells that they fall into, and how their lifts become verdicts."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import NamedTuple
 
 from pipeline.analysis import stats
@@ -55,6 +57,15 @@ class RunKey(NamedTuple):
         """As in messages and in the report: "owl s1", or "neutral c2 s1" for a second corpus."""
         corpus = f" c{self.corpus}" if self.corpus > 1 else ""
         return f"{self.teacher_target or 'neutral'}{corpus} s{self.seed}"
+
+
+def by_corpus(runs: Iterable[tuple[RunKey, Sequence[float]]], teacher_target: str | None) -> list[float]:
+    """For each corpus of a teacher target, the mean over its runs of the mean of their values."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for run, values in runs:
+        if run.teacher_target == teacher_target:
+            found[run.corpus].append(fmean(values))
+    return [fmean(means) for means in found.values()]
 
 
 @dataclass(frozen=True)

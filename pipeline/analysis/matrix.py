@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.analysis import cells, stats
 from pipeline.analysis.cells import Row
-from pipeline.analysis.design import METRICS, TARGET_PREFIX, Cell, Key, Measure
+from pipeline.analysis.design import METRICS, TARGET_PREFIX, Cell, Key, Measure, by_corpus
 from pipeline.analysis.gates import Gate, why_failed
 from pipeline.analysis.neutral import neutral_rows
 from pipeline.analysis.verdict import Adjusted, Control, Verdict, decide, too_few_corpora
@@ -101,11 +101,12 @@ def _of_targets(key: Key, cell: Cell, metric: str, settings: Measure, failed: fr
     """
     teacher = key.teacher_family
     keep = cells.usable(cell, metric, teacher, failed)
-    neutral = cells.by_corpus(cell, metric, None, keep)
+    lifts = [(cell.runs[i], cell.lifts[metric][i]) for i in keep]
+    neutral = by_corpus(lifts, None)
     found = []
     for target in cell.planned():
-        values = cells.by_corpus(cell, metric, target, keep)
-        runs = [cell.runs[i].teacher_target for i in keep]
+        values = by_corpus(lifts, target)
+        runs = [run.teacher_target for run, _ in lifts]
         estimate = replace(
             stats.difference(values, neutral, confidence=settings.confidence),
             corpora=len(values),

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.analysis import cells, stats
 from pipeline.analysis.cells import Row
-from pipeline.analysis.design import METRICS, Cell, Key, Measure
+from pipeline.analysis.design import METRICS, Cell, Key, Measure, by_corpus
 from pipeline.analysis.gates import Gate
 from pipeline.analysis.verdict import decide_neutral
 
@@ -35,7 +35,7 @@ def neutral_rows(
             for i in cells.usable(cell, metric, key.teacher_family, frozenset())
             if cell.runs[i].teacher_target is None
         ]
-        values = cells.by_corpus(cell, metric, None, keep)
+        values = by_corpus([(cell.runs[i], cell.lifts[metric][i]) for i in keep], None)
         estimate = replace(stats.mean(values, confidence=settings.confidence), corpora=len(values), runs=len(keep))
         if values and (key.suite, key.student_family) in sum_to_zero:
             estimate = replace(estimate, value=stats.NAN, low=stats.NAN, high=stats.NAN, note=BY_CONSTRUCTION)
