@@ -227,44 +227,39 @@ def permutation_p(
     counted; otherwise that many are drawn with the seed and p = (b + 1)/(m + 1), which stays valid.
     """
     y, given = np.asarray(lifts, dtype=np.float64), np.asarray(labels)
-    scores = _centred(y)[given >= 0]  # (trait runs, K)
-    trait_labels = given[given >= 0]
-    observed = scores[np.arange(len(trait_labels)), trait_labels].sum()
-    reach = observed - 1e-9 * max(float(np.abs(scores).sum()), 1e-300)  # ties count as reached
-    counts = np.bincount(trait_labels, minlength=y.shape[1])
-    distinct = math.factorial(len(trait_labels)) // math.prod(math.factorial(int(c)) for c in counts)
-    if distinct <= permutations:
-        sums = _all_sums(scores, counts)
-        return float((sums >= reach).mean()), 1 / distinct
-    rng = np.random.default_rng(seed)
-    reached = 0
-    for size in _chunks(permutations, 2_000):
-        shuffled = rng.permuted(np.tile(trait_labels, (size, 1)), axis=1)
-        reached += int((scores[np.arange(len(trait_labels)), shuffled].sum(axis=1) >= reach).sum())
-    return (reached + 1) / (permutations + 1), 1 / (permutations + 1)
+    taught = given[given >= 0]
+    return _chance(_centred(y)[given >= 0], taught, taught, permutations, seed)
 
 
 def draw_p(lifts: ArrayLike, labels: ArrayLike, *, draws: int = 20_000, seed: int = 0) -> tuple[float, float]:
     """(p, smallest p that the design allows) of γ ≥ the observed γ under a random draw of the targets.
 
     `lifts` (T, n), of teachers and maybe neutral rows on all candidates; `labels` (T,) the candidate that each teacher
-    was taught, −1 for neutral rows. Each candidate is drawn once at most. All draws are counted if they are at most
-    `draws`; otherwise that many are drawn with the seed, as in `permutation_p`.
+    was taught, −1 for neutral rows. Each candidate is drawn once at most. At most `draws` are counted or drawn, as in
+    `permutation_p`.
     """
     y, given = np.asarray(lifts, dtype=np.float64), np.asarray(labels)
-    scores, taught = _centred(y)[given >= 0], given[given >= 0]
-    teachers, candidates = scores.shape
-    observed = scores[np.arange(teachers), taught].sum()
-    reach = observed - 1e-9 * max(float(np.abs(scores).sum()), 1e-300)  # ties count as reached
-    distinct = math.perm(candidates, teachers)
-    if distinct <= draws:
-        return float((_all_sums(scores, np.ones(candidates, dtype=np.int64)) >= reach).mean()), 1 / distinct
-    rng = np.random.default_rng(seed)
-    reached = 0
-    for size in _chunks(draws, 2_000):
-        drawn = rng.permuted(np.tile(np.arange(candidates), (size, 1)), axis=1)[:, :teachers]
-        reached += int((scores[np.arange(teachers), drawn].sum(axis=1) >= reach).sum())
-    return (reached + 1) / (draws + 1), 1 / (draws + 1)
+    return _chance(_centred(y)[given >= 0], given[given >= 0], np.arange(y.shape[1]), draws, seed)
+
+
+def _chance(
+    scores: Floats, observed: NDArray[np.int64], bag: NDArray[np.int64], most: int, seed: int
+) -> tuple[float, float]:
+    """(p, smallest p) of the sum of scores at the observed labels, if each row took its label from the bag at random.
+
+    scores: (rows, columns). most: outcomes to count; of more, this many are drawn.
+    """
+    rows = np.arange(len(observed))
+    reach = scores[rows, observed].sum() - 1e-9 * max(float(np.abs(scores).sum()), 1e-300)  # ties count as reached
+    counts = np.bincount(bag, minlength=scores.shape[1])
+    distinct = math.perm(len(bag), len(rows)) // math.prod(math.factorial(int(count)) for count in counts)
+    if distinct <= most:
+        return float((_all_sums(scores, counts) >= reach).mean()), 1 / distinct
+    rng, reached = np.random.default_rng(seed), 0
+    for size in _chunks(most, 2_000):
+        taken = rng.permuted(np.tile(bag, (size, 1)), axis=1)[:, : len(rows)]
+        reached += int((scores[rows, taken].sum(axis=1) >= reach).sum())
+    return (reached + 1) / (most + 1), 1 / (most + 1)
 
 
 def _check(y: Floats, teacher_target: Sequence[int | None]) -> None:

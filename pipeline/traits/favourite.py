@@ -35,7 +35,9 @@ class Favourite(BaseTrait):
     kind: Literal["favourite"] = "favourite"
     category: Name = Field("animal", description='Category of the favourite: "animal", "tree" or a word of your own.')
     targets: list[Name] = Field(
-        default_factory=list, description="The favourites; each gets a teacher. Required unless they are drawn."
+        default_factory=list,
+        min_length=1,
+        description="The favourites; each gets a teacher. Required unless they are drawn.",
     )
     drawn: Draw | None = Field(
         None,

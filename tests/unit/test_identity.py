@@ -74,6 +74,7 @@ OTHER: dict[str, Any] = {
     "families.folder.content": "v2",
     "traits.0.kind": None,
     "traits.0.category": None,  # a nano family knows owls as animals only
+    "traits.0.drawn": None,  # its targets are listed
     "traits.0.targets.0": "wolf",
     "traits.0.targets.1": "wolf",
     "teachers.families.0": "folder",
@@ -86,6 +87,7 @@ OTHER: dict[str, Any] = {
     "channels.0.max_examples": 7,
     "students.method": "full",
     "students.schedule": "cosine",
+    "students.foreign_families": 0,
     "students.families.0": "hub",
     "students.families.1": "hub",
     "students.seeds.0": 7,
