@@ -69,11 +69,11 @@ def fill(disk: Path, leave: int) -> Path:
     return ballast
 
 
-def start(study: Path, root: Path) -> subprocess.Popen[str]:
+def start(study: Path, root: Path, **variables: str) -> subprocess.Popen[str]:
     """A run in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "jobs.cli", "run", str(study), "--root", str(root)],
-        cwd=ROOT, env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}, text=True, process_group=0,
+        cwd=ROOT, env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"} | variables, text=True, process_group=0,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -161,10 +161,11 @@ def _turn_read_only(disk: Path) -> None:
 
 def test_a_signal_to_the_whole_group_ends_the_run_with_its_table_and_ray_keeps_to_itself(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    run = start(write_study(tmp_path, LONG), root)
+    run = start(write_study(tmp_path, LONG), root, UNDERTOW_DASHBOARD="1")
     wait_for(run, root, "completions/*/units/shard-*.json")
     family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
     listening, nice = _listening(family), {process.nice() for process in family if process.is_running()}
+    assert any("dashboard/dashboard.py" in " ".join(process.cmdline()) for process in family if process.is_running())
     os.killpg(run.pid, signal.SIGTERM)
     said = ended(run, 45)
     assert run.returncode == 128 + signal.SIGTERM, said
