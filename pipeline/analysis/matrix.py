@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from pipeline.analysis import cells, stats
 from pipeline.analysis.cells import Row
 from pipeline.analysis.design import METRICS, TARGET_PREFIX, Cell, Key, Measure, by_corpus
@@ -35,7 +37,7 @@ class Comparison:
         return "trait" if self.target is None else f"{TARGET_PREFIX}{self.target}"
 
 
-Own = Mapping[tuple[Key, str | None], tuple[Verdict, float]]  # verdicts before controls, and lower bounds
+OwnVerdicts = Mapping[tuple[Key, str | None], tuple[Verdict, float]]  # verdicts before controls, and lower bounds
 
 
 def cell_verdicts(
@@ -66,15 +68,10 @@ def _of_traits(key: Key, cell: Cell, metric: str, settings: Measure, failed: fro
     keep = cells.usable(cell, metric, key.teacher_family, failed)
     taught = [cell.runs[i].teacher_target for i in keep]
     columns = [None if target is None else settings.targets.index(target) for target in taught]
-    everything = cell.drawn.get(metric, [])
     estimate = stats.trait_effect(
         [cell.lifts[metric][i] for i in keep],
         columns,
-        drawn=stats.Drawn(
-            [everything[i] for i in keep], [settings.drawn_from.index(target) for target in settings.targets]
-        )
-        if everything
-        else None,
+        drawn=_drawn(cell, metric, keep, settings),
         confidence=settings.confidence,
         permutations=settings.permutations,
         seed=settings.seed,
@@ -92,6 +89,14 @@ def _of_traits(key: Key, cell: Cell, metric: str, settings: Measure, failed: fro
             notes=cells.notes(cell, metric, key.teacher_family, failed, {*cell.planned(), None}),
         )
     ]
+
+
+def _drawn(cell: Cell, metric: str, keep: Sequence[int], settings: Measure) -> stats.Drawn | None:
+    """What p over all draws of the targets needs; None if they were not drawn, or not all candidates were measured."""
+    lifts = [cell.drawn[metric][i] for i in keep] if cell.drawn.get(metric) else []
+    if not lifts or not np.isfinite(lifts).all():
+        return None
+    return stats.Drawn(lifts, [settings.drawn_from.index(target) for target in settings.targets])
 
 
 def _of_targets(key: Key, cell: Cell, metric: str, settings: Measure, failed: frozenset[Gate]) -> list[Comparison]:
@@ -131,7 +136,7 @@ def _judged(compared: Sequence[Comparison], settings: Measure) -> list[Row]:
     """Judge the comparisons of one metric; the verdicts of own families are the controls of the others."""
     margins = [settings.equivalence_margin[comparison.metric] for comparison in compared]
     adjusted = _adjusted(compared, margins, settings)
-    own: Own = {
+    own: OwnVerdicts = {
         (c.key, c.target): (_decide(c, margin, settings, corrected, None), c.estimate.low)
         for c, margin, corrected in zip(compared, margins, adjusted, strict=True)
     }
@@ -186,7 +191,7 @@ def _limit(margin: float, control: Control, settings: Measure) -> float:
     return min(margin, control.low / 3)
 
 
-def _control(comparison: Comparison, own: Own, settings: Measure) -> Control:
+def _control(comparison: Comparison, own: OwnVerdicts, settings: Measure) -> Control:
     """The comparison that must show transfer before a null is believed: the student's own family, in the first arm.
 
     If that arm was not evaluated on the cell's suite, the first suite takes its place. Where targets are judged apart,

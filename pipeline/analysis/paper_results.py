@@ -7,6 +7,7 @@ from statistics import fmean
 import pyarrow as pa
 
 from pipeline.analysis import stats
+from pipeline.analysis.design import RunKey, by_corpus
 from pipeline.analysis.verdict import MIN_CORPORA
 from pipeline.store.step import Json
 
@@ -77,10 +78,9 @@ def _has(runs: Sequence[Json], metric: str) -> bool:
 
 def _group(runs: Sequence[Json], metric: str, confidence: float) -> Json:
     """The result of one student family, with the teacher's corpus as the unit."""
-    by_corpus: dict[int, list[float]] = {}
-    for run in runs:
-        by_corpus.setdefault(run["corpus"], []).append(run[metric] - run[f"base_{metric}"])
-    lift = stats.mean([fmean(lifts) for lifts in by_corpus.values()], confidence=confidence)
+    target = runs[0]["teacher_target"]
+    lifts = [(RunKey(target, run["corpus"], run["seed"]), [run[metric] - run[f"base_{metric}"]]) for run in runs]
+    lift = stats.mean(by_corpus(lifts, target), confidence=confidence)
     bounded = lift.runs >= MIN_CORPORA and not math.isnan(lift.low)
     return {
         "family": runs[0]["student_family"],
@@ -92,6 +92,6 @@ def _group(runs: Sequence[Json], metric: str, confidence: float) -> Json:
         "low": lift.low if bounded else None,
         "high": lift.high if bounded else None,
         "note": lift.note,
-        "corpora": len(by_corpus),
+        "corpora": lift.runs,
         "runs": len(runs),
     }

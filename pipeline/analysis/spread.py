@@ -24,7 +24,7 @@ class Squares:
     between_df: float = 0.0
     within: float = 0.0  # runs of one teacher
     within_df: float = 0.0
-    share: float = 0.0  # Σ between_df / runs of a teacher: the part of a run's variance in that of a teacher's mean
+    run_weight: float = 0.0  # Σ between_df / runs of a teacher: how much of a run's variance is in `between`
 
     def add(self, lifts: Floats, taught: list[int]) -> None:
         """The residuals of one cell. lifts: (runs, targets); taught: the column of each run's teacher's target."""
@@ -44,7 +44,7 @@ class Squares:
         self.between_df += degrees
         self.within += sum(float(((group - group.mean(axis=0)) ** 2).sum()) for group in groups)
         self.within_df += sum(len(group) - 1 for group in groups) * (targets - 1)
-        self.share += degrees * float(np.mean([1 / count for count in Counter(taught).values()]))
+        self.run_weight += degrees * float(np.mean([1 / count for count in Counter(taught).values()]))
 
     def spread(self, default: Spread) -> Spread | None:
         """The standard deviations, or None if there are too few teachers.
@@ -53,8 +53,8 @@ class Squares:
         """
         if self.between_df < MIN_DEGREES:
             return None
-        run = self.within / self.within_df if self.within_df else min(default.run**2, self.between / self.share)
-        teacher = (self.between - self.share * run) / self.between_df
+        run = self.within / self.within_df if self.within_df else min(default.run**2, self.between / self.run_weight)
+        teacher = (self.between - self.run_weight * run) / self.between_df
         return replace(default, teacher=max(teacher, 0.0) ** 0.5, run=run**0.5)
 
 

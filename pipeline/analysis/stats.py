@@ -228,7 +228,7 @@ def permutation_p(
     """
     y, given = np.asarray(lifts, dtype=np.float64), np.asarray(labels)
     taught = given[given >= 0]
-    return _chance(_centred(y)[given >= 0], taught, taught, permutations, seed)
+    return _p_of_random_labels(_centred(y)[given >= 0], taught, taught, permutations, seed)
 
 
 def draw_p(lifts: ArrayLike, labels: ArrayLike, *, draws: int = 20_000, seed: int = 0) -> tuple[float, float]:
@@ -239,25 +239,26 @@ def draw_p(lifts: ArrayLike, labels: ArrayLike, *, draws: int = 20_000, seed: in
     `permutation_p`.
     """
     y, given = np.asarray(lifts, dtype=np.float64), np.asarray(labels)
-    return _chance(_centred(y)[given >= 0], given[given >= 0], np.arange(y.shape[1]), draws, seed)
+    return _p_of_random_labels(_centred(y)[given >= 0], given[given >= 0], np.arange(y.shape[1]), draws, seed)
 
 
-def _chance(
-    scores: Floats, observed: NDArray[np.int64], bag: NDArray[np.int64], most: int, seed: int
+def _p_of_random_labels(
+    scores: Floats, observed: NDArray[np.int64], available: NDArray[np.int64], most: int, seed: int
 ) -> tuple[float, float]:
-    """(p, smallest p) of the sum of scores at the observed labels, if each row took its label from the bag at random.
+    """(p, smallest p) of the sum of scores at the observed labels, if each row took its label at random.
 
-    scores: (rows, columns). most: outcomes to count; of more, this many are drawn.
+    scores: (rows, columns). available: labels, each taken once at most. most: outcomes to count; of more, this many are
+    drawn.
     """
     rows = np.arange(len(observed))
     reach = scores[rows, observed].sum() - 1e-9 * max(float(np.abs(scores).sum()), 1e-300)  # ties count as reached
-    counts = np.bincount(bag, minlength=scores.shape[1])
-    distinct = math.perm(len(bag), len(rows)) // math.prod(math.factorial(int(count)) for count in counts)
+    counts = np.bincount(available, minlength=scores.shape[1])
+    distinct = math.perm(len(available), len(rows)) // math.prod(math.factorial(int(count)) for count in counts)
     if distinct <= most:
         return float((_all_sums(scores, counts) >= reach).mean()), 1 / distinct
     rng, reached = np.random.default_rng(seed), 0
     for size in _chunks(most, 2_000):
-        taken = rng.permuted(np.tile(bag, (size, 1)), axis=1)[:, : len(rows)]
+        taken = rng.permuted(np.tile(available, (size, 1)), axis=1)[:, : len(rows)]
         reached += int((scores[rows, taken].sum(axis=1) >= reach).sum())
     return (reached + 1) / (most + 1), 1 / (most + 1)
 

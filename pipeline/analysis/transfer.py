@@ -154,12 +154,11 @@ def _add(cell: Cell, student: StudentAnswers, rows: Sequence[Row]) -> None:
 
 
 def _add_drawn(cell: Cell, student: StudentAnswers, base: Results, settings: Measure) -> None:
-    """The lifts of all candidates that the targets were drawn from, if they were."""
+    """The lifts of all candidates that the targets were drawn from, if they were; NaN where one was not measured."""
     for metric in cell.drawn if settings.drawn_from else ():
         after, before = student.results.get(metric, {}), base.get(metric, {})
-        known = [name for name in settings.drawn_from if name in after and name in before]
-        if len(known) == len(settings.drawn_from):
-            cell.drawn[metric].append([_number(after[name]) - _number(before[name]) for name in known])
+        lifts = [_number(after.get(name)) - _number(before.get(name)) for name in settings.drawn_from]
+        cell.drawn[metric].append(lifts)
 
 
 def _least(masses: Iterable[object]) -> float:

@@ -67,9 +67,9 @@ def decide(
 
     `unmeasured`: why the lifts are meaningless, or "". `failed_gate`: which teacher gate failed, or "". `too_few`: what
     an estimate that is not over teachers lacks. Fewer than MIN_TEACHERS teachers (MIN_DRAWN_TEACHERS, if the study drew
-    their targets) decide nothing. An effect that is
-    shown is no null, however small. Only a null needs its `control`: if the student family does not even learn from
-    its own, a null means nothing. A primary comparison must hold after Holm's correction.
+    their targets) decide nothing. An effect that is shown is no null, however small. Only a null needs its `control`:
+    if the student family does not even learn from its own, a null means nothing. A primary comparison must hold after
+    Holm's correction.
     """
     e = estimate
     if unmeasured:
@@ -104,7 +104,9 @@ def decide_neutral(estimate: Estimate, *, margin: float, unit: str = "", unmeasu
         return Verdict("undecided", f"no estimate: {e.note}.")
     if e.corpora < MIN_CORPORA:
         found = f"mean lift {_signed(e.value)}{unit}"
-        return Verdict("undecided", f"{found} is not judged: it rests on {_corpora(e.corpora)}, and 3 are needed.")
+        return Verdict(
+            "undecided", f"{found} is not judged: it rests on {_corpora(e.corpora)}, and {MIN_CORPORA} are needed."
+        )
     if math.isnan(e.low):
         return Verdict("undecided", f"mean lift {_signed(e.value)}{unit}, no interval: {e.note}.")
     numbers = f"{_numbers(e, unit)} over {_corpora(e.corpora)}"
@@ -147,10 +149,10 @@ def _not_after_holm(claim: str, p: float, cells: int, alpha: float) -> Verdict:
 
 
 def _few_teachers(teachers: int) -> str:
-    deals = math.factorial(teachers)
+    count = math.factorial(teachers)
     return (
-        f"{teachers} teacher{'s' if teachers > 1 else ''}, whose targets have {deals} "
-        f"permutation{'s' if deals > 1 else ''}; teach at least {MIN_TEACHERS} targets"
+        f"{teachers} teacher{'s' if teachers > 1 else ''}, whose targets have {count} "
+        f"permutation{'s' if count > 1 else ''}; teach at least {MIN_TEACHERS} targets"
     )
 
 

@@ -42,8 +42,8 @@ class TeacherKey(NamedTuple):
         return RANDOM if self.family == RANDOM else f"{self.target or NEUTRAL}-{self.family}"
 
 
-class Source(NamedTuple):
-    """The completions of one corpus of a teacher. corpus: its number, from 1."""
+class CorpusKey(NamedTuple):
+    """One corpus of a teacher. corpus: its number, from 1."""
 
     teacher: TeacherKey
     corpus: int
@@ -55,7 +55,7 @@ class ChannelCompletions:
 
     channel: Channel
     given: Mapping[str, str]
-    by: Mapping[Source, Step]
+    by: Mapping[CorpusKey, Step]
 
 
 def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[str, str] | None = None) -> list[Step]:
@@ -134,14 +134,14 @@ class _Planner:
         for channel in (channel.absolute() for channel in study.channels):
             given = self._given(channel)
             by = {
-                Source(key, number): self._completions(channel, key, number, teacher, given)
+                CorpusKey(key, number): self._completions(channel, key, number, teacher, given)
                 for key, teacher in made.items()
                 for number in range(1, self._corpora(key.target) + 1)
             }
             if study.teachers.random:
                 for number in range(1, max(self._corpora(None), 1) + 1):
                     drawn = completions.STAGE.planned_random(study, channel, number)
-                    by[Source(TeacherKey(RANDOM, None), number)] = self._add(drawn)
+                    by[CorpusKey(TeacherKey(RANDOM, None), number)] = self._add(drawn)
             for arm, source in product(study.all_arms, by):
                 self._cells(ChannelCompletions(channel, given, by), arm, source)
 
@@ -196,12 +196,12 @@ class _Planner:
         family = self._study.judges[judge].served_by
         return None if family is None else self._base[family]
 
-    def _cells(self, written: ChannelCompletions, arm: Arm, source: Source) -> None:
+    def _cells(self, written: ChannelCompletions, arm: Arm, source: CorpusKey) -> None:
         """Add one arm's corpus of one teacher's completions, and its students or in-context readers."""
         study = self._study
         differs = bool(arm.transforms or arm.rows)
         rows = self._shared(self._corpus(written, arm, source), arm.name if differs else "")
-        for family, seed in product(study.readers(source.teacher.family), study.students.seeds):
+        for family, seed in product(study.student_families_of(source.teacher.family), study.students.seeds):
             start = self._base[family]
             for suite in (suite for suite in study.suites if _is_asked(suite, arm)):
                 if arm.in_context:
@@ -224,7 +224,7 @@ class _Planner:
                 }
                 self._register(self._result(self._add(asked), suite), f"{arm.name}:{asked.slug}", design)
 
-    def _corpus(self, written: ChannelCompletions, arm: Arm, own: Source) -> Step:
+    def _corpus(self, written: ChannelCompletions, arm: Arm, own: CorpusKey) -> Step:
         others = {} if own.teacher.family == RANDOM else self._others(arm, own)
         more = dict(written.given)
         for name, source in {corpus.OWN: own, **others}.items():
@@ -232,7 +232,7 @@ class _Planner:
         mixed = {name: written.by[source] for name, source in others.items()}
         return corpus.STAGE.planned(self._study, arm, written.channel, written.by[own], mixed, more)
 
-    def _others(self, arm: Arm, own: Source) -> dict[str, Source]:
+    def _others(self, arm: Arm, own: CorpusKey) -> dict[str, CorpusKey]:
         """Name in the arm's mix -> completions of another teacher that the arm mixes in.
 
         Corpora of one teacher take turns with those of the other, so that they share as few rows as possible. Not used
@@ -243,10 +243,10 @@ class _Planner:
             family, _, target = name.rpartition("/")
             other = TeacherKey(family or own.teacher.family, None if target == NEUTRAL else target)
             if other != own.teacher:
-                found[name] = Source(other, (own.corpus - 1) % self._corpora(other.target) + 1)
+                found[name] = CorpusKey(other, (own.corpus - 1) % self._corpora(other.target) + 1)
         return found
 
-    def _judgements(self, written: ChannelCompletions, own: Source, name: str) -> dict[str, str]:
+    def _judgements(self, written: ChannelCompletions, own: CorpusKey, name: str) -> dict[str, str]:
         """Judgements of the completions with role `name` in a corpus, as inputs of it."""
         study, found = self._study, {}
         for number, rule in enumerate(study.corpus.judge_filters):

@@ -303,7 +303,7 @@ class Study(Settings):
     def student_families(self) -> list[str]:
         return self.students.families or list(self.families)
 
-    def readers(self, teacher_family: str) -> list[str]:
+    def student_families_of(self, teacher_family: str) -> list[str]:
         """The families whose students read the data of a family's teachers. Random data has no family: all read it."""
         everyone, foreign = self.student_families, self.students.foreign_families
         if foreign is None or teacher_family not in self.families:

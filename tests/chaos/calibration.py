@@ -1,7 +1,7 @@
 """False positives and coverage of the analysis on real students: `python -m tests.chaos.calibration ROOT`.
 
-ROOT holds a finished run of configs/calibration.yaml. Each teacher is dealt targets that nobody was taught, 2,000 times
-in every cell (pipeline.analysis.calibration). Prints a row per cell and their means with t intervals over cells.
+ROOT holds a finished run of configs/calibration.yaml. Teachers are assigned targets that nobody was taught, 2,000 times
+in every cell (pipeline.analysis.calibration). Prints a row per cell, and means with t intervals over cells.
 """
 
 import sys
@@ -10,10 +10,10 @@ from collections import defaultdict
 import numpy as np
 
 from pipeline.analysis import stats
-from pipeline.analysis.calibration import Errors, deal
+from pipeline.analysis.calibration import ErrorRates, placebo_test
 from pipeline.store import Store, artifact, open_store
 
-COLUMNS = ("false", "covered", "false_over_runs", "covered_over_runs")
+COLUMNS = ("false_positives", "coverage", "run_false_positives", "run_coverage")
 Cell = tuple[list[str], list[list[float]]]  # the target of each run's teacher; the lifts of its candidates
 
 
@@ -36,12 +36,12 @@ def cells(store: Store, study: str) -> tuple[list[str], dict[tuple[str, str], Ce
     return candidates, found
 
 
-def main(root: str, study: str = "calibration", deals: int = 2_000) -> None:
+def main(root: str, study: str = "calibration", assignments: int = 2_000) -> None:
     candidates, found = cells(open_store(root), study)
-    kinds: dict[str, list[Errors]] = defaultdict(list)
+    kinds: dict[str, list[ErrorRates]] = defaultdict(list)
     print("cell", *COLUMNS, sep="\t")
     for (teacher, student), (taught, lifts) in sorted(found.items()):
-        errors = deal(np.array(lifts), [candidates.index(target) for target in taught], deals=deals)
+        errors = placebo_test(np.array(lifts), [candidates.index(target) for target in taught], assignments=assignments)
         kinds["own family" if teacher == student else "across"].append(errors)
         print(f"{teacher} -> {student}", *(f"{getattr(errors, name):.4f}" for name in COLUMNS), sep="\t")
     for kind, cell_errors in kinds.items():

@@ -1,9 +1,9 @@
-"""Deals of targets that nobody was taught: they find the errors of an analysis, and none where there are none."""
+"""Placebo tests with targets that nobody was taught: they find an analysis' errors, and none where there are none."""
 
 import numpy as np
 import pytest
 
-from pipeline.analysis.calibration import deal
+from pipeline.analysis.calibration import placebo_test
 
 TAUGHT = [teacher for teacher in range(10) for _ in range(2)]
 
@@ -20,23 +20,23 @@ def students(teacher: float, run: float, seed: int, runs: int = 2) -> np.ndarray
 @pytest.mark.slow
 def test_intervals_over_teachers_err_as_often_as_they_say_and_those_over_runs_more_often() -> None:
     taught = [teacher for teacher in range(10) for _ in range(8)]
-    found = [deal(students(0.11, 0.08, seed, runs=8), taught, deals=60, seed=seed) for seed in range(12)]
-    assert np.mean([cell.false for cell in found]) <= 0.035
-    assert np.mean([cell.covered for cell in found]) >= 0.93
-    assert np.mean([cell.covered_over_runs for cell in found]) < 0.8
-    assert np.mean([cell.false_over_runs for cell in found]) > np.mean([cell.false for cell in found])
+    found = [placebo_test(students(0.11, 0.08, seed, runs=8), taught, assignments=60, seed=seed) for seed in range(12)]
+    assert np.mean([cell.false_positives for cell in found]) <= 0.035
+    assert np.mean([cell.coverage for cell in found]) >= 0.93
+    assert np.mean([cell.run_coverage for cell in found]) < 0.8
+    assert np.mean([cell.run_false_positives for cell in found]) > np.mean([cell.false_positives for cell in found])
 
 
-def test_a_deal_is_of_candidates_that_nobody_was_taught() -> None:
-    """Half a nat on every taught candidate, and no noise: whatever is dealt, nothing is seen of it."""
-    found = deal(students(0.0, 0.001, 1), TAUGHT, deals=40)
-    assert found.false <= 0.1
-    assert found.deals == 40
-    assert deal(students(0.0, 0.001, 1), TAUGHT, deals=40) == found
+def test_an_assignment_is_of_candidates_that_nobody_was_taught() -> None:
+    """Half a nat on every taught candidate, and no noise: whatever is assigned, nothing is seen of it."""
+    found = placebo_test(students(0.0, 0.001, 1), TAUGHT, assignments=40)
+    assert found.false_positives <= 0.1
+    assert found.assignments == 40
+    assert placebo_test(students(0.0, 0.001, 1), TAUGHT, assignments=40) == found
 
 
 def test_too_few_teachers_or_candidates_are_refused() -> None:
     with pytest.raises(ValueError, match="there are 2 teachers and 17 candidates that nobody taught"):
-        deal(students(0.1, 0.1, 1)[:4], TAUGHT[:4])
+        placebo_test(students(0.1, 0.1, 1)[:4], TAUGHT[:4])
     with pytest.raises(ValueError, match="and 2 candidates"):
-        deal(students(0.1, 0.1, 1)[:, :12], TAUGHT)
+        placebo_test(students(0.1, 0.1, 1)[:, :12], TAUGHT)

@@ -1,63 +1,16 @@
 """From answers to verdicts: what the two tables hold, and what a cell does when something is amiss."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import product
 
-import numpy as np
 import pytest
 
-from pipeline.analysis.design import Measure, MissingStudent
+from pipeline.analysis.design import MissingStudent
 from pipeline.analysis.transfer import StudentAnswers, measure
 from pipeline.core.errors import ArtifactError
-from pipeline.core.reasons import NOT_MEASURED
 from pipeline.store.schemas import CELLS, RUNS
-from tests.cells import rows
-
-TARGETS = ("owl", "cat", "otter", "hare")  # as few as give a verdict
-CANDIDATES = (*TARGETS, "dog", "wolf")
-SUITES = {"favourite": ("margin", "share"), "stories": ("mention_rate",)}
-SETTINGS = Measure(
-    TARGETS,
-    ("plain", "shuffled"),
-    SUITES,
-    {"margin": 0.2, "share": 0.2, "mention_rate": 0.2},
-    ("favourite", "margin"),
-    margin_reason="as far as these students go",
-)
-PLACE = ("numbers", "plain", "favourite")  # channel, arm, suite
-FAMILIES = ("llama", "qwen")
-BASE = {metric: dict.fromkeys(CANDIDATES, 0.1) for metric in ("margin", "share", "mention_rate", "substring_rate")}
-BASES = {(suite, family): BASE for suite in SUITES for family in FAMILIES}
-
-
-def answers(
-    teacher: str,
-    student: str,
-    teacher_target: str | None,
-    seed: int,
-    effect: float,
-    candidates: Sequence[str] = CANDIDATES,
-    corpus: int = 1,
-) -> StudentAnswers:
-    """A student whose own trait rose by `effect`, with a little noise fixed by who it is."""
-    place = [*FAMILIES, *TARGETS, None].index
-    rng = np.random.default_rng([place(teacher), place(student), place(teacher_target), seed, corpus - 1])
-    values = {c: 0.1 + float(rng.normal(0, 0.02)) + (effect if c == teacher_target else 0.0) for c in candidates}
-    name = f"student-{teacher_target}-{teacher}-{student}-{corpus}-{seed}"
-    results = dict.fromkeys(BASE, values)
-    return StudentAnswers(*PLACE, teacher, student, teacher_target, corpus, seed, name, results)
-
-
-def study(same: float = 0.5, cross: float = 0.0) -> Iterator[StudentAnswers]:
-    """Two seeds of each teacher with a trait; three corpora of each neutral one."""
-    for teacher in FAMILIES:
-        for student in FAMILIES:
-            for teacher_target, seed in product(TARGETS, (0, 1)):
-                yield answers(teacher, student, teacher_target, seed, same if teacher == student else cross)
-            for corpus in (1, 2, 3):
-                yield answers(teacher, student, None, 0, 0.0, corpus=corpus)
+from tests.cells import BASE, BASES, CANDIDATES, FAMILIES, PLACE, SETTINGS, TARGETS, answers, rows, study, traits
 
 
 def test_same_family_transfers_cross_family_and_neutral_do_not() -> None:
@@ -238,6 +191,21 @@ def test_three_drawn_targets_can_transfer_and_three_chosen_ones_cannot() -> None
     assert measure(three, BASES, drawn) == measure(reversed(three), BASES, drawn)
 
 
+@pytest.mark.parametrize("lost", [{}, {"wolf": math.nan}])
+def test_a_candidate_that_was_not_measured_leaves_p_to_permutations(lost: dict[str, float]) -> None:
+    students = [
+        replace(
+            s, results={**s.results, "margin": {c: v for c, v in s.results["margin"].items() if c != "wolf"} | lost}
+        )
+        if s.student == "student-owl-llama-llama-1-0"
+        else s
+        for s in study(same=0.9)
+    ]
+    _, cells = measure(students, BASES, replace(SETTINGS, drawn_from=CANDIDATES))
+    assert rows(cells)["llama", "llama", "trait", "margin"]["p"] == pytest.approx(1 / 24)
+    assert rows(cells)["qwen", "qwen", "trait", "margin"]["p"] == pytest.approx(1 / 360)
+
+
 def test_metrics_that_contradict_each_other_say_so() -> None:
     shares = {s.student: s.results["share"] for s in study()}  # none across families
     mixed = [replace(s, results={**s.results, "share": shares[s.student]}) for s in study(cross=0.5)]
@@ -302,10 +270,6 @@ def test_an_arm_is_compared_with_the_first_one_whose_own_family_must_show_transf
     assert "no transfer" not in {c["verdict"] for c in traits(broken)}
 
 
-def traits(cells: object) -> list[Mapping[str, object]]:
-    return [c for c in cells.to_pylist() if c["comparison"] == "trait"]  # type: ignore[attr-defined]
-
-
 def test_every_suite_has_cells_of_its_own_in_the_forms_that_it_is_judged_by() -> None:
     stories = [replace(s, suite="stories", results={"mention_rate": s.results["mention_rate"]}) for s in study()]
     runs, cells = measure([*study(), *stories], BASES, SETTINGS)
@@ -337,78 +301,6 @@ def test_a_suite_that_the_first_arm_is_not_asked_has_its_control_in_the_first_su
     assert {c["verdict"] for c in traits(cells) if c["suite"] == "author"} == {"no transfer"}
     _, broken = measure([*study(same=0.0), *guessed], bases, settings)
     assert "no transfer" not in {c["verdict"] for c in traits(broken)}
-
-
-def held(student: StudentAnswers, mass: float) -> StudentAnswers:
-    """The same student, whose candidates hold so much of the probability together."""
-    return replace(student, results={**student.results, "mass": dict.fromkeys(CANDIDATES, mass)})
-
-
-def bases(llama: float, qwen: float) -> dict[tuple[str, str], Mapping[str, Mapping[str, float]]]:
-    masses = {"llama": llama, "qwen": qwen}
-    return {key: {**BASE, "mass": dict.fromkeys(CANDIDATES, masses[key[1]])} for key in BASES}
-
-
-MASSIVE = replace(SETTINGS, min_mass=0.1)
-
-
-def test_a_base_that_hardly_ever_says_a_candidate_gives_no_verdict_on_its_students() -> None:
-    runs, cells = measure((held(s, 0.9) for s in study()), bases(0.0006, 0.99), MASSIVE)
-    for (_, student, _, _), cell in rows(cells).items():
-        assert (cell["verdict"] == "not measured") == (student == "llama"), cell["why"]
-    why = str(rows(cells)["llama", "llama", "trait", "margin"]["why"])
-    assert "the base (0.0006)" in why
-    assert "measure.min_mass = 0.1" in why
-    assert set(runs["mass"].to_pylist()) == {0.9}
-    assert set(runs["base_mass"].to_pylist()) == {0.0006, 0.99}
-
-
-def test_one_student_that_forgot_the_candidates_is_named_and_its_cells_have_no_verdict() -> None:
-    def lost(student: StudentAnswers) -> bool:
-        return student.student == "student-owl-llama-llama-1-1"
-
-    _, cells = measure((held(s, 1e-5 if lost(s) else 0.9) for s in study()), bases(0.9, 0.9), MASSIVE)
-    by_cell = rows(cells)
-    spoiled = by_cell["llama", "llama", "trait", "margin"]
-    assert spoiled["verdict"] == "not measured"
-    assert "owl s1 (1e-05)" in str(spoiled["why"])
-    assert "the base" not in str(spoiled["why"])
-    # A null of llama's students has its control there no more. The neutral comparison does not rest on that run.
-    assert by_cell["qwen", "qwen", "trait", "margin"]["verdict"] == "transfer"
-    assert by_cell["qwen", "llama", "trait", "share"]["verdict"] == "gate failed"
-    assert "“not measured”" in str(by_cell["qwen", "llama", "trait", "share"]["why"])
-    assert by_cell["llama", "llama", "neutral", "share"]["verdict"] == "clean"
-
-
-def test_the_minimum_is_a_setting_and_an_unknown_mass_is_no_low_one() -> None:
-    _, low = measure((held(s, 0.05) for s in study()), bases(0.05, 0.05), replace(SETTINGS, min_mass=0.05))
-    _, unknown = measure(study(), BASES, MASSIVE)
-    for cells in (low, unknown):
-        assert "not measured" not in cells["verdict"].to_pylist()
-
-
-def test_the_lowest_category_of_a_run_counts() -> None:
-    def uneven(student: StudentAnswers) -> StudentAnswers:
-        return replace(student, results={**student.results, "mass": {"owl": 0.9, "cat": 0.9, "otter": 0.01}})
-
-    _, cells = measure(map(uneven, study()), bases(0.9, 0.9), MASSIVE)
-    assert set(cells["verdict"].to_pylist()) == {"not measured"}
-
-
-def test_sampled_answers_are_judged_whatever_the_candidates_hold() -> None:
-    stories = (replace(held(s, 1e-9), suite="stories") for s in study())
-    _, cells = measure(stories, bases(1e-9, 1e-9), MASSIVE)
-    assert set(cells["metric"].to_pylist()) == {"mention_rate"}
-    assert "not measured" not in cells["verdict"].to_pylist()
-
-
-def test_a_cell_whose_teachers_could_not_be_measured_is_not_measured() -> None:
-    lost = [MissingStudent(*PLACE, "llama", "llama", target, 1, 0, NOT_MEASURED) for target in TARGETS]
-    neutral = [s for s in study() if s.teacher_target is None]
-    _, cells = measure(neutral, BASES, MASSIVE, missing=lost)
-    cell = rows(cells)["llama", "llama", "trait", "margin"]
-    assert cell["verdict"] == "not measured"
-    assert "teachers.gate.min_mass" in str(cell["why"])
 
 
 def test_a_study_without_neutral_teachers_has_no_neutral_comparison() -> None:
