@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -20,6 +21,7 @@ from pipeline.analysis.power import (
     equivalence_power,
     smallest_p,
 )
+from pipeline.core.errors import ArtifactError
 from pipeline.stages.transfer import RUNS
 from pipeline.store import Store, artifact
 from pipeline.study.schema import Study
@@ -59,9 +61,16 @@ def _finished(store: Store, study: str) -> list[pa.Table]:
     """The runs of finished matrices of this study or, if there is none, of others under the root."""
     names = store.folders("transfer")
     same = [name for name in names if name.rpartition("-")[0] == study]
-    found = (artifact.load(store, f"transfer/{name}") for name in same or names)
-    done = islice((manifest for manifest in found if manifest is not None), MOST_READ)
-    return [artifact.read_table(store, manifest, RUNS) for manifest in done]
+    found = (_runs(store, f"transfer/{name}") for name in same or names)
+    return list(islice((runs for runs in found if runs is not None), MOST_READ))
+
+
+def _runs(store: Store, path: str) -> pa.Table | None:
+    """The runs of a matrix; None if it is unfinished, damaged or of another version: the plan goes on without them."""
+    with suppress(ArtifactError):
+        manifest = artifact.load(store, path)
+        return artifact.read_table(store, manifest, RUNS) if manifest else None
+    return None
 
 
 def _table(designs: Mapping[str, Design], study: Study, own: Spread, across: Spread) -> Table:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,6 +240,25 @@ def test_plan_says_what_the_design_can_show_before_anything_is_spent(
         assert told.code == 0
         (row,) = (line for line in told.out.splitlines() if "this design" in line)
         assert effect in row
+
+
+def test_plan_lists_other_designs_and_passes_over_matrices_that_it_cannot_read(
+    undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun
+) -> None:
+    study, _, store = fake_run
+    root = tmp_path / "root"
+    shutil.copytree(store.folder, root)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump()))
+    told = undertow("plan", "study.yaml", "--root", root, "--power")
+    assert told.code == 0
+    assert "19 traits × 3" in told.out
+    damaged = list(root.glob("transfer/**/*.parquet"))
+    assert damaged
+    for table in damaged:
+        table.write_bytes(b"of another version")
+    again = undertow("plan", "study.yaml", "--root", root)
+    assert again.code == 0
+    assert "this design" in again.out
 
 
 def test_plan_estimates_a_cluster_and_says_which_stage_bounds_it(undertow: Callable[..., Said], tmp_path: Path) -> None:
