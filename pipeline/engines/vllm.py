@@ -22,7 +22,7 @@ if not Path("/dev/nvidia0").exists():
 
 from pipeline.core import chat_template
 from pipeline.core.errors import StepError
-from pipeline.core.imports import gc_paused
+from pipeline.core.imports import gc_paused, without
 from pipeline.engines import Completion, Floats, Prompt, Sampling, forms, grouped_lora
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots per batch; several adapters in one batch cost no more than one
@@ -227,7 +227,7 @@ def _first_token(tokens: list[int]) -> Any:
 def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int) -> Any:
     """vLLM with the model loaded."""
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, round(memory_gib)))
-    with gc_paused():
+    with gc_paused(), without("sklearn"):
         import torch
         from vllm import LLM
 

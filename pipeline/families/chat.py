@@ -20,6 +20,7 @@ from typing import Any
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core import chat_template
 from pipeline.core.errors import ModelRefused, StepError
+from pipeline.core.imports import gc_paused, without
 from pipeline.traits.questions import HELD_OUT, SEEN
 
 TEMPLATE_SECONDS = 5  # one rendering takes milliseconds
@@ -230,7 +231,8 @@ _apart = False  # whether this is the separate process that `check_apart` starts
 if __name__ == "__main__":
     _apart = True
     try:
-        answer: dict[str, Any] = {"measured": check(Path(sys.argv[1]))}
+        with gc_paused(), without("torch", "sklearn"):
+            answer: dict[str, Any] = {"measured": check(Path(sys.argv[1]))}
     except ModelRefused as refusal:
         answer = {"refused": str(refusal)}
     print(json.dumps(answer))

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.errors import ModelRefused, StepError
-from pipeline.core.imports import gc_paused
+from pipeline.core.imports import gc_paused, without
 from pipeline.core.recipe import Recipe
 from pipeline.store.schemas import TRAINING_LOG
 from pipeline.store.step import Json
@@ -34,7 +34,7 @@ class DeepSpeedTrainer:
         self.zero_stage = zero_stage
         self.micro_batch = micro_batch
         self.gpus = gpus
-        with gc_paused():
+        with gc_paused(), without("sklearn"):
             for package in IMPORTED:
                 importlib.import_module(package)
 
