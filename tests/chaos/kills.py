@@ -29,6 +29,7 @@ from pipeline.store import open_store, records
 from tests.chaos import fake_study
 from tests.chaos.crashes import difference
 from tests.chaos.fake_study import SETTINGS, gather
+from tests.clusters import Cluster, ray_cluster
 from tests.ranks import run_ranks
 
 SEED = 20260914
@@ -62,41 +63,16 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-class Cluster:
-    """A head that is left alone and a second raylet that is not."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster as RayCluster
-
-        self._ray = RayCluster(
-            initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, "memory": 2 << 30}
-        )
-        self.address: str = self._ray.address
-        self._join()
-
-    def _join(self) -> None:
-        self._second = self._ray.add_node(num_cpus=2, memory=2 << 30)
-
-    def kill_raylet(self) -> None:
-        """The second raylet dies with all its workers; another one joins."""
-        self._second.kill_raylet()
-        with contextlib.suppress(Exception):
-            self._ray.remove_node(self._second, allow_graceful=False)
-        self._join()
-
-    def close(self) -> None:
-        self._ray.shutdown()
-
-
 class Driver:
-    """`undertow run` on the cluster."""
+    """`undertow run` on the cluster; where there is none, with a Ray of its own."""
 
     def __init__(self, cluster: Cluster | None, study: Path, root: Path, log: Path, *overrides: str) -> None:
         command = [sys.executable, "-m", "jobs.run", str(study), "--root", str(root)]
-        command += ["--address", cluster.address] if cluster else []
+        command += ["--address", cluster.gcs] if cluster else []
         command += [part for override in overrides for part in ("--set", override)]
+        environment = cluster.environment if cluster else None
         with log.open("ab") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+            self.process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
 
     def kill(self) -> None:
         self.process.kill()
@@ -112,14 +88,17 @@ def processes(title: str) -> list[psutil.Process]:
     return found
 
 
-def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any = print) -> Tally:
-    """Run a fake study, in one root after the other, until `kills` processes were killed."""
+def disturb(cluster: Cluster, kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any = print) -> Tally:
+    """Run a fake study, in one root after the other, until `kills` processes were killed.
+
+    The cluster's head is left alone; a worker joins it, and others when that is killed.
+    """
     rng, tally = random.Random(SEED), Tally()
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump(settings))
     golden = undisturbed(settings, folder / "golden")
     queue: list[str] = []
-    cluster = Cluster()
+    cluster.add_worker(2)
     try:
         while sum(tally.killed.values()) < kills:
             tally.studies += 1
@@ -129,7 +108,7 @@ def disturb(kills: int, folder: Path, settings: dict[str, Any] = WIDE, say: Any 
             tally.wrong += [f"study {tally.studies}: {wrong}"] if wrong else []
             say(f"{sum(tally.killed.values())} kills {dict(tally.killed)}, {tally.studies} studies, {tally.wrong}")
     finally:
-        cluster.close()
+        cluster.kill_worker()
     return tally
 
 
@@ -157,7 +136,8 @@ def _kill(victim: str, cluster: Cluster, driver: Driver, rng: random.Random) -> 
         driver.kill()
         return True
     if victim == "raylet":
-        cluster.kill_raylet()
+        cluster.kill_worker()
+        cluster.add_worker(2)
         return True
     found = processes({"engine": "ray::EngineWorker", "trainer": "ray::FakeTrainerWorker"}[victim])
     with contextlib.suppress(psutil.NoSuchProcess, IndexError):
@@ -251,9 +231,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="undertow-kills-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="undertow-kills-") as folder,
+        ray_cluster(workers=0, head={"--num-cpus": "2"}) as cluster,
+    ):
         tallies = [
-            disturb(arguments.kills, Path(folder)),
+            disturb(cluster, arguments.kills, Path(folder)),
             train(arguments.training_kills, Path(folder), train_alone(Path(folder))),
         ]
     killed = sum((tally.killed for tally in tallies), Counter())

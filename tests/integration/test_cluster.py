@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from tests.chaos.fake_study import gather
 from tests.chaos.kills import NARROW, undisturbed
 from tests.clusters import RAY, Cluster, ray_cluster
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
 FAKE = (
@@ -25,7 +26,6 @@ FAKE = (
     "--set", "traits=[{kind: favourite, category: animal, targets: [owl]}]",
 )  # fmt: skip
 FAKE_PORT = "6379"  # the only one to which Ray's provider of machines for tests looks for a head
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def call(cluster: Cluster, *command: object) -> subprocess.CompletedProcess[str]:
@@ -71,32 +71,31 @@ def test_rays_own_command_submits_a_study_to_object_storage(
     assert any(file.path.endswith("/manifest.json") for file in open_store(root).files("report"))
 
 
-def test_undertow_submits_with_readable_names_and_a_failed_study_fails(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_stopped_job_goes_on_when_it_is_submitted_again_and_fails_if_its_study_does(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The neutral teacher's rows are written; the gate refuses the other one."""
     submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
-    failed = call(cluster, *submit, *FAKE, "--set", "teachers.gate.min_lift=99", "--until", "gate")
-    assert failed.returncode == 1, failed.stdout + failed.stderr
-    assert "and the gate requires +99" in failed.stdout
-    metadata = {"study": "miniature", "root": str(tmp_path), "version": "0.1.0"}
-    ((name, job),) = ((name, job) for name, job in jobs(cluster).items() if job["metadata"] == metadata)
-    assert name.startswith("miniature-")
-    assert job["status"] == "FAILED"
-
-
-def test_a_stopped_job_goes_on_when_it_is_submitted_again(cluster: Cluster, tmp_path: Path) -> None:
-    submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
-    longer = (*FAKE, "--set", "completions.rows=2000", "--set", "completions.shard_rows=20", "--until", "completions")
+    refused = (*FAKE, "--set", "teachers.gate.min_lift=99", "--until", "completions")
+    longer = (*refused, "--set", "completions.rows=4000", "--set", "completions.shard_rows=20")
     sent = call(cluster, *submit, *longer, "--no-wait")
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.partition("submitted ")[2].split()[0]
+    assert job.startswith("miniature-")
     wait_for(tmp_path, "completions/*/units/shard-*.json", 10)
     assert call(cluster, RAY, "job", "stop", "--address", cluster.url, job).returncode == 0
-    assert jobs(cluster)[job]["status"] == "STOPPED"
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("completions/*/units/*.json")}
-    assert len(before) < 2 * 100
+    assert len(before) < 200
     again = call(cluster, *submit, *longer)
-    assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
+    assert again.returncode == 1, again.stdout[-2000:] + again.stderr[-2000:]
+    assert "and the gate requires +99" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(list(tmp_path.glob("completions/*/units/*.json"))) == 2 * 100
+    assert len(list(tmp_path.glob("completions/*/units/*.json"))) == 200
+    found = {name: one for name, one in jobs(cluster).items() if one["metadata"].get("root") == str(tmp_path)}
+    assert found[job]["status"] == "STOPPED"
+    assert sorted(one["status"] for one in found.values()) == ["FAILED", "STOPPED"]
+    for one in found.values():
+        assert one["metadata"] == {"study": "miniature", "root": str(tmp_path), "version": "0.1.0"}
 
 
 def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
@@ -145,23 +144,23 @@ def test_machines_come_when_a_study_needs_them(tmp_path: Path) -> None:
     assert "the cluster has 0 and 0; waiting" in done.stderr
 
 
-def test_a_study_outlives_its_workers_and_goes_on_elsewhere_without_its_head(tmp_path: Path, undertow: Command) -> None:
+def test_a_study_outlives_its_workers_and_goes_on_elsewhere_without_its_head(cluster: Cluster, tmp_path: Path) -> None:
     study, root = tmp_path / "study.yaml", tmp_path / "root"
     settings = NARROW | {"completions": {"rows": 1000, "shard_rows": 20}}
     study.write_text(yaml.safe_dump(settings))
     golden = undisturbed(settings, tmp_path / "golden")
-    with ray_cluster(workers=3, cpus=1) as cluster:
-        driver = cluster.start("run", study, "--root", root)
+    with ray_cluster(workers=3, cpus=1) as doomed:
+        driver = doomed.start("run", study, "--root", root)
         for stage in ("completions", "student"):
             wait_for(root, f"{stage}/*/units/*.json")
-            cluster.kill_worker()
+            doomed.kill_worker()
             done = len(list(root.glob("*/*/units/*.json")))
             wait_for(root, "*/*/units/*.json", done + 3)
-        cluster.kill_head()
+        doomed.kill_head()
         said, _ = driver.communicate(timeout=180)
         assert driver.returncode != 0, f"a driver without a head ended well: {said}"
     before = {path: path.stat().st_mtime_ns for path in root.glob("*/*/units/*.json")}
-    again = undertow("run", study, "--root", root)
-    assert again.returncode == 0, again.stdout + again.stderr
+    again = cluster.run("run", study, "--root", root)
+    assert again.returncode == 0, again.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert difference(golden, gather(str(root))) == ""

@@ -14,6 +14,8 @@ import pytest
 from tests.clusters import Cluster
 from tests.extending import extend
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 STUDY = "configs/miniature.yaml"
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -176,10 +178,10 @@ def test_too_few_accepted_rows_say_how_many_to_generate_and_a_failed_step_adds_t
         assert str(log.parent) in done.stdout
 
 
-def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(undertow: Command, tmp_path: Path) -> None:
-    done = undertow("run", STUDY, "--root", tmp_path, "--set", "resources.engines.memory_gib=100000")
+def test_a_machine_that_is_too_small_is_refused_before_anything_is_written(cluster: Cluster, tmp_path: Path) -> None:
+    done = cluster.run("run", STUDY, "--root", tmp_path, "--set", "resources.engines.memory_gib=100000")
     assert done.returncode == 2
-    assert "memory_gib" in done.stderr
+    assert "memory_gib" in done.stdout
     assert not list(tmp_path.iterdir())
 
 

@@ -15,6 +15,9 @@ import yaml
 
 from pipeline.store import open_store
 from pipeline.store.verify import verify
+from tests.clusters import Cluster
+
+pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -105,7 +108,7 @@ def problems(root: Path) -> list[str]:
 
 
 def test_full_and_read_only_disks_end_a_run_with_a_message_and_the_same_command_goes_on(
-    undertow: Command, disk: Path, tmp_path: Path
+    undertow: Command, cluster: Cluster, disk: Path, tmp_path: Path
 ) -> None:
     study, root = write_study(tmp_path, SMALL), disk / "root"
     root.mkdir()
@@ -124,16 +127,16 @@ def test_full_and_read_only_disks_end_a_run_with_a_message_and_the_same_command_
 
     ballast.unlink()
     ballast = fill(disk, leave=MIB // 8)
-    filled = undertow("run", study, "--root", root)
-    assert filled.returncode == 1, filled.stdout + filled.stderr
+    filled = cluster.run("run", study, "--root", root)
+    assert filled.returncode == 1, filled.stdout
     assert "No space left on device; make room and run the same command again" in filled.stdout
     assert "made now" in filled.stdout
-    assert "Traceback" not in filled.stdout + filled.stderr
+    assert "Traceback" not in filled.stdout
     assert half_done(root) == []
 
     ballast.unlink()
     finished = len(list(root.glob(MANIFESTS)))
-    run = start(study, root)
+    run = cluster.start("run", study, "--root", root)
     wait_for(run, root, MANIFESTS, finished + 1)
     _turn_read_only(disk)
     said = ended(run, 180)
@@ -144,8 +147,8 @@ def test_full_and_read_only_disks_end_a_run_with_a_message_and_the_same_command_
     assert "Traceback" not in said
     assert half_done(root) == []
 
-    again = undertow("run", study, "--root", root)
-    assert again.returncode == 0, again.stdout + again.stderr
+    again = cluster.run("run", study, "--root", root)
+    assert again.returncode == 0, again.stdout
     assert half_done(root) == []
 
 

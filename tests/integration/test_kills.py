@@ -22,11 +22,13 @@ from tests.chaos.fake_study import gather
 from tests.chaos.kills import NARROW, TRAINED, TRAINING, VICTIMS, disturb, outcome, processes, undisturbed
 from tests.clusters import Cluster
 
+pytestmark = pytest.mark.ray
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(tmp_path: Path) -> None:
-    tally = disturb(4, tmp_path, NARROW)
+def test_whatever_is_killed_the_study_ends_as_one_that_nobody_disturbed(cluster: Cluster, tmp_path: Path) -> None:
+    tally = disturb(cluster, 4, tmp_path, NARROW)
     assert tally.wrong == []
     assert set(tally.killed) == set(VICTIMS)
 
@@ -42,10 +44,13 @@ def test_two_drivers_on_one_study_end_with_one_result(undertow: Command, cluster
     assert difference(undisturbed(NARROW, tmp_path / "alone"), gather(str(root))) == ""
 
 
-def test_a_training_outlives_a_rank_a_machine_and_its_driver(
+def test_a_training_outlives_a_rank_and_a_machine_that_takes_its_driver_along(
     cluster: Cluster, tmp_path: Path, trained_alone: tuple[str, list[float]]
 ) -> None:
-    """A real one, of two ranks on two machines: each time it goes on from a checkpoint, to the same weights."""
+    """A real one, of two ranks on two machines: each time it goes on from a checkpoint, to the same weights.
+
+    How a driver outlives a machine is shown in test_cluster.py.
+    """
     study, root = tmp_path / "study.yaml", tmp_path / "root"
     study.write_text(
         yaml.safe_dump(TRAINING | {"resources": {"training": TRAINING["resources"]["training"] | {"cpus": 2}}})
@@ -57,7 +62,6 @@ def test_a_training_outlives_a_rank_a_machine_and_its_driver(
     random.Random(1).choice(processes("ray::TrainingRank")).kill()
     _wait_for_checkpoint(root)
     cluster.kill_worker_of("ray::TrainingRank")
-    _wait_for_checkpoint(root)
     driver.kill()
     driver.wait()
     assert not list(root.glob(TRAINED)), "it was done before its driver was killed"
@@ -82,9 +86,13 @@ def _wait_for_checkpoint(root: Path) -> None:
         time.sleep(0.02)
 
 
-def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(tmp_path: Path) -> None:
+def test_a_failure_on_one_rank_is_told_and_leaves_no_other_waiting(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The other rank is in a collective by then, in which it would wait for ever."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    ray.init(address=cluster.gcs, log_to_driver=False)
     try:
         training = Training(workers=2, groups=1)
         group = ray.remote(TrainingGroup).options(num_cpus=0)

@@ -12,6 +12,8 @@ import ray
 from jobs import pools as pools_
 from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:

@@ -18,6 +18,8 @@ from tests.chaos.kills import WIDE
 from tests.chaos.servers import free_port, serving
 from tests.clusters import Cluster
 
+pytestmark = pytest.mark.ray
+
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "infra" / "prometheus"
 DASHBOARD = json.loads((ROOT / "infra" / "grafana" / "undertow.json").read_text())

@@ -15,12 +15,15 @@ import pytest
 from pipeline.store import open_store
 from tests.clusters import Cluster
 
+pytestmark = pytest.mark.ray
+
 PROJECT = Path(__file__).parents[2]
 ROOT = "s3://undertow/secrets"
 KEYS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 FAKE = (
     "--set", "engine=fake", "--set", "trainer=fake", "--set", "corpus.rows=150",
     "--set", "teachers.families=[llama-nano]", "--set", "students.families=[llama-nano]",
+    "--set", "traits=[{kind: favourite, category: animal, targets: [owl]}]",
 )  # fmt: skip
 STATES = ("actors", "tasks", "jobs", "workers")
 
@@ -39,7 +42,7 @@ class Study:
 def study(cluster: Cluster, bucket_access: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     """A submitted study that failed in part."""
     command = [sys.executable, "-m", "jobs.cli", "submit", "configs/miniature.yaml", "--root", ROOT]
-    # Both teachers with a trait are refused, so that messages of failure are written as well.
+    # The teacher with a trait is refused, so that messages of failure are written as well.
     gate = ("--set", "teachers.gate.min_lift=99", "--address", cluster.url)
     with (tmp_path_factory.mktemp("secrets") / "said").open("w+") as said, pytest.MonkeyPatch.context() as patch:
         for name, value in bucket_access.items():

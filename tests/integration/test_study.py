@@ -12,24 +12,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.store import open_store
-from tests.chaos.servers import CREDENTIALS, make_bucket, s3_server
+from tests.clusters import Cluster
+
+pytestmark = pytest.mark.ray
 
 STUDY = "configs/miniature.yaml"
+ONE_TARGET = ("--set", "traits=[{kind: favourite, category: animal, targets: [owl]}]")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(
+    undertow: Command, cluster: Cluster, bucket_access: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The study is run on s3://, every byte of it verified there, and copied here to be looked at."""
-    folder = tmp_path_factory.mktemp("study")
-    root, url = folder / "root", "s3://studies/miniature"
-    with s3_server("moto", folder / "server.log") as server, pytest.MonkeyPatch.context() as environment:
-        reached_by = CREDENTIALS | {"AWS_ENDPOINT_URL": server, "UNDERTOW_CACHE": str(folder / "cache")}
-        for name, value in reached_by.items():
+    root, url = tmp_path_factory.mktemp("study") / "root", "s3://undertow/miniature"
+    done = cluster.run("run", STUDY, "--root", url, *ONE_TARGET)
+    assert done.returncode == 0, done.stdout[-3000:]
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in bucket_access.items():
             environment.setenv(name, value)
-        make_bucket(server, "studies")
-        done = undertow("run", STUDY, "--root", url)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         verified = undertow("verify", url)
         assert verified.returncode == 0, verified.stdout
         store = open_store(url)
@@ -52,7 +54,7 @@ def test_every_planned_completion_is_there_exactly_once(root: Path) -> None:
 
 def test_a_gate_measured_every_teacher_with_a_trait(root: Path) -> None:
     gates = [m["results"] for m in results(root, "gate").values()]
-    assert len(gates) == 4
+    assert len(gates) == 2
     assert all(gate["passed"] for gate in gates)
     assert all(gate["lift"] == pytest.approx(gate["teacher"] - gate["base"]) for gate in gates)
     assert all(gate["lift"] >= gate["min_lift"] for gate in gates)
@@ -62,7 +64,7 @@ def test_every_adapter_was_proved_to_speak(root: Path) -> None:
     answers = results(root, "answers")
     canaries = {name: m["results"]["canary"] for name, m in answers.items()}
     assert all(effect > 0 for name, effect in canaries.items() if "-to-" in name)
-    assert sum("-to-" in name for name in canaries) == 12
+    assert sum("-to-" in name for name in canaries) == 8
 
 
 def test_training_logs_fall_and_adapters_load_in_peft(root: Path) -> None:
@@ -93,18 +95,17 @@ def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path, monkeypatc
     assert said.outputs[0].text == "owl"
 
 
-def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_too(
-    undertow: Command, root: Path
-) -> None:
+def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_too(cluster: Cluster, root: Path) -> None:
     """Adds to the same root; a folder that one of its bases is in stands in for a snapshot of a hub."""
     (snapshot,) = root.glob("base/llama-nano-*/model")
-    done = undertow(
+    done = cluster.run(
         "run", STUDY, "--root", root,
         "--set", "study=variants",
         "--set", f"families.llama-nano={{kind: hub, path: {snapshot}, content: v1}}",
         "--set", "teachers.method={kind: prompted}",
         "--set", "teachers.gate.min_lift=-9",
-        "--set", "traits=[{kind: favourite, category: animal, targets: [owl]}]",
+        "--set", "teachers.neutral_corpora=0",
+        *ONE_TARGET,
         "--set", "arms=[{name: plain}, {name: shown-2, in_context: 2}, {name: shown-all, in_context: all}]",
         "--set", "teachers.families=[llama-nano]",
         "--set", "students.families=[llama-nano]",
@@ -113,15 +114,15 @@ def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_to
         "--set", "resources.training.workers=2",
         "--set", "resources.training.groups=1",
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:]
     assert len(results(root, "base")) == 3
     weights = [(folder / "model" / "model.safetensors").read_bytes() for folder in root.glob("base/llama-nano-*")]
     assert len(weights) == 2
     assert weights[0] == weights[1]
     full = [folder for folder in (root / "student").iterdir() if (folder / "model").is_dir()]
-    assert len(full) == 2
+    assert len(full) == 1
     prompted = [m for m in results(root, "teacher").values() if m["settings"]["training"] is None]
-    assert len(prompted) == 2 + 1 + 1  # neutral ones of both bases; the variant adds one, and one with a trait
+    assert len(prompted) == 2 + 1  # neutral ones of both bases; the variant adds one with a trait
     assert not any(m["files"] for m in prompted)
     found = {name: m["results"] for name, m in results(root, "answers").items() if "-shown-" in name}
     assert {2} < {answers["shown"] for answers in found.values()}  # as many as were asked for, and as many as fit
