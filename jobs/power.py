@@ -38,10 +38,11 @@ def show_power(console: Console, study: Study, store: Store, *, alternatives: bo
     targets = [target for trait in study.traits if trait.METRIC == "margin" for target in trait.targets]
     if not targets:
         return
-    design = Design(len(targets), len(study.students.seeds), study.teachers.corpora)
+    pool = len(study.drawn_from)
+    design = Design(len(targets), len(study.students.seeds), study.teachers.corpora, pool)
     designs = {
         "this design": design,
-        "one more trait": replace(design, teachers=design.teachers + 1),
+        "one more trait": replace(design, teachers=min(design.teachers + 1, pool or design.teachers + 1)),
         "one more corpus": replace(design, corpora=design.corpora + 1),
         "one more seed": replace(design, seeds=design.seeds + 1),
     }

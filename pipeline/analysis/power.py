@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.analysis.stats import t_quantile
-from pipeline.analysis.verdict import MIN_TEACHERS
+from pipeline.analysis.verdict import MIN_DRAWN_TEACHERS, MIN_TEACHERS
 
 POINTS = 2_000  # of the integral over the width of the interval
 
@@ -33,20 +33,29 @@ ACROSS_FAMILIES = Spread(teacher=0.05, corpus=0.0, run=0.075)
 
 @dataclass(frozen=True)
 class Design:
-    """T traits, c corpora of each teacher, S seeds of students per corpus."""
+    """T traits, c corpora of each teacher, S seeds of students per corpus.
+
+    drawn_from: the number of candidates that the traits are drawn from; 0 if they are chosen.
+    """
 
     teachers: int
     seeds: int
     corpora: int = 1
+    drawn_from: int = 0
 
     @property
     def students(self) -> int:
         return self.teachers * self.corpora * self.seeds
 
+    @property
+    def teachers_suffice(self) -> bool:
+        return self.teachers >= (MIN_DRAWN_TEACHERS if self.drawn_from else MIN_TEACHERS)
+
 
 def smallest_p(design: Design) -> float:
-    """The smallest permutation p that the design allows."""
-    return math.exp(-math.lgamma(design.teachers + 1))  # 1/T!, also for thousands
+    """The smallest p that the design allows: 1/T! over permutations, (n − T)!/n! over draws from n candidates."""
+    candidates = design.drawn_from or design.teachers
+    return math.exp(math.lgamma(candidates - design.teachers + 1) - math.lgamma(candidates + 1))  # also for thousands
 
 
 def power(effect: float, design: Design, spread: Spread, confidence: float) -> float:
@@ -73,7 +82,7 @@ def equivalence_power(margin: float, design: Design, spread: Spread, confidence:
     """The probability that the whole interval lies within ±margin (nats) if the effect is as given."""
     from scipy.special import gammaincinv, ndtr
 
-    if design.teachers < MIN_TEACHERS:
+    if not design.teachers_suffice:
         return 0.0
     variance, expected = _variances(design, spread)
     df = design.teachers - 1
@@ -85,7 +94,7 @@ def equivalence_power(margin: float, design: Design, spread: Spread, confidence:
 
 
 def _can_decide(design: Design, confidence: float) -> bool:
-    return design.teachers >= MIN_TEACHERS and smallest_p(design) <= 1 - confidence
+    return design.teachers_suffice and smallest_p(design) <= 1 - confidence
 
 
 def _test(design: Design, spread: Spread, confidence: float) -> tuple[int, float, float]:

@@ -39,6 +39,14 @@ def test_a_higher_confidence_needs_more_teachers() -> None:
     assert power(5.0, Design(5, 8), OWN_FAMILY, 0.99) > 0.9
 
 
+def test_drawn_traits_are_compared_with_all_draws() -> None:
+    """As stats.draw_p counts them; three drawn teachers can give a verdict."""
+    assert smallest_p(Design(3, 1, drawn_from=19)) == pytest.approx(1 / (19 * 18 * 17))
+    assert smallest_p(Design(4, 1, drawn_from=4)) == pytest.approx(1 / 24)
+    assert power(5.0, Design(3, 8, drawn_from=19), OWN_FAMILY, 0.95) > 0.9
+    assert power(5.0, Design(3, 8), OWN_FAMILY, 0.95) == 0
+
+
 def test_another_teacher_is_worth_more_than_another_seed() -> None:
     base, seed, teacher = (detectable_effect(Design(*d), OWN_FAMILY, 0.95) for d in ((5, 2), (5, 3), (6, 2)))
     assert teacher < seed < base
