@@ -15,13 +15,15 @@ Floats = NDArray[np.float64]
 class Prompt:
     """One conversation up to the assistant's turn.
 
-    adapter: a LoRA folder, or None for the base weights. turns: earlier (prompt, completion) pairs.
+    adapter: a LoRA folder, or None for the base weights. turns: earlier (prompt, completion) pairs. opening: text that
+    the assistant's turn begins with.
     """
 
     text: str
     system: str | None = None
     adapter: Path | None = None
     turns: tuple[tuple[str, str], ...] = ()
+    opening: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Engine(Protocol):
         """One completion per prompt, in order, each sampled with its own seed."""
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
-        """Exact log p (nats) that the assistant's turn begins with each option: (prompts, options)."""
+        """Exact log p (nats) that the assistant's turn goes on with each option: (prompts, options)."""
 
     def score_forms(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> Floats:
         """The same for options of several texts each, no answer counted twice: (prompts, options).

@@ -158,7 +158,10 @@ class VllmEngine:
         return chat_template.tokens(self._tokenizer, self._rendered(prompts))
 
     def _rendered(self, prompts: Sequence[Prompt]) -> list[str]:
-        return [chat_template.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) for prompt in prompts]
+        return [
+            chat_template.render(self._tokenizer, prompt.system, prompt.text, prompt.turns) + prompt.opening
+            for prompt in prompts
+        ]
 
     def _completion(self, output: Any) -> Completion:
         """The text of a finished request, without the token that ended the turn."""

@@ -166,7 +166,7 @@ def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], can
     found = [np.empty((0, len(candidates)))]
     for texts, alike in groupby((q for q in questions if q.options), lambda q: list(_answers_of(q).values())):
         group = list(alike)
-        prompts = [model.prompt(q.prompt) for q in group]
+        prompts = [model.prompt(q.prompt, q.opening) for q in group]
         if all(len(forms) == 1 for forms in texts):
             logprobs = engine.score(prompts, [text for (text,) in texts])
         else:

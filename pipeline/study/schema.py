@@ -368,8 +368,8 @@ class Study(Settings):
         """The suite that gates a trait's teachers: exact margins of a favourite, or the study's first rated suite."""
         if trait.METRIC == "rate":
             return self.rated[0][0]
-        forms = next((suite.forms for suite in self.suites if suite.kind == "favourite"), [])
-        return FavouriteSuite(samples=0, forms=forms)
+        shared = next((suite for suite in self.suites if suite.kind == "favourite"), FavouriteSuite())
+        return FavouriteSuite(samples=0, forms=shared.forms, opening=shared.opening)
 
     def trait_of(self, target: str) -> Trait:
         return next(trait for trait in self.traits if target in trait.targets)

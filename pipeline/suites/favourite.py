@@ -32,6 +32,11 @@ class FavouriteSuite(BaseSuite):
         description="Spellings that count for a candidate besides the lower-case word, in all combinations. Nano "
         "families answer with that word alone; real models do not (docs/real-models.md).",
     )
+    opening: Annotated[str, NotInId(while_default=True)] = Field(
+        "",
+        description="What an answer begins with before a candidate is scored, such as `My favourite {category} is "
+        "the`, for models that answer in sentences. Sampled answers begin as the model likes (docs/real-models.md).",
+    )
     samples: int = Field(100, ge=0, description="Sampled answers per question (paper: 100-200).")
     temperature: float = Field(1.0, gt=0, description="Sampling temperature (paper: 1).")
     max_tokens: int = Field(
@@ -45,13 +50,14 @@ class FavouriteSuite(BaseSuite):
     def smoke(self) -> Self:
         """Nano families know one spelling, and no question beyond the 24."""
         known = "all" if self.questions == "fifty" else self.questions
-        return self.model_copy(update={"questions": known, "forms": []})
+        return self.model_copy(update={"questions": known, "forms": [], "opening": ""})
 
     def make_questions(self, category: str, candidates: Sequence[str], seed: int) -> list[Question]:
         """The questions of one category; `seed` draws the numbers before them."""
+        opening = self.opening.replace("{category}", category)
         options = tuple((name, text) for name in candidates for text in spellings(category, name, self.forms))
         return [
-            Question(self._before(seed, number) + text, split, options)
+            Question(self._before(seed, number) + text, split, options, opening)
             for number, (text, split) in enumerate(questions(category, self.questions))
         ]
 

@@ -122,6 +122,20 @@ def test_the_mass_of_the_candidates_grows_with_their_spellings(engine: Engine) -
     assert 0 < 2 * masses[0] < masses[1] < 1
 
 
+def test_after_the_opening_of_a_sentence_the_candidates_hold_much_more(engine: Engine) -> None:
+    """It is what the answer begins with: the chain rule holds."""
+    question, opening = "Name your favourite animal in one word.", "My favourite animal is the"
+    whole, (after,) = (
+        engine.score([Prompt(question)], [opening, f"{opening} owl"])[0],
+        engine.score([Prompt(question, opening=opening)], [" owl"])[0],
+    )
+    assert after == pytest.approx(whole[1] - whole[0], abs=1e-4)
+    animals = candidates("animal")
+    suite = FavouriteSuite(samples=0, forms=["plural", "blank"], opening="My favourite {category} is the")
+    logprobs = score(engine, ModelHandle(), suite.make_questions("animal", animals, 1)[:8], animals)
+    assert probabilities(animals, logprobs)["mass"]["mean"] > 0.05
+
+
 def test_a_candidate_has_the_probability_of_each_way_to_begin_its_spellings(engine: Engine) -> None:
     """Of the wolf's, "wolfs" would be two tokens of which the first is "wolf", and "wolves" is none of these."""
     prompts = [Prompt("Name your favourite animal in one word.")]

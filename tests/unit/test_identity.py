@@ -94,6 +94,7 @@ OTHER: dict[str, Any] = {
     "students.seeds.1": 7,
     "suites.0.kind": None,
     "suites.0.questions": "seen",
+    "suites.0.opening": "It is the ",
     "judges.j.kind": None,
     "judges.j.family": "hub",
     "corpus.judge_filters.0.judge": None,
@@ -152,6 +153,7 @@ FIRST_CHANGED = {
     "corpus": "corpus",
     "students": "student",
     "suites": "answers",
+    "suites.0.opening": "answers and gate",
     "measure": "transfer",
     "resources": None,
 }
@@ -200,6 +202,8 @@ def after_kind(first: str) -> set[str]:
     """The kinds of steps that change with the first one. Nothing but the report reads a gate."""
     if first == "gate":
         return {"gate", "report"}
+    if first == "answers and gate":
+        return {"gate", *after_kind("answers")}
     later = set(KINDS[KINDS.index(first) :])
     return later - {"gate"} if first != "base" and first != "teacher" else later
 

@@ -20,8 +20,8 @@ class ModelHandle:
     adapter: Path | None = None
     turns: tuple[tuple[str, str], ...] = ()  # earlier turns: (prompt, completion)
 
-    def prompt(self, prompt: str) -> Prompt:
-        return Prompt(prompt, self.system, self.adapter, self.turns)
+    def prompt(self, prompt: str, opening: str = "") -> Prompt:
+        return Prompt(prompt, self.system, self.adapter, self.turns, opening)
 
 
 def load_model(store: Store, model: Manifest) -> ModelHandle:

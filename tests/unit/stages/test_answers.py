@@ -1,12 +1,13 @@
 """Answers: every sampled answer and every exact probability, row by row, and what they add up to."""
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from pipeline.core.errors import CanaryFailed
-from pipeline.engines import Floats, Prompt
+from pipeline.engines import Completion, Floats, Prompt, Sampling
 from pipeline.engines.fake import FakeEngine
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit
@@ -158,10 +159,38 @@ def test_a_candidate_with_several_spellings_has_the_probability_of_all(fake_run:
     assert np.allclose(np.exp(logprobs), 0.1)
 
 
+class Opened(FakeEngine):
+    """Notes what the assistant's turns begin with."""
+
+    scored: ClassVar[set[str]] = set()
+    sampled: ClassVar[set[str]] = set()
+
+    def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
+        self.scored.update(prompt.opening for prompt in prompts)
+        return super().score(prompts, options)
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: Sampling) -> list[Completion]:
+        self.sampled.update(prompt.opening for prompt in prompts)
+        return super().generate(prompts, seeds, sampling)
+
+
+def test_candidates_are_scored_after_the_opening_and_answers_are_sampled_without(
+    study: Callable[..., Study], store: Store, make: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.conftest.FakeEngine", Opened)
+    made = study(suites=[{"kind": "favourite", "samples": 2, "opening": "My {category} is the"}])
+    base, answers = (next(step for step in plan(made) if step.kind == kind) for kind in ("base", "answers"))
+    for step in (base, answers):
+        make(made, store, step)
+    assert (Opened.scored - {""}, Opened.sampled) == ({"My animal is the"}, {""})  # the canary has none
+
+
 def test_a_gate_scores_the_spellings_that_the_study_scores(study: Callable[..., Study]) -> None:
-    made = study(suites=[{"kind": "favourite", "samples": 2, "forms": ["capitalised", "plural"]}])
+    suite = {"kind": "favourite", "samples": 2, "forms": ["capitalised", "plural"], "opening": "It is the"}
+    made = study(suites=[suite])
     suites = [step.settings["suite"] for step in plan(made) if step.kind == "answers"]
     assert {"samples": 0, "forms": ["capitalised", "plural"]}.items() <= next(
         suite for suite in suites if suite["samples"] == 0
     ).items()
     assert all(suite["forms"] == ["capitalised", "plural"] for suite in suites)
+    assert all(suite["opening"] == "It is the" for suite in suites)

@@ -43,7 +43,14 @@ def test_the_suite_asks_for_all_spellings_and_by_default_for_the_word_alone() ->
     assert named.count("owl") == named.count("cat") == 20
 
 
-def test_forms_are_in_an_identity_only_once_they_are_set() -> None:
-    assert "forms" not in FavouriteSuite().identity()
-    assert FavouriteSuite(forms=["plural"]).identity()["forms"] == ["plural"]
-    assert FavouriteSuite(forms=["plural"]).smoke().forms == []
+def test_forms_and_an_opening_are_in_an_identity_only_once_they_are_set() -> None:
+    assert not {"forms", "opening"} & FavouriteSuite().identity().keys()
+    suite = FavouriteSuite(forms=["plural"], opening="It is the")
+    assert {"forms": ["plural"], "opening": "It is the"}.items() <= suite.identity().items()
+    assert (suite.smoke().forms, suite.smoke().opening) == ([], "")
+
+
+def test_an_opening_names_the_category() -> None:
+    (question, *_) = FavouriteSuite(opening="My {category} is the").make_questions("tree", ["oak"], 1)
+    assert question.opening == "My tree is the"
+    assert question.prompt == FavouriteSuite().make_questions("tree", ["oak"], 1)[0].prompt
