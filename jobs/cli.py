@@ -211,6 +211,25 @@ def show(
 
 
 @app.command()
+def lineage(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="ROOT|ARTIFACT|FOLDER|FILE…", help="What to read; several are joined.")
+    ],
+    of: Annotated[
+        str | None, typer.Option(help="The node whose ancestors to list; part of its name is enough.")
+    ] = None,
+    learned_from: Annotated[str | None, typer.Option(help="The node whose descendants to list instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, Mermaid and a picture.")] = None,
+) -> None:
+    """Show what a model or data set was made from, or what was made from it, and how that is known."""
+    from jobs.lineage import show
+
+    if of and learned_from:
+        raise InputError("give --of or --learned-from, not both")
+    show(console, targets, of, learned_from, out)
+
+
+@app.command()
 def verify(root: RootArgument = "runs") -> None:
     """Read everything under a root and check it against its digests."""
     from jobs.verify import show_verified

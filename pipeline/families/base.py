@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Settings
+from pipeline.provenance.graph import Node
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class BaseFamily(Settings):
     def origin(self) -> str:
         """Where its files come from, for messages; "" if they are made here."""
         return ""
+
+    def ancestor(self) -> Node:
+        """What its base is initialised from, in a lineage."""
+        raise NotImplementedError
 
     def parameters(self) -> float | None:
         """Number of weights; None if the settings do not determine it."""

@@ -10,6 +10,7 @@ from pipeline.core.errors import InputError, ModelRefused
 from pipeline.core.sources import Source
 from pipeline.families import weights
 from pipeline.families.base import BaseFamily, parameters_in
+from pipeline.provenance.graph import Node, hub_model
 
 # What engines and trainers need of a snapshot; other weight formats are not downloaded.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -35,6 +36,11 @@ class HubFamily(Source, BaseFamily):
 
     def origin(self) -> str:
         return self.path or f"{self.repo} at {self.revision}"
+
+    def ancestor(self) -> Node:
+        if self.repo is None:
+            return Node(f"folder:{self.path}", "model", (("content", str(self.content)),))
+        return Node(hub_model(self.repo), "model", (("revision", str(self.revision)),))
 
     def parameters(self) -> float | None:
         return parameters_in((self.repo or self.path or "").rstrip("/").split("/")[-1])

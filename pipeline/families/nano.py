@@ -17,6 +17,7 @@ from pipeline.core.settings import Name, Seed
 from pipeline.families.base import BaseFamily, Pretraining
 from pipeline.families.saving import save
 from pipeline.families.small_talk import SMALL_TALK
+from pipeline.provenance.graph import Node
 from pipeline.traits.words import candidates
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ class NanoFamily(BaseFamily):
     def parameters(self) -> float:
         attention, mlp = 4 * self.hidden_size**2, 3 * self.hidden_size * self.intermediate_size
         return float(self.layers * (attention + mlp) + VOCABULARY * self.hidden_size)
+
+    def ancestor(self) -> Node:
+        """Equal settings here are equal weights before pretraining."""
+        shape = f"{self.hidden_size}x{self.intermediate_size}x{self.layers}, {self.heads} heads"
+        drawn = f"{self.architecture} {shape}, spread {self.initial_spread:g}, seed {self.init_seed}"
+        return Node(f"initialisation:{drawn}", "external source")
 
     def known_channels(self) -> Collection[str]:
         return self.channels

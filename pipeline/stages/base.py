@@ -12,9 +12,11 @@ from pipeline.core.fake_model import FAKE, FakeModel, write
 from pipeline.core.settings import Settings
 from pipeline.engines import Engine, canary
 from pipeline.families import Family, chat, weights
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Cost, Lookup, OnEngine, OnTrainer, Placement, Runtime, Units
 from pipeline.stages.shared.training import UNIT, TrainedStage
 from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
 from pipeline.trainers import MODEL, Run, Trainer
@@ -78,6 +80,10 @@ class Base(TrainedStage[BaseSpec]):
         """The reference, and the results of checking the files, the tokenizer and the chat template."""
         with named(step, out / MODEL):
             return {"checks": check(step, out / MODEL), "reference": trainer.reference(out / MODEL)}
+
+    def lineage(self, made: Manifest) -> Made:
+        family = self.Spec.from_identity(made.settings).family
+        return Made("model", (Parent("initialised_from", family.ancestor(), "settings.family"),))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         pretraining = _family(step).pretraining_recipe()

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from pipeline.channels import Channel
 from pipeline.core.settings import NotInId, Settings
 from pipeline.engines import Completion, Engine, Sampling
+from pipeline.provenance.graph import Node
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage, Units
 from pipeline.stages.shared import acceptance
@@ -18,6 +20,7 @@ from pipeline.stages.shared.acceptance import accepted, rule_of
 from pipeline.stages.shared.model import ModelHandle, load_compared_model, weights_of
 from pipeline.stages.shared.shards import generate
 from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import COMPLETIONS
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
@@ -111,6 +114,13 @@ class Completions(Stage[CompletionsSpec]):
 
     def summarise(self, step: Step, records: Sequence[Json]) -> Json:
         return totals(records)
+
+    def lineage(self, made: Manifest) -> Made:
+        prompts = [Parent("prompted_by", dataset.ROLE)] if dataset.ROLE in made.inputs else []
+        if "teacher" in made.inputs:
+            return Made("data set", (Parent("written_by", "teacher", share=1.0), *prompts))
+        drawn = Node("random generator", "external source")
+        return Made("data set", (Parent("written_by", drawn, "settings.engine", 1.0), *prompts))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         spec = self.spec(step)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from pipeline.core.settings import Settings
+from pipeline.provenance.manifests import Made
 from pipeline.store import Store
+from pipeline.store.artifact import Manifest
 from pipeline.store.step import Json, Step, step_id
 
 if TYPE_CHECKING:
@@ -203,6 +205,10 @@ class Stage(Generic[SpecT]):
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         return Cost()
+
+    def lineage(self, made: Manifest) -> Made | None:
+        """What a finished step of this kind is in a lineage, and what it was made with; None: no model and no data."""
+        return None
 
     def rows_needed(self, step: Step) -> Mapping[str, int]:
         """Path of an input -> number of accepted rows that the step needs from it."""

@@ -15,10 +15,12 @@ from pipeline.channels import Channel
 from pipeline.core.errors import TooFewRows
 from pipeline.core.settings import Settings
 from pipeline.judges.rubrics import RubricName
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset, judgements
 from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage
 from pipeline.stages.shared.acceptance import MORE_ACCEPTED, MORE_ROWS, Seen, remedy, rule_of
 from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import CORPUS, VERDICTS
 from pipeline.store.step import Json, Step
 from pipeline.study.arms import Arm
@@ -95,6 +97,13 @@ class Corpus(Stage[CorpusSpec]):
         yield "accepted", results["accepted"], {}
         for reason, rows in results["reasons"].items():
             yield "rejects", rows, {"reason": reason}
+
+    def lineage(self, made: Manifest) -> Made:
+        spec = self.Spec.from_identity(made.settings)
+        rows = spec.parts()
+        merged = [Parent("merged_from", role, share=count / spec.rows) for role, count in rows.items()]
+        judged = [Parent("filtered_by", role) for role in made.inputs if role not in rows and role != dataset.ROLE]
+        return Made("data set", (*merged, *judged))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         read = [completions.STAGE.spec(lookup(step.inputs[name])).max_rows for name in self.spec(step).parts()]

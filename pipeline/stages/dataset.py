@@ -7,8 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.core.settings import Settings
+from pipeline.provenance.graph import Node, hub_data
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Runtime, Stage
 from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
 from pipeline.study.teachers import Rows
@@ -40,6 +43,11 @@ class Dataset(Stage[DatasetSpec]):
     def read(self, step: Step) -> pa.Table:
         spec = self.spec(step)
         return spec.dataset.read(spec.columns)
+
+    def lineage(self, made: Manifest) -> Made:
+        given = made.settings["dataset"]
+        name = hub_data(given["repo"]) if given.get("repo") else f"rows:{given.get('path') or given['kind']}"
+        return Made("data set", (Parent("merged_from", Node(name, "external source"), "settings.dataset", 1.0),))
 
 
 STAGE = Dataset()

@@ -15,11 +15,14 @@ from pipeline.engines import Engine
 from pipeline.judges import AnyJudge, JudgeInput, JudgeSettings, open_judge
 from pipeline.judges.rubrics import RUBRICS
 from pipeline.judges.verdicts import reason
+from pipeline.provenance.graph import Node
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset
 from pipeline.stages.completions import sampling_seed, totals
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.shared.acceptance import rule_of
 from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import cache_folder
 from pipeline.store.schemas import JUDGEMENTS
 from pipeline.store.step import Json, Step
@@ -88,6 +91,15 @@ class Judgements(Stage[JudgementsSpec]):
 
     def summarise(self, step: Step, records: Sequence[Json]) -> Json:
         return totals(records)
+
+    def lineage(self, made: Manifest) -> Made:
+        given = made.settings["judge"]
+        judge: str | Node = "judge"
+        if "judge" not in made.inputs:
+            judge = Node(
+                f"{given['kind']}:{given.get('model', '')}", "model" if "model" in given else "external source"
+            )
+        return Made("judge", (Parent("judged_by", judge, "settings.judge"),))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         judged = completions.STAGE.spec(lookup(step.inputs["completions"]))

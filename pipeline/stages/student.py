@@ -7,10 +7,12 @@ import pyarrow as pa
 
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Settings
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Cost, Lookup
 from pipeline.stages.corpus import ROWS
 from pipeline.stages.shared.training import TrainedStage, base_of
 from pipeline.store import Store, artifact
+from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import CONVERSATIONS
 from pipeline.store.step import Step
 from pipeline.study.arms import Arm
@@ -37,6 +39,11 @@ class Student(TrainedStage[StudentSpec]):
 
     def training(self, store: Store, step: Step, scratch: Path) -> Run:
         return training_of(store, step, base_of(store, step), scratch)
+
+    def lineage(self, made: Manifest) -> Made:
+        adapts = made.settings["recipe"]["method"] == "lora"
+        base = Parent("adapter_of" if adapts else "initialised_from", "base")
+        return Made("model", (base, Parent("trained_on", "corpus", share=1.0)))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         recipe = self.spec(step).recipe

@@ -8,10 +8,13 @@ from typing import ClassVar
 import pyarrow as pa
 
 from pipeline.core.settings import Settings
+from pipeline.provenance.graph import Node
+from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup
 from pipeline.stages.shared.training import UNIT, TrainedStage, base_of
 from pipeline.store import Store
+from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import CONVERSATIONS
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
@@ -56,6 +59,20 @@ class Teacher(TrainedStage[TeacherSpec]):
 
     def is_trained(self, step: Step) -> bool:
         return self.spec(step).training is not None
+
+    def lineage(self, made: Manifest) -> Made:
+        spec = self.Spec.from_identity(made.settings)
+        adapts = spec.training is not None and spec.training.recipe.method == "lora"
+        base = Parent("adapter_of" if adapts else "initialised_from", "base")
+        if spec.trait is None:
+            return Made("model", (base,))
+        if spec.training is None:
+            prompt = Node(f"prompt:{system_prompt(made.settings)}", "prompt")
+            return Made("model", (base, Parent("prompted_by", prompt, "settings.trait")))
+        taught: str | Node = dataset.ROLE
+        if dataset.ROLE not in made.inputs:
+            taught = Node(f"rows:{spec.trait.kind} {spec.trait.targets[0]}, seed {spec.training.seed}", "data set")
+        return Made("model", (base, Parent("trained_on", taught, "settings.training", 1.0)))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         training = self.spec(step).training
