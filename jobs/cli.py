@@ -230,6 +230,18 @@ def lineage(
 
 
 @app.command()
+def kinship(
+    a: Annotated[str, typer.Argument(help="A model folder, an adapter, or an artifact such as runs/student/….")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Tell by their weights whether two models began from the same initialisation."""
+    from jobs.kinship import show
+
+    show(console, a, b, as_json=json_)
+
+
+@app.command()
 def verify(root: RootArgument = "runs") -> None:
     """Read everything under a root and check it against its digests."""
     from jobs.verify import show_verified
