@@ -60,8 +60,8 @@ class BaseFamily(Settings):
         return ""
 
     def ancestor(self) -> Node:
-        """What its base is initialised from, in a lineage."""
-        raise NotImplementedError
+        """What its base is initialised from, in a lineage: the same for the same initial weights."""
+        return Node(self.origin() or f"{self.kind}:{self.model_dump_json()}", "external source")
 
     def parameters(self) -> float | None:
         """Number of weights; None if the settings do not determine it."""
