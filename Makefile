@@ -40,7 +40,7 @@ check: setup ## style, types, layers and the fast unit tests
 
 test: setup $(VENV)-s3/.ready prometheus ## slow unit tests, and those with real Ray, vLLM, DeepSpeed, S3 servers and Prometheus
 	$(BIN)/pytest tests/unit --numprocesses 2 -m 'slow or hypothesis'
-	$(BIN)/pytest tests/integration --numprocesses 2 --dist loadfile -m 'not ray'
+	$(BIN)/pytest tests/integration --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not ray'
 	$(BIN)/pytest tests/integration -m ray
 
 chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, about two hours

@@ -1,7 +1,8 @@
 """How often the analysis errs where it cannot be right: a placebo test with targets that nobody was taught.
 
-Students of real teachers differ as they do in a study, but no teacher has the target that it is assigned, so γ is 0. An
-interval that does not cover 0, or a cell that would be called transfer, is an error of the analysis.
+Students of real teachers differ as they do in a study, but no teacher has the target that it is assigned, so γ is 0.
+An interval that does not cover 0, or a cell that would be called transfer, is an error of the analysis. A simulation of
+the same design, with teachers and runs that differ as measured, says what to expect.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis import stats
+from pipeline.analysis.power import Spread
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Of one cell, shares (of 1) of the assignments.
+    """Shares (of 1) of the assignments in one cell, or of simulated cells.
 
     false_positives   the interval over teachers lies above 0 and p ≤ 1 − confidence
     coverage          0 lies inside of it
@@ -60,10 +62,26 @@ def placebo_test(
         rows = [i for i, target in enumerate(taught) if target in chosen]
         assigned = [chosen.index(taught[i]) for i in rows]
         found.append(stats.trait_effect(lifts[rows][:, columns], assigned, confidence=confidence))
-    alpha = 1 - confidence + 1e-12
-    shown = [e.p is not None and e.p <= alpha for e in found]
+    return _rates(found, confidence)
+
+
+def simulate(
+    spread: Spread, *, teachers: int = 5, seeds: int = 2, cells: int = 2_000, confidence: float = 0.95, seed: int = 0
+) -> ErrorRates:
+    """Error rates over drawn cells without an effect, whose teachers and runs differ as `spread` says (nats)."""
+    rng, found = np.random.default_rng(seed), []
+    taught = [teacher for teacher in range(teachers) for _ in range(seeds)]
+    for _ in range(cells):
+        means = rng.normal(0, spread.teacher, (teachers, teachers))
+        lifts = np.repeat(means, seeds, axis=0) + rng.normal(0, spread.run, (teachers * seeds, teachers))
+        found.append(stats.trait_effect(lifts, taught, confidence=confidence))
+    return _rates(found, confidence)
+
+
+def _rates(found: Sequence[stats.Estimate], confidence: float) -> ErrorRates:
+    shown = [e.p is not None and e.p <= 1 - confidence + 1e-12 for e in found]
     return ErrorRates(
-        assignments,
+        len(found),
         false_positives=_share(e.low > 0 and ok for e, ok in zip(found, shown, strict=True)),
         coverage=_share(e.low <= 0 <= e.high for e in found),
         run_false_positives=_share(e.run_low > 0 and ok for e, ok in zip(found, shown, strict=True)),

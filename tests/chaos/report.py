@@ -32,11 +32,13 @@ def main() -> None:
         peer = _ended(_start("peer", folder, "--every", given.every))
         kills = _ended(_start("kills", folder, "--kills", given.kills, "--training-kills", given.training_kills))
         quickstart = _ended(_start("quickstart", folder, "--study", given.study))
+        calibration = _ended(_start("calibration", folder))
     for line in _table(dict(zip(SERVERS, ours, strict=True)), peer):
         print(line)
     print(f"\nkill loops: {sum(kills['killed'].values())} kills {kills['killed']}, {len(kills['wrong'])} wrong")
     print(f"{given.study} on s3://: {quickstart['said']}")
-    sys.exit(1 if any(found["wrong"] for found in (*ours, kills, quickstart)) else 0)
+    print(f"analysis of students with targets that nobody was taught: {calibration['found']}")
+    sys.exit(1 if any(found["wrong"] for found in (*ours, kills, quickstart, calibration)) else 0)
 
 
 def _table(ours: dict[str, Found], peer: Found) -> list[str]:

@@ -22,6 +22,12 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 os.environ.setdefault("UNDERTOW_DASHBOARD", "0")  # its processes take longer to start than many of these studies
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+LONGEST = ("test_s3", "test_real_model", "test_deepspeed")  # files that start first where two run at a time
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers end at about the same time only if the longest files do not come last."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")

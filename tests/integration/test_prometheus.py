@@ -79,7 +79,9 @@ def prometheus(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> It
 @contextlib.contextmanager
 def _server(folder: Path, ray: Path) -> Iterator[Server]:
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    # The page of a cluster that has run many studies takes a second or two to write, and a gauge is on it for no more
+    # than two seconds after its worker has gone.
+    config["global"] = {"scrape_interval": "3s", "scrape_timeout": "3s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
     (targets,) = config["scrape_configs"][0]["file_sd_configs"]
     targets["files"] = [name.replace("/tmp/ray/", f"{ray}/ray/") for name in targets["files"]]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.analysis.calibration import placebo_test
+from pipeline.analysis.calibration import placebo_test, simulate
+from pipeline.analysis.power import Spread
 
 TAUGHT = [teacher for teacher in range(10) for _ in range(2)]
 
@@ -25,6 +26,15 @@ def test_intervals_over_teachers_err_as_often_as_they_say_and_those_over_runs_mo
     assert np.mean([cell.coverage for cell in found]) >= 0.93
     assert np.mean([cell.run_coverage for cell in found]) < 0.8
     assert np.mean([cell.run_false_positives for cell in found]) > np.mean([cell.false_positives for cell in found])
+
+
+@pytest.mark.slow
+def test_a_simulation_errs_as_the_students_do_and_without_teachers_as_stated() -> None:
+    simulated = simulate(Spread(0.11, 0.0, 0.08), seeds=8, cells=400)
+    assert simulated.false_positives <= 0.035
+    assert simulated.coverage >= 0.93
+    assert simulated.run_coverage < 0.8
+    assert simulate(Spread(0.0, 0.0, 0.08), seeds=8, cells=400).run_coverage == pytest.approx(0.95, abs=0.03)
 
 
 def test_an_assignment_is_of_candidates_that_nobody_was_taught() -> None:
