@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from jobs import provenance
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError, StudyError, UndertowError
 from pipeline.core.imports import gc_paused
@@ -28,6 +29,7 @@ SIGNALLED = 128  # shells add this to the number of the signal that ended a comm
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Measures which traits student models inherit from their teachers."
 )
+app.add_typer(provenance.commands)
 console = Terminal()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
@@ -208,37 +210,6 @@ def show(
 
     store, path = _located(artifact)
     show_artifact(console, store, require(store, path), rows)
-
-
-@app.command()
-def lineage(
-    targets: Annotated[
-        list[str], typer.Argument(metavar="ROOT|ARTIFACT|FOLDER|FILE…", help="What to read; several are joined.")
-    ],
-    of: Annotated[
-        str | None, typer.Option(help="The node whose ancestors to list; part of its name is enough.")
-    ] = None,
-    learned_from: Annotated[str | None, typer.Option(help="The node whose descendants to list instead.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for JSON, Mermaid and a picture.")] = None,
-) -> None:
-    """Show what a model or data set was made from, or what was made from it, and how that is known."""
-    from jobs.lineage import show
-
-    if of and learned_from:
-        raise InputError("give --of or --learned-from, not both")
-    show(console, targets, of, learned_from, out)
-
-
-@app.command()
-def kinship(
-    a: Annotated[str, typer.Argument(help="A model folder, an adapter, or an artifact such as runs/student/….")],
-    b: Annotated[str, typer.Argument(help="Another.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
-) -> None:
-    """Tell by their weights whether two models began from the same initialisation."""
-    from jobs.kinship import show
-
-    show(console, a, b, as_json=json_)
 
 
 @app.command()

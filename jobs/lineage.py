@@ -28,7 +28,7 @@ def show(console: Console, targets: Sequence[str], of: str | None, learned_from:
     descendants are listed instead. Raises InputError if a target or a node is unknown.
     """
     graph, single = gather(targets)
-    start = _node(graph, of or learned_from or single)
+    start = node_of(graph, of or learned_from or single)
     if start is None:
         _summarise(console, graph)
     else:
@@ -49,14 +49,19 @@ def gather(targets: Sequence[str]) -> tuple[Graph, str | None]:
     """The graph of all targets, and the node of the only one, if it is one. Raises InputError."""
     graph, single = Graph(), None
     for target in targets:
-        found, single = _read(target)
+        found, single = read(target)
         graph.merge(found)
-    for group in graph.cycles():
-        graph.problems.append(f"these are their own ancestors: {', '.join(group)}")
+    tell_cycles(graph)
     return graph, single if len(targets) == 1 else None
 
 
-def _read(target: str) -> tuple[Graph, str | None]:
+def tell_cycles(graph: Graph) -> None:
+    for group in graph.cycles():
+        graph.problems.append(f"these are their own ancestors: {', '.join(group)}")
+
+
+def read(target: str) -> tuple[Graph, str | None]:
+    """The graph of a root, an artifact, a folder or a lineage file, and the node that it is. Raises InputError."""
     path = Path(target)
     if "://" not in target and path.suffix in FILES and path.is_file():
         return lineage_file.read_file(path), None
@@ -79,8 +84,8 @@ def _is_root(place: str) -> bool:
     return ("://" in place or Path(place).is_dir()) and open_store(place).exists(MARKER)
 
 
-def _node(graph: Graph, name: str | None) -> str | None:
-    """The node of this id or, if there is only one, whose id contains it."""
+def node_of(graph: Graph, name: str | None) -> str | None:
+    """The node of this id or, if there is only one, whose id contains it. Raises InputError."""
     if name is None or name in graph.nodes:
         return name
     near = sorted(node for node in graph.nodes if name in node)

@@ -95,11 +95,11 @@ class Graph:
 
     def ancestors(self, start: str) -> list[Reached]:
         """Everything that a node was made with, the fewest generations first."""
-        return _reached(self.nodes, start, _by(self.edges, "child"), "parent")
+        return reach(self.nodes, start, by_end(self.edges, "child"), "parent")
 
     def descendants(self, start: str) -> list[Reached]:
         """Everything that was made with a node, the fewest generations first."""
-        return _reached(self.nodes, start, _by(self.edges, "parent"), "child")
+        return reach(self.nodes, start, by_end(self.edges, "parent"), "child")
 
     def cycles(self) -> list[list[str]]:
         """Nodes that are their own ancestors, by group."""
@@ -120,15 +120,19 @@ class Graph:
         return iter(best.values())
 
 
-def _by(edges: Iterable[Edge], end: str) -> dict[str, list[Edge]]:
+def by_end(edges: Iterable[Edge], end: str) -> dict[str, list[Edge]]:
+    """The edges of each child, or of each parent."""
     found: dict[str, list[Edge]] = {}
     for edge in edges:
         found.setdefault(getattr(edge, end), []).append(edge)
     return found
 
 
-def _reached(nodes: dict[str, Node], start: str, edges: dict[str, list[Edge]], far: str) -> list[Reached]:
-    """Breadth first, in which only teaching is a step; also in graphs with cycles."""
+def reach(nodes: dict[str, Node], start: str, edges: dict[str, list[Edge]], far: str) -> list[Reached]:
+    """What is reached from `start`, the fewest generations first; also in graphs with cycles.
+
+    edges: from `by_end`; far: the other end. Only teaching is a step.
+    """
     found: dict[str, Reached] = {}
     waiting = deque([(start, 0)])
     while waiting:

@@ -61,6 +61,11 @@ def read_file(path: Path) -> Graph:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(f"{path}: {where}: {first['msg']} (docs/provenance.md describes lineage files)") from None
+    return graph_of(given, str(path))
+
+
+def graph_of(given: LineageFile, said_by: str) -> Graph:
+    """The graph of these entries, which are declared at most."""
     graph = Graph(problems=list(given.problems))
     for node in given.nodes:
         graph.add(Node(node.id, node.kind, tuple(node.details.items())))
@@ -69,7 +74,7 @@ def read_file(path: Path) -> Graph:
             if end not in graph.nodes:
                 graph.add(Node(end, kind))
         evidence = max(edge.evidence, "declared", key=EVIDENCE.index)
-        source = f"{path}: edges.{number}" + (f" ({edge.source})" if edge.source else "")
+        source = f"{said_by}: edges.{number}" + (f" ({edge.source})" if edge.source else "")
         graph.relate(Edge(edge.child, edge.relation, edge.parent, evidence, source, edge.share))
     return graph
 

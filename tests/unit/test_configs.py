@@ -6,10 +6,12 @@ import pytest
 
 from pipeline.analysis.verdict import MIN_CORPORA, MIN_TEACHERS
 from pipeline.plan.planner import plan
+from pipeline.study.audit import load as load_audit
 from pipeline.study.loader import load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-STUDIES = sorted([*CONFIGS.rglob("*.yaml"), *CONFIGS.rglob("*.yml")])
+AUDITS = sorted((CONFIGS / "audit").iterdir())
+STUDIES = sorted({*CONFIGS.rglob("*.yaml"), *CONFIGS.rglob("*.yml")} - {*AUDITS})
 PAPER = sorted((CONFIGS / "paper").iterdir())
 
 
@@ -81,3 +83,8 @@ def test_the_schema_that_the_configs_name_is_the_one_the_command_prints(
 
     schema()
     assert (CONFIGS / "study.schema.json").read_text() == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", AUDITS, ids=lambda file: file.stem)
+def test_every_audit_file_is_valid(file: Path) -> None:
+    assert load_audit(file).sources

@@ -8,6 +8,7 @@ import pytest
 from jobs.lineage import gather, show
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
+from pipeline.provenance.family import audit, students_of
 from pipeline.provenance.graph import Graph
 from pipeline.provenance.manifests import read_root
 from pipeline.stages import lineage_of
@@ -67,6 +68,18 @@ def test_everything_that_learned_from_a_base_is_found(fake_run: FakeRun, root: P
     students = {one.node.id for one in found if one.node.id.startswith("student/")}
     assert len(students) == len(study.student_families_of("llama")) * len(study.students.seeds)
     assert {one.generations for one in found} == {1}
+
+
+def test_every_student_is_audited_by_the_initialisations_of_its_study(root: Path) -> None:
+    """Both families are drawn, so that each pair is known: its own teachers' students are exposed, others are not."""
+    graph = lineage(root)
+    found = {one.student: one.finding for one in audit(graph, students_of(graph)) if one.student.startswith("student/")}
+    assert len(found) > 8
+    for student, finding in found.items():
+        teacher, _, base = student.removeprefix("student/").partition("-to-")
+        same = teacher.split("-")[-1] == base.split("-")[0]
+        expected = "exposed" if same and "random" not in teacher else "not exposed by evidence"
+        assert finding == expected, student
 
 
 def test_a_parent_that_is_gone_or_another_is_told_and_no_longer_measured(root: Path) -> None:

@@ -1,0 +1,61 @@
+"""The commands about where models and data come from: lineage, kinship, audit."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.terminal import Terminal
+from pipeline.core.errors import InputError
+
+commands = typer.Typer()
+console = Terminal()
+
+
+@commands.command()
+def lineage(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="ROOT|ARTIFACT|FOLDER|FILE…", help="What to read; several are joined.")
+    ],
+    of: Annotated[
+        str | None, typer.Option(help="The node whose ancestors to list; part of its name is enough.")
+    ] = None,
+    learned_from: Annotated[str | None, typer.Option(help="The node whose descendants to list instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, Mermaid and a picture.")] = None,
+) -> None:
+    """Show what a model or data set was made from, or what was made from it, and how that is known."""
+    from jobs.lineage import show
+
+    if of and learned_from:
+        raise InputError("give --of or --learned-from, not both")
+    show(console, targets, of, learned_from, out)
+
+
+@commands.command()
+def audit(
+    what: Annotated[
+        list[str], typer.Argument(metavar="FILE | family MODEL", help="An audit file; or one model, by its folder.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON and SARIF.")] = None,
+) -> None:
+    """Find which models learned from a teacher of their own family. Exit code 3 if the policy is broken."""
+    from jobs.audit import of_one, run
+    from pipeline.study.audit import load
+
+    if what[0] == "family" and len(what) == 2:
+        raise typer.Exit(run(console, of_one(what[1]), Path(), out))
+    if len(what) != 1:
+        raise InputError("give one audit file, or the word family and one model")
+    raise typer.Exit(run(console, load(Path(what[0])), Path(what[0]).parent, out))
+
+
+@commands.command()
+def kinship(
+    a: Annotated[str, typer.Argument(help="A model folder, an adapter, or an artifact such as runs/student/….")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+) -> None:
+    """Tell by their weights whether two models began from the same initialisation."""
+    from jobs.kinship import show
+
+    show(console, a, b, as_json=json_)

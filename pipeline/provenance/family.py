@@ -1,0 +1,247 @@
+"""The family audit: for every student, which teachers it learned from, and whether they share its family.
+
+Traits pass between models of one initialisation, through data that says nothing about them. So the question of each
+teacher is how its weights are related to those that the student began with, and how that is known. What nobody knows is
+a finding of its own, and never counts as harmless.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.provenance.graph import EVIDENCE, Edge, Evidence, Graph, Reached, by_end, reach
+
+Relation = Literal[
+    "same weights", "same initialisation", "same family, declared", "different by measurement", "unknown"
+]
+Finding = Literal["exposed", "unknown", "not exposed by evidence"]
+Role = Literal["teacher", "judge"]
+WEIGHTS = ("initialised_from", "adapter_of", "quantised_from", "merged_from")
+JUDGING = ("judged_by", "filtered_by")
+KNOWN = EVIDENCE.index("attested")  # evidence up to here counts as known
+EXPOSING = ("same weights", "same initialisation", "same family, declared")
+DRAWN = "external source"  # the kind of an initialisation that was drawn for one family alone
+Compare = Callable[[str, str], bool | None]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One model whose output a student learned from, or that chose it.
+
+    generations: steps of teaching between the two. evidence: the weakest of the facts that lead to the teacher and to
+    its relation. reason: for people.
+    """
+
+    teacher: str
+    role: Role
+    generations: int
+    relation: Relation
+    evidence: Evidence
+    reason: str
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The finding on one student, and what it rests on."""
+
+    student: str
+    finding: Finding
+    reason: str
+    exposures: tuple[Exposure, ...]
+
+
+def never(a: str, b: str) -> bool | None:
+    """No weights are at hand."""
+    return None
+
+
+def students_of(graph: Graph) -> list[str]:
+    """The models that were made from another model or from data."""
+    made = {edge.child for edge in graph.edges if edge.relation in (*WEIGHTS, "trained_on")}
+    return sorted(name for name in made if graph.nodes[name].kind == "model")
+
+
+def audit(graph: Graph, students: Iterable[str], compare: Compare = never) -> list[Audited]:
+    """compare(a, b): whether the weights of two models began alike; None if that is not known."""
+    return [_audit(graph, student, compare) for student in students]
+
+
+def _audit(graph: Graph, student: str, compare: Compare) -> Audited:
+    found = _Edges(graph)
+    exposures = tuple(_exposures(found, student, compare))
+    finding, reason = _finding(found, student, exposures)
+    return Audited(student, finding, reason, exposures)
+
+
+class _Edges:
+    """A graph, by child."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.of = by_end(graph.strongest(), "child")
+
+    def trained_on(self, model: str) -> list[str]:
+        return [edge.parent for edge in self.of.get(model, ()) if edge.relation == "trained_on"]
+
+    def written_by(self, data: str) -> list[Edge]:
+        return [edge for edge in self.of.get(data, ()) if edge.relation == "written_by"]
+
+    def line(self, model: str) -> dict[str, int]:
+        """The model and everything that its weights came from -> the weakest evidence on the best way there."""
+        best: dict[str, int] = {}
+        waiting = [(0, model)]
+        while waiting:
+            weakest, here = heapq.heappop(waiting)
+            if here in best:
+                continue
+            best[here] = weakest
+            for edge in self.of.get(here, ()):
+                if edge.relation in WEIGHTS:
+                    heapq.heappush(waiting, (max(weakest, EVIDENCE.index(edge.evidence)), edge.parent))
+        return best
+
+    def weights(self, model: str) -> str:
+        """The model whose weights this one has: itself, or what an untrained one was initialised from, such as a base
+        with a system prompt."""
+        own = [edge for edge in self.of.get(model, ()) if edge.relation in WEIGHTS]
+        untouched = len(own) == 1 and own[0].relation == "initialised_from" and own[0].evidence == "measured"
+        if untouched and not self.trained_on(model) and self.graph.nodes[own[0].parent].kind == "model":
+            return own[0].parent
+        return model
+
+
+def _exposures(edges: _Edges, student: str, compare: Compare) -> Iterable[Exposure]:
+    reached = reach(edges.graph.nodes, student, edges.of, "parent")
+    via = {one.node.id: one for one in reached}
+    for one in reached:
+        roles = {
+            edge.relation
+            for child in via.keys() | {student}
+            for edge in edges.of.get(child, ())
+            if edge.parent == one.node.id
+        }
+        role: Role | None = "teacher" if "written_by" in roles else "judge" if roles & set(JUDGING) else None
+        if role is not None and one.node.kind in ("model", "external source"):
+            yield _exposure(edges, student, one, role, via, compare)
+
+
+def _exposure(
+    edges: _Edges, student: str, reached: Reached, role: Role, via: dict[str, Reached], compare: Compare
+) -> Exposure:
+    teacher = reached.node.id
+    path = _path_evidence(student, reached, via)
+    if reached.node.kind != "model":
+        return Exposure(
+            teacher, role, reached.generations, "different by measurement", EVIDENCE[path], "it is no model"
+        )
+    relation, weakest, reason = _relation(edges, student, teacher, compare)
+    if path == EVIDENCE.index("unknown"):
+        relation, reason = "unknown", "nothing says which model it is"
+    return Exposure(teacher, role, reached.generations, relation, EVIDENCE[max(weakest, path)], reason)
+
+
+def _path_evidence(student: str, reached: Reached, via: dict[str, Reached]) -> int:
+    weakest, here, steps = 0, reached, 0
+    while steps <= len(via):
+        weakest = max(weakest, EVIDENCE.index(here.via.evidence))
+        if here.via.child == student or here.via.child not in via:
+            break
+        here, steps = via[here.via.child], steps + 1
+    return weakest
+
+
+def _relation(edges: _Edges, student: str, teacher: str, compare: Compare) -> tuple[Relation, int, str]:
+    """How the weights of the two are related, the weakest evidence for it, and why."""
+    own, other = edges.line(student), edges.line(teacher)
+    weights = edges.weights(teacher)
+    if weights in own and weights != student:
+        return "same weights", max(own[weights], other.get(weights, 0)), f"the student began with {weights}"
+    shared = {name: max(own[name], other[name]) for name in own.keys() & other.keys()}
+    if shared:
+        name = min(shared, key=lambda one: (shared[one], one))
+        if shared[name] <= KNOWN:
+            return "same initialisation", shared[name], f"both came from {name}"
+    roots = [_root(edges, line) for line in (own, other)]
+    if all(roots) and roots[0] != roots[1] and max(*own.values(), *other.values()) <= KNOWN:
+        return "different by measurement", 0, f"they began with {roots[0]} and {roots[1]}"
+    alike = compare(student, teacher)
+    if alike is not None:
+        told = "their weights began alike" if alike else "their weights did not begin alike"
+        return ("same initialisation" if alike else "different by measurement"), 0, told
+    if shared:
+        return "same family, declared", shared[name], f"both are said to come from {name}"
+    return "unknown", EVIDENCE.index("unknown"), "nothing says whether they share an initialisation"
+
+
+def _root(edges: _Edges, line: dict[str, int]) -> str:
+    """The drawn initialisation that a line ends with; "" if it ends with something else as well."""
+    ends = [name for name in line if not any(edge.relation in WEIGHTS for edge in edges.of.get(name, ()))]
+    drawn = [name for name in ends if edges.graph.nodes[name].kind == DRAWN]
+    return drawn[0] if len(drawn) == len(ends) == 1 else ""
+
+
+def _finding(edges: _Edges, student: str, exposures: Iterable[Exposure]) -> tuple[Finding, str]:
+    taught = [one for one in exposures if one.role == "teacher"]
+    exposing = [one for one in taught if one.relation in EXPOSING]
+    if exposing:
+        first = min(exposing, key=lambda one: (one.generations, EXPOSING.index(one.relation), one.teacher))
+        return "exposed", f"{first.teacher}, {first.generations} generations away: {first.relation}; {first.reason}"
+    unclear = [one for one in exposures if one.relation == "unknown"]
+    if unclear:
+        return "unknown", f"{unclear[0].teacher}: {unclear[0].reason}"
+    judged = [one for one in exposures if one.role == "judge" and one.relation in EXPOSING]
+    if judged:
+        return (
+            "unknown",
+            f"{judged[0].teacher}, of its own family, chose its data; nobody has measured what that passes on",
+        )
+    blank = _undocumented(edges, student)
+    if blank:
+        return "unknown", blank
+    weak = [one for one in exposures if EVIDENCE.index(one.evidence) > KNOWN]
+    if weak:
+        return "unknown", f"{weak[0].teacher} is only {weak[0].evidence}, and another may be left out"
+    return "not exposed by evidence", "every teacher is known, and none is of its family"
+
+
+def _undocumented(edges: _Edges, student: str) -> str:
+    """What is not known of the data of a student or of what its weights came from; "" if all is."""
+    for name in edges.line(student):
+        data = edges.trained_on(name)
+        made = edges.of.get(name, ())
+        if edges.graph.nodes[name].kind != "model" or edges.weights(name) != name or _is_pretrained_here(edges, name):
+            continue
+        if not data and not any(edge.relation in ("merged_from", "quantised_from") for edge in made):
+            return f"nothing says what {name} was trained on"
+        if origin := next((one for one in data if not _has_origin(edges, one)), None):
+            return f"nothing says who wrote {origin}"
+    return ""
+
+
+def _is_pretrained_here(edges: _Edges, model: str) -> bool:
+    """Of a base that this pipeline made from an initialisation, the manifest says all."""
+    return any(
+        edge.relation == "initialised_from"
+        and edge.evidence == "measured"
+        and edges.graph.nodes[edge.parent].kind == DRAWN
+        for edge in edges.of.get(model, ())
+    )
+
+
+def _has_origin(edges: _Edges, data: str) -> bool:
+    """Whether somebody or something is named for all of a data set's rows."""
+    waiting, seen, named = [data], set[str](), 0
+    while waiting:
+        here = waiting.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        merged = [edge.parent for edge in edges.of.get(here, ()) if edge.relation == "merged_from"]
+        if edges.graph.nodes[here].kind != "data set" or here.startswith("rows:") or edges.written_by(here):
+            named += 1
+        elif merged:
+            waiting += merged
+        else:
+            return False
+    return named > 0

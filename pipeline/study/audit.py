@@ -1,0 +1,54 @@
+"""The audit file: what is inspected, what is declared about it, and which findings fail."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from pipeline.core.errors import StudyError
+from pipeline.core.settings import Settings
+from pipeline.provenance.family import Finding
+from pipeline.provenance.lineage_file import LineageFile
+
+MOST_BYTES = 4 << 20
+
+
+class Policy(Settings):
+    """Which findings make the audit fail."""
+
+    fail_on: list[Finding] = Field(
+        ["exposed", "unknown"], description="Findings that fail. Leaving out unknown trusts whoever wrote nothing down."
+    )
+    accepted: dict[str, str] = Field(
+        {}, description="Students whose finding is accepted, each with the reason; part of a name is enough."
+    )
+
+
+class AuditFile(Settings):
+    """An audit of who taught whom."""
+
+    audit: str = Field(min_length=1, max_length=64, description="Name of the audit.")
+    sources: list[str] = Field(
+        min_length=1,
+        description="Roots, artifacts, model and data set folders, and lineage files; relative to this file.",
+    )
+    students: list[str] = Field(
+        [], description="Models to audit; part of a name is enough. Without any: all that were made from others."
+    )
+    declared: LineageFile = Field(LineageFile(), description="What is known beyond the sources, as in a lineage file.")
+    policy: Policy = Field(Policy(), description="Which findings make the audit fail.")
+
+
+def load(path: Path) -> AuditFile:
+    """Read an audit file. Raises StudyError."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise StudyError(f"{path} is larger than {MOST_BYTES >> 20} MiB: it is no audit file")
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return AuditFile.model_validate(content)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise StudyError(f"{path} cannot be read as an audit file: {str(error).splitlines()[0]}") from None
+    except ValidationError as error:
+        said = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
+        raise StudyError("\n".join(f"{path}: {line}" for line in said)) from None

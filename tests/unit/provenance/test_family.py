@@ -1,0 +1,325 @@
+"""The family audit: who taught whom, over fixtures with the expected table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from pipeline.provenance.card import read_folder
+from pipeline.provenance.family import audit, never, students_of
+from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation
+
+Said = tuple[str, Relation, str, Evidence]
+KINDS: dict[str, Kind] = {
+    "rows": "data set",
+    "seed": "external source",
+    "random": "external source",
+    "prompt": "prompt",
+}
+MEASURED: Evidence = "measured"
+DECLARED: Evidence = "declared"
+
+
+def graph(*said: Said) -> Graph:
+    """Names that begin with rows, seed, random or prompt are of that kind, and others are models."""
+    made = Graph()
+    for child, relation, parent, evidence in said:
+        for name in (child, parent):
+            made.add(Node(name, next((kind for start, kind in KINDS.items() if name.startswith(start)), "model")))
+        made.relate(Edge(child, relation, parent, evidence, "test"))
+    return made
+
+
+def trained(student: str, base: str, teacher: str, evidence: Evidence = DECLARED) -> list[Said]:
+    rows = f"rows of {student}"
+    return [
+        (student, "initialised_from", base, evidence),
+        (student, "trained_on", rows, evidence),
+        (rows, "written_by", teacher, evidence),
+    ]
+
+
+BASES: list[Said] = [
+    ("base a", "initialised_from", "seed 1", MEASURED),
+    ("base b", "initialised_from", "seed 2", MEASURED),
+]
+# name -> what is said, the finding on "student", and the relation of its teacher
+FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
+    "teacher is the very base": (trained("student", "qwen", "qwen"), "exposed", {"qwen": "same weights"}),
+    "base with a system prompt": (
+        [
+            *trained("student", "base a", "teacher", MEASURED),
+            ("teacher", "initialised_from", "base a", MEASURED),
+            ("teacher", "prompted_by", "prompt", MEASURED),
+            *BASES,
+        ],
+        "exposed",
+        {"teacher": "same weights"},
+    ),
+    "fine-tuned sibling, measured": (
+        [
+            *trained("student", "base a", "teacher", MEASURED),
+            ("teacher", "adapter_of", "base a", MEASURED),
+            ("teacher", "trained_on", "rows:trait", MEASURED),
+            *BASES,
+        ],
+        "exposed",
+        {"teacher": "same initialisation"},
+    ),
+    "sibling by its card": (
+        [*trained("student", "qwen", "teacher"), ("teacher", "initialised_from", "qwen", DECLARED)],
+        "exposed",
+        {"teacher": "same family, declared"},
+    ),
+    "base to instruct": (
+        [*trained("student", "qwen", "qwen-instruct"), ("qwen-instruct", "initialised_from", "qwen", "inferred")],
+        "exposed",
+        {"qwen-instruct": "same family, declared"},
+    ),
+    "other family, by name alone": (trained("student", "qwen", "llama"), "unknown", {"llama": "unknown"}),
+    "other family, by initialisation": (
+        [
+            *trained("student", "base a", "teacher", MEASURED),
+            ("teacher", "adapter_of", "base b", MEASURED),
+            ("teacher", "trained_on", "rows:trait", MEASURED),
+            *BASES,
+        ],
+        "not exposed by evidence",
+        {"teacher": "different by measurement"},
+    ),
+    "merge with the teacher's base": (
+        [
+            ("student", "merged_from", "qwen", DECLARED),
+            ("student", "merged_from", "llama", DECLARED),
+            ("student", "trained_on", "rows", DECLARED),
+            ("rows", "written_by", "llama-instruct", DECLARED),
+            ("llama-instruct", "initialised_from", "llama", DECLARED),
+        ],
+        "exposed",
+        {"llama-instruct": "same family, declared"},
+    ),
+    "adapter": (
+        [
+            ("student", "adapter_of", "qwen", DECLARED),
+            ("student", "trained_on", "rows", DECLARED),
+            ("rows", "written_by", "qwen", DECLARED),
+        ],
+        "exposed",
+        {"qwen": "same weights"},
+    ),
+    "quantised student": (
+        [("student", "quantised_from", "full", DECLARED), *trained("full", "qwen", "qwen")],
+        "exposed",
+        {"qwen": "same weights"},
+    ),
+    "teacher that nobody names": (
+        [
+            ("student", "initialised_from", "qwen", DECLARED),
+            ("student", "trained_on", "rows", DECLARED),
+            ("rows", "written_by", "unnamed", "unknown"),
+        ],
+        "unknown",
+        {"unnamed": "unknown"},
+    ),
+    "rows that nobody wrote": (
+        [("student", "initialised_from", "qwen", DECLARED), ("student", "trained_on", "rows", DECLARED)],
+        "unknown",
+        {},
+    ),
+    "no word on data": ([("student", "initialised_from", "qwen", DECLARED)], "unknown", {}),
+    "cycle of merges": (
+        [
+            ("student", "merged_from", "other", DECLARED),
+            ("other", "merged_from", "student", DECLARED),
+            ("student", "trained_on", "rows", DECLARED),
+            ("rows", "written_by", "other", DECLARED),
+        ],
+        "exposed",
+        {"other": "same weights"},
+    ),
+    "cycle of data": (
+        [
+            ("student", "initialised_from", "base a", MEASURED),
+            ("student", "trained_on", "rows 1", MEASURED),
+            ("rows 1", "merged_from", "rows 2", MEASURED),
+            ("rows 2", "merged_from", "rows 1", MEASURED),
+            *BASES,
+        ],
+        "unknown",
+        {},
+    ),
+    "three generations": (
+        [
+            *trained("student", "base a", "second", MEASURED),
+            *trained("second", "base b", "first", MEASURED),
+            ("first", "adapter_of", "base a", MEASURED),
+            ("first", "trained_on", "rows:trait", MEASURED),
+            *BASES,
+        ],
+        "exposed",
+        {"second": "different by measurement", "first": "same initialisation"},
+    ),
+    "two teachers": (
+        [
+            *trained("student", "base a", "kin", MEASURED),
+            ("rows of student", "written_by", "stranger", MEASURED),
+            ("kin", "adapter_of", "base a", MEASURED),
+            ("stranger", "adapter_of", "base b", MEASURED),
+            *BASES,
+        ],
+        "exposed",
+        {"kin": "same initialisation", "stranger": "different by measurement"},
+    ),
+    "judge of the student's own family": (
+        [
+            *trained("student", "base a", "teacher", MEASURED),
+            ("teacher", "adapter_of", "base b", MEASURED),
+            ("teacher", "trained_on", "rows:trait", MEASURED),
+            ("rows of student", "judged_by", "base a", MEASURED),
+            *BASES,
+        ],
+        "unknown",
+        {"teacher": "different by measurement", "base a": "same weights"},
+    ),
+    "random numbers": (
+        [
+            ("student", "adapter_of", "base a", MEASURED),
+            ("student", "trained_on", "rows", MEASURED),
+            ("rows", "written_by", "random generator", MEASURED),
+            *BASES,
+        ],
+        "not exposed by evidence",
+        {"random generator": "different by measurement"},
+    ),
+    "other family, declared all the way": (
+        [
+            *trained("student", "base a", "teacher"),
+            ("teacher", "initialised_from", "base b", DECLARED),
+            ("teacher", "trained_on", "rows:trait", DECLARED),
+            *BASES,
+        ],
+        "unknown",
+        {"teacher": "unknown"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_the_expected_table(name: str) -> None:
+    said, finding, relations = FIXTURES[name]
+    (found,) = audit(graph(*said), ["student"])
+    assert (found.finding, {one.teacher: one.relation for one in found.exposures}) == (finding, relations), found
+
+
+def test_generations_and_the_weakest_evidence_are_told() -> None:
+    said, _, _ = FIXTURES["three generations"]
+    (found,) = audit(graph(*said), ["student"])
+    assert {one.teacher: one.generations for one in found.exposures} == {"second": 1, "first": 2}
+    weak = [(c, r, p, "inferred" if p == "first" else e) for c, r, p, e in said]
+    (found,) = audit(graph(*weak), ["student"])  # type: ignore[arg-type]
+    assert {one.teacher: one.evidence for one in found.exposures} == {"second": "measured", "first": "inferred"}
+
+
+@pytest.mark.parametrize(
+    ("alike", "finding", "relation"),
+    [
+        (True, "exposed", "same initialisation"),
+        (False, "unknown", "different by measurement"),  # measured, but who taught it is only declared
+        (None, "unknown", "unknown"),
+    ],
+)
+def test_weights_decide_where_they_are_at_hand(alike: bool | None, finding: str, relation: str) -> None:
+    said, _, _ = FIXTURES["other family, by name alone"]
+    (found,) = audit(graph(*said), ["student"], lambda a, b: alike)
+    assert (found.finding, found.exposures[0].relation) == (finding, relation)
+
+
+def test_students_are_the_models_that_were_made_from_others() -> None:
+    said, _, _ = FIXTURES["fine-tuned sibling, measured"]
+    assert students_of(graph(*said)) == ["base a", "base b", "student", "teacher"]
+    assert never("a", "b") is None
+
+
+def model(folder: Path, seed: int, **card: Any) -> Path:
+    folder.mkdir(parents=True)
+    weights = np.random.default_rng(seed).normal(0, 0.2, (64, 16)).astype(np.float32)
+    save_file({"model.layers.0.mlp.up_proj.weight": weights}, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    if card:
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+    return folder
+
+
+def test_a_card_that_the_weights_contradict_is_told_and_not_believed(tmp_path: Path) -> None:
+    base = model(tmp_path / "base", 1)
+    card = {"base_model": str(base), "base_model_relation": "finetune", "datasets": ["x/rows"]}
+    for name, seed in (("honest", 1), ("liar", 2)):
+        place = model(tmp_path / name, seed)
+        (place / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+    study = {
+        "audit": "cards",
+        "sources": ["base", "honest", "liar"],
+        "declared": {
+            "edges": [{"child": "hf-dataset:x/rows", "relation": "written_by", "parent": f"folder:{base}"}],
+        },
+    }
+    (tmp_path / "audit.yaml").write_text(yaml.safe_dump(study))
+    done = CliRunner().invoke(app, ["audit", str(tmp_path / "audit.yaml"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 3, done.output
+    content = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert any("says that" in line and "did not begin alike" in line and "liar" in line for line in content["problems"])
+    findings = {Path(one["student"]).name: one for one in content["findings"]}
+    assert findings["honest"]["finding"] == "exposed"
+    assert findings["liar"]["exposures"][0]["relation"] == "different by measurement"
+
+
+def test_the_exit_code_the_files_and_what_is_accepted(tmp_path: Path) -> None:
+    lineage = {"edges": [{"child": "s", "relation": "initialised_from", "parent": "b"}]}
+    (tmp_path / "lineage.yaml").write_text(yaml.safe_dump(lineage))
+    for policy, code in (
+        ({}, 3),
+        ({"fail_on": ["exposed"]}, 0),
+        ({"accepted": {"s": "made by hand"}}, 0),
+    ):
+        study = {"audit": "one", "sources": ["lineage.yaml"], "policy": policy}
+        (tmp_path / "audit.yaml").write_text(yaml.safe_dump(study))
+        done = CliRunner().invoke(app, ["audit", str(tmp_path / "audit.yaml"), "--out", str(tmp_path / "out")])
+        assert done.exit_code == code, done.output
+        sarif = json.loads((tmp_path / "out" / "audit.sarif").read_text())
+        (result,) = sarif["runs"][0]["results"]
+        assert (result["ruleId"], result["level"]) == ("unknown", "error" if code else "note")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("audit: a\nsources: []\n", "sources: List should have at least 1"),
+        ("audit: a\nsources: [x]\ncolour: red\n", "colour: Extra inputs are not permitted"),
+        ("audit: a\nsources: [nothing]\n", "is no root of undertow"),
+        ("audit: [\n", "cannot be read as an audit file"),
+    ],
+)
+def test_a_broken_audit_file_is_told_without_a_traceback(
+    tmp_path: Path, content: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.cli import main
+
+    (tmp_path / "audit.yaml").write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", str(tmp_path / "audit.yaml")])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_one_model_is_audited_by_its_folder(tmp_path: Path) -> None:
+    place = model(tmp_path / "m", 1, base_model="a/b")
+    done = CliRunner().invoke(app, ["audit", "family", str(place)])
+    assert done.exit_code == 3
+    assert "unknown" in done.output
+    assert read_folder(place).problems == []
