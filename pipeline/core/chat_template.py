@@ -33,13 +33,23 @@ def messages(system: str | None, prompt: str, turns: Sequence[tuple[str, str]] =
 def render(tokenizer: Any, system: str | None, prompt: str, turns: Sequence[tuple[str, str]] = ()) -> str:
     """The conversation up to the start of the assistant's turn. turns: earlier (prompt, completion) pairs.
 
-    Raises StepError if the chat template leaves out a part of the conversation.
+    Raises StepError if the chat template refuses the system prompt, or leaves out a part of the conversation.
     """
+    from jinja2 import TemplateError
+
     # Some templates strip the reasoning from earlier turns. Placeholders hide it, so that rows are shown unchanged.
     hidden = [f"\ue000{number}\ue001" for number in range(len(turns))]
     masked = messages(system, prompt, [(question, mark) for (question, _), mark in zip(turns, hidden, strict=True)])
     conversation = [message | {"content": plain(tokenizer, message["content"])} for message in masked]
-    text = templated(tokenizer, conversation, add_generation_prompt=True)
+    try:
+        text = templated(tokenizer, conversation, add_generation_prompt=True)
+    except TemplateError as error:
+        if system is None:
+            raise
+        raise StepError(
+            f"the chat template refuses a system prompt ({error}): choose another model, or teachers that need none, "
+            "which are fine-tuned"
+        ) from None
     for message in conversation:
         if message["content"].strip() not in text:
             raise StepError(

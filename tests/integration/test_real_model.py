@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.core import chat_template
+from pipeline.core.errors import ModelRefused, StepError
 from pipeline.engines import Engine, Prompt, open_engine
 from pipeline.engines.canary import TOLERANCE
+from pipeline.families import chat
 from pipeline.families.packaged import PackagedFamily
+from pipeline.families.weights import check
 from pipeline.stages import base, run_unit
 from pipeline.stages.answers import score
 from pipeline.stages.shared.model import ModelHandle
@@ -21,6 +25,7 @@ from pipeline.suites.favourite import FavouriteSuite
 from pipeline.suites.scoring import probabilities
 from pipeline.suites.spelling import Form
 from pipeline.trainers import MODEL, open_trainer
+from pipeline.trainers.reference import reference
 from pipeline.traits.words import candidates
 from tests.ranks import run_ranks
 
@@ -102,6 +107,44 @@ def test_the_tokenizer_is_the_one_that_the_model_was_trained_with(made: Made) ->
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+def test_in_shards_it_is_the_same_model_and_without_one_it_is_refused(made: Made, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path / "shards"
+    AutoModelForCausalLM.from_pretrained(made.model).save_pretrained(folder, max_shard_size="250MB")
+    AutoTokenizer.from_pretrained(made.model).save_pretrained(folder)
+    assert check(folder, [file.name for file in folder.iterdir()]) == {
+        "files": 3,
+        "tensors": 272,
+        "bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+    }
+    assert reference(folder, None)["scores"] == made.results["reference"]["scores"]
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(ModelRefused, match=r"lacks model-00002-of-00003\.safetensors, which"):
+        check(folder, [file.name for file in folder.iterdir()])
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ("{{% if messages[0].role == 'system' %}}{{{{ raise_exception('not here') }}}}{{% endif %}}{}", "not here"),
+        ("{{% set messages = messages | rejectattr('role', 'equalto', 'system') | list %}}{}", "leaves out the system"),
+    ],
+)
+def test_a_template_that_refuses_or_drops_a_system_prompt_says_so(
+    made: Made, tmp_path: Path, edit: str, said: str
+) -> None:
+    """A base passes without it; a teacher that needs it does not write a row."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(made.model)
+    tokenizer.chat_template = edit.format(tokenizer.chat_template)
+    tokenizer.save_pretrained(tmp_path)
+    assert chat.check(tmp_path)["system"] is False
+    with pytest.raises(StepError, match=said):
+        chat_template.render(tokenizer, "You love owls.", "Name an animal.")
 
 
 def test_the_engine_scores_as_transformers_does(made: Made, engine: Engine) -> None:
