@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.provenance.graph import EVIDENCE, Edge, Evidence, Graph, Reached, by_end, reach
+from pipeline.provenance.graph import EVIDENCE, TEACHING, Edge, Evidence, Graph, Reached, by_end, reach
 
 Relation = Literal[
     "same weights", "same initialisation", "same family, declared", "different by measurement", "unknown"
@@ -114,16 +114,21 @@ class _Edges:
 def _exposures(edges: _Edges, student: str, compare: Compare) -> Iterable[Exposure]:
     reached = reach(edges.graph.nodes, student, edges.of, "parent")
     via = {one.node.id: one for one in reached}
+    relations: dict[str, set[str]] = {}
+    for child in (student, *via):
+        for edge in edges.of.get(child, ()):
+            relations.setdefault(edge.parent, set()).add(edge.relation)
     for one in reached:
-        roles = {
-            edge.relation
-            for child in via.keys() | {student}
-            for edge in edges.of.get(child, ())
-            if edge.parent == one.node.id
-        }
-        role: Role | None = "teacher" if "written_by" in roles else "judge" if roles & set(JUDGING) else None
+        role = _role(relations[one.node.id])
         if role is not None and one.node.kind in ("model", "external source"):
             yield _exposure(edges, student, one, role, via, compare)
+
+
+def _role(relations: set[str]) -> Role | None:
+    """By how data was made with a model: a teacher wrote it, a judge chose it."""
+    if TEACHING in relations:
+        return "teacher"
+    return "judge" if relations & set(JUDGING) else None
 
 
 def _exposure(
