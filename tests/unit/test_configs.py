@@ -8,10 +8,8 @@ from pipeline.analysis.verdict import MIN_CORPORA, MIN_TEACHERS
 from pipeline.plan.planner import plan
 from pipeline.study.audit import load as load_audit
 from pipeline.study.loader import load
+from tests.studies import AUDITS, CONFIGS, STUDIES
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-AUDITS = sorted((CONFIGS / "audit").iterdir())
-STUDIES = sorted({*CONFIGS.rglob("*.yaml"), *CONFIGS.rglob("*.yml")} - {*AUDITS})
 PAPER = sorted((CONFIGS / "paper").iterdir())
 
 

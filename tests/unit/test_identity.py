@@ -14,8 +14,8 @@ from pipeline.stages.contract import ANY_ROLE
 from pipeline.store.step import ID_LENGTH, KINDS, Step, step_id
 from pipeline.study.loader import load
 from pipeline.study.schema import Study
+from tests.studies import STUDIES
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 Build = Callable[..., Study]
 Place = tuple[str | int, ...]
 
@@ -288,7 +288,7 @@ def test_the_order_of_families_in_the_file_changes_no_model(study: Build) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_a_spec_is_known_again_from_what_its_artifact_stores(file: Path) -> None:
     """A manifest holds a spec's identity as JSON; the spec that is read from it must stand for the same artifact."""
     for step in plan(load(file)):

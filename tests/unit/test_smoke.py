@@ -15,9 +15,8 @@ from pipeline.study.loader import load
 from pipeline.study.schema import Study
 from pipeline.study.smoke import smoke_edition
 from pipeline.study.teachers import Finetuned
+from tests.studies import CONFIGS, STUDIES
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-STUDIES = sorted(CONFIGS.rglob("*.yaml"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 QWEN = {"kind": "hub", "repo": "Qwen/Qwen2.5-7B-Instruct", "revision": COMMIT}
 LLAMA = {"kind": "hub", "repo": "meta-llama/Llama-3.1-8B-Instruct", "revision": COMMIT}
