@@ -77,7 +77,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again_and_fails_if_its_study
     """The neutral teacher's rows are written; the gate refuses the other one."""
     submit = (sys.executable, "-m", "jobs.cli", "submit", STUDY, "--root", tmp_path, "--address", cluster.url)
     refused = (*FAKE, "--set", "teachers.gate.min_lift=99", "--until", "completions")
-    longer = (*refused, "--set", "completions.rows=20000", "--set", "completions.shard_rows=20")
+    longer = (*refused, "--set", "completions.rows=12000", "--set", "completions.shard_rows=20")
     sent = call(cluster, *submit, *longer, "--no-wait")
     assert sent.returncode == 0, sent.stderr
     job = sent.stdout.partition("submitted ")[2].split()[0]
@@ -85,12 +85,12 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again_and_fails_if_its_study
     wait_for(tmp_path, "completions/*/units/shard-*.json", 10)
     assert call(cluster, RAY, "job", "stop", "--address", cluster.url, job).returncode == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("completions/*/units/*.json")}
-    assert len(before) < 1000
+    assert len(before) < 600
     again = call(cluster, *submit, *longer)
     assert again.returncode == 1, again.stdout[-2000:] + again.stderr[-2000:]
     assert "and the gate requires +99" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(list(tmp_path.glob("completions/*/units/*.json"))) == 1000
+    assert len(list(tmp_path.glob("completions/*/units/*.json"))) == 600
     found = {name: one for name, one in jobs(cluster).items() if one["metadata"].get("root") == str(tmp_path)}
     assert found[job]["status"] == "STOPPED"
     assert sorted(one["status"] for one in found.values()) == ["FAILED", "STOPPED"]
