@@ -47,9 +47,10 @@ def compare(a: Layers, b: Layers) -> Kinship:
 
 def layers_of(place: str) -> Layers:
     """The layers of a model folder, of an adapter whose base lies where it says, or of an artifact."""
-    *above, kind, name = place.rstrip("/").split("/") if "/" in place else ("", "", place)
+    above, _, name = place.rstrip("/").rpartition("/")
+    root, _, kind = above.rpartition("/")
     if kind in KINDS:
-        store = open_store("/".join(above) or ".")
+        store = open_store(root or ".")
         if artifact.exists(store, f"{kind}/{name}"):
             return _artifact_layers(store, artifact.require(store, f"{kind}/{name}"))
     folder = Path(place)

@@ -67,11 +67,12 @@ def read(target: str) -> tuple[Graph, str | None]:
         return lineage_file.read_file(path), None
     if _is_root(target):
         return manifests.read_root(open_store(target), lineage_of), None
-    *above, kind, name = target.rstrip("/").split("/")
-    if kind in KINDS and _is_root("/".join(above) or "."):
-        root = open_store("/".join(above) or ".")
-        artifact.require(root, f"{kind}/{name}")
-        return manifests.read_root(root, lineage_of), f"{kind}/{name}"
+    above, _, name = target.rstrip("/").rpartition("/")
+    root, _, kind = above.rpartition("/")
+    if kind in KINDS and _is_root(root or "."):
+        store = open_store(root or ".")
+        artifact.require(store, f"{kind}/{name}")
+        return manifests.read_root(store, lineage_of), f"{kind}/{name}"
     if path.is_dir():
         found = card.read_folder(path)
         return found, next(iter(found.nodes))

@@ -6,7 +6,7 @@ a finding of its own, and never counts as harmless.
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -112,52 +112,50 @@ class _Edges:
 
 
 def _exposures(edges: _Edges, student: str, compare: Compare) -> Iterable[Exposure]:
-    reached = reach(edges.graph.nodes, student, edges.of, "parent")
-    via = {one.node.id: one for one in reached}
-    relations: dict[str, set[str]] = {}
+    via = {one.node.id: one for one in reach(edges.graph.nodes, student, edges.of, "parent")}
+    roles: dict[tuple[str, Role], list[Edge]] = {}
     for child in (student, *via):
         for edge in edges.of.get(child, ()):
-            relations.setdefault(edge.parent, set()).add(edge.relation)
-    for one in reached:
-        role = _role(relations[one.node.id])
-        if role is not None and one.node.kind in ("model", "external source"):
-            yield _exposure(edges, student, one, role, via, compare)
-
-
-def _role(relations: set[str]) -> Role | None:
-    """By how data was made with a model: a teacher wrote it, a judge chose it."""
-    if TEACHING in relations:
-        return "teacher"
-    return "judge" if relations & set(JUDGING) else None
+            if edge.relation == TEACHING or edge.relation in JUDGING:
+                role: Role = "teacher" if edge.relation == TEACHING else "judge"
+                roles.setdefault((edge.parent, role), []).append(edge)
+    for (name, role), found in sorted(roles.items()):
+        is_teacher_as_well = role == "judge" and (name, "teacher") in roles
+        if edges.graph.nodes[name].kind in ("model", "external source") and not is_teacher_as_well:
+            yield _exposure(edges, student, role, found, via, compare)
 
 
 def _exposure(
-    edges: _Edges, student: str, reached: Reached, role: Role, via: dict[str, Reached], compare: Compare
+    edges: _Edges, student: str, role: Role, found: Sequence[Edge], via: Mapping[str, Reached], compare: Compare
 ) -> Exposure:
-    teacher = reached.node.id
-    path = _path_evidence(student, reached, via)
-    if reached.node.kind != "model":
-        return Exposure(
-            teacher, role, reached.generations, "different by measurement", EVIDENCE[path], "it is no model"
-        )
-    relation, weakest, reason = _relation(edges, student, teacher, compare)
+    """found: the edges by which the teacher or judge made data that reached the student."""
+    nearest = min(found, key=lambda edge: via[edge.child].generations if edge.child in via else 0)
+    generations = (via[nearest.child].generations if nearest.child in via else 0) + (role == "teacher")
+    path = max(EVIDENCE.index(nearest.evidence), _path_evidence(nearest.child, via))
+    name = nearest.parent
+    if edges.graph.nodes[name].kind != "model":
+        return Exposure(name, role, generations, "different by measurement", EVIDENCE[path], "it is no model")
+    relation, weakest, reason = _relation(edges, student, name, compare)
     if path == EVIDENCE.index("unknown"):
         relation, reason = "unknown", "nothing says which model it is"
-    return Exposure(teacher, role, reached.generations, relation, EVIDENCE[max(weakest, path)], reason)
+    return Exposure(name, role, generations, relation, EVIDENCE[max(weakest, path)], reason)
 
 
-def _path_evidence(student: str, reached: Reached, via: dict[str, Reached]) -> int:
-    weakest, here, steps = 0, reached, 0
-    while steps <= len(via):
-        weakest = max(weakest, EVIDENCE.index(here.via.evidence))
-        if here.via.child == student or here.via.child not in via:
+def _path_evidence(name: str, via: Mapping[str, Reached]) -> int:
+    """The weakest evidence on the way from the student to a node."""
+    weakest = 0
+    for _ in via:  # a way has no more steps than there are nodes, also where edges go in a circle
+        if name not in via:
             break
-        here, steps = via[here.via.child], steps + 1
+        weakest = max(weakest, EVIDENCE.index(via[name].via.evidence))
+        name = via[name].via.child
     return weakest
 
 
 def _relation(edges: _Edges, student: str, teacher: str, compare: Compare) -> tuple[Relation, int, str]:
     """How the weights of the two are related, the weakest evidence for it, and why."""
+    if teacher == student:
+        return "same weights", 0, "it wrote its own data"
     own, other = edges.line(student), edges.line(teacher)
     weights = edges.weights(teacher)
     if weights in own and weights != student:

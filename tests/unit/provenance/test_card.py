@@ -177,7 +177,7 @@ VALUES = st.recursive(
 FIELDS = ("base_model", "base_model_relation", "datasets", "source_datasets", "language_creators", "tags")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(card=st.dictionaries(st.sampled_from(FIELDS), VALUES), config=VALUES, merge=VALUES, prose=st.text(max_size=60))
 def test_no_card_crashes(tmp_path: Path, card: Any, config: Any, merge: Any, prose: str) -> None:
     place = folder(tmp_path, card, mergekit_config_yml=merge, pipeline_yaml=merge)

@@ -187,6 +187,16 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
         "unknown",
         {"teacher": "different by measurement", "base a": "same weights"},
     ),
+    "rows of its own": (
+        [
+            ("student", "initialised_from", "base a", MEASURED),
+            ("student", "trained_on", "rows", MEASURED),
+            ("rows", "written_by", "student", MEASURED),
+            *BASES,
+        ],
+        "exposed",
+        {"student": "same weights"},
+    ),
     "random numbers": (
         [
             ("student", "adapter_of", "base a", MEASURED),
@@ -221,6 +231,9 @@ def test_generations_and_the_weakest_evidence_are_told() -> None:
     said, _, _ = FIXTURES["three generations"]
     (found,) = audit(graph(*said), ["student"])
     assert {one.teacher: one.generations for one in found.exposures} == {"second": 1, "first": 2}
+    said_of_base, _, _ = FIXTURES["teacher is the very base"]
+    (same,) = audit(graph(*said_of_base), ["student"])
+    assert [one.generations for one in same.exposures] == [1], "it is reached as a base before it is as a teacher"
     weak = [(c, r, p, "inferred" if p == "first" else e) for c, r, p, e in said]
     (found,) = audit(graph(*weak), ["student"])  # type: ignore[arg-type]
     assert {one.teacher: one.evidence for one in found.exposures} == {"second": "measured", "first": "inferred"}

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.provenance.graph import Edge, Evidence, Graph, Node, Relation, hub_model
@@ -88,6 +88,7 @@ PAIRS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_descendants_are_ancestors_the_other_way_round(pairs: list[tuple[int, Relation, int]]) -> None:
     made = graph(*((str(child), relation, str(parent)) for child, relation, parent in pairs))

@@ -104,6 +104,21 @@ def test_settings_of_another_version_are_told(root: Path) -> None:
     assert "settings this one cannot read" in graph.problems[0]
 
 
+def test_names_without_a_folder_are_read_where_the_command_runs(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert gather(["model"])[1] == "folder:model"
+    assert gather(["root"])[1] is None
+    monkeypatch.chdir(root)
+    student = path_of(lineage(root), STUDENT)
+    assert gather([student])[1] == student
+    with pytest.raises(InputError, match="nothing is no root"):
+        gather(["nothing"])
+
+
 def test_roots_artifacts_folders_and_files_are_told_apart(root: Path, tmp_path: Path) -> None:
     student = path_of(lineage(root), STUDENT)
     assert gather([str(root)])[1] is None
