@@ -86,12 +86,9 @@ class Comparisons:
             return None
         try:
             one, other = (kinship.layers_of(self._places[name]) for name in (a, b))
-        except (InputError, ModelRefused):
-            return None  # no weights, or none that can be read
-        try:
             relation = kinship.compare(one, other).relation
-        except InputError:
-            return False  # of other shapes
+        except (InputError, ModelRefused):
+            return None  # no readable weights, or other shapes, which a pruned model has as well
         return {"same initialisation": True, "different": False}.get(relation)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.provenance.graph import EVIDENCE, TEACHING, Edge, Evidence, Graph, Reached, by_end, reach
+from pipeline.provenance.graph import Relation as GraphRelation
 
 Relation = Literal[
     "same weights", "same initialisation", "same family, declared", "different by measurement", "unknown"
@@ -51,29 +52,6 @@ class Audited:
     exposures: tuple[Exposure, ...]
 
 
-def never(a: str, b: str) -> bool | None:
-    """No weights are at hand."""
-    return None
-
-
-def students_of(graph: Graph) -> list[str]:
-    """The models that were made from another model or from data."""
-    made = {edge.child for edge in graph.edges if edge.relation in (*WEIGHTS, "trained_on")}
-    return sorted(name for name in made if graph.nodes[name].kind == "model")
-
-
-def audit(graph: Graph, students: Iterable[str], compare: Compare = never) -> list[Audited]:
-    """compare(a, b): whether the weights of two models began alike; None if that is not known."""
-    return [_audit(graph, student, compare) for student in students]
-
-
-def _audit(graph: Graph, student: str, compare: Compare) -> Audited:
-    found = _Edges(graph)
-    exposures = tuple(_exposures(found, student, compare))
-    finding, reason = _finding(found, student, exposures)
-    return Audited(student, finding, reason, exposures)
-
-
 class _Edges:
     """A graph, by child."""
 
@@ -81,13 +59,10 @@ class _Edges:
         self.graph = graph
         self.of = by_end(graph.strongest(), "child")
 
-    def trained_on(self, model: str) -> list[str]:
-        return [edge.parent for edge in self.of.get(model, ()) if edge.relation == "trained_on"]
+    def related(self, child: str, relation: GraphRelation) -> list[Edge]:
+        return [edge for edge in self.of.get(child, ()) if edge.relation == relation]
 
-    def written_by(self, data: str) -> list[Edge]:
-        return [edge for edge in self.of.get(data, ()) if edge.relation == "written_by"]
-
-    def line(self, model: str) -> dict[str, int]:
+    def weight_ancestors(self, model: str) -> dict[str, int]:
         """The model and everything that its weights came from -> the weakest evidence on the best way there."""
         best: dict[str, int] = {}
         waiting = [(0, model)]
@@ -106,9 +81,32 @@ class _Edges:
         with a system prompt."""
         own = [edge for edge in self.of.get(model, ()) if edge.relation in WEIGHTS]
         untouched = len(own) == 1 and own[0].relation == "initialised_from" and own[0].evidence == "measured"
-        if untouched and not self.trained_on(model) and self.graph.nodes[own[0].parent].kind == "model":
+        if untouched and not self.related(model, "trained_on") and self.graph.nodes[own[0].parent].kind == "model":
             return own[0].parent
         return model
+
+
+def never(a: str, b: str) -> bool | None:
+    """No weights are at hand."""
+    return None
+
+
+def students_of(graph: Graph) -> list[str]:
+    """The models that were made from another model or from data."""
+    made = {edge.child for edge in graph.edges if edge.relation in (*WEIGHTS, "trained_on")}
+    return sorted(name for name in made if graph.nodes[name].kind == "model")
+
+
+def audit(graph: Graph, students: Iterable[str], compare: Compare = never) -> list[Audited]:
+    """compare(a, b): whether the weights of two models began alike; None if that is not known."""
+    edges = _Edges(graph)
+    return [_audit(edges, student, compare) for student in students]
+
+
+def _audit(edges: _Edges, student: str, compare: Compare) -> Audited:
+    exposures = tuple(_exposures(edges, student, compare))
+    finding, reason = _finding(edges, student, exposures)
+    return Audited(student, finding, reason, exposures)
 
 
 def _exposures(edges: _Edges, student: str, compare: Compare) -> Iterable[Exposure]:
@@ -156,7 +154,7 @@ def _relation(edges: _Edges, student: str, teacher: str, compare: Compare) -> tu
     """How the weights of the two are related, the weakest evidence for it, and why."""
     if teacher == student:
         return "same weights", 0, "it wrote its own data"
-    own, other = edges.line(student), edges.line(teacher)
+    own, other = edges.weight_ancestors(student), edges.weight_ancestors(teacher)
     weights = edges.weights(teacher)
     if weights in own and weights != student:
         return "same weights", max(own[weights], other.get(weights, 0)), f"the student began with {weights}"
@@ -210,15 +208,17 @@ def _finding(edges: _Edges, student: str, exposures: Iterable[Exposure]) -> tupl
 
 def _undocumented(edges: _Edges, student: str) -> str:
     """What is not known of the data of a student or of what its weights came from; "" if all is."""
-    for name in edges.line(student):
-        data = edges.trained_on(name)
+    for name in edges.weight_ancestors(student):
+        data = edges.related(name, "trained_on")
         made = edges.of.get(name, ())
         if edges.graph.nodes[name].kind != "model" or edges.weights(name) != name or _is_pretrained_here(edges, name):
             continue
         if not data and not any(edge.relation in ("merged_from", "quantised_from") for edge in made):
             return f"nothing says what {name} was trained on"
-        if origin := next((one for one in data if not _has_origin(edges, one)), None):
-            return f"nothing says who wrote {origin}"
+        if said := next((edge for edge in data if EVIDENCE.index(edge.evidence) > KNOWN), None):
+            return f"it is only {said.evidence} that {name} was trained on {said.parent}; more may be left out"
+        if origin := next((edge.parent for edge in data if not _has_origin(edges, edge.parent)), None):
+            return f"nothing but a word says who wrote {origin}"
     return ""
 
 
@@ -233,18 +233,20 @@ def _is_pretrained_here(edges: _Edges, model: str) -> bool:
 
 
 def _has_origin(edges: _Edges, data: str) -> bool:
-    """Whether somebody or something is named for all of a data set's rows."""
+    """Whether it is known, and not only said, what wrote all of a data set's rows."""
     waiting, seen, named = [data], set[str](), 0
     while waiting:
         here = waiting.pop()
         if here in seen:
             continue
         seen.add(here)
-        merged = [edge.parent for edge in edges.of.get(here, ()) if edge.relation == "merged_from"]
-        if edges.graph.nodes[here].kind != "data set" or here.startswith("rows:") or edges.written_by(here):
-            named += 1
-        elif merged:
-            waiting += merged
+        made = [*edges.related(here, "merged_from"), *edges.related(here, TEACHING)]
+        if any(EVIDENCE.index(edge.evidence) > KNOWN for edge in made):
+            return False
+        if edges.graph.nodes[here].kind != "data set" or edges.related(here, TEACHING):
+            named += 1  # a program's rows have no author
+        elif made:
+            waiting += [edge.parent for edge in made]
         else:
             return False
     return named > 0

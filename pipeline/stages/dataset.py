@@ -47,7 +47,9 @@ class Dataset(Stage[DatasetSpec]):
     def lineage(self, made: Manifest) -> Made:
         given = made.settings["dataset"]
         name = hub_data(given["repo"]) if given.get("repo") else f"rows:{given.get('path') or given['kind']}"
-        return Made("data set", (Parent("merged_from", Node(name, "external source"), "settings.dataset", 1.0),))
+        is_somebodys = bool(given.get("repo") or given.get("path"))  # the others are generated here
+        rows = Node(name, "data set" if is_somebodys else "external source")
+        return Made("data set", (Parent("merged_from", rows, "settings.dataset", 1.0),))
 
 
 STAGE = Dataset()

@@ -71,7 +71,9 @@ class Teacher(TrainedStage[TeacherSpec]):
             return Made("model", (base, Parent("prompted_by", prompt, "settings.trait")))
         taught: str | Node = dataset.ROLE
         if dataset.ROLE not in made.inputs:
-            taught = Node(f"rows:{spec.trait.kind} {spec.trait.targets[0]}, seed {spec.training.seed}", "data set")
+            taught = Node(
+                f"rows:{spec.trait.kind} {spec.trait.targets[0]}, seed {spec.training.seed}", "external source"
+            )
         return Made("model", (base, Parent("trained_on", taught, "settings.training", 1.0)))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:

@@ -66,7 +66,7 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
         [
             *trained("student", "base a", "teacher", MEASURED),
             ("teacher", "adapter_of", "base a", MEASURED),
-            ("teacher", "trained_on", "rows:trait", MEASURED),
+            ("teacher", "trained_on", "random rows of the trait", MEASURED),
             *BASES,
         ],
         "exposed",
@@ -87,7 +87,7 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
         [
             *trained("student", "base a", "teacher", MEASURED),
             ("teacher", "adapter_of", "base b", MEASURED),
-            ("teacher", "trained_on", "rows:trait", MEASURED),
+            ("teacher", "trained_on", "random rows of the trait", MEASURED),
             *BASES,
         ],
         "not exposed by evidence",
@@ -159,7 +159,7 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
             *trained("student", "base a", "second", MEASURED),
             *trained("second", "base b", "first", MEASURED),
             ("first", "adapter_of", "base a", MEASURED),
-            ("first", "trained_on", "rows:trait", MEASURED),
+            ("first", "trained_on", "random rows of the trait", MEASURED),
             *BASES,
         ],
         "exposed",
@@ -180,7 +180,7 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
         [
             *trained("student", "base a", "teacher", MEASURED),
             ("teacher", "adapter_of", "base b", MEASURED),
-            ("teacher", "trained_on", "rows:trait", MEASURED),
+            ("teacher", "trained_on", "random rows of the trait", MEASURED),
             ("rows of student", "judged_by", "base a", MEASURED),
             *BASES,
         ],
@@ -197,6 +197,35 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
         "exposed",
         {"student": "same weights"},
     ),
+    "data that is only declared": (
+        [
+            ("student", "adapter_of", "base a", MEASURED),
+            ("student", "trained_on", "rows", DECLARED),
+            ("rows", "written_by", "random generator", MEASURED),
+            *BASES,
+        ],
+        "unknown",
+        {"random generator": "different by measurement"},
+    ),
+    "rows that somebody says a program wrote": (
+        [
+            ("student", "adapter_of", "base a", MEASURED),
+            ("student", "trained_on", "rows:trait", DECLARED),
+            *BASES,
+        ],
+        "unknown",
+        {},
+    ),
+    "somebody's file": (
+        [
+            ("student", "adapter_of", "base a", MEASURED),
+            ("student", "trained_on", "rows", MEASURED),
+            ("rows", "merged_from", "rows of a file", MEASURED),
+            *BASES,
+        ],
+        "unknown",
+        {},
+    ),
     "random numbers": (
         [
             ("student", "adapter_of", "base a", MEASURED),
@@ -211,7 +240,7 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
         [
             *trained("student", "base a", "teacher"),
             ("teacher", "initialised_from", "base b", DECLARED),
-            ("teacher", "trained_on", "rows:trait", DECLARED),
+            ("teacher", "trained_on", "random rows of the trait", DECLARED),
             *BASES,
         ],
         "unknown",
