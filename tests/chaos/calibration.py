@@ -21,7 +21,6 @@ import numpy as np
 
 from pipeline.analysis import spread, stats
 from pipeline.analysis.calibration import ErrorRates, placebo_test, simulate
-from pipeline.analysis.power import Spread
 from pipeline.stages.transfer import RUNS
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.artifact import Manifest
@@ -72,8 +71,10 @@ def measure(root: str) -> dict[str, dict[str, float]]:
         errors = placebo_test(np.array(lifts), [candidates.index(target) for target in taught])
         kinds["own family" if teacher == student else "across"].append(errors)
         print(f"{teacher} -> {student}", *(f"{getattr(errors, name):.4f}" for name in COLUMNS), sep="\t")
-    spreads = dict(zip(kinds, _spreads(store, matrix, list(kinds)), strict=True))
-    seeds = len(next(iter(found.values()))[0]) // len(set(next(iter(found.values()))[0]))
+    own, across = spread.measured([artifact.read_table(store, matrix, RUNS)])
+    spreads = {"own family": own, "across": across}
+    taught, _ = next(iter(found.values()))
+    seeds = len(taught) // len(set(taught))
     for kind, errors_of_cells in kinds.items():
         means = [stats.mean([getattr(errors, name) for errors in errors_of_cells]) for name in COLUMNS]
         print(kind, *(f"{mean.value:.4f} [{mean.low:.4f}, {mean.high:.4f}]" for mean in means), sep="\t")
@@ -85,11 +86,6 @@ def measure(root: str) -> dict[str, dict[str, float]]:
         kind: {name: float(np.mean([getattr(errors, name) for errors in of_cells])) for name in COLUMNS}
         for kind, of_cells in kinds.items()
     }
-
-
-def _spreads(store: Store, matrix: Manifest, kinds: list[str]) -> list[Spread | None]:
-    own, across = spread.measured([artifact.read_table(store, matrix, RUNS)])
-    return [own if kind == "own family" else across for kind in kinds]
 
 
 def main() -> None:
