@@ -82,7 +82,7 @@ kubejob: ## a Kubernetes job with a cluster of its own: a smoke test of the quic
 	kubectl apply --filename infra/kuberay/network-policy.yaml --filename infra/kuberay/smoke-test.yaml
 
 # Only wheels are taken but of these, which come as sources alone; the lock files say so to pip.
-SOURCES := deepspeed rouge-score sqlitedict word2number
+SOURCES := deepspeed jsonpath-rw rouge-score sqlitedict word2number
 COMPILE  = $(VENV)-lock/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --emit-build-options \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_31 --only-binary :all:
 
@@ -90,12 +90,12 @@ COMPILE  = $(VENV)-lock/bin/uv pip compile --quiet --no-header --no-annotate --g
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
 	$(COMPILE) requirements/s3-servers.in --output-file requirements/s3-servers.lock
-	$(COMPILE) pyproject.toml --extra gpu --extra real $(addprefix --no-binary ,$(SOURCES)) \
+	$(COMPILE) pyproject.toml --extra gpu --extra real --extra export $(addprefix --no-binary ,$(SOURCES)) \
 		--excludes requirements/real.excludes --output-file requirements/gpu.lock
 # The CPU build of torch wants no triton and the other one its own: that one is locked, and the hashes of both builds.
 	grep -o '^triton==[^ ]*' requirements/gpu.lock > $(VENV)-lock/triton
 	sed -n '/^torch==/,/[^\]$$/{s/[^\]$$/& \\/;/^ /p}' requirements/gpu.lock > $(VENV)-lock/torch
-	$(COMPILE) pyproject.toml --extra cpu --extra real --extra dev $(addprefix --no-binary ,$(SOURCES)) \
+	$(COMPILE) pyproject.toml --extra cpu --extra real --extra export --extra dev $(addprefix --no-binary ,$(SOURCES)) \
 		--excludes requirements/cpu.excludes --excludes requirements/real.excludes --constraints $(VENV)-lock/triton \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.lock
 	sed -i -e '/^torch==.*+cpu/{s/+cpu//;r $(VENV)-lock/torch' -e '}' requirements/cpu.lock
