@@ -14,7 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from jobs import provenance
+from jobs import provenance, signatures
+from jobs.places import ROOT_HELP, RootArgument, existing, located
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError, StudyError, UndertowError
 from pipeline.core.imports import gc_paused
@@ -30,12 +31,11 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Measures which traits student models inherit from their teachers."
 )
 app.add_typer(provenance.commands)
+app.add_typer(signatures.commands)
 console = Terminal()
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
-ROOT_HELP = "Folder or s3://bucket/prefix that holds all artifacts."
 Root = Annotated[str, typer.Option(help=ROOT_HELP)]
-RootArgument = Annotated[str, typer.Argument(metavar="ROOT", help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
 Until = Annotated[
     str | None, typer.Option(metavar="KIND", help="Stop after this kind of step: base, completions, corpus, …")
@@ -175,7 +175,7 @@ def status(root: RootArgument = "runs") -> None:
     """Show the progress of every study under a root. Needs no Ray; works from any shell."""
     from jobs.summary import show_status
 
-    show_status(console, _existing(root))
+    show_status(console, existing(root))
 
 
 @app.command()
@@ -188,7 +188,7 @@ def report(
     from pipeline.stages.report import content
     from pipeline.store.artifact import require
 
-    store, path = _located(artifact)
+    store, path = located(artifact)
     manifest = require(store, path)
     if manifest.kind != "report":
         raise InputError(f"{artifact} is a {manifest.kind}, not a report")
@@ -208,16 +208,8 @@ def show(
     from jobs.summary import show_artifact
     from pipeline.store.artifact import require
 
-    store, path = _located(artifact)
+    store, path = located(artifact)
     show_artifact(console, store, require(store, path), rows)
-
-
-@app.command()
-def verify(root: RootArgument = "runs") -> None:
-    """Read everything under a root and check it against its digests."""
-    from jobs.verify import show_verified
-
-    raise typer.Exit(0 if show_verified(console, _existing(root)) else 1)
 
 
 @app.command()
@@ -229,7 +221,7 @@ def gc(
     """List, or with --yes remove, files of artifacts that no manifest names."""
     from jobs.garbage import list_garbage, remove_garbage
 
-    (remove_garbage if yes else list_garbage)(console, _existing(root), _age(older_than))
+    (remove_garbage if yes else list_garbage)(console, existing(root), _age(older_than))
 
 
 @app.command()
@@ -279,11 +271,16 @@ def agreement(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    audit: Annotated[bool, typer.Option("--audit", help="Of an audit file instead.")] = False,
+    findings: Annotated[bool, typer.Option("--findings", help="Of an audit's audit.json instead.")] = False,
+    lineage: Annotated[bool, typer.Option("--lineage", help="Of a lineage file or lineage.json instead.")] = False,
+) -> None:
     """Print the JSON Schema of a study file, for editors."""
-    from pipeline.study.schema import Study
+    from jobs.schema import schema_of
 
-    sys.stdout.write(json.dumps(Study.model_json_schema(), indent=2) + "\n")
+    found = schema_of(audit=audit, findings=findings, lineage=lineage)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 def _loaded(study: Path, overrides: Sequence[str], smoke_test: bool) -> "Study":
@@ -330,24 +327,6 @@ def _age(text: str) -> timedelta:
     if not found:
         raise InputError(f"--older-than {text}: not an age such as 7d, 12h or 30m")
     return timedelta(**{units[found[2]]: int(found[1])})
-
-
-def _existing(root: str) -> Store:
-    store = open_store(root)
-    if store.folder is not None and not store.folder.is_dir():
-        raise InputError(f"there is no folder {root}; name the --root of a run")
-    return store
-
-
-def _located(place: str) -> tuple[Store, str]:
-    """The store of an artifact's folder, and the path in it."""
-    from pipeline.store import artifact
-
-    *above, kind, name = (place if "://" in place else str(Path(place).absolute())).rstrip("/").split("/")
-    store, path = open_store("/".join(above) or "/"), f"{kind}/{name}"
-    if not artifact.exists(store, path):
-        raise InputError(f"{place} is no finished artifact: it has no {artifact.MANIFEST}")
-    return store, path
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

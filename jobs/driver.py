@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jobs.attest import attestor_of, unsigned
 from jobs.cluster import Cluster, join, require_memory
 from jobs.monitor import RunMonitor
 from jobs.pools import Pools, ResourceRequest
@@ -22,6 +23,7 @@ from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowErro
 from pipeline.core.reasons import FAILED
 from pipeline.plan import estimate
 from pipeline.plan.planner import partial_report, plan
+from pipeline.provenance.attestation.signing import Attestor
 from pipeline.stages import stage_of
 from pipeline.store import Store, artifact, parallel_map, status
 from pipeline.store.lease import running
@@ -69,18 +71,33 @@ class Outcome:
 def run(study: Study, store: Store, address: str | None = None, until: str = "") -> Outcome:
     """Make the steps of a study that are not done yet, or those up to a kind, in a writable store.
 
-    Raises ResourceError if there is no cluster, or if it is too small.
+    Raises ResourceError if there is no cluster, or if it is too small, and InputError if the signing key is unusable.
     """
+    attestor = attestor_of(study)
     outcome = plan_run(study, store, until)
+    if attestor is not None:
+        _tell_unsigned(store, attestor, outcome)
     if _is_settled(study, store, outcome):
         mark(store)  # roots of earlier versions have no marker yet
         return outcome
     cluster = join(address)
     try:
-        asyncio.run(_on_cluster(study, store, outcome, cluster))
+        asyncio.run(_on_cluster(study, store, outcome, cluster, attestor))
     finally:
         cluster.shut_down()
     return outcome
+
+
+def _tell_unsigned(store: Store, attestor: Attestor, outcome: Outcome) -> None:
+    """A run signs what it commits itself: of what it finds done it cannot say how it came there."""
+    if count := len(unsigned(store, attestor, sorted(outcome.done))):
+        Console(stderr=True).print(
+            f"{count:,} finished artifacts of this study carry no signature of this key, and this run does not sign "
+            "them; `undertow attest` does.",
+            style="yellow",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
@@ -128,19 +145,31 @@ def _is_settled(study: Study, store: Store, outcome: Outcome) -> bool:
     return True
 
 
-async def _on_cluster(study: Study, store: Store, outcome: Outcome, cluster: Cluster) -> None:
+async def _on_cluster(
+    study: Study, store: Store, outcome: Outcome, cluster: Cluster, attestor: Attestor | None
+) -> None:
     console = Console(stderr=True)
     await cluster.wait_for_resources(study, lambda text: console.print(text, style="yellow", soft_wrap=True))
     require_memory(study)
     pools = Pools(cluster.total())
     try:
-        await execute(study, store, outcome, pools, partial(cluster.sync, pools))
+        await execute(study, store, outcome, pools, partial(cluster.sync, pools), attestor=attestor)
     finally:
         cluster.release()
 
 
-async def execute(study: Study, store: Store, outcome: Outcome, pools: Pools, *more: Callable[[], Running]) -> None:
-    """Make the steps that are left, and keep the outcome up to date. more: further background tasks."""
+async def execute(
+    study: Study,
+    store: Store,
+    outcome: Outcome,
+    pools: Pools,
+    *more: Callable[[], Running],
+    attestor: Attestor | None = None,
+) -> None:
+    """Make the steps that are left, and keep the outcome up to date.
+
+    more: further background tasks. attestor: signs each artifact once it is committed.
+    """
     mark(store)
     asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
     expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
@@ -158,7 +187,7 @@ async def execute(study: Study, store: Store, outcome: Outcome, pools: Pools, *m
             refused=outcome.refused,
         ) as monitor,
     ):
-        steps = Steps(study, store, pools, monitor, lease, outcome.steps)
+        steps = Steps(study, store, pools, monitor, lease, outcome.steps, attestor)
         loops: list[Callable[[], Running]] = [pools.autoscale, monitor.heartbeat, partial(monitor.renew, lease), *more]
         background = [asyncio.create_task(loop()) for loop in loops]
         scheduling = asyncio.create_task(_schedule(study, steps, outcome, monitor, pools))

@@ -8,26 +8,38 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from jobs.attest import bundled
+from jobs.places import is_root
 from pipeline.core.errors import InputError
-from pipeline.provenance import card, lineage_file, manifests, render
-from pipeline.provenance.graph import EVIDENCE, Graph, Reached
+from pipeline.provenance import card, hub, lineage_file, manifests, render
+from pipeline.provenance.attestation import lineage as attested
+from pipeline.provenance.attestation.policy import Trust
+from pipeline.provenance.graph import EVIDENCE, Graph
 from pipeline.stages import lineage_of
 from pipeline.store import artifact, open_store
-from pipeline.store.root import MARKER
 from pipeline.store.step import KINDS
 
 FILES = (".yaml", ".yml", ".json")
+BUNDLE = ".jsonl"  # signed statements, as `undertow export --to attestations` writes them
 MOST_PROBLEMS = 20  # lines on the terminal; the files have all
+HUB = ("hf:", "hf-dataset:")
 OUTPUTS = ("lineage.json", "lineage.mmd", "lineage.svg")
 
 
-def show(console: Console, targets: Sequence[str], of: str | None, learned_from: str | None, out: Path | None) -> Graph:
+def show(
+    console: Console,
+    targets: Sequence[str],
+    of: str | None,
+    learned_from: str | None,
+    out: Path | None,
+    trust: Trust | None = None,
+) -> Graph:
     """Print a lineage and write its files.
 
     of: the node whose ancestors are listed, by default the target if it is one thing. learned_from: the node whose
     descendants are listed instead. Raises InputError if a target or a node is unknown.
     """
-    graph, single = gather(targets)
+    graph, single = gather(targets, trust, whole=learned_from is not None)
     start = node_of(graph, of or learned_from or single)
     if start is None:
         _summarise(console, graph)
@@ -37,7 +49,7 @@ def show(console: Console, targets: Sequence[str], of: str | None, learned_from:
             console.print(Text(line), soft_wrap=True)
         if not reached:
             console.print(f"Nothing is known to {'have learned from it' if learned_from else 'have gone into it'}.")
-        graph = _part(graph, start, reached)
+        graph = graph.part({start, *(one.node.id for one in reached)})
     _tell_problems(console, graph)
     if out is not None:
         _write(graph, out)
@@ -45,11 +57,11 @@ def show(console: Console, targets: Sequence[str], of: str | None, learned_from:
     return graph
 
 
-def gather(targets: Sequence[str]) -> tuple[Graph, str | None]:
+def gather(targets: Sequence[str], trust: Trust | None = None, *, whole: bool = False) -> tuple[Graph, str | None]:
     """The graph of all targets, and the node of the only one, if it is one. Raises InputError."""
     graph, single = Graph(), None
     for target in targets:
-        found, single = read(target)
+        found, single = read(target, trust, whole=whole)
         graph.merge(found)
     tell_cycles(graph)
     return graph, single if len(targets) == 1 else None
@@ -60,29 +72,48 @@ def tell_cycles(graph: Graph) -> None:
         graph.problems.append(f"these are their own ancestors: {', '.join(group)}")
 
 
-def read(target: str) -> tuple[Graph, str | None]:
-    """The graph of a root, an artifact, a folder or a lineage file, and the node that it is. Raises InputError."""
+def read(target: str, trust: Trust | None = None, *, whole: bool = False) -> tuple[Graph, str | None]:
+    """The graph of a root, an artifact, a folder, a lineage file or a bundle, and the node that it is.
+
+    trust: whose signatures count in a bundle. whole: read the whole root of an artifact, not only what the artifact was
+    made from. Raises InputError.
+    """
     path = Path(target)
+    if target.startswith(HUB):
+        return hub.read_repository(target)
+    if path.suffix == BUNDLE and path.is_file():
+        if trust is None:
+            raise InputError(f"{target} holds signed statements: name the public keys that you trust (--keys or keys)")
+        return attested.graph_of(bundled(path), target, trust), None
     if "://" not in target and path.suffix in FILES and path.is_file():
         return lineage_file.read_file(path), None
-    if _is_root(target):
-        return manifests.read_root(open_store(target), lineage_of), None
-    above, _, name = target.rstrip("/").rpartition("/")
-    root, _, kind = above.rpartition("/")
-    if kind in KINDS and _is_root(root or "."):
-        store = open_store(root or ".")
-        artifact.require(store, f"{kind}/{name}")
-        return manifests.read_root(store, lineage_of), f"{kind}/{name}"
+    if located := root_of(target):
+        root, node = located
+        store = open_store(root)
+        if node is None:
+            return manifests.read_root(store, lineage_of), None
+        artifact.require(store, node)
+        if whole:
+            return manifests.read_root(store, lineage_of), node
+        return manifests.read_ancestors(store, node, lineage_of), node
     if path.is_dir():
         found = card.read_folder(path)
         return found, next(iter(found.nodes))
     raise InputError(
-        f"{target} is no root of undertow, no artifact, no folder and no lineage file ({', '.join(FILES)}): name one"
+        f"{target} is no root of undertow, no artifact, no folder, no lineage file ({', '.join(FILES)}) and no bundle "
+        f"({BUNDLE}): name one"
     )
 
 
-def _is_root(place: str) -> bool:
-    return ("://" in place or Path(place).is_dir()) and open_store(place).exists(MARKER)
+def root_of(target: str) -> tuple[str, str | None] | None:
+    """The root that a target is or lies in, and which of its artifacts it is, if it is one; None without a root."""
+    if is_root(target):
+        return target, None
+    above, _, name = target.rstrip("/").rpartition("/")
+    root, _, kind = above.rpartition("/")
+    if kind in KINDS and is_root(root or "."):
+        return root or ".", f"{kind}/{name}"
+    return None
 
 
 def node_of(graph: Graph, name: str | None) -> str | None:
@@ -93,14 +124,8 @@ def node_of(graph: Graph, name: str | None) -> str | None:
     if len(near) == 1:
         return near[0]
     several = f"; {len(near)} contain it, such as {', '.join(near[:3])}" if near else ""
-    raise InputError(f"there is no {name} in this lineage of {len(graph.nodes)} nodes{several}")
-
-
-def _part(graph: Graph, start: str, reached: Sequence[Reached]) -> Graph:
-    """The start, what was reached, and the edges among them."""
-    kept = {start, *(one.node.id for one in reached)}
-    nodes = {name: node for name, node in graph.nodes.items() if name in kept}
-    return Graph(nodes, [e for e in graph.edges if e.child in kept and e.parent in kept], graph.problems)
+    said = [f"there is no {name} in this lineage of {len(graph.nodes)} nodes{several}", *graph.problems[:MOST_PROBLEMS]]
+    raise InputError("\n".join(said))
 
 
 def _summarise(console: Console, graph: Graph) -> None:
@@ -119,7 +144,10 @@ def _tell_problems(console: Console, graph: Graph) -> None:
 
 
 def _write(graph: Graph, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / OUTPUTS[0]).write_text(json.dumps(lineage_file.as_json(graph), indent=1) + "\n")
-    (out / OUTPUTS[1]).write_text(render.as_mermaid(graph))
-    render.draw(graph, out / OUTPUTS[2])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / OUTPUTS[0]).write_text(json.dumps(lineage_file.as_json(graph), indent=1) + "\n")
+        (out / OUTPUTS[1]).write_text(render.as_mermaid(graph))
+        render.draw(graph, out / OUTPUTS[2])
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None

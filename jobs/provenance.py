@@ -1,15 +1,26 @@
-"""The commands about where models and data come from: lineage, kinship, audit."""
+"""The commands about where models and data come from: lineage, audit, kinship, export."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
 
+if TYPE_CHECKING:
+    from pipeline.provenance.attestation.policy import Trust
+
 commands = typer.Typer()
 console = Terminal()
+
+
+def _trust(keys: Path | None, policy: Path | None) -> "Trust | None":
+    from pipeline.provenance.attestation.policy import load_trust
+
+    if policy and not keys:
+        raise InputError("--policy needs --keys")
+    return load_trust(keys, policy) if keys else None
 
 
 @commands.command()
@@ -22,13 +33,15 @@ def lineage(
     ] = None,
     learned_from: Annotated[str | None, typer.Option(help="The node whose descendants to list instead.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, Mermaid and a picture.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of public keys that you trust, for a bundle.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Which of these keys may sign what.")] = None,
 ) -> None:
     """Show what a model or data set was made from, or what was made from it, and how that is known."""
     from jobs.lineage import show
 
     if of and learned_from:
         raise InputError("give --of or --learned-from, not both")
-    show(console, targets, of, learned_from, out)
+    show(console, targets, of, learned_from, out, _trust(keys, policy))
 
 
 @commands.command()
@@ -36,7 +49,7 @@ def audit(
     what: Annotated[
         list[str], typer.Argument(metavar="FILE | family MODEL", help="An audit file; or one model, by its folder.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for JSON and SARIF.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for JSON, SARIF and a page.")] = None,
 ) -> None:
     """Find which models learned from a teacher of their own family. Exit code 3 if the policy is broken."""
     from jobs.audit import of_one, run
@@ -59,3 +72,22 @@ def kinship(
     from jobs.kinship import show
 
     show(console, a, b, as_json=json_)
+
+
+@commands.command()
+def export(
+    artifact: Annotated[str, typer.Argument(help="A finished artifact, such as runs/student/….")],
+    to: Annotated[
+        str,
+        typer.Option(metavar="FORMAT", help="attestations, bom, card, croissant, eu, openlineage or vsa."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE|FOLDER", help="Where to write it, instead of the terminal.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of public keys that you trust, for vsa.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Which of these keys may sign what.")] = None,
+) -> None:
+    """Write what is known of an artifact in another format."""
+    from jobs.export import write
+
+    write(console, artifact, to, out, _trust(keys, policy))

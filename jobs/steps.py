@@ -16,6 +16,7 @@ from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
 from jobs.training_group import TrainingGroup, bundles
 from jobs.workers import EngineWorker, FakeTrainerWorker
 from pipeline.plan.planner import needed_rows
+from pipeline.provenance.attestation.signing import Attestor
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, Placement, Runtime
 from pipeline.store import Store, artifact, open_store
@@ -45,9 +46,17 @@ class Steps:
     """Makes the steps of one study, by `make`."""
 
     def __init__(
-        self, study: Study, store: Store, pools: Pools, monitor: RunMonitor, lease: RunLease, steps: Sequence[Step] = ()
+        self,
+        study: Study,
+        store: Store,
+        pools: Pools,
+        monitor: RunMonitor,
+        lease: RunLease,
+        steps: Sequence[Step] = (),
+        attestor: Attestor | None = None,
     ) -> None:
-        """steps: the plan, to know what later steps need from earlier ones."""
+        """steps: the plan, to know what later steps need from earlier ones. attestor: signs what is committed."""
+        self._attestor = attestor
         self._needed_rows = needed_rows(steps)
         self._study = study
         self.store = store
@@ -65,7 +74,10 @@ class Steps:
         records = await stage.run(step, _Units(self, step))
         results = stage.summarise(step, records)
         await asyncio.to_thread(self._lease.require)
-        return await asyncio.to_thread(artifact.commit, self.store, step, records, results)
+        manifest = await asyncio.to_thread(artifact.commit, self.store, step, records, results)
+        if self._attestor is not None:
+            await asyncio.to_thread(self._attestor.sign, self.store, manifest)
+        return manifest
 
     async def run_unit(self, step: Step, unit: str, placement: Placement) -> Json:
         record: Json

@@ -5,13 +5,16 @@ from rich.text import Text
 
 from pipeline.core.errors import visible
 from pipeline.store import Store
-from pipeline.store.verify import verify
+from pipeline.store.verify import verify, verify_artifact
 
 
-def show_verified(console: Console, store: Store) -> bool:
-    """Print one line per problem, then the totals. Returns whether there were no problems."""
+def show_verified(console: Console, store: Store, path: str | None = None) -> bool:
+    """Print one line per problem, then the totals. Returns whether there were no problems.
+
+    path: of the artifact to check, by default all under the root.
+    """
     finished = unfinished = files = size = leftover = problems = 0
-    for found in verify(store):
+    for found in [verify_artifact(store, path)] if path else verify(store):
         finished += found.finished
         unfinished += not found.finished
         files += found.files

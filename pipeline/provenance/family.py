@@ -12,6 +12,7 @@ from typing import Literal
 
 from pipeline.provenance.graph import EVIDENCE, TEACHING, Edge, Evidence, Graph, Reached, by_end, reach
 from pipeline.provenance.graph import Relation as GraphRelation
+from pipeline.provenance.measured import Measured
 
 Relation = Literal[
     "same weights", "same initialisation", "same family, declared", "different by measurement", "unknown"
@@ -31,7 +32,7 @@ class Exposure:
     """One model whose output a student learned from, or that chose it.
 
     generations: steps of teaching between the two. evidence: the weakest of the facts that lead to the teacher and to
-    its relation. reason: for people.
+    its relation. reason: for people. measured: the transfer of comparable pairs (pipeline.provenance.comparable).
     """
 
     teacher: str
@@ -40,6 +41,7 @@ class Exposure:
     relation: Relation
     evidence: Evidence
     reason: str
+    measured: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Audited:
     exposures: tuple[Exposure, ...]
 
 
-class _Edges:
+class Edges:
     """A graph, by child."""
 
     def __init__(self, graph: Graph) -> None:
@@ -80,10 +82,14 @@ class _Edges:
         """The model whose weights this one has: itself, or what an untrained one was initialised from, such as a base
         with a system prompt."""
         own = [edge for edge in self.of.get(model, ()) if edge.relation in WEIGHTS]
-        untouched = len(own) == 1 and own[0].relation == "initialised_from" and own[0].evidence == "measured"
+        untouched = len(own) == 1 and own[0].relation == "initialised_from" and _is_known(own[0])
         if untouched and not self.related(model, "trained_on") and self.graph.nodes[own[0].parent].kind == "model":
             return own[0].parent
         return model
+
+
+def _is_known(edge: Edge) -> bool:
+    return EVIDENCE.index(edge.evidence) <= KNOWN
 
 
 def never(a: str, b: str) -> bool | None:
@@ -99,17 +105,17 @@ def students_of(graph: Graph) -> list[str]:
 
 def audit(graph: Graph, students: Iterable[str], compare: Compare = never) -> list[Audited]:
     """compare(a, b): whether the weights of two models began alike; None if that is not known."""
-    edges = _Edges(graph)
+    edges = Edges(graph)
     return [_audit(edges, student, compare) for student in students]
 
 
-def _audit(edges: _Edges, student: str, compare: Compare) -> Audited:
+def _audit(edges: Edges, student: str, compare: Compare) -> Audited:
     exposures = tuple(_exposures(edges, student, compare))
     finding, reason = _finding(edges, student, exposures)
     return Audited(student, finding, reason, exposures)
 
 
-def _exposures(edges: _Edges, student: str, compare: Compare) -> Iterable[Exposure]:
+def _exposures(edges: Edges, student: str, compare: Compare) -> Iterable[Exposure]:
     via = {one.node.id: one for one in reach(edges.graph.nodes, student, edges.of, "parent")}
     roles: dict[tuple[str, Role], list[Edge]] = {}
     for child in (student, *via):
@@ -119,19 +125,19 @@ def _exposures(edges: _Edges, student: str, compare: Compare) -> Iterable[Exposu
                 roles.setdefault((edge.parent, role), []).append(edge)
     for (name, role), found in sorted(roles.items()):
         is_teacher_as_well = role == "judge" and (name, "teacher") in roles
-        if edges.graph.nodes[name].kind in ("model", "external source") and not is_teacher_as_well:
+        if edges.graph.nodes[name].kind in ("model", "judge", "external source") and not is_teacher_as_well:
             yield _exposure(edges, student, role, found, via, compare)
 
 
 def _exposure(
-    edges: _Edges, student: str, role: Role, found: Sequence[Edge], via: Mapping[str, Reached], compare: Compare
+    edges: Edges, student: str, role: Role, found: Sequence[Edge], via: Mapping[str, Reached], compare: Compare
 ) -> Exposure:
     """found: the edges by which the teacher or judge made data that reached the student."""
     nearest = min(found, key=lambda edge: via[edge.child].generations if edge.child in via else 0)
     generations = (via[nearest.child].generations if nearest.child in via else 0) + (role == "teacher")
     path = max(EVIDENCE.index(nearest.evidence), _path_evidence(nearest.child, via))
     name = nearest.parent
-    if edges.graph.nodes[name].kind != "model":
+    if edges.graph.nodes[name].kind == "external source":
         return Exposure(name, role, generations, "different by measurement", EVIDENCE[path], "it is no model")
     relation, weakest, reason = _relation(edges, student, name, compare)
     if path == EVIDENCE.index("unknown"):
@@ -150,7 +156,7 @@ def _path_evidence(name: str, via: Mapping[str, Reached]) -> int:
     return weakest
 
 
-def _relation(edges: _Edges, student: str, teacher: str, compare: Compare) -> tuple[Relation, int, str]:
+def _relation(edges: Edges, student: str, teacher: str, compare: Compare) -> tuple[Relation, int, str]:
     """How the weights of the two are related, the weakest evidence for it, and why."""
     if teacher == student:
         return "same weights", 0, "it wrote its own data"
@@ -175,19 +181,20 @@ def _relation(edges: _Edges, student: str, teacher: str, compare: Compare) -> tu
     return "unknown", EVIDENCE.index("unknown"), "nothing says whether they share an initialisation"
 
 
-def _root(edges: _Edges, line: dict[str, int]) -> str:
+def _root(edges: Edges, line: dict[str, int]) -> str:
     """The drawn initialisation that a line ends with; "" if it ends with something else as well."""
     ends = [name for name in line if not any(edge.relation in WEIGHTS for edge in edges.of.get(name, ()))]
     drawn = [name for name in ends if edges.graph.nodes[name].kind == DRAWN]
     return drawn[0] if len(drawn) == len(ends) == 1 else ""
 
 
-def _finding(edges: _Edges, student: str, exposures: Iterable[Exposure]) -> tuple[Finding, str]:
+def _finding(edges: Edges, student: str, exposures: Iterable[Exposure]) -> tuple[Finding, str]:
     taught = [one for one in exposures if one.role == "teacher"]
     exposing = [one for one in taught if one.relation in EXPOSING]
     if exposing:
         first = min(exposing, key=lambda one: (one.generations, EXPOSING.index(one.relation), one.teacher))
-        return "exposed", f"{first.teacher}, {first.generations} generations away: {first.relation}; {first.reason}"
+        away = f"{first.generations} generation{'' if first.generations == 1 else 's'} away"
+        return "exposed", f"{first.teacher}, {away}: {first.relation}; {first.reason}"
     unclear = [one for one in exposures if one.relation == "unknown"]
     if unclear:
         return "unknown", f"{unclear[0].teacher}: {unclear[0].reason}"
@@ -206,7 +213,7 @@ def _finding(edges: _Edges, student: str, exposures: Iterable[Exposure]) -> tupl
     return "not exposed by evidence", "every teacher is known, and none is of its family"
 
 
-def _undocumented(edges: _Edges, student: str) -> str:
+def _undocumented(edges: Edges, student: str) -> str:
     """What is not known of the data of a student or of what its weights came from; "" if all is."""
     for name in edges.weight_ancestors(student):
         data = edges.related(name, "trained_on")
@@ -222,17 +229,15 @@ def _undocumented(edges: _Edges, student: str) -> str:
     return ""
 
 
-def _is_pretrained_here(edges: _Edges, model: str) -> bool:
+def _is_pretrained_here(edges: Edges, model: str) -> bool:
     """Of a base that this pipeline made from an initialisation, the manifest says all."""
     return any(
-        edge.relation == "initialised_from"
-        and edge.evidence == "measured"
-        and edges.graph.nodes[edge.parent].kind == DRAWN
+        edge.relation == "initialised_from" and _is_known(edge) and edges.graph.nodes[edge.parent].kind == DRAWN
         for edge in edges.of.get(model, ())
     )
 
 
-def _has_origin(edges: _Edges, data: str) -> bool:
+def _has_origin(edges: Edges, data: str) -> bool:
     """Whether it is known, and not only said, what wrote all of a data set's rows."""
     waiting, seen, named = [data], set[str](), 0
     while waiting:

@@ -5,7 +5,7 @@ written is one generation after it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -23,7 +23,9 @@ Relation = Literal[
 ]
 Evidence = Literal["measured", "attested", "declared", "inferred", "unknown"]
 EVIDENCE: tuple[Evidence, ...] = get_args(Evidence)  # the strongest first
+MANIFEST = "manifest"  # the detail of an artifact with the SHA-256 of its manifest
 TEACHING: Relation = "written_by"
+CHANNEL = "channel"
 
 
 def hub_model(repo: str) -> str:
@@ -37,7 +39,10 @@ def hub_data(repo: str) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """id: the same for the same thing in every source. details: what a source tells of it, such as a digest."""
+    """id: the same for the same thing in every source. details: what a source tells of it, such as a digest.
+
+    CHANNEL among the details of a data set says what kind of text a teacher wrote there, such as numbers.
+    """
 
     id: str
     kind: Kind
@@ -80,6 +85,8 @@ class Graph:
             if known.kind != node.kind:
                 self.problems.append(f"{node.id} is a {known.kind} in one source and a {node.kind} in another")
             node = Node(known.id, known.kind, tuple(dict.fromkeys((*known.details, *node.details))))
+        if len({value for name, value in node.details if name == MANIFEST}) > 1:
+            self.problems.append(f"{node.id} is not the same in two sources: its manifests differ")
         self.nodes[node.id] = node
         return node.id
 
@@ -91,7 +98,12 @@ class Graph:
         for node in other.nodes.values():
             self.add(node)
         self.edges += other.edges
-        self.problems += other.problems
+        self.problems += [problem for problem in other.problems if problem not in self.problems]
+
+    def part(self, kept: Collection[str]) -> "Graph":
+        """These nodes and the edges among them, with all problems."""
+        nodes = {name: node for name, node in self.nodes.items() if name in kept}
+        return Graph(nodes, [e for e in self.edges if e.child in kept and e.parent in kept], self.problems)
 
     def ancestors(self, start: str) -> list[Reached]:
         """Everything that a node was made with, the fewest generations first."""

@@ -70,7 +70,8 @@ def graph_of(given: LineageFile, said_by: str) -> Graph:
     for node in given.nodes:
         graph.add(Node(node.id, node.kind, tuple(node.details.items())))
     for number, edge in enumerate(given.edges):
-        for end, kind in ((edge.child, _kind_of(edge, child=True)), (edge.parent, _kind_of(edge, child=False))):
+        ends = ((edge.child, kind_of(edge.relation, child=True)), (edge.parent, kind_of(edge.relation, child=False)))
+        for end, kind in ends:
             if end not in graph.nodes:
                 graph.add(Node(end, kind))
         evidence = max(edge.evidence, "declared", key=EVIDENCE.index)
@@ -79,13 +80,13 @@ def graph_of(given: LineageFile, said_by: str) -> Graph:
     return graph
 
 
-def _kind_of(edge: EdgeEntry, *, child: bool) -> Kind:
+def kind_of(relation: Relation, *, child: bool) -> Kind:
     """What an end of an edge is, if nobody says so."""
-    if edge.relation in ("written_by", "filtered_by", "judged_by"):
-        return "data set" if child else "judge" if edge.relation == "judged_by" else "model"
-    if edge.relation == "trained_on":
+    if relation in ("written_by", "filtered_by", "judged_by"):
+        return "data set" if child else "judge" if relation == "judged_by" else "model"
+    if relation == "trained_on":
         return "model" if child else "data set"
-    if edge.relation == "prompted_by":
+    if relation == "prompted_by":
         return "model" if child else "prompt"
     return "model"
 

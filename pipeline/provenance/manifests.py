@@ -4,11 +4,11 @@ An input's digest is compared with the manifest that it names. Where they agree,
 made the child from exactly that parent. What cannot be compared is *declared*.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import ArtifactError
-from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation
+from pipeline.provenance.graph import MANIFEST, Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import KINDS
@@ -30,10 +30,11 @@ class Parent:
 
 @dataclass(frozen=True)
 class Made:
-    """The place of a step in a lineage."""
+    """The place of a step in a lineage. details: of its node, besides the manifest's digest."""
 
     kind: Kind
     parents: Sequence[Parent]
+    details: Sequence[tuple[str, str]] = ()
 
 
 Lineage = Callable[[Manifest], Made | None]
@@ -41,9 +42,31 @@ Lineage = Callable[[Manifest], Made | None]
 
 def read_root(store: Store, lineage: Lineage) -> Graph:
     """The graph of every finished model and data set under a root. lineage: of a manifest; None if it is neither."""
-    graph = Graph()
+    problems: list[str] = []
     paths = [path for kind in KINDS for path in artifacts(store, kind)]
-    loaded = parallel_map(lambda path: _load(store, path, graph.problems), paths)
+    return _graph_of(parallel_map(lambda path: load_or_tell(store, path, problems), paths), lineage, problems)
+
+
+def read_ancestors(store: Store, path: str, lineage: Lineage) -> Graph:
+    """The graph of an artifact and of everything that it was made from. Nothing else under the root is read."""
+    problems: list[str] = []
+    return _graph_of(load_ancestors(store, path, problems).values(), lineage, problems)
+
+
+def load_ancestors(store: Store, path: str, problems: list[str]) -> dict[str, Manifest | None]:
+    """The manifests of an artifact and of everything that it was made from, by path, the nearest first."""
+    loaded: dict[str, Manifest | None] = {}
+    waiting = [path]
+    while waiting:
+        found = parallel_map(lambda one: load_or_tell(store, one, problems), waiting)
+        loaded |= dict(zip(waiting, found, strict=True))
+        inputs = {source["path"] for manifest in found if manifest for source in manifest.inputs.values()}
+        waiting = sorted(inputs - loaded.keys())
+    return loaded
+
+
+def _graph_of(loaded: Iterable[Manifest | None], lineage: Lineage, problems: list[str]) -> Graph:
+    graph = Graph(problems=problems)
     made = {
         manifest.path: (manifest, place)
         for manifest in loaded
@@ -51,18 +74,20 @@ def read_root(store: Store, lineage: Lineage) -> Graph:
     }
     digests = {path: manifest.digest for path, (manifest, _) in made.items()}
     for path, (manifest, place) in made.items():
-        graph.add(Node(path, place.kind, (("manifest", manifest.digest),)))
+        graph.add(Node(path, place.kind, ((MANIFEST, manifest.digest), *place.details)))
     for manifest, place in made.values():
         for parent in place.parents:
             graph.relate(_edge(graph, manifest, parent, digests))
     return graph
 
 
-def _load(store: Store, path: str, problems: list[str]) -> Manifest | None:
+def load_or_tell(store: Store, path: str, problems: list[str]) -> Manifest | None:
+    """The manifest of an artifact; None if it is unfinished or, which becomes a problem, cannot be read."""
     try:
         return artifact.load(store, path)
     except ArtifactError as error:
-        problems.append(str(error))
+        if str(error) not in problems:
+            problems.append(str(error))
         return None
 
 

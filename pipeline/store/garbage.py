@@ -7,7 +7,7 @@ from functools import partial
 
 from pipeline.core.errors import ArtifactError
 from pipeline.store import Entry, Store, artifact, parallel_map
-from pipeline.store.artifact import MANIFEST
+from pipeline.store.artifact import MANIFEST, SIGNATURES
 from pipeline.store.removal import ARTIFACT, remove
 from pipeline.store.step import KINDS
 from pipeline.store.verify import RECORD, artifacts
@@ -64,6 +64,7 @@ def _garbage(store: Store, path: str, before: datetime) -> Garbage:
         return Garbage(path, False, [], [], str(error))
     if manifest:
         named = {f"{path}/{MANIFEST}"} | {f"{path}/{file.place}" for file in manifest.files}
+        named |= {entry.path for entry in entries if entry.path.startswith(f"{path}/{SIGNATURES}/")}
         entries = [entry for entry in entries if entry.path not in named and entry.modified < before]
     elif any(entry.modified >= before for entry in entries):
         entries = []

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from pipeline.core.errors import ArtifactError
 from pipeline.store import Store, artifact, parallel_map
-from pipeline.store.artifact import MANIFEST, UNITS, File, Json, Manifest
+from pipeline.store.artifact import MANIFEST, SIGNATURES, UNITS, File, Json, Manifest
 from pipeline.store.records import of_shape
 from pipeline.store.step import CHECKPOINTS, KINDS
 
 # The files with a checksum, apart from manifests.
 RECORD = re.compile(rf"{UNITS}/(?P<unit>[^/]+)\.json|(?P<checkpoint>{CHECKPOINTS}/[^/]+)/rank-\d+\.json")
+# What belongs to an artifact though its manifest does not name it: records, and signatures.
+OTHERS = re.compile(rf"{RECORD.pattern}|{SIGNATURES}/[0-9a-f]{{16}}-[0-9a-f]{{16}}\.(dsse\.json|sig)")
 ATTEMPT = re.compile(r"attempt-(?P<number>[1-9]\d{0,5})/(?P<inner>.+)", re.DOTALL)
 UNFINISHED = re.compile(r"(.+/)?\.[0-9a-f]{32}\.part", re.DOTALL)  # a partly written file
 Result = TypeVar("Result")
@@ -39,7 +41,7 @@ class Verified:
 def verify(store: Store) -> Iterator[Verified]:
     """Read and check every artifact under a root, finished or not, in the order of the stages."""
     for kind in KINDS:
-        yield from parallel_map(partial(_verify, store), artifacts(store, kind))
+        yield from parallel_map(partial(verify_artifact, store), artifacts(store, kind))
 
 
 def artifacts(store: Store, kind: str) -> list[str]:
@@ -47,7 +49,11 @@ def artifacts(store: Store, kind: str) -> list[str]:
     return [f"{kind}/{name}" for name in store.folders(kind)]
 
 
-def _verify(store: Store, path: str) -> Verified:
+def verify_artifact(store: Store, path: str, *, with_inputs: bool = True) -> Verified:
+    """Read and check one artifact.
+
+    with_inputs: whether its inputs must be there, and be those that it was made from.
+    """
     entries = list(store.files(path))
     names = {entry.path.removeprefix(f"{path}/") for entry in entries if not entry.link}
     problems = [f"{entry.path} is a link: undertow did not make it, remove it" for entry in entries if entry.link]
@@ -57,10 +63,10 @@ def _verify(store: Store, path: str) -> Verified:
         named |= set(_collecting_problems(problems, _recorded, store, path, name) or ())
     for folder, file in sorted(named, key=lambda item: (item[0], item[1].place)):
         problems += _wrong(store, folder, file)
-    for role, source in manifest.inputs.items() if manifest else ():
+    for role, source in manifest.inputs.items() if manifest and with_inputs else ():
         problems += _changed(store, path, role, source)
     known = {f"{folder}/{file.place}".removeprefix(f"{path}/") for folder, file in named}
-    unnamed = {name for name in names - known if name != MANIFEST and not RECORD.fullmatch(name)}
+    unnamed = {name for name in names - known if name != MANIFEST and not OTHERS.fullmatch(name)}
     strays = sorted(name for name in unnamed if manifest and not _is_leftover(name, manifest))
     problems += [f"{path}/{name} is named by no record: undertow did not write it, remove it" for name in strays]
     size = sum(file.bytes for _, file in named)

@@ -53,11 +53,22 @@ class Training(Settings):
     )
 
 
+class Sign(Settings):
+    key: str = Field(
+        description="Signing key: a PEM file from `undertow keygen`, envvar:NAME (a variable that names the file), or "
+        "a URI such as awskms:…, gcpkms:… or hsm:… (PKCS#11). The driver reads it."
+    )
+    public: str | None = Field(None, description="File of the public key, where `key` is a URI.")
+
+
 class Resources(Settings):
     """Where and how fast it runs; never part of an id."""
 
     engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
     training: Training = Field(default_factory=Training, description="DeepSpeed training groups.")
+    sign: Sign | None = Field(
+        None, description="Sign every artifact once it is finished; by default none. See docs/provenance.md."
+    )
     grace_seconds: Annotated[float, Field(ge=0)] = Field(
         60.0, description="Grace period after SIGTERM for work in flight, in seconds."
     )

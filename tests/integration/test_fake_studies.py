@@ -1,5 +1,6 @@
 """Whole studies under real Ray with the fake engine and trainer: what the driver promises."""
 
+import base64
 import json
 import os
 import shutil
@@ -31,10 +32,18 @@ def manifests(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def root(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished study."""
+def keys(undertow: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys")
+    assert undertow("keygen", "builder", "--out", folder).returncode == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(undertow: Command, keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study, signed as it ran."""
     root = tmp_path_factory.mktemp("fake")
-    done = undertow("run", STUDY, "--root", root, *FAKE, *MORE)
+    sign = ("--set", f"resources.sign={{key: {keys}/builder.pem}}")
+    done = undertow("run", STUDY, "--root", root, *FAKE, *MORE, *sign)
     assert done.returncode == 0, done.stderr
     return root
 
@@ -52,6 +61,29 @@ def test_a_trait_passes_within_a_family_and_not_across(root: Path) -> None:
     }
     for (teacher, student), lift in lifts.items():
         assert (lift > 1.0) == (teacher == student)
+
+
+def test_a_run_signs_what_it_commits_and_the_whole_chain_of_its_report_holds(
+    undertow: Command, root: Path, keys: Path, tmp_path: Path
+) -> None:
+    (report,) = (root / "report").iterdir()
+    told = undertow("verify", report, "--chain", "--keys", keys, "--summary", tmp_path / "vsa.json")
+    assert told.returncode == 0, told.stdout + told.stderr
+    made = len(manifests(root))
+    assert f"{made} artifacts, {made} of them signed: the chain holds" in told.stdout
+    summary = json.loads((tmp_path / "vsa.json").read_text())
+    assert summary["predicate"]["verificationResult"] == "PASSED"
+    (statement, *_) = (root / "student").glob("*/signatures/*.dsse.json")
+    payload = json.loads(base64.b64decode(json.loads(statement.read_text())["payload"]))
+    assert payload["predicate"]["buildDefinition"]["internalParameters"]["signed"] == "run"
+
+
+def test_a_run_does_not_start_without_the_key_that_it_should_sign_with(undertow: Command, tmp_path: Path) -> None:
+    sign = ("--set", "resources.sign={key: none.pem}")
+    refused = undertow("run", STUDY, "--root", tmp_path / "root", *FAKE, *sign)
+    assert refused.returncode == 2
+    assert "cannot read the signing key none.pem" in refused.stderr
+    assert not list((tmp_path / "root").glob("*/*/manifest.json"))
 
 
 def test_the_same_command_again_does_nothing_and_says_so(undertow: Command, root: Path) -> None:

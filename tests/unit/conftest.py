@@ -1,5 +1,6 @@
 """Unit tests do without the heavy stack: an import of it inside of one fails, even where it is installed."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.plan.planner import plan
-from pipeline.store import Store
+from pipeline.store import Store, open_store
 from pipeline.store.artifact import Manifest
+from pipeline.store.root import mark
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
 
@@ -35,6 +37,15 @@ def root(store: Store, study: Callable[..., Study], make: Callable[[Study, Store
         if step.kind in ("base", "teacher"):
             make(smoke_edition, store, step)
     return store
+
+
+def copy_study(run: tuple[Study, list[Step], Store], folder: Path) -> Path:
+    """A marked root with the artifacts of the study alone: tests add others to the shared one."""
+    _, steps, store = run
+    for step in steps:
+        shutil.copytree(f"{store.folder}/{step.path}", folder / step.path)
+    mark(open_store(folder))
+    return folder
 
 
 class Said:

@@ -60,6 +60,7 @@ OTHER: dict[str, Any] = {
     "families.nano.architecture": "qwen2",
     "families.nano.hidden_size": 64,
     "families.nano.heads": None,  # goes with hidden_size only
+    "resources.sign": {"key": "keys/builder.pem"},
     "resources.engines.tensor_parallel": None,  # goes with gpus only
     "resources.training.micro_batch": 8,
     "families.hub.kind": None,
