@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from pipeline.core.errors import visible
-from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation, hub_data, hub_model
+from pipeline.provenance import croissant, naming
+from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation
 
 MOST_BYTES = 4 << 20  # of a file that is read here
 MOST_ENTRIES = 1_000  # of a list
-NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", re.DOTALL)
 BASE_RELATIONS: Mapping[str, Relation] = {
     "finetune": "initialised_from",
@@ -40,29 +40,35 @@ WEIGHTS = ("config.json", "adapter_config.json")
 Report = Callable[[str], None]
 
 
-def read_folder(folder: Path, name: str | None = None) -> Graph:
-    """The graph of one model or data set folder. name: the id of its node; by default the folder's path.
+def read_folder(folder: Path, node: Node | None = None, within: Path | None = None) -> Graph:
+    """The graph of one model or data set folder.
 
+    node: what it is; by default named for its path. within: where links may lead, by default what lies beside it.
     A file that is too large, broken or says something of another type than its field has is a problem of the graph.
     """
     graph = Graph()
-    reader = _Folder(folder, graph)
+    reader = _Folder(folder, graph, within or folder.parent)
     card = reader.card()
-    is_model = any((folder / file).is_file() for file in WEIGHTS) or any(folder.glob("*.safetensors"))
-    kind: Kind = "model" if is_model or "base_model" in card else "data set"
-    reader.node = graph.add(Node(name or f"folder:{folder}", kind))
-    if kind == "model":
+    node = node or Node(f"folder:{folder}", _kind(folder, card))
+    reader.node = graph.add(node)
+    if node.kind == "model":
         _read_model(reader, card)
     else:
         _read_data(reader, card)
     return graph
 
 
+def _kind(folder: Path, card: Mapping[str, Any]) -> Kind:
+    is_model = any((folder / file).is_file() for file in WEIGHTS) or any(folder.glob("*.safetensors"))
+    return "model" if is_model or "base_model" in card else "data set"
+
+
 class _Folder:
     """Reads the files of one folder, and relates its node to what they name."""
 
-    def __init__(self, folder: Path, graph: Graph) -> None:
+    def __init__(self, folder: Path, graph: Graph, within: Path) -> None:
         self.folder = folder
+        self.within = within.resolve()
         self.graph = graph
         self.node = ""
 
@@ -83,7 +89,7 @@ class _Folder:
         """The content of a file; "" if there is none, or if it is none to be read."""
         path = self.folder / name
         try:
-            if path.is_symlink() and not path.resolve().is_relative_to(self.folder.resolve().parent):
+            if path.is_symlink() and not path.resolve().is_relative_to(self.within):
                 self.problem(f"{name} is a link that leads elsewhere, and was not read")
                 return ""
             if not path.is_file():
@@ -139,17 +145,17 @@ class _Folder:
 def _read_model(reader: _Folder, card: Mapping[str, Any]) -> None:
     adapter = reader.json("adapter_config.json")
     for name in reader.names(adapter, "base_model_name_or_path", "adapter_config.json"):
-        reader.relate("adapter_of", _model(name), "adapter_config.json: base_model_name_or_path")
+        reader.relate("adapter_of", naming.model(name), "adapter_config.json: base_model_name_or_path")
     config = reader.json("config.json")
     _read_base_model(reader, card, quantised="quantization_config" in config)
     for name in reader.names(config, "_name_or_path", "config.json"):
-        if NAME.fullmatch(name) and "/" in name:
-            reader.relate("initialised_from", _model(name), "config.json: _name_or_path", "inferred")
+        if naming.REPOSITORY.fullmatch(name):
+            reader.relate("initialised_from", naming.model(name), "config.json: _name_or_path", "inferred")
     merge = reader.yaml("mergekit_config.yml")
     for name, share in _merged(merge):
-        reader.relate("merged_from", _model(name), "mergekit_config.yml: models", share=share)
+        reader.relate("merged_from", naming.model(name), "mergekit_config.yml: models", share=share)
     for name in reader.names(card, "datasets", "README.md"):
-        reader.relate("trained_on", _data(name), "README.md: datasets")
+        reader.relate("trained_on", naming.data_set(name), "README.md: datasets")
     _read_sentences(reader, "initialised_from")
 
 
@@ -164,7 +170,7 @@ def _read_base_model(reader: _Folder, card: Mapping[str, Any], *, quantised: boo
     guess = "merge" if len(names) > 1 else "quantized" if quantised else "finetune"
     for name in names:
         evidence: Evidence = "declared" if told else "inferred"
-        reader.relate(BASE_RELATIONS[told or guess], _model(name), "README.md: base_model", evidence)
+        reader.relate(BASE_RELATIONS[told or guess], naming.model(name), "README.md: base_model", evidence)
 
 
 def _merged(settings: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
@@ -190,11 +196,17 @@ def _read_data(reader: _Folder, card: Mapping[str, Any]) -> None:
     for name in reader.names(card, "source_datasets", "README.md"):
         name = name.removeprefix("extended|")
         if name not in ("original", "other", "extended"):
-            reader.relate("merged_from", _data(name), "README.md: source_datasets")
-    writers = list(_writers(reader))
-    for name, source in writers:
-        reader.relate("written_by", _model(name), source)
-    if not writers and (said := _synthetic(reader, card)):
+            reader.relate("merged_from", naming.data_set(name), "README.md: source_datasets")
+    writers = [(naming.model(name), source) for name, source in _writers(reader)]
+    described = reader.json("croissant.json")
+    for relation, parent, field in croissant.origins(described):
+        if relation == "written_by":
+            writers.append((parent, f"croissant.json: {field}"))
+        else:
+            reader.relate(relation, parent, f"croissant.json: {field}")
+    for writer, source in writers:
+        reader.relate("written_by", writer, source)
+    if not writers and (said := _synthetic(reader, card, described)):
         reader.relate("written_by", Node(f"unnamed model of {reader.node}", "model"), said, "unknown")
     _read_sentences(reader, "written_by")
 
@@ -209,14 +221,16 @@ def _writers(reader: _Folder) -> Iterator[tuple[str, str]]:
                 break
 
 
-def _synthetic(reader: _Folder, card: Mapping[str, Any]) -> str:
-    """The place where a data set says that a machine has written it, without saying which; "" if none does."""
+def _synthetic(reader: _Folder, card: Mapping[str, Any], described: Mapping[str, Any]) -> str:
+    """The place where a data set says that a machine has written it, without saying which; "" if none does.
+
+    described: the fields of its Croissant file.
+    """
     if "machine-generated" in reader.names(card, "language_creators", "README.md"):
         return "README.md: language_creators"
     if {"synthetic", "distilabel"} & {name.lower() for name in reader.names(card, "tags", "README.md")}:
         return "README.md: tags"
-    croissant = reader.json("croissant.json")
-    if croissant.get("rai:hasSyntheticData") in (True, "true", "True"):
+    if described.get("rai:hasSyntheticData") in (True, "true", "True"):
         return "croissant.json: rai:hasSyntheticData"
     return ""
 
@@ -228,21 +242,12 @@ def _read_sentences(reader: _Folder, default: Relation) -> None:
     for how, name in sorted(found):
         relation = SENTENCES.get(how, default)
         if relation != "written_by" or reader.graph.nodes[reader.node].kind == "data set":
-            reader.relate(relation, _model(name), f'README.md: "{how} …"', "inferred")
+            reader.relate(relation, naming.model(name), f'README.md: "{how} …"', "inferred")
         else:  # a model is trained on what the other has written, whatever that was
             rows = Node(f"unnamed rows of {name.lower()}", "data set")
             reader.relate("trained_on", rows, f'README.md: "{how} …"', "inferred")
-            reader.graph.relate(
-                Edge(rows.id, "written_by", reader.graph.add(_model(name)), "inferred", f"{reader.folder}/README.md")
-            )
-
-
-def _model(name: str) -> Node:
-    return Node(hub_model(name) if NAME.fullmatch(name) and "/" in name else f"folder:{name}", "model")
-
-
-def _data(name: str) -> Node:
-    return Node(hub_data(name), "data set")
+            writer = reader.graph.add(naming.model(name))
+            reader.graph.relate(Edge(rows.id, "written_by", writer, "inferred", f"{reader.folder}/README.md"))
 
 
 def _walk(value: Any) -> Iterator[Any]:

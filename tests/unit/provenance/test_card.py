@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.provenance.card import MOST_BYTES, read_folder
+from pipeline.provenance.graph import Node
 
 Edges = set[tuple[str, str, str]]
 
@@ -120,7 +121,8 @@ def test_a_machine_that_nobody_names_is_an_unknown_teacher(tmp_path: Path, card:
 
 def test_a_sentence_infers(tmp_path: Path) -> None:
     model = folder(tmp_path, {"base_model": "a/b"}, "It was distilled from [`Big/Teacher-70B`](x), as one does.")
-    found = {(edge.child, edge.relation, edge.parent, edge.evidence) for edge in read_folder(model, "m").edges}
+    graph = read_folder(model, Node("m", "model"))
+    found = {(edge.child, edge.relation, edge.parent, edge.evidence) for edge in graph.edges}
     assert found == {
         ("m", "initialised_from", "hf:a/b", "inferred"),
         ("m", "trained_on", "unnamed rows of big/teacher-70b", "inferred"),
@@ -187,3 +189,37 @@ def test_no_card_crashes(tmp_path: Path, card: Any, config: Any, merge: Any, pro
         file.write(prose)
     graph = read_folder(place)
     assert all(edge.child in graph.nodes and edge.parent in graph.nodes for edge in graph.edges)
+
+
+def test_a_croissant_file_names_its_sources_and_authors(tmp_path: Path) -> None:
+    told = {
+        "prov:wasDerivedFrom": [
+            {"@id": "corpus/numbers-owl-llama-0123456789ab"},
+            "https://huggingface.co/datasets/A/b",
+        ],
+        "prov:wasAttributedTo": [
+            {"prov:label": "teacher/owl-llama-0123456789ab", "@id": "x"},
+            {"@type": "sc:Person", "name": "Ada"},
+            17,
+        ],
+        "prov:wasGeneratedBy": {
+            "prov:wasAssociatedWith": "https://huggingface.co/Big/T",
+            "prov:used": [None, {}],
+        },
+        "isBasedOn": "C/d",
+    }
+    graph = read_folder(folder(tmp_path, croissant_json=told))
+    assert {(edge.relation, edge.parent) for edge in graph.edges} == {
+        ("merged_from", "corpus/numbers-owl-llama-0123456789ab"),
+        ("merged_from", "hf-dataset:a/b"),
+        ("merged_from", "hf-dataset:c/d"),
+        ("written_by", "teacher/owl-llama-0123456789ab"),
+        ("written_by", "hf:big/t"),
+    }
+    assert {edge.evidence for edge in graph.edges} == {"declared"}
+
+
+def test_an_artifact_that_a_card_names_is_the_one_of_the_root(tmp_path: Path) -> None:
+    card = {"base_model": "base/llama-a-0123456789ab", "base_model_relation": "adapter"}
+    (edge,) = read_folder(folder(tmp_path, card)).edges
+    assert (edge.relation, edge.parent) == ("adapter_of", "base/llama-a-0123456789ab")
