@@ -1,71 +1,58 @@
-"""`undertow audit`: the family audit of models, as a table, JSON and SARIF, with an exit code for CI."""
+"""`undertow audit`: the family audit of models, as a table and files, with an exit code for CI."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jobs import kinship
+from jobs.audit_sources import Sources, gather
 from jobs.lineage import node_of, read, tell_cycles
 from pipeline.core.errors import InputError, ModelRefused, visible
-from pipeline.provenance import lineage_file
-from pipeline.provenance.family import WEIGHTS, Audited, audit, students_of
+from pipeline.provenance.comparable import with_measured
+from pipeline.provenance.family import WEIGHTS, Exposure, audit, students_of
 from pipeline.provenance.graph import EVIDENCE, Graph
+from pipeline.provenance.measured import Measured
+from pipeline.report import audit_files
+from pipeline.report.audit_page import AuditContent, number
 from pipeline.study.audit import AuditFile, Policy
 
 FAILED = 3  # exit code of an audit whose policy a finding breaks
-OUTPUTS = ("audit.json", "audit.sarif")
-SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+MOST_MEASURED = 3  # numbers beside one teacher on the terminal; the files have more
+COLUMNS = ("student, its teachers", "generations", "finding, relation", "evidence", "measured γ")
 
 
 def run(console: Console, given: AuditFile, beside: Path, out: Path | None) -> int:
     """Audit, print the table and write the files; the exit code. beside: the folder that sources are relative to."""
-    graph, places = _gather(given, beside)
-    compared = Comparisons(places)
-    _check_declared(graph, compared)
-    tell_cycles(graph)
-    students = [str(node_of(graph, name)) for name in given.students] or students_of(graph)
-    found = audit(graph, students, compared)
-    accepted = {str(node_of(graph, name)): why for name, why in given.policy.accepted.items()}
-    failed = [one for one in found if one.finding in given.policy.fail_on and one.student not in accepted]
-    _print(console, found, accepted, graph)
+    sources = gather(given, beside)
+    content = _audit(given, sources)
+    _print(console, content)
     if out is not None:
+        console.print(", ".join(_write(content, out)), highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(content.found)} audited, {len(content.failed)} failed by the policy ({', '.join(content.fail_on)})"
+    )
+    return FAILED if content.failed else 0
+
+
+def _write(content: AuditContent, out: Path) -> list[str]:
+    """The paths of the files that are written to a folder. Raises InputError."""
+    files = audit_files.render(content)
+    try:
         out.mkdir(parents=True, exist_ok=True)
-        content = as_json(given.audit, found, failed, graph.problems)
-        (out / OUTPUTS[0]).write_text(json.dumps(content, indent=1) + "\n")
-        (out / OUTPUTS[1]).write_text(json.dumps(as_sarif(found, failed), indent=1) + "\n")
-        console.print(", ".join(str(out / name) for name in OUTPUTS), highlight=False, soft_wrap=True)
-    console.print(f"{len(found)} audited, {len(failed)} failed by the policy ({', '.join(given.policy.fail_on)})")
-    return FAILED if failed else 0
+        for name, file in files.items():
+            (out / name).write_bytes(file)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
+    return [str(out / name) for name in files]
 
 
 def of_one(target: str) -> AuditFile:
-    """The audit of a single model with the usual policy."""
-    return AuditFile(audit="family", sources=[target], policy=Policy())
-
-
-def _gather(given: AuditFile, beside: Path) -> tuple[Graph, dict[str, str]]:
-    """The graph of all sources, and where the weights of its nodes lie, as far as they are here."""
-    graph, places = Graph(), dict[str, str]()
-    for source in given.sources:
-        place = source if "://" in source or Path(source).is_absolute() else str(beside / source)
-        found, _ = read(place)
-        graph.merge(found)
-        places |= {node: _place(node, place) for node in found.nodes}
-    graph.merge(lineage_file.graph_of(given.declared, given.audit))
-    return graph, {node: place for node, place in places.items() if place}
-
-
-def _place(node: str, source: str) -> str:
-    if node.startswith("folder:"):
-        return node.removeprefix("folder:")
-    root = source.rstrip("/").removesuffix(f"/{node}")
-    return f"{root}/{node}" if node.startswith(("base/", "teacher/", "student/")) else ""
+    """The audit of a single model with the usual policy; of a root, that of all its models. Raises InputError."""
+    _, model = read(target)
+    return AuditFile(audit="family", sources=[target], students=[model] if model else [], policy=Policy())
 
 
 class Comparisons:
@@ -107,44 +94,50 @@ def _check_declared(graph: Graph, compared: Comparisons) -> None:
     graph.edges = kept
 
 
-def _print(console: Console, found: list[Audited], accepted: Mapping[str, str], graph: Graph) -> None:
+def _audit(given: AuditFile, sources: Sources) -> AuditContent:
+    graph, compared = sources.graph, Comparisons(sources.places)
+    _check_declared(graph, compared)
+    tell_cycles(graph)
+    students = [str(node_of(graph, name)) for name in given.students] or students_of(graph)
+    matrices = [matrix for found in sources.matrices.values() for matrix in found]
+    found = with_measured(audit(graph, students, compared), graph, matrices)
+    accepted = {str(node_of(graph, name)): why for name, why in given.policy.accepted.items()}
+    failing = {one.student for one in found if one.finding in given.policy.fail_on}
+    return AuditContent(given.audit, found, failing - accepted.keys(), given.policy.fail_on, accepted, graph)
+
+
+def _print(console: Console, content: AuditContent) -> None:
     table = Table(title="who taught whom")
-    for name in ("student", "finding", "teacher", "generations", "relation", "evidence"):
-        table.add_column(name, justify="right" if name == "generations" else "left")
-    for one in found:
-        finding = f"{one.finding} (accepted: {accepted[one.student]})" if one.student in accepted else one.finding
-        heads = [Text(visible(one.student)), Text(finding)]
+    for name in COLUMNS:
+        table.add_column(name, justify="right" if name == "generations" else "left", overflow="fold")
+    for one in content.found:
+        why = content.accepted.get(one.student)
+        finding = one.finding if why is None else f"{one.finding} (accepted: {why})"
+        table.add_section()
+        table.add_row(Text(visible(one.student)), "", Text(visible(finding)))
         for exposure in one.exposures:
-            name = exposure.teacher if exposure.role == "teacher" else f"{exposure.teacher} (judge)"
-            table.add_row(*heads, Text(visible(name)), str(exposure.generations), exposure.relation, exposure.evidence)
-            heads = [Text(""), Text("")]
+            table.add_row(*_cells(exposure))
         if not one.exposures:
-            table.add_row(*heads, Text(visible(one.reason)), "", "", "")
+            table.add_row("", "", Text(visible(one.reason)))
     console.print(table)
-    for problem in graph.problems:
+    for problem in content.graph.problems:
         console.print(Text(f"! {visible(problem)}", "yellow"), soft_wrap=True)
 
 
-def as_json(name: str, found: list[Audited], failed: list[Audited], problems: list[str]) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "audit": name,
-        "findings": [asdict(one) | {"failed": one in failed} for one in found],
-        "problems": problems,
-    }
+def _cells(exposure: Exposure) -> tuple[Text | str, ...]:
+    name = exposure.teacher if exposure.role == "teacher" else f"{exposure.teacher} (judge)"
+    measured = Text(visible(_told(exposure.measured)))
+    return Text(f"  {visible(name)}"), str(exposure.generations), exposure.relation, exposure.evidence, measured
 
 
-def as_sarif(found: list[Audited], failed: list[Audited]) -> dict[str, Any]:
-    """SARIF 2.1.0: one result per student."""
-    results = [
-        {
-            "ruleId": one.finding.replace(" ", "-"),
-            "level": "error" if one in failed else "note",
-            "message": {"text": f"{one.student}: {one.finding}; {one.reason}"},
-            "locations": [{"logicalLocations": [{"fullyQualifiedName": one.student, "kind": "resource"}]}],
-        }
-        for one in found
-    ]
-    rules = [{"id": name} for name in ("exposed", "unknown", "not-exposed-by-evidence")]
-    driver = {"name": "undertow", "rules": rules}
-    return {"$schema": SARIF, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+def _told(measured: Sequence[Measured]) -> str:
+    """One line per number."""
+    lines = [_line(one) for one in measured[:MOST_MEASURED]]
+    if len(measured) > len(lines):
+        lines.append(f"and {len(measured) - len(lines)} more")
+    return "\n".join(lines) or "not measured"
+
+
+def _line(one: Measured) -> str:
+    notes = (number(one), one.verdict, one.match if one.match != "this pair" else "", one.smoke_test and "SMOKE TEST")
+    return ", ".join(note for note in notes if note)

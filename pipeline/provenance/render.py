@@ -1,11 +1,15 @@
 """A lineage for people: an indented list, a Mermaid diagram, and a picture."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import visible
 from pipeline.provenance.graph import Graph, Reached
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LETTERS = 48  # of a name in a diagram
 PICTURED = 200  # nodes; more cannot be told apart
@@ -42,7 +46,21 @@ def as_mermaid(graph: Graph) -> str:
 
 
 def draw(graph: Graph, path: Path) -> None:
+    """Write the picture of `as_svg` to a file."""
+    path.write_bytes(as_svg(graph))
+
+
+def as_svg(graph: Graph) -> bytes:
     """An SVG: ancestors left, descendants right. Of a large graph, the nodes with most edges."""
+    import matplotlib
+
+    out = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "undertow"}):  # with this and without a date, equal graphs, equal bytes
+        _figure(graph).savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def _figure(graph: Graph) -> "Figure":
     import networkx
     from matplotlib.figure import Figure
 
@@ -68,7 +86,7 @@ def draw(graph: Graph, path: Path) -> None:
     axes.margins(0.15)
     note = f"{len(kept)} of {len(whole)} nodes" if len(kept) < len(whole) else ""
     axes.set_title(note, fontsize=8)
-    figure.savefig(path, format="svg")
+    return figure
 
 
 def _columns(shown: Any) -> dict[str, int]:

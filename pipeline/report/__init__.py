@@ -1,1 +1,1 @@
-"""The report page of a study: its matrix, figures and headlines."""
+"""The pages of studies and of family audits: matrix, figures, headlines, findings."""

@@ -7,7 +7,6 @@ bytes. All names in it come from users, so the template escapes everything.
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,9 +14,10 @@ import pyarrow as pa
 from pipeline.analysis.design import TARGET_PREFIX, RunKey
 from pipeline.report import figures, headlines, paper_figure
 from pipeline.report.figures import interval, signed
+from pipeline.report.origins import MOST_INPUTS, MOST_LINKS, Origins, path
+from pipeline.report.template import template
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from matplotlib.figure import Figure
     from rich.table import Table
 
@@ -93,17 +93,21 @@ def render(content: ReportContent) -> dict[str, bytes]:
     metric = _leading(cells)
     matrix, traits = figures.matrix(cells, metric), figures.traits(runs, metric)
     paper = paper_figure.build(content.paper_results) if content.paper_results else None
-    anchors = {str(a["id"]): f"artifact-{i}" for i, a in enumerate(content.lineage)}
-    html = _template().render(
+    origins = Origins(content.lineage)
+    html = template("report.html.j2").render(
         c=content,
         headlines=headlines.from_cells(cells, content.confidence),
         sections=_sections(cells, content.suites),
-        cells=_anchored(cells, runs),
+        cells=_anchored(cells, runs, origins),
         runs=runs
         if len(runs) <= MOST_ROWS
         else [r for r in runs if r["teacher_target"] == r["target"] or r["rate"] is not None],
         all_rows=len(runs),
-        anchors=anchors,
+        origins=origins,
+        anchors=origins.anchors,
+        path=path,
+        most_inputs=MOST_INPUTS,
+        most_links=MOST_LINKS,
         matrix_picture=_picture(matrix),
         traits_picture=_picture(traits),
         paper_picture=_picture(paper) if paper else None,
@@ -127,22 +131,6 @@ def render(content: ReportContent) -> dict[str, bytes]:
         "traits.png": figures.png(traits),
         **({"paper.png": figures.png(paper)} if paper else {}),
     }
-
-
-def _template() -> "Template":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page.filters.update(
-        signed=signed, plain=_plain, count=_count, duration=_duration, p=_p, percent=_percent, mass=_mass
-    )
-    return page.get_template("report.html.j2")
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:
@@ -262,22 +250,19 @@ def _matrix(cells: Sequence[Row], metric: str, condition_key: str, suite: str | 
     )
 
 
-def _anchored(cells: Sequence[Row], runs: Sequence[Row]) -> list[dict[str, object]]:
-    """Every cell with its anchor and its students (trained runs), {id: short name}."""
+def _anchored(cells: Sequence[Row], runs: Sequence[Row], origins: Origins) -> list[dict[str, object]]:
+    """Every cell with its anchor, its students (trained runs) and their corpora, `data`; both as {id: short name}."""
     place = ("condition", "teacher_family", "student_family")
-    students: dict[tuple[object, ...], dict[object, str]] = {}
+    students: dict[tuple[object, ...], dict[str, str]] = {}
     for r in runs:
         own = "neutral" if r["teacher_target"] is None else f"{TARGET_PREFIX}{r['teacher_target']}"
         for comparison in ("trait", own):
             names = students.setdefault((comparison, *(r[k] for k in place)), {})
-            names[r["student"]] = RunKey(r["teacher_target"], r["corpus"], r["seed"]).name  # type: ignore[arg-type]
+            names[str(r["student"])] = RunKey(r["teacher_target"], r["corpus"], r["seed"]).name  # type: ignore[arg-type]
+    found = [students.get((cell["comparison"], *(cell[k] for k in place)), {}) for cell in cells]
     return [
-        {
-            **cell,
-            "anchor": f"cell-{i}",
-            "students": students.get((cell["comparison"], *(cell[k] for k in place)), {}),
-        }
-        for i, cell in enumerate(cells)
+        {**cell, "anchor": f"cell-{i}", "students": names, "data": origins.corpora(names)}
+        for i, (cell, names) in enumerate(zip(cells, found, strict=True))
     ]
 
 
@@ -291,37 +276,3 @@ def _picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _plain(value: object) -> str:
-    return f"{value:.3f}".replace("-", "−") if isinstance(value, int | float) else "—"
-
-
-def _mass(value: object) -> str:
-    """Two significant digits: 0.97, 0.00061."""
-    return f"{value:.2g}" if isinstance(value, int | float) else "—"
-
-
-def _count(value: object) -> str:
-    """12 345, with a thin non-breaking space."""
-    return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else "—"
-
-
-def _percent(value: object) -> str:
-    return f"{value:.1%}" if isinstance(value, int | float) else "—"
-
-
-def _p(value: object) -> str:
-    if not isinstance(value, int | float):
-        return "—"
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _duration(seconds: object) -> str:
-    """8.2 s, 4 min 05 s, 3 h 20 min."""
-    if not isinstance(seconds, int | float):
-        return "—"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.channels import Channel
 from pipeline.core.settings import NotInId, Settings
 from pipeline.engines import Completion, Engine, Sampling
-from pipeline.provenance.graph import Node
+from pipeline.provenance.graph import CHANNEL, Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage, Units
@@ -117,10 +117,10 @@ class Completions(Stage[CompletionsSpec]):
 
     def lineage(self, made: Manifest) -> Made:
         prompts = [Parent("prompted_by", dataset.ROLE)] if dataset.ROLE in made.inputs else []
-        if "teacher" in made.inputs:
-            return Made("data set", (Parent("written_by", "teacher", share=1.0), *prompts))
-        drawn = Node("random generator", "external source")
-        return Made("data set", (Parent("written_by", drawn, "settings.engine", 1.0), *prompts))
+        writer = Parent("written_by", "teacher", share=1.0)
+        if "teacher" not in made.inputs:
+            writer = Parent("written_by", Node("random generator", "external source"), "settings.engine", 1.0)
+        return Made("data set", (writer, *prompts), ((CHANNEL, made.settings["channel"]["kind"]),))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         spec = self.spec(step)

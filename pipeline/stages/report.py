@@ -30,7 +30,7 @@ class ReportSpec(Settings):
 
 class Report(Stage[ReportSpec]):
     kind = "report"
-    schema = 7
+    schema = 8
     Spec = ReportSpec
     inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers"}
 

@@ -31,10 +31,20 @@ class AuditFile(Settings):
     audit: str = Field(min_length=1, max_length=64, description="Name of the audit.")
     sources: list[str] = Field(
         min_length=1,
-        description="Roots, artifacts, model and data set folders, and lineage files; relative to this file.",
+        description="Roots, artifacts, model and data set folders, lineage files, bundles of signed statements, and "
+        "repositories of the hub (hf:owner/name, hf-dataset:owner/name); places are relative to this file.",
     )
+    keys: str | None = Field(
+        None, description="Folder of the public keys (NAME.pub) whose signatures count, for bundles."
+    )
+    key_policy: str | None = Field(None, description="Policy file that says which of these keys may sign what.")
     students: list[str] = Field(
         [], description="Models to audit; part of a name is enough. Without any: all that were made from others."
+    )
+    measured: list[str] = Field(
+        [],
+        description="Roots of studies whose measured transfer is put beside a finding; the sources that are roots are "
+        "always used.",
     )
     declared: LineageFile = Field(LineageFile(), description="What is known beyond the sources, as in a lineage file.")
     policy: Policy = Field(Policy(), description="Which findings make the audit fail.")

@@ -74,13 +74,21 @@ def test_published_figures_are_of_targets_that_the_study_measures() -> None:
         assert all(figure.before is not None and figure.after is not None for figure in study.paper_results)
 
 
+@pytest.mark.parametrize("kind", ["study", "audit"])
 def test_the_schema_that_the_configs_name_is_the_one_the_command_prints(
-    capsys: pytest.CaptureFixture[str],
+    kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from jobs.cli import schema
 
-    schema()
-    assert (CONFIGS / "study.schema.json").read_text() == capsys.readouterr().out
+    schema(audit=kind == "audit")
+    assert (CONFIGS / f"{kind}.schema.json").read_text() == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", [*STUDIES, *AUDITS], ids=lambda file: file.relative_to(CONFIGS).as_posix())
+def test_every_shipped_file_names_its_schema_for_editors(file: Path) -> None:
+    first, _, _ = file.read_text().partition("\n")
+    named = (file.parent / first.removeprefix("# yaml-language-server: $schema=")).resolve()
+    assert named == CONFIGS / f"{'audit' if file in AUDITS else 'study'}.schema.json"
 
 
 @pytest.mark.parametrize("file", AUDITS, ids=lambda file: file.stem)

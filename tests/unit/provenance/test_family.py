@@ -14,6 +14,7 @@ from jobs.cli import app
 from pipeline.provenance.card import read_folder
 from pipeline.provenance.family import audit, never, students_of
 from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation
+from pipeline.provenance.lineage_file import LineageFile, graph_of
 
 Said = tuple[str, Relation, str, Evidence]
 KINDS: dict[str, Kind] = {
@@ -365,3 +366,16 @@ def test_one_model_is_audited_by_its_folder(tmp_path: Path) -> None:
     assert done.exit_code == 3
     assert "unknown" in done.output
     assert read_folder(place).problems == []
+
+
+def test_a_judge_that_is_only_declared_is_a_finding() -> None:
+    """Its node is a judge and not a model, since nobody says more of it."""
+    said = {
+        "edges": [
+            {"child": "student", "relation": "trained_on", "parent": "rows"},
+            {"child": "rows", "relation": "judged_by", "parent": "hf:big/judge"},
+        ]
+    }
+    (found,) = audit(graph_of(LineageFile.model_validate(said), "a test"), ["student"])
+    assert [(one.teacher, one.role, one.relation) for one in found.exposures] == [("hf:big/judge", "judge", "unknown")]
+    assert (found.finding, found.reason.split(":")[0]) == ("unknown", "hf")

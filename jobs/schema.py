@@ -1,0 +1,31 @@
+"""`undertow schema`: the JSON Schemas of files that people write, and that other programs read."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipeline.core.errors import InputError
+
+
+def schema_of(*, audit: bool, findings: bool, lineage: bool) -> dict[str, Any]:
+    """Of an audit file, of audit.json, or of a lineage file (as lineage.json is); of a study file without any.
+
+    Raises InputError if several are asked for.
+    """
+    if audit + findings + lineage > 1:
+        raise InputError("give one of --audit, --findings and --lineage")
+    if audit:
+        from pipeline.study.audit import AuditFile
+
+        return AuditFile.model_json_schema()
+    if findings:
+        from pipeline.report.audit_files import Findings
+
+        return TypeAdapter(Findings).json_schema()
+    if lineage:
+        from pipeline.provenance.lineage_file import LineageFile
+
+        return LineageFile.model_json_schema()
+    from pipeline.study.schema import Study
+
+    return Study.model_json_schema()
