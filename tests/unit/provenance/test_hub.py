@@ -2,13 +2,15 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.provenance.hub import read_repository
+from tests.unit.conftest import Said
 
 COMMIT = "a" * 40
 REPOSITORIES = {
@@ -99,6 +101,12 @@ def test_a_data_sets_card_is_fetched() -> None:
 def test_a_model_without_a_card_is_a_model_all_the_same() -> None:
     graph, node = read_repository("hf:us/bare")
     assert graph.nodes[node].kind == "model"
+
+
+def test_a_model_of_the_hub_is_audited_by_its_name(undertow: Callable[..., Said]) -> None:
+    said = undertow("audit", "family", "hf:us/student", "--out", "found")
+    (finding,) = json.loads(Path("found/audit.json").read_text())["findings"]
+    assert (said.code, finding["student"], finding["finding"]) == (3, "hf:us/student", "unknown")
 
 
 @pytest.mark.parametrize(
