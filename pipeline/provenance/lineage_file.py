@@ -3,15 +3,13 @@
 What a file says of itself is *declared*, whatever evidence it claims: anybody can write it.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from pipeline.core.errors import InputError
 from pipeline.core.settings import Settings
+from pipeline.core.settings_file import read_settings
 from pipeline.provenance.graph import EVIDENCE, Edge, Evidence, Graph, Kind, Node, Relation
 
 SCHEMA = 1
@@ -49,19 +47,7 @@ class LineageFile(Settings):
 
 def read_file(path: Path) -> Graph:
     """The graph of a lineage file. Raises InputError."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES >> 20} MiB: it is no lineage file")
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        given = TypeAdapter(LineageFile).validate_python(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a lineage file: {str(error).splitlines()[0]}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']} (docs/provenance.md describes lineage files)") from None
-    return graph_of(given, str(path))
+    return graph_of(read_settings(path, LineageFile, "a lineage file", MOST_BYTES)[0], str(path))
 
 
 def graph_of(given: LineageFile, said_by: str) -> Graph:

@@ -1,13 +1,11 @@
 """The audit file: what is inspected, what is declared about it, and which findings fail."""
 
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from pipeline.core.errors import StudyError
 from pipeline.core.settings import Settings
+from pipeline.core.settings_file import read_settings
 from pipeline.provenance.family import Finding
 from pipeline.provenance.lineage_file import LineageFile
 
@@ -51,14 +49,5 @@ class AuditFile(Settings):
 
 
 def load(path: Path) -> AuditFile:
-    """Read an audit file. Raises StudyError."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise StudyError(f"{path} is larger than {MOST_BYTES >> 20} MiB: it is no audit file")
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return AuditFile.model_validate(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise StudyError(f"{path} cannot be read as an audit file: {str(error).splitlines()[0]}") from None
-    except ValidationError as error:
-        said = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
-        raise StudyError("\n".join(f"{path}: {line}" for line in said)) from None
+    """Read an audit file. Raises InputError."""
+    return read_settings(path, AuditFile, "an audit file", MOST_BYTES)[0]

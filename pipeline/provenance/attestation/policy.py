@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from pipeline.core.errors import InputError
 from pipeline.core.settings import Settings
+from pipeline.core.settings_file import read_settings
 from pipeline.provenance.attestation.keys import load_public_keys
 from pipeline.provenance.attestation.statement import Attested, Refused, read
 from pipeline.store.step import KINDS
@@ -93,17 +93,7 @@ def load_trust(keys: Path, policy: Path | None = None) -> Trust:
 
 def load_policy(path: Path) -> tuple[Policy, str]:
     """A policy file, and the SHA-256 of its bytes. Raises InputError."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES >> 20} MiB: it is no policy")
-        content = path.read_bytes()
-        fields: Any = yaml.safe_load(content)
-        policy = Policy.model_validate(fields)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a policy: {str(error).splitlines()[0]}") from None
-    except ValidationError as error:
-        said = [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
-        raise InputError("\n".join(f"{path}: {line}" for line in said)) from None
+    policy, content = read_settings(path, Policy, "a policy", MOST_BYTES)
     if unknown := sorted({kind for role in policy.keys.values() for kind in role.kinds} - {*KINDS}):
         raise InputError(f"{path}: unknown kind of step {', '.join(unknown)}; choose among {', '.join(KINDS)}")
     return policy, hashlib.sha256(content).hexdigest()
