@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.provenance.attestation.chain import verify_chain
+from pipeline.provenance.attestation.keys import generate
+from pipeline.provenance.attestation.policy import load_trust
 from pipeline.store import open_store
 from tests.chaos.crashes import difference
 from tests.chaos.fake_study import gather
@@ -73,18 +76,24 @@ def stop_after(cluster: Cluster, job: str, root: Path, shards: int) -> None:
     assert stopped.returncode == 0, stopped.stderr
 
 
-def test_rays_own_command_submits_a_study_to_object_storage(
-    cluster: Cluster, bucket_access: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_rays_own_command_submits_a_study_to_object_storage_and_signs_it(
+    cluster: Cluster, bucket_access: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = "s3://undertow/runs"
+    generate("builder", tmp_path)
     done = call(
         cluster, RAY, "job", "submit", "--address", cluster.url, "--working-dir", ".",
         "--", "python", "-m", "jobs.run", STUDY, "--root", root, *FAKE,
+        "--set", f"resources.sign={{key: {tmp_path}/builder.pem}}",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     for name, value in bucket_access.items():
         monkeypatch.setenv(name, value)
-    assert any(file.path.endswith("/manifest.json") for file in open_store(root).files("report"))
+    store = open_store(root)
+    (report,) = store.folders("report")
+    links = verify_chain(store, f"report/{report}", load_trust(tmp_path))
+    assert [problem for link in links for problem in link.problems] == []
+    assert {link.signed_by for link in links} == {"builder"}
 
 
 def test_a_stopped_job_goes_on_when_it_is_submitted_again_and_fails_if_its_study_does(
