@@ -5,19 +5,25 @@ can use; its public key is then a file as well.
 """
 
 import os
+import sys
 from dataclasses import dataclass
+from getpass import getpass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
+    from securesystemslib.dsse import Envelope
     from securesystemslib.signer import Key, Signer
 
 PRIVATE, PUBLIC = ".pem", ".pub"
 WEIGHTS = ".weights"  # before the suffix, in the names of P-256 keys
 VARIABLE = "envvar:"  # before the name of an environment variable that names the key
 READABLE_BY_OWNER = 0o600
+PIN = "UNDERTOW_SIGNING_PIN"  # environment variable with what a token asks for
+_one_at_a_time = Lock()  # tokens have one session to sign in
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,16 @@ class SigningKey:
 
     signer: "Signer"
     weights: Path | None = None
+
+    def sign(self, envelope: "Envelope") -> None:
+        """Add a signature to a DSSE envelope; from any thread. Raises InputError if the token or service refuses."""
+        with _one_at_a_time:
+            try:
+                envelope.sign(self.signer)
+            except InputError:
+                raise
+            except Exception as error:  # each service's library has its own
+                raise InputError(f"the key {self.id[:16]} cannot sign: {str(error) or type(error).__name__}") from None
 
     @property
     def id(self) -> str:
@@ -99,9 +115,18 @@ def _remote_signer(uri: str, public: str | None) -> "Signer":
     if public is None:
         raise InputError(f"{uri} keeps its private key to itself; name the file of its public key as well")
     try:
-        return Signer.from_priv_key_uri(uri, _public_key(Path(public)))
+        return Signer.from_priv_key_uri(uri, _public_key(Path(public)), _secret)
     except Exception as error:  # each service's library has its own
         raise InputError(f"cannot sign with {uri}: {error}") from None
+
+
+def _secret(name: str) -> str:
+    """What a token asks for before it signs, such as its PIN. Raises InputError if nobody can be asked."""
+    if PIN in os.environ:
+        return os.environ[PIN]
+    if not sys.stdin.isatty():
+        raise InputError(f"the signing key's token asks for its {name}; set the environment variable {PIN}")
+    return getpass(f"{name} of the signing key's token: ")
 
 
 def _file_signer(file: Path) -> "Signer":

@@ -117,7 +117,7 @@ def seal(statement: Mapping[str, Any], key: "SigningKey") -> bytes:
 
     payload = json.dumps(statement, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     envelope = Envelope(payload, PAYLOAD, {})
-    envelope.sign(key.signer)
+    key.sign(envelope)
     return json.dumps(envelope.to_dict(), separators=(",", ":")).encode() + b"\n"
 
 

@@ -1,12 +1,20 @@
 """Keys and policies, as users give them."""
 
+import io
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.provenance.attestation.keys import generate, load_public_keys, load_signing_key
+from pipeline.provenance.attestation.keys import (
+    SigningKey,
+    _secret,
+    generate,
+    load_public_keys,
+    load_signing_key,
+)
 from pipeline.provenance.attestation.policy import load_policy
+from pipeline.provenance.attestation.statement import seal
 
 # -- Keys --------------------------------------------------------------------------------------------------------------
 
@@ -64,3 +72,26 @@ def test_mistakes_in_a_policy_are_named(tmp_path: Path, text: str, why: str) -> 
     (tmp_path / "policy.yaml").write_text(text)
     with pytest.raises(InputError, match=why):
         load_policy(tmp_path / "policy.yaml")
+
+
+class Token:
+    """A signer that wants a PIN, as those of PKCS#11 do."""
+
+    class public_key:
+        keyid = "ab" * 32
+
+    def sign(self, payload: bytes) -> None:
+        raise PermissionError if _secret("pin") != "1234" else AssertionError("signed")
+
+
+@pytest.mark.parametrize(
+    ("pin", "why"),
+    [(None, "asks for its pin; set the environment variable UNDERTOW_SIGNING_PIN"), ("1111", "PermissionError")],
+)
+def test_what_a_token_refuses_is_told(monkeypatch: pytest.MonkeyPatch, pin: str | None, why: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.delenv("UNDERTOW_SIGNING_PIN", raising=False)
+    if pin is not None:
+        monkeypatch.setenv("UNDERTOW_SIGNING_PIN", pin)
+    with pytest.raises(InputError, match=why):
+        seal({}, SigningKey(Token()))  # type: ignore[arg-type]
