@@ -103,7 +103,7 @@ def run(
     study: StudyFile,
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
-    address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto" [default: this machine].')] = None,
+    address: Annotated[str | None, typer.Option(help='Ray cluster, or "auto".', show_default="this machine")] = None,
     until: Until = None,
     smoke_test: SmokeTest = False,
 ) -> None:
@@ -137,7 +137,7 @@ def submit(
     root: Root = "runs",
     set_: Overrides = [],  # noqa: B006
     address: Annotated[
-        str | None, typer.Option(help="The cluster's Jobs API [default: http://127.0.0.1:8265].")
+        str | None, typer.Option(help="The cluster's Jobs API.", show_default="http://127.0.0.1:8265")
     ] = None,
     driver_cpus: Annotated[
         float,
