@@ -7,7 +7,7 @@ from functools import partial
 
 from pipeline.core.errors import ArtifactError
 from pipeline.provenance.attestation.policy import Trust
-from pipeline.provenance.attestation.signing import envelopes
+from pipeline.provenance.attestation.signing import envelopes, wrong_weights
 from pipeline.provenance.attestation.statement import Attested, Refused
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
@@ -76,6 +76,8 @@ def verify_chain(store: Store, path: str, trust: Trust, bundle: Bundle | None = 
 def _verify(store: Store, trust: Trust, bundled: Mapping[str, Sequence[tuple[str, bytes]]], wanted: Wanted) -> Link:
     problems: list[str] = []
     manifest = _manifest(store, wanted, problems)
+    if manifest is not None:
+        problems += wrong_weights(store, manifest, trust.weights)
     candidates = [*envelopes(store, wanted.path), *bundled.get(wanted.path, ())]
     counting, refused = _counting(candidates, trust, wanted, manifest)
     said = counting[0][1] if counting else None

@@ -150,6 +150,11 @@ def load_public_keys(folder: Path) -> dict[str, "Key"]:
     return {file.stem: _public_key(file) for file in files}
 
 
+def weights_keys(folder: Path) -> list[Path]:
+    """The files of the public keys for weights in a folder, NAME.weights.pub."""
+    return sorted(folder.glob(f"*{WEIGHTS}{PUBLIC}"))
+
+
 def _public_key(file: Path) -> "Key":
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key

@@ -1,7 +1,7 @@
 """Whom a verification trusts: which key may sign what, until when, and what may be unsigned."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
@@ -13,7 +13,7 @@ from pydantic import Field
 from pipeline.core.errors import InputError
 from pipeline.core.settings import Settings
 from pipeline.core.settings_file import read_settings
-from pipeline.provenance.attestation.keys import load_public_keys
+from pipeline.provenance.attestation.keys import load_public_keys, weights_keys
 from pipeline.provenance.attestation.statement import Attested, Refused, read
 from pipeline.store.step import KINDS
 
@@ -65,12 +65,13 @@ EVERYTHING = Policy()
 
 @dataclass(frozen=True)
 class Trust:
-    """keys: by name. name, digest: of the policy's file, SHA-256; empty if there is none."""
+    """keys: by name; weights: files of public keys for weights. name, digest: of the policy's file, "" without one."""
 
     keys: Mapping[str, "Key"]
     policy: Policy = EVERYTHING
     name: str = ""
     digest: str = ""
+    weights: Sequence[Path] = ()
 
     def read(self, envelope: bytes) -> Attested:
         """What an envelope says, if one of the keys has signed it and may. Raises Refused."""
@@ -83,12 +84,13 @@ class Trust:
 def load_trust(keys: Path, policy: Path | None = None) -> Trust:
     """The keys NAME.pub of a folder and a policy file. Raises InputError."""
     trusted = load_public_keys(keys)
+    weights = weights_keys(keys)
     if policy is None:
-        return Trust(trusted)
+        return Trust(trusted, weights=weights)
     rules, digest = load_policy(policy)
     if unknown := sorted(rules.keys.keys() - trusted.keys()):
         raise InputError(f"{policy} gives roles to {', '.join(unknown)}, and {keys} has no such key")
-    return Trust(trusted, rules, str(policy), digest)
+    return Trust(trusted, rules, str(policy), digest, weights)
 
 
 def load_policy(path: Path) -> tuple[Policy, str]:

@@ -5,7 +5,7 @@ manifest are signed, so that nothing is read again, however large the weights ar
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -74,15 +74,48 @@ def sign_weights(manifest: Manifest, folder: str, key: Path) -> bytes:
     """
     from model_signing.signing import Config
 
-    inside = [file for file in manifest.files if PurePosixPath(folder) in PurePosixPath(file.place).parents]
     with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
         signature = Path(scratch) / "signature"
         try:
             config = Config().use_elliptic_key_signer(private_key=key)
         except (ValueError, OSError, TypeError):
             raise InputError(f"{key} is no P-256 key in PEM (PKCS#8); `undertow keygen` makes one") from None
-        config.set_hashing_config(_Known(folder, inside)).sign(PurePosixPath(folder), signature)
+        config.set_hashing_config(_known(manifest, folder)).sign(PurePosixPath(folder), signature)
         return signature.read_bytes()
+
+
+def wrong_weights(store: Store, manifest: Manifest, keys: Sequence[Path]) -> list[str]:
+    """Why no signature of an artifact's weights counts, a line for each; empty if one counts, or if there is none.
+
+    keys: public keys that are trusted; without any nothing is verified.
+    """
+    own, folder = f"-{manifest.digest[:SHORT]}{BUNDLE}", weights_folder(manifest)
+    entries = store.files(f"{manifest.path}/{SIGNATURES}") if keys else ()
+    places = [entry.path for entry in entries if not entry.link and entry.path.endswith(own)]
+    for place in places:
+        signature = artifact.read_bytes(store, place) or b""
+        if any(_is_signed(signature, manifest, folder, key) for key in keys):
+            return []
+    return [f"{place}: no key for weights that you trust has signed them, or it was changed" for place in places]
+
+
+def _is_signed(signature: bytes, manifest: Manifest, folder: str, key: Path) -> bool:
+    from model_signing.verifying import Config
+
+    with tempfile.TemporaryDirectory(prefix="undertow-") as scratch:
+        copy = Path(scratch) / "signature"
+        copy.write_bytes(signature)
+        try:
+            config = Config().use_elliptic_key_verifier(public_key=key)
+            config.set_hashing_config(_known(manifest, folder)).verify(PurePosixPath(folder), copy)
+        except Exception:  # whatever is wrong with a signature, the library has an exception of its own for it
+            return False
+    return True
+
+
+def _known(manifest: Manifest, folder: str) -> "_Known":
+    inside = [file for file in manifest.files if PurePosixPath(folder) in PurePosixPath(file.place).parents]
+    return _Known(folder, inside)
 
 
 @dataclass(frozen=True)
@@ -92,7 +125,10 @@ class _Known:
     folder: str
     files: list[File]
 
-    def hash(self, model_path: PurePosixPath) -> Any:
+    def add_ignored_paths(self, **_: Any) -> None:
+        """Nothing is ignored."""
+
+    def hash(self, model_path: PurePosixPath, **_: Any) -> Any:
         from model_signing._hashing.hashing import Digest
         from model_signing.manifest import FileManifestItem, Manifest, SerializationType
 

@@ -1,6 +1,7 @@
 """Folders of weights, signed by us and verified by model-signing's own command."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.provenance.attestation.chain import verify_chain
 from pipeline.provenance.attestation.keys import generate, load_signing_key
+from pipeline.provenance.attestation.policy import load_trust
 from pipeline.provenance.attestation.signing import Attestor, weights_folder
 from pipeline.store import artifact, open_store
 from pipeline.store.step import Step
@@ -30,6 +33,7 @@ def signed(tmp_path: Path) -> tuple[Path, Path, Path]:
     manifest = artifact.commit(store, step, [record], {})
     generate("builder", tmp_path)
     Attestor(load_signing_key(str(tmp_path / "builder.pem")), lambda _: None, "run").sign(store, manifest)
+    generate("other", tmp_path / "others")
     signature = next((tmp_path / "root" / step.path / "signatures").glob("*.sig"))
     return tmp_path / "root" / step.path / weights_folder(manifest), signature, tmp_path / "builder.weights.pub"
 
@@ -52,3 +56,24 @@ def test_its_own_command_accepts_the_weights_and_nothing_else(signed: tuple[Path
     changed = verified(folder, signature, public)
     assert changed.returncode != 0
     assert "Hash mismatch" in changed.stderr
+
+
+def test_a_chain_counts_the_signature_of_weights_as_well(signed: tuple[Path, Path, Path]) -> None:
+    folder, signature, public = signed
+    root, path = folder.parents[2], folder.parent.relative_to(folder.parents[2]).as_posix()
+
+    def problems(keys: Path) -> list[str]:
+        return [problem for link in verify_chain(open_store(root), path, load_trust(keys)) for problem in link.problems]
+
+    assert problems(public.parent) == []
+    content = bytearray(signature.read_bytes())
+    for place in range(40, len(content), len(content) // 5):
+        changed = content.copy()
+        changed[place] ^= 1
+        signature.write_bytes(changed)
+        assert signature.name in "".join(problems(public.parent)), place
+    signature.write_bytes(content)
+    shutil.copy(public.parent / "others" / "other.weights.pub", public)
+    assert signature.name in "".join(problems(public.parent))
+    public.unlink()  # who trusts no key for weights relies on the statement, which covers them too
+    assert problems(public.parent) == []
