@@ -59,10 +59,15 @@ def attest(console: Console, store: Store, path: str | None, key: SigningKey) ->
 
 
 def bundle_of(store: Store, path: str) -> bytes:
-    """The statements on an artifact and on everything it was made from, as an in-toto bundle. Raises InputError."""
+    """The statements on an artifact and on everything it was made from, as an in-toto bundle.
+
+    Raises InputError if there are none, and ArtifactError if a manifest is damaged.
+    """
     problems: list[str] = []
     paths = load_ancestors(store, path, problems)
     signed = parallel_map(lambda one: b"".join(content for _, content in envelopes(store, one)), paths)
+    if problems:  # a bundle with a gap would fail at the stranger's
+        raise ArtifactError("\n".join(problems))
     if not any(signed):
         raise InputError(f"{path} and what it was made from are not signed; `undertow attest` signs them")
     return b"".join(signed)
@@ -85,9 +90,16 @@ def verify(
     _print(console, links, brought)
     if summary is not None:
         statement = summary_of(links, trust, datetime.now(UTC))
-        summary.write_bytes(seal(statement, key) if key else _unsigned(statement))
+        _write(summary, seal(statement, key) if key else _unsigned(statement))
         console.print(f"{summary}", highlight=False, soft_wrap=True)
     return not any(link.problems for link in links)
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"cannot write the summary {file}: {error.strerror}; name another file") from None
 
 
 def _unsigned(statement: dict[str, object]) -> bytes:

@@ -16,7 +16,8 @@ from pipeline.store.step import CHECKPOINTS, KINDS
 
 # The files with a checksum, apart from manifests.
 RECORD = re.compile(rf"{UNITS}/(?P<unit>[^/]+)\.json|(?P<checkpoint>{CHECKPOINTS}/[^/]+)/rank-\d+\.json")
-# What belongs to an artifact though its manifest does not name it: records, and signatures.
+# What belongs to an artifact though its manifest does not name it: records, and signatures, which
+# pipeline.provenance.attestation.signing names.
 OTHERS = re.compile(rf"{RECORD.pattern}|{SIGNATURES}/[0-9a-f]{{16}}-[0-9a-f]{{16}}\.(dsse\.json|sig)")
 ATTEMPT = re.compile(r"attempt-(?P<number>[1-9]\d{0,5})/(?P<inner>.+)", re.DOTALL)
 UNFINISHED = re.compile(r"(.+/)?\.[0-9a-f]{32}\.part", re.DOTALL)  # a partly written file

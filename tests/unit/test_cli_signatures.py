@@ -92,6 +92,17 @@ def test_mistakes_are_explained(undertow: Command, root: Path, arguments: list[s
     assert "Traceback" not in told.err
 
 
+def test_a_summary_that_cannot_be_written_and_a_bundle_with_a_gap_are_told(undertow: Command, root: Path) -> None:
+    undertow("keygen", "builder")
+    undertow("attest", root, "--key", "keys/builder.pem")
+    told = undertow("verify", student(root), "--chain", "--keys", "keys", "--summary", "none/vsa.json")
+    assert (told.code, "cannot write the summary none/vsa.json" in told.err) == (2, True)
+    base = next((root / "base").glob("llama-*"))
+    (base / "manifest.json").write_text("{}")
+    told = undertow("export", student(root), "--to", "attestations")
+    assert (told.code, base.name in told.err, told.out) == (1, True, "")
+
+
 def test_roles_for_keys_that_are_not_there_are_a_mistake(undertow: Command, root: Path) -> None:
     undertow("keygen", "builder")
     Path("policy.yaml").write_text("keys: {trainer: {}}\n")
