@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.transforms.canonicalise import Canonicalise
 from pipeline.transforms.mix import Mix
 from pipeline.transforms.shuffle import Shuffle
 
-Transform = Annotated[Mix | Shuffle, Field(discriminator="kind")]
+Transform = Annotated[Canonicalise | Mix | Shuffle, Field(discriminator="kind")]
