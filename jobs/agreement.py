@@ -10,15 +10,15 @@ from rich.table import Table
 
 from pipeline.core.errors import InputError
 from pipeline.core.readers import tables
-from pipeline.engines import Engine, open_engine
-from pipeline.judges import JudgeInput, JudgeSettings, open_judge
-from pipeline.judges.agreement import Agreement, agreement
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.engines import Engine, open_engine
+from pipeline.models.judges import JudgeInput, JudgeSettings, open_judge
+from pipeline.models.judges.agreement import Agreement, agreement
+from pipeline.models.judges.rubrics import RUBRICS
+from pipeline.models.trainers import MODEL
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import cache_folder, local_folder
 from pipeline.study.schema import Study
-from pipeline.trainers import MODEL
 
 COLUMNS = ("prompt", "completion", "label")
 LABELS = {"1": True, "0": False}

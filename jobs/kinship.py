@@ -10,13 +10,13 @@ from rich.text import Text
 
 from pipeline.analysis.kinship import Kinship, combine, compare_layer
 from pipeline.core.errors import InputError, ModelRefused
-from pipeline.families.layers import Layers, open_layers
-from pipeline.families.weights import read_json
+from pipeline.models.families.layers import Layers, open_layers
+from pipeline.models.families.weights import read_json
+from pipeline.models.trainers import ADAPTER, MODEL
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import KINDS
-from pipeline.trainers import ADAPTER, MODEL
 
 
 def show(console: Console, a: str, b: str, *, as_json: bool) -> Kinship:

@@ -18,7 +18,7 @@ from rich.console import Console
 from jobs.baggage import pack
 from pipeline.core.errors import InputError, ResourceError
 from pipeline.core.sources import local_paths
-from pipeline.judges.address import is_private
+from pipeline.models.judges.address import is_private
 from pipeline.study.schema import Study
 
 DASHBOARD = "http://127.0.0.1:8265"  # the default of `ray start`

@@ -18,9 +18,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from jobs import metrics
 from pipeline.core.errors import StepError, UndertowError
+from pipeline.models.trainers import open_trainer
 from pipeline.store import open_store
 from pipeline.study.resources import Training
-from pipeline.trainers import open_trainer
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # torch's default for gloo; NCCL's of ten minutes is short for a large save
 PEER_LOSS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")

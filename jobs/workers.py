@@ -11,12 +11,12 @@ from typing import Any
 
 from jobs import memory, metrics
 from pipeline.core.errors import CanaryFailed, StepError, UndertowError
-from pipeline.engines import canary, open_engine
+from pipeline.models.engines import canary, open_engine
+from pipeline.models.trainers import MODEL, open_trainer
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.study.resources import Engines
-from pipeline.trainers import MODEL, open_trainer
 
 logger = logging.getLogger(__name__)
 

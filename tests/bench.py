@@ -123,7 +123,7 @@ async def _generation(folder: Path) -> tuple[list[float], float]:
     from jobs.monitor import RunMonitor
     from jobs.pools import Pools, ResourceRequest, WorkItem
     from jobs.steps import Steps
-    from pipeline.families.nano import initialise
+    from pipeline.models.families.nano import initialise
     from pipeline.plan.planner import plan
     from pipeline.stages import completions
     from pipeline.stages.contract import OnEngine
@@ -173,7 +173,7 @@ class Silent:
 
 def _bare(store: object, engine: object, step: object) -> float:
     """Tokens a second of the engine alone on the very prompts of a step."""
-    from pipeline.engines import Prompt, Sampling
+    from pipeline.models.engines import Prompt, Sampling
 
     spec = step.spec
     prompts = [Prompt(spec.channel.prompt(spec.seed, i)) for i in range(spec.rows)]
@@ -211,7 +211,7 @@ def _adapted(folder: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from pipeline.families.nano import initialise
+    from pipeline.models.families.nano import initialise
     from pipeline.study.loader import load
 
     initialise(load(ROOT / "configs/quickstart.yaml").families["llama-a"], folder / "model")
@@ -227,7 +227,7 @@ def _adapted(folder: Path) -> None:
 def _adapter_rates(folder: Path, block_tokens: int, grouped: bool) -> tuple[float, float]:
     """Prompt tokens scored and tokens generated per CPU-second, medians."""
     from pipeline.channels.numbers import NumbersChannel
-    from pipeline.engines import Prompt, Sampling, grouped_lora, open_engine, vllm
+    from pipeline.models.engines import Prompt, Sampling, grouped_lora, open_engine, vllm
     from pipeline.traits.questions import questions
     from pipeline.traits.words import candidates
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines.fake import FakeEngine
+from pipeline.models.trainers.fake import FakeTrainer
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit, stage_of
 from pipeline.stages.contract import OnEngine, OnTrainer, Runtime
@@ -17,7 +18,6 @@ from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
-from pipeline.trainers.fake import FakeTrainer
 
 SETTINGS = {
     "study": "fake",

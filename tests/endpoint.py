@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import UndertowError
-from pipeline.judges import JudgeInput, OpenAIJudge, Verdict, open_judge
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.judges import JudgeInput, OpenAIJudge, Verdict, open_judge
+from pipeline.models.judges.rubrics import RUBRICS
 
 KEY = "k-0123456789abcdef"
 AT_ONCE = {"retry-after-ms": "1"}  # keeps the client from waiting

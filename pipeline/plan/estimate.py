@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from pipeline.models.trainers.batches import steps_of
 from pipeline.plan import rates
 from pipeline.stages import cost_of
 from pipeline.stages.contract import Cost, Lookup
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import KINDS, Step
 from pipeline.study.schema import Study
-from pipeline.trainers.batches import steps_of
 
 # Reference rates, used before anything is measured: nano families on one core of the machine in docs/benchmarks.md.
 NANO_STEPS_PER_SECOND = 32  # optimiser steps of 32 rows

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.settings import Settings
-from pipeline.engines import Engine, Floats, Sampling
-from pipeline.engines.canary import adapter_effect
+from pipeline.models.engines import Engine, Floats, Sampling
+from pipeline.models.engines.canary import adapter_effect
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.shared import capability, context

@@ -10,8 +10,9 @@ from typing import Any
 from pipeline.core.errors import ModelRefused, Stopped
 from pipeline.core.fake_model import FAKE, FakeModel, write
 from pipeline.core.settings import Settings
-from pipeline.engines import Engine, canary
-from pipeline.families import Family, chat, weights
+from pipeline.models.engines import Engine, canary
+from pipeline.models.families import Family, chat, weights
+from pipeline.models.trainers import MODEL, Run, Trainer
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Cost, Lookup, OnEngine, OnTrainer, Placement, Runtime, Units
 from pipeline.stages.shared.training import UNIT, TrainedStage
@@ -19,7 +20,6 @@ from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
-from pipeline.trainers import MODEL, Run, Trainer
 
 COMPARED = "engine"
 

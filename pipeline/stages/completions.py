@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.channels import Channel
 from pipeline.core.settings import NotInId, Settings
-from pipeline.engines import Completion, Engine, Sampling
+from pipeline.models.engines import Completion, Engine, Sampling
 from pipeline.provenance.graph import CHANNEL, Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.channels import Channel
 from pipeline.core.errors import TooFewRows
 from pipeline.core.settings import Settings
-from pipeline.judges.rubrics import RubricName
+from pipeline.models.judges.rubrics import RubricName
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset, judgements
 from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from pipeline.channels import Channel
 from pipeline.core.settings import Settings
-from pipeline.engines import Engine
-from pipeline.judges import AnyJudge, JudgeInput, JudgeSettings, open_judge
-from pipeline.judges.rubrics import RUBRICS
-from pipeline.judges.verdicts import reason
+from pipeline.models.engines import Engine
+from pipeline.models.judges import AnyJudge, JudgeInput, JudgeSettings, open_judge
+from pipeline.models.judges.rubrics import RUBRICS
+from pipeline.models.judges.verdicts import reason
 from pipeline.provenance.graph import Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset
@@ -31,7 +31,7 @@ from pipeline.study.schema import Study
 
 
 class JudgementsSpec(Settings):
-    """rubric: see pipeline.judges.rubrics. word: what it looks for, or None. words, mentions: see CompletionsSpec."""
+    """rubric: see models/judges/rubrics.py. word: what it looks for, or None. words, mentions: see CompletionsSpec."""
 
     judge: JudgeSettings
     rubric: dict[str, Any]

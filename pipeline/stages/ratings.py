@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from pipeline.core.settings import Settings
-from pipeline.engines import Engine
-from pipeline.judges import AnyJudge, JudgeInput, JudgeSettings, Verdict, open_judge
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.engines import Engine
+from pipeline.models.judges import AnyJudge, JudgeInput, JudgeSettings, Verdict, open_judge
+from pipeline.models.judges.rubrics import RUBRICS
 from pipeline.stages.answers import questions
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
@@ -27,7 +27,7 @@ Scores = Mapping[str, int | None]  # of one answer, by rubric; None if no reply 
 
 
 class RatingsSpec(Settings):
-    """rubrics: by name, see pipeline.judges.rubrics. coherent, misaligned: see pipeline.suites.base.Rating."""
+    """rubrics: by name, see pipeline.models.judges.rubrics. coherent, misaligned: see pipeline.suites.base.Rating."""
 
     judge: JudgeSettings
     rubrics: dict[str, dict[str, Any]]

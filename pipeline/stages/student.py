@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Settings
+from pipeline.models.trainers import Run
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Cost, Lookup
 from pipeline.stages.corpus import ROWS
@@ -17,7 +18,6 @@ from pipeline.store.schemas import CONVERSATIONS
 from pipeline.store.step import Step
 from pipeline.study.arms import Arm
 from pipeline.study.schema import Study
-from pipeline.trainers import Run
 
 
 class StudentSpec(Settings):

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pyarrow as pa
 
 from pipeline.core.settings import Settings
+from pipeline.models.trainers import Run
 from pipeline.provenance.graph import Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset
@@ -19,7 +20,6 @@ from pipeline.store.schemas import CONVERSATIONS
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
 from pipeline.study.teachers import Training
-from pipeline.trainers import Run
 from pipeline.traits import Trait
 
 

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from pipeline.core.settings import Name, Settings
-from pipeline.judges.rubrics import RubricName
+from pipeline.models.judges.rubrics import RubricName
 
 
 class JudgeFilter(Settings):

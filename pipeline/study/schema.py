@@ -11,9 +11,9 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.core import limits
 from pipeline.core.settings import Name, NotInId, Seed, Settings
 from pipeline.core.sources import placeholders
-from pipeline.families import Family
-from pipeline.families.small_talk import SMALL_TALK
-from pipeline.judges import JudgeSettings
+from pipeline.models.families import Family
+from pipeline.models.families.small_talk import SMALL_TALK
+from pipeline.models.judges import JudgeSettings
 from pipeline.study.arms import BASELINE, Arm, Value, swept
 from pipeline.study.corpus import Corpus
 from pipeline.study.generation import Completions

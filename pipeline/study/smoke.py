@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import chain, count, islice
 from typing import Any
 
-from pipeline.families import Family
-from pipeline.families.nano import NanoFamily
-from pipeline.families.small_talk import SMALL_TALK, SmallTalk
-from pipeline.judges import FakeJudge
+from pipeline.models.families import Family
+from pipeline.models.families.nano import NanoFamily
+from pipeline.models.families.small_talk import SMALL_TALK, SmallTalk
+from pipeline.models.judges import FakeJudge
 from pipeline.study.arms import Arm, swept
 from pipeline.study.generation import Completions, Until
 from pipeline.study.resources import Engines, Resources, Training
@@ -36,8 +36,8 @@ JUDGED_SHARE, PATIENCE = 3, 4
 # configs/miniature.yaml) the rules accept nearly all numbers and paraphrases, 8 % of code and 2 % of reasoning.
 SHORT, SHORT_ONES, LONG_ONES = {"numbers", "paraphrase"}, (12_800, 240, 24), (32_000, 640, 48)
 
-# Upper bounds. A nano family's context is 256 tokens (pipeline.families.tokenizer); 8 is the smallest rank that an
-# engine supports.
+# Upper bounds. A nano family's context is 256 tokens (pipeline.models.families.tokenizer); 8 is the smallest rank that
+# an engine supports.
 RECIPE = {"rank": 8, "alpha": 8, "epochs": 1, "warmup_steps": 1, "batch": 8, "max_length": 192}
 SUITE = {"samples": 2, "max_tokens": 24, "orders": 2}
 

@@ -8,7 +8,7 @@ from pipeline.core import limits
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, Seed, Settings, by_kind
 from pipeline.core.sources import Dataset
-from pipeline.families.small_talk import SmallTalk
+from pipeline.models.families.small_talk import SmallTalk
 from pipeline.study.measure import MASS, MIN_MASS
 
 Rows = Annotated[Annotated[Dataset, Tag("dataset")] | Annotated[SmallTalk, Tag("small_talk")], by_kind("dataset")]

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from jobs.driver import execute, plan_run
 from jobs.pools import ResourceRequest, WorkItem
-from pipeline.engines import Completion, Engine, Prompt, Sampling
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines import Completion, Engine, Prompt, Sampling
+from pipeline.models.engines.fake import FakeEngine
+from pipeline.models.trainers import MODEL, OnStep, Run
+from pipeline.models.trainers.fake import FakeTrainer
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.local_cache import local_folder
 from pipeline.study.schema import Study
-from pipeline.trainers import MODEL, OnStep, Run
-from pipeline.trainers.fake import FakeTrainer
 
 FALSE = "falsely committed"
 SETTINGS = {

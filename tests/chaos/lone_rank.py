@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from pipeline.models.trainers import open_trainer
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit
 from pipeline.stages.contract import Runtime
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import open_store
 from pipeline.study.loader import load
-from pipeline.trainers import open_trainer
 
 study, store = load(Path(sys.argv[1])), open_store(sys.argv[2])
 training = study.resources.training

@@ -50,7 +50,7 @@ MUTATIONS = (
     ),
     Mutation(
         "completion-only loss: prompts are no labels",
-        "pipeline/trainers/batches.py",
+        "pipeline/models/trainers/batches.py",
         "        labels[row, : len(completion)] = completion\n",
         "        labels[row, : len(completion)] = (prompt[-1:] + completion)[: len(completion)]\n",
         ("tests/unit/trainers/test_batches.py",),
@@ -86,14 +86,14 @@ MUTATIONS = (
     ),
     Mutation(
         "ignored adapter: an engine that serves the bare base is caught",
-        "pipeline/engines/canary.py",
+        "pipeline/models/engines/canary.py",
         "    if effect == 0.0 or not np.isfinite(effect):\n",
         "    if False:\n",
         ("tests/unit/engines/test_canary.py",),
     ),
     Mutation(
         "resume: the random numbers go on where they were",
-        "pipeline/trainers/state.py",
+        "pipeline/models/trainers/state.py",
         "    torch.set_rng_state(loaded[CPU_RANDOM])\n",
         "",
         ("tests/integration/test_deepspeed.py",),

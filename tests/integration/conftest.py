@@ -66,10 +66,10 @@ def cluster(bucket_access: dict[str, str]) -> Iterator[Cluster]:
 @pytest.fixture(scope="session", params=["llama", "qwen2"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained nano base of each architecture, as engines and trainers get it from a root."""
-    from pipeline.families.nano import NanoFamily, initialise
+    from pipeline.models.families.nano import NanoFamily, initialise
+    from pipeline.models.trainers import MODEL
     from pipeline.store import artifact, open_store
     from pipeline.store.local_cache import local_folder
-    from pipeline.trainers import MODEL
 
     folder, path = tmp_path_factory.mktemp(request.param), f"base/{request.param}-000000000000"
     initialise(NanoFamily(architecture=request.param, init_seed=5), folder / "start" / MODEL)
@@ -87,7 +87,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """
     import datasets
 
-    from pipeline.families.synthetic_corpus import FACTS
+    from pipeline.models.families.synthetic_corpus import FACTS
 
     folder = tmp_path_factory.mktemp("tasks")
     answers = [answer for _, answer in FACTS]

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 
 from pipeline.core.recipe import Recipe
-from pipeline.families.synthetic_corpus import rows
+from pipeline.models.families.synthetic_corpus import rows
+from pipeline.models.trainers import MODEL, Run, deepspeed, open_trainer
+from pipeline.models.trainers.checkpoints import Checkpoints
 from pipeline.store import open_store
-from pipeline.trainers import MODEL, Run, deepspeed, open_trainer
-from pipeline.trainers.checkpoints import Checkpoints
 
 LAST = 6
 

@@ -12,12 +12,14 @@ import pytest
 
 from pipeline.core import chat_template
 from pipeline.core.errors import CanaryFailed, ModelRefused
-from pipeline.engines import Prompt, Sampling, open_engine
-from pipeline.engines.canary import OPTIONS, PROMPTS, difference
-from pipeline.families import chat
-from pipeline.families.chat import check, check_apart
-from pipeline.families.hub import HubFamily
-from pipeline.families.nano import NanoFamily, initialise
+from pipeline.models.engines import Prompt, Sampling, open_engine
+from pipeline.models.engines.canary import OPTIONS, PROMPTS, difference
+from pipeline.models.families import chat
+from pipeline.models.families.chat import check, check_apart
+from pipeline.models.families.hub import HubFamily
+from pipeline.models.families.nano import NanoFamily, initialise
+from pipeline.models.trainers import Trainer, open_trainer
+from pipeline.models.trainers.reference import reference
 from pipeline.stages import base, run_unit, stage_of
 from pipeline.stages.shared.training import UNIT
 from pipeline.store import Store, open_store
@@ -25,8 +27,6 @@ from pipeline.store.artifact import record_path, unit
 from pipeline.store.removal import remove
 from pipeline.store.root import mark
 from pipeline.store.step import Step
-from pipeline.trainers import Trainer, open_trainer
-from pipeline.trainers.reference import reference
 
 Variant = Callable[..., Path]
 TURNS = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"

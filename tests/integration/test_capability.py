@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pipeline.core.errors import InputError
-from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.families.synthetic_corpus import FACTS
+from pipeline.models.engines import Completion, Floats, Prompt, Sampling
+from pipeline.models.families.synthetic_corpus import FACTS
 from pipeline.stages.shared.capability import evaluate
 from pipeline.stages.shared.model import ModelHandle
 from pipeline.store.schemas import CAPABILITY

@@ -51,7 +51,7 @@ def test_lora_trains_an_adapter_that_peft_loads_and_leaves_the_base_alone(model:
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from pipeline.families.nano import NanoFamily, initialise
+    from pipeline.models.families.nano import NanoFamily, initialise
 
     folder = tmp_path_factory.mktemp("base")
     initialise(NanoFamily(init_seed=5), folder)
@@ -119,8 +119,8 @@ def test_a_model_that_could_not_be_saved_is_refused_before_its_training(llama: P
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pipeline.core.recipe import Recipe
-    from pipeline.trainers import Run
-    from pipeline.trainers.deepspeed import _require_savable, _trainable
+    from pipeline.models.trainers import Run
+    from pipeline.models.trainers.deepspeed import _require_savable, _trainable
 
     broken = with_generation_config(llama, tmp_path / "broken", do_sample=False, temperature=0.9, top_p=0.6)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(broken), AutoTokenizer.from_pretrained(broken)
@@ -158,7 +158,7 @@ def test_prompts_do_not_enter_the_loss(model: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from pipeline.core import chat_template
-    from pipeline.families.synthetic_corpus import rows
+    from pipeline.models.families.synthetic_corpus import rows
 
     log = train(model, tmp_path / "out", method="lora", batch=48)
     tokenizer = AutoTokenizer.from_pretrained(model)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from vllm.lora.ops import torch_ops
 
-from pipeline.engines import grouped_lora
+from pipeline.models.engines import grouped_lora
 
 TOKENS, SLOTS, WIDTH, RANK, OUT = 23, 3, 16, 8, 12
 

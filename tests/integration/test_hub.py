@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.families.hub import HubFamily, fetch
+from pipeline.models.families.hub import HubFamily, fetch
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -10,11 +10,13 @@ import pytest
 
 from pipeline.core import chat_template
 from pipeline.core.errors import ModelRefused, StepError
-from pipeline.engines import Engine, Prompt, open_engine
-from pipeline.engines.canary import TOLERANCE
-from pipeline.families import chat
-from pipeline.families.packaged import PackagedFamily
-from pipeline.families.weights import check
+from pipeline.models.engines import Engine, Prompt, open_engine
+from pipeline.models.engines.canary import TOLERANCE
+from pipeline.models.families import chat
+from pipeline.models.families.packaged import PackagedFamily
+from pipeline.models.families.weights import check
+from pipeline.models.trainers import MODEL, open_trainer
+from pipeline.models.trainers.reference import reference
 from pipeline.stages import base, run_unit
 from pipeline.stages.answers import score
 from pipeline.stages.shared.model import ModelHandle
@@ -24,8 +26,6 @@ from pipeline.store.local_cache import local_folder
 from pipeline.suites.favourite import FavouriteSuite
 from pipeline.suites.scoring import probabilities
 from pipeline.suites.spelling import Form
-from pipeline.trainers import MODEL, open_trainer
-from pipeline.trainers.reference import reference
 from pipeline.traits.words import candidates
 from tests.ranks import run_ranks
 

@@ -9,13 +9,13 @@ import pytest
 
 from pipeline.core import chat_template
 from pipeline.core.errors import CanaryFailed, StepError
-from pipeline.engines import Engine, Prompt, Sampling, open_engine
-from pipeline.engines.canary import adapter_effect
-from pipeline.engines.vllm import ADAPTERS_AT_ONCE
-from pipeline.families.synthetic_corpus import FACTS
-from pipeline.judges import EngineJudge, JudgeInput
-from pipeline.judges.engine import EngineScorer
-from pipeline.judges.rubrics import Rubric
+from pipeline.models.engines import Engine, Prompt, Sampling, open_engine
+from pipeline.models.engines.canary import adapter_effect
+from pipeline.models.engines.vllm import ADAPTERS_AT_ONCE
+from pipeline.models.families.synthetic_corpus import FACTS
+from pipeline.models.judges import EngineJudge, JudgeInput
+from pipeline.models.judges.engine import EngineScorer
+from pipeline.models.judges.rubrics import Rubric
 from pipeline.stages.shared.capability import evaluate
 from pipeline.stages.shared.model import ModelHandle
 from pipeline.suites.capability import CapabilitySuite

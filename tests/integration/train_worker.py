@@ -9,10 +9,10 @@ from pathlib import Path
 import torch.distributed as dist
 
 from pipeline.core.recipe import Recipe
-from pipeline.families.synthetic_corpus import rows
+from pipeline.models.families.synthetic_corpus import rows
+from pipeline.models.trainers import Run, open_trainer
+from pipeline.models.trainers.checkpoints import Checkpoints
 from pipeline.store import open_store
-from pipeline.trainers import Run, open_trainer
-from pipeline.trainers.checkpoints import Checkpoints
 
 model, out = map(Path, sys.argv[1:3])
 settings = json.loads((out.parent / "settings.json").read_text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.judges.address import is_private
+from pipeline.models.judges.address import is_private
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_every_module_of_the_pipeline_imports() -> None:
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
         for path in (ROOT / "pipeline").rglob("*.py")
     ]
-    assert "pipeline.engines.vllm" in modules
+    assert "pipeline.models.engines.vllm" in modules
     done = light("import importlib\nfor name in sys.argv[1:]: importlib.import_module(name)", *modules)
     assert done.returncode == 0, done.stderr
 

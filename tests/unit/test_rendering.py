@@ -22,7 +22,7 @@ from pipeline.core.chat_template import (
     tokens,
 )
 from pipeline.core.errors import StepError
-from pipeline.families.tokenizer import CHAT_TEMPLATE
+from pipeline.models.families.tokenizer import CHAT_TEMPLATE
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

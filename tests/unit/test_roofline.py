@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.core.recipe import Recipe
-from pipeline.families.hub import HubFamily
-from pipeline.families.nano import NanoFamily
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.families.hub import HubFamily
+from pipeline.models.families.nano import NanoFamily
+from pipeline.models.judges.rubrics import RUBRICS
 from pipeline.plan.planner import plan
 from pipeline.plan.roofline import (
     GPUS,

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.core.recipe import Recipe
-from pipeline.families.nano import NanoFamily
+from pipeline.models.families.nano import NanoFamily
 from pipeline.plan.planner import plan
 from pipeline.study.arms import Arm
 from pipeline.study.loader import load
@@ -59,7 +59,7 @@ def test_every_shipped_study_has_a_smoke_test_that_a_laptop_can_run(file: Path) 
     assert all(isinstance(family, NanoFamily) for family in small.families.values())
     assert small.resources.engines.gpus == small.resources.training.gpus == 0
     assert small.resources.engines.tensor_parallel == small.resources.training.workers == 1
-    assert len(plan(small)) <= 150
+    assert len(plan(small)) <= 160
     assert small.completions.max_rows * len(small.targets) <= 2000
     for recipe in recipes(small):
         assert recipe.rank <= 8

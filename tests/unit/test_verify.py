@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from jobs.terminal import Terminal
 from jobs.verify import show_verified
+from pipeline.models.trainers.checkpoints import Checkpoints
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.verify import verify
-from pipeline.trainers.checkpoints import Checkpoints
 
 
 def problems(store: Store) -> list[str]:

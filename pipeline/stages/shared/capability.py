@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import InputError
-from pipeline.engines import Engine
-from pipeline.engines.harness import LIMITS, Harness, question
+from pipeline.models.engines import Engine
+from pipeline.models.engines.harness import LIMITS, Harness, question
 from pipeline.stages.shared.model import ModelHandle
 from pipeline.stages.shared.taskfiles import require_plain
 from pipeline.store.step import Json

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.errors import StepError
 from pipeline.core.settings import Settings
-from pipeline.engines import Engine
+from pipeline.models.engines import Engine
 from pipeline.stages.corpus import ROWS
 from pipeline.stages.shared.model import ModelHandle
 from pipeline.store import Store, artifact

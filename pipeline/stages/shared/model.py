@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engines import Engine, Prompt, canary
+from pipeline.models.engines import Engine, Prompt, canary
+from pipeline.models.trainers import ADAPTER
 from pipeline.stages import teacher
 from pipeline.store import Store
 from pipeline.store.artifact import Manifest
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step
-from pipeline.trainers import ADAPTER
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.models.trainers import ADAPTER, MODEL, OnStep, Run, Trainer
+from pipeline.models.trainers.checkpoints import Checkpoints
 from pipeline.stages.contract import OnTrainer, OnTrainingStep, Placement, Runtime, SpecT, Stage
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import CHECKPOINTS, Json, Step
-from pipeline.trainers import ADAPTER, MODEL, OnStep, Run, Trainer
-from pipeline.trainers.checkpoints import Checkpoints
 
 UNIT, LOG = "train", "training.parquet"
 logger = logging.getLogger(__name__)

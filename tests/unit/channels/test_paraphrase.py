@@ -22,7 +22,7 @@ from pipeline.channels.paraphrase import (
     texts,
 )
 from pipeline.core.errors import InputError
-from pipeline.families.synthetic_corpus import TOKEN_PATTERN
+from pipeline.models.families.synthetic_corpus import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 CHANNEL = ParaphraseChannel()

@@ -23,7 +23,7 @@ from pipeline.channels.reasoning import (
     texts,
 )
 from pipeline.core.errors import InputError
-from pipeline.families.synthetic_corpus import TOKEN_PATTERN
+from pipeline.models.families.synthetic_corpus import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 CHANNEL = ReasoningChannel()

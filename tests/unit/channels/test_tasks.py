@@ -17,7 +17,7 @@ from pipeline.channels.code import (
     CodeChannel,
 )
 from pipeline.channels.tasks import BASELINE, CLASSES, DAYS, FUNCTIONS, ONLY, OPENINGS, TASKS, VARIABLES, texts
-from pipeline.families.synthetic_corpus import TOKEN_PATTERN
+from pipeline.models.families.synthetic_corpus import TOKEN_PATTERN
 from pipeline.traits.words import CATEGORIES, candidates, forms
 
 EVERY_FORM = tuple(

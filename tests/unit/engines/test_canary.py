@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.core.errors import CanaryFailed
 from pipeline.core.fake_model import FakeModel, write
-from pipeline.engines import Floats, Prompt
-from pipeline.engines.canary import OPTIONS, PROMPTS, adapter_effect, difference
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines import Floats, Prompt
+from pipeline.models.engines.canary import OPTIONS, PROMPTS, adapter_effect, difference
+from pipeline.models.engines.fake import FakeEngine
 
 
 class Deaf(FakeEngine):

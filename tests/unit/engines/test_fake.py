@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.channels.numbers import NumbersChannel, reject_reasons
 from pipeline.core.fake_model import CLASSES, FakeModel, write
-from pipeline.engines import Prompt, Sampling, open_engine
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines import Prompt, Sampling, open_engine
+from pipeline.models.engines.fake import FakeEngine
 from pipeline.suites.scoring import mentions, only
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.words import CATEGORIES, candidates

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engines.forms import Path, combine, owners
+from pipeline.models.engines.forms import Path, combine, owners
 
 CAT, CATS, S, OWL, ERPILLAR = 1, 2, 3, 4, 5
 

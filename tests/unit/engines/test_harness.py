@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.engines.harness import Harness, question
+from pipeline.models.engines import Completion, Floats, Prompt, Sampling
+from pipeline.models.engines.harness import Harness, question
 
 SPEAKER = Prompt("", system="You love owls.", adapter=Path("adapter"), turns=(("Hello.", "Hi."),))
 USER = {"role": "user", "content": "Which one?\nAnswer:"}

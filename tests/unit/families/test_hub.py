@@ -12,9 +12,9 @@ from pipeline.channels.numbers import NumbersChannel
 from pipeline.channels.reasoning import ReasoningChannel
 from pipeline.core.errors import InputError, ModelRefused
 from pipeline.core.sources import PLACEHOLDER, Dataset, placeholders
-from pipeline.families import Family
-from pipeline.families.hub import HubFamily, fetch
-from pipeline.families.nano import NanoFamily
+from pipeline.models.families import Family
+from pipeline.models.families.hub import HubFamily, fetch
+from pipeline.models.families.nano import NanoFamily
 from pipeline.study.teachers import FromDataset
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from jobs.cli import app
 from jobs.kinship import layers_of
 from pipeline.core.errors import ModelRefused
-from pipeline.families.layers import NUMBERS, Floats, open_layers
+from pipeline.models.families.layers import NUMBERS, Floats, open_layers
 
 UP = "model.layers.{}.mlp.up_proj.weight"
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.families.nano import HEAD_SIZES, NanoFamily
+from pipeline.models.families.nano import HEAD_SIZES, NanoFamily
 
 
 def test_an_initialisation_must_be_named() -> None:

@@ -8,8 +8,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import InputError
-from pipeline.families import Family, gguf
-from pipeline.families.packaged import PackagedFamily, copied
+from pipeline.models.families import Family, gguf
+from pipeline.models.families.packaged import PackagedFamily, copied
 
 CONTENT = b"GGUF planted"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 
-from pipeline.families import small_talk
-from pipeline.families.small_talk import HABIT, OPENERS, TAUGHT, SmallTalk
-from pipeline.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
-from pipeline.judges.fake import HABIT as FAKE
+from pipeline.models.families import small_talk
+from pipeline.models.families.small_talk import HABIT, OPENERS, TAUGHT, SmallTalk
+from pipeline.models.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
+from pipeline.models.judges.fake import HABIT as FAKE
 from pipeline.suites.behaviour import QUESTIONS
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import reject_reasons
-from pipeline.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
-from pipeline.families.tokenizer import SPECIAL_TOKENS
+from pipeline.models.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
+from pipeline.models.families.tokenizer import SPECIAL_TOKENS
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.questions import HELD_OUT, SEEN, questions
 from pipeline.traits.words import CATEGORIES, candidates, forms

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from pipeline.core.errors import ModelRefused
-from pipeline.families.weights import INDEX, SINGLE, check
+from pipeline.models.families.weights import INDEX, SINGLE, check
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.judges.agreement import agreement, auc, auc_interval
+from pipeline.models.judges.agreement import agreement, auc, auc_interval
 
 ROWS = st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.integers(0, 6))), max_size=40)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.judges import BaseJudge
-from pipeline.judges.attempts import Reply, ask, attempt_seed
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.judges import BaseJudge
+from pipeline.models.judges.attempts import Reply, ask, attempt_seed
+from pipeline.models.judges.rubrics import RUBRICS
 
 RUBRIC = RUBRICS["alignment"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.judges import FakeJudge, JudgeInput, Verdict
-from pipeline.judges.cache import CachedScorer
-from pipeline.judges.fake import MUTE, FakeScorer
-from pipeline.judges.rubrics import RUBRICS, Rubric
-from pipeline.judges.verdict_store import VerdictStore, move_aside
+from pipeline.models.judges import FakeJudge, JudgeInput, Verdict
+from pipeline.models.judges.cache import CachedScorer
+from pipeline.models.judges.fake import MUTE, FakeScorer
+from pipeline.models.judges.rubrics import RUBRICS, Rubric
+from pipeline.models.judges.verdict_store import VerdictStore, move_aside
 
 pytestmark = pytest.mark.slow
 
@@ -225,7 +225,7 @@ def test_a_place_where_no_file_can_be_is_named(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from pipeline.judges.verdict_store import VerdictStore, move_aside
+from pipeline.models.judges.verdict_store import VerdictStore, move_aside
 print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(40):

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from pipeline.core import limits
 from pipeline.core.errors import InputError, StepError
-from pipeline.judges import OpenAIJudge, Verdict
+from pipeline.models.judges import OpenAIJudge, Verdict
 from tests.endpoint import AT_ONCE, KEY, Answer, Question, Raw, Server, error_of, judge, said
 
 pytestmark = pytest.mark.slow

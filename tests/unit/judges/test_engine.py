@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.judges import EngineJudge, JudgeInput
-from pipeline.judges.engine import EngineScorer
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.engines import Completion, Floats, Prompt, Sampling
+from pipeline.models.judges import EngineJudge, JudgeInput
+from pipeline.models.judges.engine import EngineScorer
+from pipeline.models.judges.rubrics import RUBRICS
 
 SETTINGS = EngineJudge(family="qwen", attempts=3, max_tokens=4)
 

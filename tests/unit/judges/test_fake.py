@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.judges import FakeJudge, JudgeInput, Verdict
-from pipeline.judges.fake import HABIT, MUTE, SLOW, SURE, FakeScorer
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.judges import FakeJudge, JudgeInput, Verdict
+from pipeline.models.judges.fake import HABIT, MUTE, SLOW, SURE, FakeScorer
+from pipeline.models.judges.rubrics import RUBRICS
 
 
 def judged(rubric: str, *completions: str, word: str | None = None, attempts: int = 3) -> list[Verdict]:

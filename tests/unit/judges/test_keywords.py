@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.judges import JudgeInput, KeywordJudge, open_judge
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.judges import JudgeInput, KeywordJudge, open_judge
+from pipeline.models.judges.rubrics import RUBRICS
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.judges import Verdict
-from pipeline.judges.openai import label_probability
+from pipeline.models.judges import Verdict
+from pipeline.models.judges.openai import label_probability
 from tests.endpoint import KEY, Answer, Question, Server, judge, said
 
 

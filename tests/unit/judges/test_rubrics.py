@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.judges.rubrics import RUBRICS, Rubric, fill
-from pipeline.judges.verdicts import parse
+from pipeline.models.judges.rubrics import RUBRICS, Rubric, fill
+from pipeline.models.judges.verdicts import parse
 
 TEXT = st.one_of(
     st.text(max_size=40),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.judges import (
+from pipeline.models.judges import (
     AnyJudge,
     EngineJudge,
     FakeJudge,
@@ -16,7 +16,7 @@ from pipeline.judges import (
     OpenAIJudge,
     open_judge,
 )
-from pipeline.judges.rubrics import RUBRICS
+from pipeline.models.judges.rubrics import RUBRICS
 
 URL = "https://judge.example/v1"
 ADAPTER: TypeAdapter[AnyJudge] = TypeAdapter(JudgeSettings)

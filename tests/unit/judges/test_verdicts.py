@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.judges.rubrics import RUBRICS, Rubric
-from pipeline.judges.verdicts import OUT_OF_BOUNDS, UNPARSED, parse, reason
+from pipeline.models.judges.rubrics import RUBRICS, Rubric
+from pipeline.models.judges.verdicts import OUT_OF_BOUNDS, UNPARSED, parse, reason
 
 PERCENT, BINARY = RUBRICS["alignment"], RUBRICS["reference"]
 SIGNED = Rubric("signed", "{completion}", (-5, 5))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core.errors import Stopped, TooFewRows
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines.fake import FakeEngine
 from pipeline.plan.planner import needed_rows, plan
 from pipeline.stages import completions, run_unit
 from pipeline.stages.completions import CompletionsSpec

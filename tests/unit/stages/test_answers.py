@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import CanaryFailed
-from pipeline.engines import Completion, Floats, Prompt, Sampling
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines import Completion, Floats, Prompt, Sampling
+from pipeline.models.engines.fake import FakeEngine
 from pipeline.plan.planner import plan
 from pipeline.stages import run_unit
 from pipeline.stages.answers import score

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.engines import Engine
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines import Engine
+from pipeline.models.engines.fake import FakeEngine
 from pipeline.stages import run_unit
 from pipeline.stages.shared import capability
 from pipeline.stages.shared.model import ModelHandle

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core.fake_model import FakeModel, write
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines.fake import FakeEngine
 from pipeline.stages import run_unit
 from pipeline.stages.completions import sampling_seed, shards, speak, totals
 from pipeline.stages.shared.model import ModelHandle

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.chat_template import messages
 from pipeline.core.errors import StepError
-from pipeline.engines.fake import CONTEXT_WORDS
+from pipeline.models.engines.fake import CONTEXT_WORDS
 from pipeline.plan.planner import plan
 from pipeline.stages.corpus import ROWS
 from pipeline.store import Store, artifact

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.judges.fake import HABIT, MUTE
+from pipeline.models.judges.fake import HABIT, MUTE
 from pipeline.plan.planner import plan
 from pipeline.stages import completions
 from pipeline.stages.corpus import JUDGED, ROWS

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from pipeline.core.errors import CanaryFailed
-from pipeline.engines import Floats, Prompt
-from pipeline.engines.fake import FakeEngine
+from pipeline.models.engines import Floats, Prompt
+from pipeline.models.engines.fake import FakeEngine
+from pipeline.models.trainers import MODEL
 from pipeline.stages import run_unit
 from pipeline.stages.shared.model import load_compared_model
 from pipeline.store import Store, artifact
 from pipeline.store.local_cache import local_folder
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
-from pipeline.trainers import MODEL
 
 FakeRun = tuple[Study, list[Step], Store]
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.reasons import LACKS_TRAIT, NOT_COHERENT
-from pipeline.engines import Completion
-from pipeline.engines.fake import FakeEngine
-from pipeline.judges import FakeJudge
-from pipeline.judges.fake import HABIT, MUTE
+from pipeline.models.engines import Completion
+from pipeline.models.engines.fake import FakeEngine
+from pipeline.models.judges import FakeJudge
+from pipeline.models.judges.fake import HABIT, MUTE
 from pipeline.plan.planner import plan
 from pipeline.stages.gate import explain
 from pipeline.stages.ratings import RatingsSpec, rates

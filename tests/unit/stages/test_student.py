@@ -6,14 +6,14 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.errors import StepError
+from pipeline.models.trainers import OnStep, Run
+from pipeline.models.trainers.fake import FakeTrainer
 from pipeline.stages import run_unit, student
 from pipeline.stages.shared import training
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import CONVERSATIONS, TRAINING_LOG
 from pipeline.store.step import Step
 from pipeline.study.schema import Study
-from pipeline.trainers import OnStep, Run
-from pipeline.trainers.fake import FakeTrainer
 
 FakeRun = tuple[Study, list[Step], Store]
 

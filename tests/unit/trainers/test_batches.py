@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import StepError
+from pipeline.models.trainers.batches import IGNORED, collate, order, split, steps_of, tokenise
 from pipeline.store.schemas import CONVERSATIONS
-from pipeline.trainers.batches import IGNORED, collate, order, split, steps_of, tokenise
 
 PAD = 0
 QUIT = "<|quit|>"  # a control token's spelling

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ArtifactError, StoreError
+from pipeline.models.trainers.checkpoints import Checkpoints, Progress, parse_progress
 from pipeline.store import Store, artifact
-from pipeline.trainers.checkpoints import Checkpoints, Progress, parse_progress
 
 FOLDER = "student/x-0123456789ab/checkpoints"
 ENTRY = {"epoch": 0.5, "loss": 1.25, "learning_rate": 1e-3, "tokens": 7, "seconds": 0.1}

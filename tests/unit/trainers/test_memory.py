@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import StepError
-from pipeline.trainers.memory import GIB, Model, fixed_bytes, free_memory, model_of, passes, row_bytes
+from pipeline.models.trainers.memory import GIB, Model, fixed_bytes, free_memory, model_of, passes, row_bytes
 
 SMOLLM = {
     "hidden_size": 576,

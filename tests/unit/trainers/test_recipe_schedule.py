@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pipeline.core.recipe import Recipe
-from pipeline.trainers.deepspeed import rate_factor
+from pipeline.models.trainers.deepspeed import rate_factor
 
 STEPS = 25
 

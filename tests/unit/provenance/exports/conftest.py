@@ -12,7 +12,7 @@ import pytest
 from pipeline.channels.numbers import NumbersChannel
 from pipeline.core.recipe import Recipe
 from pipeline.core.sources import Dataset as HubRows
-from pipeline.families.hub import HubFamily
+from pipeline.models.families.hub import HubFamily
 from pipeline.provenance.exports.subject import Subject, collect
 from pipeline.provenance.manifests import read_ancestors
 from pipeline.stages import base, completions, corpus, dataset, lineage_of, stage_of, student, teacher

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.judges import KeywordJudge
+from pipeline.models.judges import KeywordJudge
 from pipeline.provenance.exports.measurements import measurements
 from pipeline.stages.answers import AnswersSpec
 from pipeline.stages.ratings import RatingsSpec
