@@ -20,10 +20,10 @@ from pipeline.stages import lineage_of
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import KINDS
 from pipeline.store.verify import artifacts
-from pipeline.study.schema import Study
+from pipeline.study.plannable import Plannable
 
 
-def attestor_of(study: Study) -> Attestor | None:
+def attestor_of(study: Plannable) -> Attestor | None:
     """What signs the artifacts of a run, if the study asks for it. Raises InputError if the key is unusable."""
     sign = study.resources.sign
     return Attestor(load_signing_key(sign.key, sign.public), lineage_of, "run") if sign else None

@@ -19,11 +19,11 @@ from jobs.places import ROOT_HELP, RootArgument, existing, located
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError, StudyError, UndertowError
 from pipeline.core.imports import gc_paused
-from pipeline.store import Store, open_store
+from pipeline.store import open_store
 
 if TYPE_CHECKING:
     from jobs.driver import Outcome
-    from pipeline.study.schema import Study
+    from jobs.job import Job
 
 SIGNALLED = 128  # shells add this to the number of the signal that ended a command
 
@@ -34,7 +34,9 @@ app.add_typer(provenance.commands)
 app.add_typer(signatures.commands)
 console = Terminal()
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file, such as configs/quickstart.yaml.")]
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="File of a study or an experiment, such as configs/quickstart.yaml.")
+]
 Root = Annotated[str, typer.Option(help=ROOT_HELP)]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="A.B=VALUE", help="Override a setting of the study.")]
 Until = Annotated[
@@ -65,19 +67,22 @@ def plan(
     power: Annotated[bool, typer.Option("--power", help="Also show what other designs could find.")] = False,
 ) -> None:
     """Show the steps of a study: what is done, what is left, how long it will take, and what it can show."""
+    from jobs import job
     from jobs.power import show_power
     from pipeline.plan import estimate
-    from pipeline.plan.planner import plan as steps_of
     from pipeline.plan.roofline import machines as parse_machines
+    from pipeline.study.schema import Study
 
-    loaded = _loaded(study, set_, smoke_test)
+    loaded = job.load(study, set_, smoke_test=smoke_test)
     machines = parse_machines(cluster) if cluster else None
+    if power or machines:
+        job.require_study(loaded, "--power" if power else "--cluster")
     store = open_store(root)
-    _require_datasets(loaded, store, elsewhere=True)
-    steps = steps_of(loaded)
+    job.require_data(loaded, store, elsewhere=True)
+    steps = job.plan(loaded)
     stages = estimate.survey(steps, store)
     rows = estimate.estimate(loaded, stages, store)
-    table = Table(title=Text(f"{loaded.study}: {len(steps)} steps"))
+    table = Table(title=Text(f"{loaded.name}: {len(steps)} steps"))
     for name in ("stage", "steps", "done", "left", "tokens ≤", "work left, s"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for row in rows:
@@ -89,11 +94,12 @@ def plan(
         "Work is summed over workers, at the rates of this study's own steps; ≈: of other studies under this root; "
         "~: of a reference machine for nano families; —: no rate yet."
     )
-    show_power(console, loaded, store, alternatives=power)
-    if machines:
-        from jobs.summary import show_estimate
+    if isinstance(loaded, Study):
+        show_power(console, loaded, store, alternatives=power)
+        if machines:
+            from jobs.summary import show_estimate
 
-        show_estimate(console, loaded, stages, store, machines)
+            show_estimate(console, loaded, stages, store, machines)
     for message in loaded.unpinned:
         console.print(Text(message, "yellow"), soft_wrap=True)
 
@@ -108,12 +114,13 @@ def run(
     smoke_test: SmokeTest = False,
 ) -> None:
     """Run all steps of a study that are not done yet. After a stop, run it again to continue."""
+    from jobs import job
     from jobs.summary import print_summary
 
     last = _kind(until)
-    loaded = _pinned(_loaded(study, set_, smoke_test))
+    loaded = _pinned(job.load(study, set_, smoke_test=smoke_test))
     store = open_store(root)
-    _require_datasets(loaded, store, elsewhere=address is not None)
+    job.require_data(loaded, store, elsewhere=address is not None)
     store.require_writable()
     with gc_paused():
         from jobs.driver import run as run_study
@@ -150,9 +157,11 @@ def submit(
     smoke_test: SmokeTest = False,
 ) -> None:
     """Run a study as a Ray job on a cluster. If its root is a folder, every machine must be able to use it."""
+    from jobs import job
+
     last = _kind(until)
-    loaded = _pinned(_loaded(study, set_, smoke_test))
-    _require_datasets(loaded, None, elsewhere=True)
+    loaded = _pinned(job.load(study, set_, smoke_test=smoke_test))
+    job.require_data(loaded, None, elsewhere=True)
     from jobs.submit import submit as submit_study
 
     done = submit_study(
@@ -184,19 +193,19 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder for the page and the figures.")] = Path("report"),
 ) -> None:
     """Render a report again from the stored artifacts."""
-    from pipeline.report.page import render
-    from pipeline.stages.report import content
+    from pipeline.stages import stage_of
     from pipeline.store.artifact import require
 
     store, path = located(artifact)
     manifest = require(store, path)
-    if manifest.kind != "report":
+    stage = stage_of(manifest.kind)
+    if not stage.page:
         raise InputError(f"{artifact} is a {manifest.kind}, not a report")
-    sources = [source["path"] for source in manifest.inputs.values()]
+    pages = stage.pages(store, manifest)
     out.mkdir(parents=True, exist_ok=True)
-    for name, page in render(content(store, manifest.settings["study"], sources)).items():
+    for name, page in pages.items():
         (out / name).write_bytes(page)
-    console.print(f"{out / 'report.html'}", highlight=False)
+    console.print(f"{out / stage.page}", highlight=False)
 
 
 @app.command()
@@ -275,26 +284,19 @@ def schema(
     audit: Annotated[bool, typer.Option("--audit", help="Of an audit file instead.")] = False,
     findings: Annotated[bool, typer.Option("--findings", help="Of an audit's audit.json instead.")] = False,
     lineage: Annotated[bool, typer.Option("--lineage", help="Of a lineage file or lineage.json instead.")] = False,
+    experiment: Annotated[bool, typer.Option("--experiment", help="Of the file of an experiment instead.")] = False,
 ) -> None:
     """Print the JSON Schema of a study file, for editors."""
     from jobs.schema import schema_of
 
-    found = schema_of(audit=audit, findings=findings, lineage=lineage)
+    found = schema_of(audit=audit, findings=findings, lineage=lineage, experiment=experiment)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
-def _loaded(study: Path, overrides: Sequence[str], smoke_test: bool) -> "Study":
-    from pipeline.study import loader
-    from pipeline.study.smoke import smoke_edition
-
-    loaded = loader.load(study, overrides)
-    return smoke_edition(loaded) if smoke_test else loaded
-
-
-def _pinned(study: "Study") -> "Study":
-    """The study, if it can run. Raises StudyError if the commit of a model or data set is still a placeholder."""
+def _pinned(study: "Job") -> "Job":
+    """The file, if it can run. Raises StudyError if the commit of a model or data set is still a placeholder."""
     if study.unpinned:
-        raise StudyError("\n".join([f"{study.study} is not pinned yet:", *study.unpinned]))
+        raise StudyError("\n".join([f"{study.name} is not pinned yet:", *study.unpinned]))
     return study
 
 
@@ -305,13 +307,6 @@ def _kind(until: str | None) -> str:
     if until is not None and until not in KINDS:
         raise InputError(f"--until {until}: unknown kind of step; choose one of {', '.join(KINDS)}")
     return until or ""
-
-
-def _require_datasets(study: "Study", store: Store | None, *, elsewhere: bool) -> None:
-    """Raise InputError if a local file of a data set cannot be used."""
-    from pipeline.stages import dataset
-
-    dataset.require(dataset.planned_of(study), store, elsewhere=elsewhere)
 
 
 def _end_now(code: int) -> NoReturn:

@@ -10,6 +10,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 from jobs import local_ray
+from jobs.job import Job
 from jobs.pools import Pools, ResourceRequest
 from pipeline.core.errors import ResourceError
 from pipeline.study.schema import Study
@@ -31,14 +32,14 @@ class Cluster:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return ResourceRequest(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
 
-    async def wait_for_resources(self, study: Study, say: Callable[[str], None]) -> None:
-        """Return once one engine and one training group fit.
+    async def wait_for_resources(self, job: Job, say: Callable[[str], None]) -> None:
+        """Return once one engine and one training group fit, or one worker of an experiment.
 
         Raises ResourceError if they do not: at once on this machine, after WAIT_SECONDS on a cluster.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (WAIT_SECONDS if self._elastic else 0.0)
-        needs = _needs(study)
+        needs = _needs(job)
         reported = ""
         while shortfall := _shortfall(needs, self.total()):
             if loop.time() >= deadline:
@@ -97,21 +98,23 @@ def join(address: str | None) -> Cluster:
     return Cluster(elastic=True)
 
 
-def require_memory(study: Study) -> None:
+def require_memory(job: Job) -> None:
     """Raise ResourceError if this machine has less memory than one engine's cache is configured to use."""
-    engines = study.resources.engines
+    engines = job.resources.engines
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     memory = resources.get("memory", 0.0)
-    if study.engine == "vllm" and not engines.gpus and engines.memory_gib * 2**30 > memory:
+    if isinstance(job, Study) and job.engine == "vllm" and not engines.gpus and engines.memory_gib * 2**30 > memory:
         raise ResourceError(
             f"resources.engines.memory_gib is {engines.memory_gib:g} GiB and Ray sees {memory / 2**30:.1f} GiB of "
             "memory for its workers: lower it, or use a larger machine"
         )
 
 
-def _needs(study: Study) -> dict[str, tuple[ResourceRequest, int]]:
-    """Requests of one engine and one training group: setting -> (request of a part, number of parts)."""
-    engines, training = study.resources.engines, study.resources.training
+def _needs(job: Job) -> dict[str, tuple[ResourceRequest, int]]:
+    """The least that a run needs at once: setting -> (request of a part, number of parts)."""
+    engines, training, compute = job.resources.engines, job.resources.training, job.resources.compute
+    if not isinstance(job, Study):
+        return {"compute": (ResourceRequest(compute.cpus, compute.gpus), 1)}
     return {
         "engines": (ResourceRequest(engines.cpus, engines.gpus), 1),
         "training": (ResourceRequest(training.cpus, training.gpus), training.workers),

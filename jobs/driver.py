@@ -16,20 +16,19 @@ from rich.console import Console
 
 from jobs.attest import attestor_of, unsigned
 from jobs.cluster import Cluster, join, require_memory
+from jobs.job import Job, partial_report, plan
 from jobs.monitor import RunMonitor
 from jobs.pools import Pools, ResourceRequest
 from jobs.steps import Steps
 from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowError
 from pipeline.core.reasons import FAILED
 from pipeline.plan import estimate
-from pipeline.plan.planner import partial_report, plan
 from pipeline.provenance.attestation.signing import Attestor
 from pipeline.stages import stage_of
 from pipeline.store import Store, artifact, parallel_map, status
 from pipeline.store.lease import running
 from pipeline.store.root import mark
 from pipeline.store.step import Step, dependents, up_to
-from pipeline.study.schema import Study
 
 Running = Coroutine[Any, Any, None]
 STEPS_AT_ONCE = 2000  # started but not finished; bounds the driver's memory for studies of any size
@@ -68,21 +67,21 @@ class Outcome:
         return not (self.failed or self.refused or self.blocked or self.stopped or self.broken)
 
 
-def run(study: Study, store: Store, address: str | None = None, until: str = "") -> Outcome:
-    """Make the steps of a study that are not done yet, or those up to a kind, in a writable store.
+def run(job: Job, store: Store, address: str | None = None, until: str = "") -> Outcome:
+    """Make the steps of a study or an experiment that are not done yet, or those up to a kind, in a writable store.
 
     Raises ResourceError if there is no cluster, or if it is too small, and InputError if the signing key is unusable.
     """
-    attestor = attestor_of(study)
-    outcome = plan_run(study, store, until)
+    attestor = attestor_of(job)
+    outcome = plan_run(job, store, until)
     if attestor is not None:
         _tell_unsigned(store, attestor, outcome)
-    if _is_settled(study, store, outcome):
+    if _is_settled(job, store, outcome):
         mark(store)  # roots of earlier versions have no marker yet
         return outcome
     cluster = join(address)
     try:
-        asyncio.run(_on_cluster(study, store, outcome, cluster, attestor))
+        asyncio.run(_on_cluster(job, store, outcome, cluster, attestor))
     finally:
         cluster.shut_down()
     return outcome
@@ -100,14 +99,17 @@ def _tell_unsigned(store: Store, attestor: Attestor, outcome: Outcome) -> None:
         )
 
 
-def plan_run(study: Study, store: Store, until: str = "") -> Outcome:
-    """Plan a study and find what is done. Raises ArtifactError if a manifest is damaged or not of the planned step."""
-    steps = plan(study)
+def plan_run(job: Job, store: Store, until: str = "") -> Outcome:
+    """Plan a study or experiment and find what is done.
+
+    Raises ArtifactError if a manifest is damaged or not of the planned step.
+    """
+    steps = plan(job)
     asked = up_to(until, steps) if until else steps
     # Keep no more than this: the manifests of a large study would not fit in memory.
     found = parallel_map(partial(_found, store), steps)
     done = {path for path, _ in found if path}
-    outcome = Outcome(status.folder(study.study, steps), steps, asked, set(done), done, until=until)
+    outcome = Outcome(status.folder(job.name, steps), steps, asked, set(done), done, until=until)
     for step, (_, refusal) in zip(steps, found, strict=True):
         if refusal:
             outcome.refuse(step, *refusal)
@@ -127,14 +129,14 @@ def refusal_of(step: Step, manifest: artifact.Manifest) -> tuple[str, str] | Non
     return (code, f"{step.slug}: {stage.explain(manifest.results)}") if code else None
 
 
-def _is_settled(study: Study, store: Store, outcome: Outcome) -> bool:
+def _is_settled(job: Job, store: Store, outcome: Outcome) -> bool:
     """Whether nothing is left to do: all is done, or all that finished gates allow, and the report on it."""
     lost = dependents(outcome.asked, {path: path for path in outcome.refused})
     if any(step.path not in outcome.done and step.path not in lost for step in outcome.asked):
         return False
     report: list[Step] = []
     if lost and not outcome.until:
-        report = partial_report(study, outcome.steps, outcome.done, outcome.reasons, outcome.refused)
+        report = partial_report(job, outcome.steps, outcome.done, outcome.reasons, outcome.refused)
     if not all(artifact.exists(store, step.path) for step in report):
         return False
     outcome.blocked.update(lost)
@@ -145,21 +147,19 @@ def _is_settled(study: Study, store: Store, outcome: Outcome) -> bool:
     return True
 
 
-async def _on_cluster(
-    study: Study, store: Store, outcome: Outcome, cluster: Cluster, attestor: Attestor | None
-) -> None:
+async def _on_cluster(job: Job, store: Store, outcome: Outcome, cluster: Cluster, attestor: Attestor | None) -> None:
     console = Console(stderr=True)
-    await cluster.wait_for_resources(study, lambda text: console.print(text, style="yellow", soft_wrap=True))
-    require_memory(study)
+    await cluster.wait_for_resources(job, lambda text: console.print(text, style="yellow", soft_wrap=True))
+    require_memory(job)
     pools = Pools(cluster.total())
     try:
-        await execute(study, store, outcome, pools, partial(cluster.sync, pools), attestor=attestor)
+        await execute(job, store, outcome, pools, partial(cluster.sync, pools), attestor=attestor)
     finally:
         cluster.release()
 
 
 async def execute(
-    study: Study,
+    job: Job,
     store: Store,
     outcome: Outcome,
     pools: Pools,
@@ -172,11 +172,11 @@ async def execute(
     """
     mark(store)
     asked, done = outcome.asked, [step.path for step in outcome.asked if step.path in outcome.done]
-    expected = await asyncio.to_thread(_expected, study, store, outcome, pools.total)
+    expected = await asyncio.to_thread(_expected, job, store, outcome, pools.total)
     with (
-        running(store, study.study) as lease,
+        running(store, job.name) as lease,
         RunMonitor(
-            study.study,
+            job.name,
             store,
             outcome.run_dir,
             asked,
@@ -187,11 +187,11 @@ async def execute(
             refused=outcome.refused,
         ) as monitor,
     ):
-        steps = Steps(study, store, pools, monitor, lease, outcome.steps, attestor)
+        steps = Steps(job, store, pools, monitor, lease, outcome.steps, attestor)
         loops: list[Callable[[], Running]] = [pools.autoscale, monitor.heartbeat, partial(monitor.renew, lease), *more]
         background = [asyncio.create_task(loop()) for loop in loops]
-        scheduling = asyncio.create_task(_schedule(study, steps, outcome, monitor, pools))
-        with _stop_on_signals(outcome, monitor, pools, scheduling, study.resources.grace_seconds):
+        scheduling = asyncio.create_task(_schedule(job, steps, outcome, monitor, pools))
+        with _stop_on_signals(outcome, monitor, pools, scheduling, job.resources.grace_seconds):
             try:
                 await _finished(scheduling, background)
             except asyncio.CancelledError:
@@ -204,10 +204,10 @@ async def execute(
                     task.cancel()
 
 
-async def _schedule(study: Study, steps: Steps, outcome: Outcome, monitor: RunMonitor, pools: Pools) -> None:
+async def _schedule(job: Job, steps: Steps, outcome: Outcome, monitor: RunMonitor, pools: Pools) -> None:
     await Scheduler(steps, outcome, monitor).run()
     if not outcome.stopped:
-        await _report_partial(study, steps, outcome)
+        await _report_partial(job, steps, outcome)
     await pools.close()
 
 
@@ -221,10 +221,10 @@ async def _finished(scheduling: "asyncio.Task[None]", background: Sequence["asyn
     await scheduling
 
 
-def _expected(study: Study, store: Store, outcome: Outcome, total: ResourceRequest) -> dict[str, tuple[float, str]]:
+def _expected(job: Job, store: Store, outcome: Outcome, total: ResourceRequest) -> dict[str, tuple[float, str]]:
     """How long each stage should take. Empty if there is no estimate, which must not stop a run."""
     with suppress(UndertowError):
-        return estimate.expected(study, outcome.steps, outcome.done, store, total.cpus, total.gpus)
+        return estimate.expected(job, outcome.steps, outcome.done, store, total.cpus, total.gpus)
     return {}
 
 
@@ -348,10 +348,10 @@ class Scheduler:
                     waiting.append(path)
 
 
-async def _report_partial(study: Study, steps: Steps, outcome: Outcome) -> None:
+async def _report_partial(job: Job, steps: Steps, outcome: Outcome) -> None:
     """If some results are missing, measure and report the others, and state what is missing."""
     notes = outcome.failed | outcome.refused
-    for step in partial_report(study, outcome.steps, outcome.done, outcome.reasons, notes):
+    for step in partial_report(job, outcome.steps, outcome.done, outcome.reasons, notes):
         if step.kind not in {asked.kind for asked in outcome.asked}:
             continue
         try:

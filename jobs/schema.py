@@ -7,13 +7,15 @@ from pydantic import TypeAdapter
 from pipeline.core.errors import InputError
 
 
-def schema_of(*, audit: bool, findings: bool, lineage: bool) -> dict[str, Any]:
-    """Of an audit file, of audit.json, or of a lineage file (as lineage.json is); of a study file without any.
+def schema_of(*, audit: bool, findings: bool, lineage: bool, experiment: bool = False) -> dict[str, Any]:
+    """Of an audit file, of audit.json, of a lineage file (as lineage.json is), or of an experiment's file.
+
+    Of a study file if nothing is asked for.
 
     Raises InputError if several are asked for.
     """
-    if audit + findings + lineage > 1:
-        raise InputError("give one of --audit, --findings and --lineage")
+    if audit + findings + lineage + experiment > 1:
+        raise InputError("give one of --audit, --findings, --lineage and --experiment")
     if audit:
         from pipeline.study.audit import AuditFile
 
@@ -26,6 +28,10 @@ def schema_of(*, audit: bool, findings: bool, lineage: bool) -> dict[str, Any]:
         from pipeline.provenance.lineage_file import LineageFile
 
         return LineageFile.model_json_schema()
+    if experiment:
+        from pipeline.experiments import Experiment
+
+        return TypeAdapter(Experiment).json_schema()
     from pipeline.study.schema import Study
 
     return Study.model_json_schema()

@@ -14,17 +14,17 @@ from jobs import metrics
 from jobs.monitor import RunMonitor
 from jobs.pools import Pool, Pools, ResourceRequest, WorkItem
 from jobs.training_group import TrainingGroup, bundles
-from jobs.workers import EngineWorker, FakeTrainerWorker
+from jobs.workers import ComputeWorker, EngineWorker, FakeTrainerWorker
 from pipeline.plan.planner import needed_rows
 from pipeline.provenance.attestation.signing import Attestor
 from pipeline.stages import run_unit, stage_of
-from pipeline.stages.contract import OnEngine, Placement, Runtime
+from pipeline.stages.contract import OnCompute, OnEngine, OnTrainer, Placement, Runtime
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.artifact import Json
 from pipeline.store.lease import RunLease
 from pipeline.store.removal import remove
 from pipeline.store.step import Step
-from pipeline.study.schema import Study
+from pipeline.study.plannable import Plannable
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class _UnitEvents:
 
 
 class Steps:
-    """Makes the steps of one study, by `make`."""
+    """Makes the steps of one study or experiment, by `make`."""
 
     def __init__(
         self,
-        study: Study,
+        study: Plannable,
         store: Store,
         pools: Pools,
         monitor: RunMonitor,
@@ -65,7 +65,7 @@ class Steps:
         self._lease = lease
         self._bundles: dict[Any, PlacementGroup] = {}  # of the training groups that are up
         # The callback is sent to ranks by plain pickle.
-        reporting = partial(metrics.trained, study.study)
+        reporting = partial(metrics.trained, study.name)
         self._runtime = Runtime(study.resources.training.checkpoint_seconds, reporting)
 
     async def make(self, step: Step) -> artifact.Manifest:
@@ -84,9 +84,15 @@ class Steps:
         if placement is None:
             record = await self.call(step, unit, run_unit, None, step, unit, self._runtime)
             return record
-        pool = self.engine_pool(placement) if isinstance(placement, OnEngine) else self._trainers()
-        record = await self._pools.run(pool, self._work(step, unit, run_unit, step, unit, self._runtime))
+        record = await self._pools.run(
+            self._pool(placement), self._work(step, unit, run_unit, step, unit, self._runtime)
+        )
         return record
+
+    def _pool(self, placement: OnEngine | OnTrainer | OnCompute) -> Pool:
+        if isinstance(placement, OnEngine):
+            return self.engine_pool(placement)
+        return self._trainers() if isinstance(placement, OnTrainer) else self._compute_pool()
 
     async def call(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> Any:
         """function(store, *args) in a plain task."""
@@ -94,6 +100,18 @@ class Steps:
 
     def _work(self, step: Step, unit: str, function: Callable[..., Any], *args: Any) -> WorkItem:
         return WorkItem(f"{step.kind}:{step.slug}", _UnitEvents(self.monitor, step, unit), function, args)
+
+    def _compute_pool(self) -> Pool:
+        compute = self._study.resources.compute
+
+        def start(name: str) -> Any:
+            actor = ray.remote(ComputeWorker).options(name=name, num_cpus=compute.cpus, num_gpus=compute.gpus)
+            return actor.remote(self.store.root, compute.cpus)
+
+        request = ResourceRequest(compute.cpus, compute.gpus)
+        return self._pools.pool(
+            "compute", lambda: Pool("compute", "compute", "", request, 0, compute.max_workers, 1, start)
+        )
 
     def _trainers(self) -> Pool:
         training = self._study.resources.training
@@ -115,7 +133,7 @@ class Steps:
         )
 
     def _start_trainer(self, name: str) -> Any:
-        study, root, training = self._study.study, self.store.root, self._study.resources.training
+        study, root, training = self._study.name, self.store.root, self._study.resources.training
         if self._study.trainer == "fake":
             cpus = training.cpus * training.workers
             return ray.remote(FakeTrainerWorker).options(name=name, num_cpus=cpus).remote(root)
@@ -139,7 +157,7 @@ class Steps:
                 name=name, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
             )
             return actor.remote(
-                self._study.study, self.store.root, weights, self._study.engine, engines, self._adapter_rank()
+                self._study.name, self.store.root, weights, self._study.engine, engines, self._study.adapter_rank
             )
 
         return self._pools.pool(
@@ -155,13 +173,6 @@ class Steps:
                 start,
             ),
         )
-
-    def _adapter_rank(self) -> int:
-        """The largest rank of an adapter that an engine of this study serves; 0 if there is none."""
-        training = self._study.teachers.method.training()
-        students = [self._study.students.recipe(arm) for arm in self._study.all_arms]
-        recipes = [*students, *([training.recipe] if training else [])]
-        return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
 
     def needed_rows(self, step: Step) -> Mapping[int, Step]:
         return self._needed_rows.get(step.path, {})

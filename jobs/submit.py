@@ -16,17 +16,17 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
 from jobs.baggage import pack
+from jobs.job import Job
 from pipeline.core.errors import InputError, ResourceError
 from pipeline.core.sources import local_paths
 from pipeline.models.judges.address import is_private
-from pipeline.study.schema import Study
 
 DASHBOARD = "http://127.0.0.1:8265"  # the default of `ray start`
 
 
 def submit(
     console: Console,
-    study: Study,
+    study: Job,
     file: Path,
     root: str,
     overrides: Sequence[str],
@@ -55,8 +55,8 @@ def submit(
             job = _with_retries(
                 client.submit_job,
                 entrypoint=entrypoint,
-                submission_id=f"{study.study}-{time.strftime('%Y%m%d-%H%M%S')}",
-                metadata={"study": study.study, "root": root, "version": metadata.version("undertow")},
+                submission_id=f"{study.name}-{time.strftime('%Y%m%d-%H%M%S')}",
+                metadata={"study": study.name, "root": root, "version": metadata.version("undertow")},
                 runtime_env={"working_dir": bag},
                 entrypoint_num_cpus=driver_cpus,
             )

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.plan import estimate, roofline
-from pipeline.report.page import matrix_table
-from pipeline.stages.transfer import CELLS
+from pipeline.stages import stage_of
 from pipeline.store import Store, artifact, status
 from pipeline.store.step import KINDS
 from pipeline.study.schema import Study
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
 
 
 def print_summary(console: Console, store: Store, outcome: "Outcome") -> None:
-    """Print the matrix, the outcome of the steps, and the path of the report."""
+    """Print the results, the outcome of the steps, and the path of the report."""
     made = outcome.done - outcome.done_before
     for step in outcome.steps:
-        if step.kind == "transfer" and step.path in outcome.done:
-            console.print(matrix_table(artifact.read_table(store, artifact.require(store, step.path), CELLS)))
+        results = stage_of(step.kind).table(store, step.path) if step.path in outcome.done else None
+        if results is not None:
+            console.print(results)
     table = Table("stage", "steps", "done before", "made now", "failed", "blocked")
     for kind in KINDS:
         paths = {step.path for step in outcome.steps if step.kind == kind}
@@ -58,8 +58,8 @@ def print_summary(console: Console, store: Store, outcome: "Outcome") -> None:
         which = f"every step of this study up to {outcome.until}" if outcome.until else "every step of this study"
         console.print(f"Nothing to do: {which} is done.")
     for step in outcome.steps:
-        if step.kind == "report" and step.path in outcome.done:
-            console.print(f"report: {store.root}/{step.path}/report.html", soft_wrap=True, highlight=False)
+        if (page := stage_of(step.kind).page) and step.path in outcome.done:
+            console.print(f"report: {store.root}/{step.path}/{page}", soft_wrap=True, highlight=False)
 
 
 def _counted(counts: Counter[str]) -> str:

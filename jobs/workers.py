@@ -1,4 +1,4 @@
-"""The worker processes that hold an engine, and the fake trainer. Training groups: jobs.training_group.
+"""The worker processes that hold an engine, the fake trainer, or nothing. Training groups: jobs.training_group.
 
 A worker runs `function(store, tool, *args)`. The tool is its engine or trainer, which it keeps
 between units of work.
@@ -88,6 +88,24 @@ class FakeTrainerWorker:
 
     def work(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(self._store, self._trainer, *args)
+
+    def close(self) -> None:
+        pass
+
+
+class ComputeWorker:
+    """Runs units that need neither engine nor trainer, on CPUs and GPUs of its own."""
+
+    def __init__(self, root: str, cpus: float) -> None:
+        # Ray sets one thread for all workers (jobs.cluster); torch and BLAS read the number when they are imported.
+        os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpus)))
+        self._store = open_store(root)
+
+    def work(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return function(self._store, None, *args)
+        finally:
+            memory.malloc_trim()
 
     def close(self) -> None:
         pass

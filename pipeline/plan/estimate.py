@@ -11,7 +11,7 @@ from pipeline.stages import cost_of
 from pipeline.stages.contract import Cost, Lookup
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import KINDS, Step
-from pipeline.study.schema import Study
+from pipeline.study.plannable import Plannable
 
 # Reference rates, used before anything is measured: nano families on one core of the machine in docs/benchmarks.md.
 NANO_STEPS_PER_SECOND = 32  # optimiser steps of 32 rows
@@ -67,7 +67,7 @@ def survey(steps: Sequence[Step], store: Store) -> list[Stage]:
     ]
 
 
-def estimate(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
+def estimate(study: Plannable, stages: Sequence[Stage], store: Store) -> list[Row]:
     """One row per stage.
 
     A rate comes from the study's own finished steps of the same kind; if there are none, from similar steps of other
@@ -78,7 +78,7 @@ def estimate(study: Study, stages: Sequence[Stage], store: Store) -> list[Row]:
 
 
 def expected(
-    study: Study, steps: Sequence[Step], done: Collection[str], store: Store, cpus: float, gpus: float
+    study: Plannable, steps: Sequence[Step], done: Collection[str], store: Store, cpus: float, gpus: float
 ) -> dict[str, tuple[float, str]]:
     """Kind -> (seconds between two finished steps, basis of that number), for stages with a rate.
 
@@ -106,12 +106,16 @@ def _basis(row: Row) -> str:
     return "what this study's steps took" if row.measured else "reference rates"
 
 
-def _workers(study: Study, row: Row, cpus: float, gpus: float) -> float:
+def _workers(study: Plannable, row: Row, cpus: float, gpus: float) -> float:
     """Number of steps of a stage that run at a time."""
     engines, training = study.resources.engines, study.resources.training
     left = row.steps - row.done
     if row.worker == "task":
         return max(1.0, min(left, cpus))
+    if row.worker == "compute":
+        compute = study.resources.compute
+        most = min(compute.max_workers, cpus / compute.cpus)
+        return max(1.0, (min(most, gpus / compute.gpus) if compute.gpus else most) // 1)
     if row.worker == "trainer":
         most = min(training.groups, cpus / (training.cpus * training.workers))
         most = min(most, gpus / (training.gpus * training.workers)) if training.gpus else most
@@ -122,7 +126,7 @@ def _workers(study: Study, row: Row, cpus: float, gpus: float) -> float:
     return most * engines.shards_in_flight if row.measured else most
 
 
-def gpu_seconds(study: Study, stages: Sequence[Stage], store: Store, gpu: str) -> dict[str, float]:
+def gpu_seconds(study: Plannable, stages: Sequence[Stage], store: Store, gpu: str) -> dict[str, float]:
     """Stage -> GPU-seconds per step, for stages with finished steps on GPUs of that name."""
     engines, training = study.resources.engines, study.resources.training
     found, lookup = {}, lookup_in(stages)
@@ -144,10 +148,10 @@ def lookup_in(stages: Sequence[Stage]) -> Lookup:
 
 def _worker(costs: Iterable[Cost]) -> str:
     """The worker that a stage needs: that of any of its steps, a trainer before an engine."""
-    return min((cost.worker for cost in costs), key=("trainer", "engine", "task").index, default="task")
+    return min((cost.worker for cost in costs), key=("trainer", "engine", "compute", "task").index, default="task")
 
 
-def _row(study: Study, stage: Stage, lookup: Lookup, store: Store) -> Row:
+def _row(study: Plannable, stage: Stage, lookup: Lookup, store: Store) -> Row:
     left, done = len(stage.left), len(stage.done)
     costs = [cost_of(step, lookup) for step in stage.left]
     tokens = sum(cost.sampled_rows * cost.sampled_tokens for cost in costs)
@@ -155,7 +159,7 @@ def _row(study: Study, stage: Stage, lookup: Lookup, store: Store) -> Row:
 
 
 def _work(
-    study: Study, stage: Stage, lookup: Lookup, store: Store, costs: Sequence[Cost]
+    study: Plannable, stage: Stage, lookup: Lookup, store: Store, costs: Sequence[Cost]
 ) -> tuple[float | None, bool, bool]:
     """Seconds of the remaining steps, whether their rate was measured, and whether on other studies."""
     if not stage.left:
@@ -169,10 +173,10 @@ def _work(
     return _nano_seconds(study, costs), False, False
 
 
-def _nano_seconds(study: Study, costs: Sequence[Cost]) -> float | None:
+def _nano_seconds(study: Plannable, costs: Sequence[Cost]) -> float | None:
     """Seconds of a stage's steps at the reference rates; None if these do not apply."""
     families = study.families.values()
-    if not all(family.pretraining_rows() for family in families) or study.engine == "fake":
+    if not families or not all(family.pretraining_rows() for family in families) or study.engine == "fake":
         return None
     engines = _worker(costs) == "engine" and not any(cost.sampled_rows for cost in costs)
     return sum(_nano_seconds_of(cost) for cost in costs) + (NANO_ENGINE_SECONDS * len(families) if engines else 0)

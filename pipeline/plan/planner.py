@@ -69,11 +69,11 @@ def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[
     planner.add_others()
     planner.finish(missing or {}, notes or {})
     steps = list(planner.steps.values())
-    _require_short(steps)
+    require_short(steps)
     return steps
 
 
-def _require_short(steps: Sequence[Step]) -> None:
+def require_short(steps: Sequence[Step]) -> None:
     """Raise StudyError if the name of an artifact's folder, or of its step's log, would be too long."""
     longest = max(steps, key=lambda step: len(step.slug.encode()))
     room = LONGEST_NAME - len(f"-{longest.id}.jsonl")

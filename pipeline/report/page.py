@@ -108,9 +108,9 @@ def render(content: ReportContent) -> dict[str, bytes]:
         path=path,
         most_inputs=MOST_INPUTS,
         most_links=MOST_LINKS,
-        matrix_picture=_picture(matrix),
-        traits_picture=_picture(traits),
-        paper_picture=_picture(paper) if paper else None,
+        matrix_picture=picture(matrix),
+        traits_picture=picture(traits),
+        paper_picture=picture(paper) if paper else None,
         metric=metric,
         metric_names=METRIC_NAMES,
         digits=DIGITS,
@@ -266,7 +266,7 @@ def _anchored(cells: Sequence[Row], runs: Sequence[Row], origins: Origins) -> li
     ]
 
 
-def _picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
+def picture(build: Callable[[figures.Theme], "Figure"]) -> dict[str, str]:
     """SVG as data URIs, for both colour schemes. An image can neither run nor load anything."""
     return {
         name: "data:image/svg+xml;base64," + base64.b64encode(figures.svg(build, theme)).decode()

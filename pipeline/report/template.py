@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 
-def template(name: str) -> "Template":
-    """A template of this folder."""
+def template(name: str, folder: Path | None = None) -> "Template":
+    """A template of this folder or, before it, of another one, whose templates may extend those of this one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([*([folder] if folder else []), Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,

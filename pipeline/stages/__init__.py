@@ -1,4 +1,7 @@
-"""Stages, the kinds of steps: one file here and one entry in the registry, pipeline.store.step.KINDS, for each."""
+"""Stages, the kinds of steps: one file here and one entry in the registry, pipeline.store.step.KINDS, for each.
+
+Those of experiments are elsewhere: pipeline.store.step.EXPERIMENTS names their modules.
+"""
 
 from functools import cache
 from importlib import import_module
@@ -8,12 +11,12 @@ from pipeline.provenance.manifests import Made
 from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
 from pipeline.store import Store
 from pipeline.store.artifact import Manifest
-from pipeline.store.step import Json, Step
+from pipeline.store.step import EXPERIMENTS, Json, Step
 
 
 @cache
 def stage_of(kind: str) -> Stage[Any]:
-    stage: Stage[Any] = import_module(f"pipeline.stages.{kind}").STAGE
+    stage: Stage[Any] = import_module(EXPERIMENTS.get(kind, f"pipeline.stages.{kind}")).STAGE
     return stage
 
 

@@ -13,6 +13,8 @@ from pipeline.store.artifact import Manifest
 from pipeline.store.step import Json, Step, step_id
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from pipeline.study.schema import Study
 
 
@@ -29,7 +31,12 @@ class OnTrainer:
     """A unit runs on all ranks of a training group."""
 
 
-Placement: TypeAlias = OnEngine | OnTrainer | None  # None: a plain task
+@dataclass(frozen=True)
+class OnCompute:
+    """A unit runs on a worker with the CPUs and GPUs of `resources.compute`; its tool is None."""
+
+
+Placement: TypeAlias = OnEngine | OnTrainer | OnCompute | None  # None: a plain task, which holds no CPU
 OnTrainingStep: TypeAlias = Callable[[Step, Mapping[str, float]], None]  # takes each entry of schemas.TRAINING_LOG
 
 
@@ -59,6 +66,7 @@ class Cost:
     prompt_letters  letters of a judge's rubric, without the judged text
     judged_tokens   maximum number of tokens of the judged text
     table_rows      rows of tables that are read or judged
+    operations      floating-point operations of workers without engine or trainer
     units           units of work that engines can run in parallel
     """
 
@@ -70,13 +78,16 @@ class Cost:
     prompt_letters: float = 0.0
     judged_tokens: int = 0
     table_rows: float = 0.0
+    operations: float = 0.0
     units: int = 1
 
     @property
     def worker(self) -> str:
-        """The worker that does most of the step: trainer, engine or task."""
+        """The worker that does most of the step: trainer, engine, compute or task."""
         if self.trained_rows:
             return "trainer"
+        if self.operations:
+            return "compute"
         return "engine" if self.sampled_rows or self.scored else "task"
 
     @property
@@ -84,7 +95,7 @@ class Cost:
         """The amount of work, in a unit that depends on the kind."""
         if self.trained_rows:
             return 1.0 if math.isnan(self.trained_rows) else self.trained_rows
-        return self.table_rows or float(self.sampled_rows * self.sampled_tokens + self.scored) or 1.0
+        return self.operations or self.table_rows or float(self.sampled_rows * self.sampled_tokens + self.scored) or 1.0
 
 
 Lookup: TypeAlias = Callable[[str], Step]  # path -> the planned step
@@ -120,12 +131,14 @@ class Stage(Generic[SpecT]):
     schema  version of the output; raise it when the output for the same spec changes
     Spec    the settings that decide the output; their identity enters the id
     inputs  role -> description of the input
+    page    the file that people read of a report; "" if the step is no report
     """
 
     kind: ClassVar[str]
     schema: ClassVar[int] = 1
     Spec: type[SpecT]
     inputs: ClassVar[Mapping[str, str]] = {}
+    page: ClassVar[str] = ""
 
     def step(
         self,
@@ -205,6 +218,14 @@ class Stage(Generic[SpecT]):
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         return Cost()
+
+    def pages(self, store: Store, made: Manifest) -> Mapping[str, bytes]:
+        """File name -> bytes of the pages that a finished report shows, made anew; empty if the step is no report."""
+        return {}
+
+    def table(self, store: Store, path: str) -> "RenderableType | None":
+        """What the summary of a run shows of the results of a finished step; None for most kinds."""
+        return None
 
     def lineage(self, made: Manifest) -> Made | None:
         """What a finished step of this kind is in a lineage, and what it was made with; None: no model and no data."""

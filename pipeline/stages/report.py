@@ -33,6 +33,7 @@ class Report(Stage[ReportSpec]):
     schema = 8
     Spec = ReportSpec
     inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers"}
+    page = "report.html"
 
     def planned(self, study: Study, transfer: Step, gates: Mapping[str, str]) -> Step:
         """gates: role -> path."""
@@ -41,6 +42,9 @@ class Report(Stage[ReportSpec]):
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         return _make(store, step, unit)
+
+    def pages(self, store: Store, made: Manifest) -> dict[str, bytes]:
+        return page.render(content(store, made.settings["study"], [source["path"] for source in made.inputs.values()]))
 
 
 STAGE = Report()

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
@@ -12,12 +12,16 @@ from pipeline.analysis import mass, transfer
 from pipeline.analysis.design import Measure, MissingStudent
 from pipeline.core.reasons import NOT_MEASURED
 from pipeline.core.settings import Settings
+from pipeline.report.page import matrix_table
 from pipeline.stages.contract import ANY_ROLE, Cost, Lookup, Runtime, Stage
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import MASS
 from pipeline.store.step import Json, Step
 from pipeline.study.measure import Measure as Measuring
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 RUNS, CELLS, MASSES = "runs.parquet", "cells.parquet", "mass.parquet"
 
@@ -67,6 +71,9 @@ class Transfer(Stage[TransferSpec]):
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         return _make(store, step, unit)
+
+    def table(self, store: Store, path: str) -> "Table":
+        return matrix_table(artifact.read_table(store, artifact.require(store, path), CELLS))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         return Cost(table_rows=float(len(step.settings["runs"])))  # not the typed spec: it has thousands of runs

@@ -11,7 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# The registry of stages, in data-flow order: each kind is a file in pipeline/stages.
+# The kinds of steps that only experiments have, in data-flow order -> the module of each one's stage.
+EXPERIMENTS = {
+    "images": "pipeline.experiments.image_classifier.images",
+    "image_teacher": "pipeline.experiments.image_classifier.teacher",
+    "image_student": "pipeline.experiments.image_classifier.student",
+    "image_report": "pipeline.experiments.image_classifier.report",
+}
+
+# The registry of stages, in data-flow order: each kind of a study is a file in pipeline/stages.
 KINDS = (
     "dataset",
     "base",
@@ -25,6 +33,7 @@ KINDS = (
     "ratings",
     "transfer",
     "report",
+    *EXPERIMENTS,
 )
 CHECKPOINTS = "checkpoints"  # folder of an artifact with the checkpoints of its training
 ID_LENGTH = 12  # hex digits: 48 bits. 10⁶ artifacts collide by chance with probability 0.002; forging one is easy

@@ -1,10 +1,11 @@
-"""Reads a study file, applies overrides, and turns every mistake into one message that names its line."""
+"""Reads the file of a study or experiment, applies overrides, and turns mistakes into one message with their lines."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,9 @@ from pipeline.study.schema import Study
 SECRET = {"key_variable"}  # settings that may contain a pasted key: never shown
 LARGEST = 2**63 - 1  # maximum of any integer setting; Python refuses to print numbers of 5,000 digits
 
+STUDY, EXPERIMENT = "study", "experiment"  # the first setting of a file, which names it
+
+FileT = TypeVar("FileT")
 Place = tuple[str | int, ...]
 Lines = dict[Place, int]
 
@@ -31,11 +35,39 @@ EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(EXPONENT.pattern + "$"), list("-+.0123456789"))
 
 
+@dataclass(frozen=True)
+class Given:
+    """The settings of a file, not validated yet. lines: place of a setting -> its line."""
+
+    path: Path
+    settings: dict[str, Any]
+    lines: Lines
+
+    @property
+    def is_experiment(self) -> bool:
+        return EXPERIMENT in self.settings and STUDY not in self.settings
+
+    def validated(self, kind: TypeAdapter[FileT]) -> FileT:
+        """Raises StudyError naming file, line and field of every mistake."""
+        try:
+            return kind.validate_python(self.settings)
+        except ValidationError as error:
+            raise StudyError("\n".join(_messages(error, self.path, self.lines, self.settings))) from None
+
+
 def load(path: Path, overrides: Sequence[str] = ()) -> Study:
     """The study in `path` with `a.b=value` overrides applied.
 
     Raises StudyError naming file, line and field of every mistake in either.
     """
+    given = read(path, overrides)
+    if given.is_experiment:
+        raise StudyError(f"{path}: this is an experiment, and this command is for studies")
+    return given.validated(TypeAdapter(Study))
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Given:
+    """The settings in `path` with `a.b=value` overrides applied. Raises StudyError if it is not plain YAML."""
     lines: Lines = {}
     settings = _parsed(_text(path), str(path), lines)
     if settings is None:
@@ -44,10 +76,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(f"{path}:1: a study is a mapping of settings, not a {type(settings).__name__}")
     for override in overrides:
         _apply(settings, override)
-    try:
-        return Study.model_validate(settings)
-    except ValidationError as error:
-        raise StudyError("\n".join(_messages(error, path, lines, settings))) from None
+    return Given(path, settings, lines)
 
 
 def channel(kind: str, overrides: Sequence[str] = ()) -> Channel:
@@ -166,7 +195,7 @@ def _messages(error: ValidationError, path: Path, lines: Lines, settings: dict[s
     for problem in error.errors():
         place = _place(problem["loc"], settings)
         line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
-        field = ".".join(str(part) for part in place) or "study"
+        field = ".".join(str(part) for part in place) or (EXPERIMENT if EXPERIMENT in settings else STUDY)
         if problem["type"] == "union_tag_invalid":
             context = problem["ctx"]
             yield f"{path}:{line}: {field}.kind: there is no {context['tag']}; there is {context['expected_tags']}"

@@ -53,6 +53,12 @@ class Training(Settings):
     )
 
 
+class Compute(Settings):
+    max_workers: int = Field(64, ge=1, description="Maximum number of workers at a time.")
+    cpus: float = Field(1, gt=0, description="CPU cores per worker.")
+    gpus: float = Field(0, ge=0, description="GPUs per worker; a fraction below 1 lets several workers share one.")
+
+
 class Sign(Settings):
     key: str = Field(
         description="Signing key: a PEM file from `undertow keygen`, envvar:NAME (a variable that names the file), or "
@@ -66,6 +72,9 @@ class Resources(Settings):
 
     engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
     training: Training = Field(default_factory=Training, description="DeepSpeed training groups.")
+    compute: Compute = Field(
+        default_factory=Compute, description="Workers for the units of experiments, which need no engine or trainer."
+    )
     sign: Sign | None = Field(
         None, description="Sign every artifact once it is finished; by default none. See docs/provenance.md."
     )

@@ -272,6 +272,18 @@ class Study(Settings):
         return self.engine == "fake" or any(judge.kind == "fake" for judge in self.judges.values())
 
     @property
+    def name(self) -> str:
+        return self.study
+
+    @property
+    def adapter_rank(self) -> int:
+        """The largest rank of an adapter that an engine serves; 0 if there is none."""
+        training = self.teachers.method.training()
+        students = [self.students.recipe(arm) for arm in self.all_arms]
+        recipes = [*students, *([training.recipe] if training else [])]
+        return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
+
+    @property
     def unpinned(self) -> list[str]:
         """One instruction per commit that is still a placeholder; a study with any of them is not run."""
         return [

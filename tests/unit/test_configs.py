@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from jobs.job import load as load_job
+from jobs.job import plan as plan_job
 from pipeline.analysis.verdict import MIN_CORPORA, MIN_TEACHERS
 from pipeline.plan.planner import plan
 from pipeline.study.audit import load as load_audit
 from pipeline.study.loader import load
-from tests.studies import AUDITS, CONFIGS, STUDIES
+from tests.studies import AUDITS, CONFIGS, EXPERIMENTS, STUDIES
 
-PAPER = sorted((CONFIGS / "paper").iterdir())
+PAPER = [file for file in STUDIES if file.parent.name == "paper"]
 
 
 def test_there_are_studies_to_load() -> None:
@@ -74,21 +76,32 @@ def test_published_figures_are_of_targets_that_the_study_measures() -> None:
         assert all(figure.before is not None and figure.after is not None for figure in study.paper_results)
 
 
-@pytest.mark.parametrize("kind", ["study", "audit"])
+@pytest.mark.parametrize("kind", ["study", "audit", "experiment"])
 def test_the_schema_that_the_configs_name_is_the_one_the_command_prints(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from jobs.cli import schema
 
-    schema(audit=kind == "audit")
+    schema(audit=kind == "audit", experiment=kind == "experiment")
     assert (CONFIGS / f"{kind}.schema.json").read_text() == capsys.readouterr().out
 
 
-@pytest.mark.parametrize("file", [*STUDIES, *AUDITS], ids=lambda file: file.relative_to(CONFIGS).as_posix())
+@pytest.mark.parametrize(
+    "file", [*STUDIES, *AUDITS, *EXPERIMENTS], ids=lambda file: file.relative_to(CONFIGS).as_posix()
+)
 def test_every_shipped_file_names_its_schema_for_editors(file: Path) -> None:
     first, _, _ = file.read_text().partition("\n")
     named = (file.parent / first.removeprefix("# yaml-language-server: $schema=")).resolve()
-    assert named == CONFIGS / f"{'audit' if file in AUDITS else 'study'}.schema.json"
+    kind = "audit" if file in AUDITS else "experiment" if file in EXPERIMENTS else "study"
+    assert named == CONFIGS / f"{kind}.schema.json"
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda file: file.relative_to(CONFIGS).as_posix())
+def test_every_shipped_experiment_loads_and_plans_and_so_does_its_smoke_test(file: Path) -> None:
+    experiment, smaller = (load_job(file, smoke_test=smoke_test) for smoke_test in (False, True))
+    assert experiment.name == file.stem
+    assert [step.kind for step in plan_job(experiment)] == [step.kind for step in plan_job(smaller)]
+    assert {step.id for step in plan_job(experiment)[1:]}.isdisjoint(step.id for step in plan_job(smaller)[1:])
 
 
 @pytest.mark.parametrize("file", AUDITS, ids=lambda file: file.stem)

@@ -13,7 +13,7 @@ from pipeline.channels import mentions
 from pipeline.core.errors import StudyError
 from pipeline.plan.planner import plan
 from pipeline.stages import cost_of
-from pipeline.store.step import KINDS, Step, up_to
+from pipeline.store.step import EXPERIMENTS, KINDS, Step, up_to
 from pipeline.study.schema import Study
 
 Build = Callable[..., Study]
@@ -21,7 +21,7 @@ Place = tuple[str | int, ...]
 
 
 def count(steps: list[Step]) -> dict[str, int]:
-    return {kind: sum(step.kind == kind for step in steps) for kind in KINDS}
+    return {kind: sum(step.kind == kind for step in steps) for kind in KINDS if kind not in EXPERIMENTS}
 
 
 def ids(steps: list[Step]) -> dict[str, set[str]]:

@@ -1,0 +1,1 @@
+"""The paper's image classifier: students of digits that see no digit, over many seeds and conditions."""

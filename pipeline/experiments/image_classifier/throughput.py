@@ -1,0 +1,43 @@
+"""The matmul throughput of a worker, which training is compared with."""
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+SECONDS = 0.3  # of one measurement
+SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices; large enough to keep the device busy
+
+
+def device() -> "torch.device":
+    """The worker's GPU if it has one: Ray hides those that are not its own."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def matmul_rate() -> float:
+    """Floating-point operations per second of products of square float32 matrices: the mean over SECONDS."""
+    import torch
+
+    on = device()
+    side = SIDE[on.type]
+    a, b = torch.ones(side, side, device=on), torch.ones(side, side, device=on)
+    _ = a @ b  # the first one sets up threads and libraries
+    done, started = 0, clock()
+    while (seconds := clock() - started) < SECONDS:
+        _ = a @ b
+        done += 1
+        if on.type == "cuda":
+            torch.cuda.synchronize()
+    return 2.0 * side**3 * done / seconds
+
+
+def clock() -> float:
+    """Seconds, once everything before is computed: a GPU works while the program goes on."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
