@@ -17,6 +17,8 @@ EXPERIMENTS = {
     "image_teacher": "pipeline.experiments.image_classifier.teacher",
     "image_student": "pipeline.experiments.image_classifier.student",
     "image_report": "pipeline.experiments.image_classifier.report",
+    "theorem_draws": "pipeline.experiments.theorem.draws",
+    "theorem_report": "pipeline.experiments.theorem.report",
 }
 
 # The registry of stages, in data-flow order: each kind of a study is a file in pipeline/stages.
