@@ -194,11 +194,13 @@ def shortened(text: str) -> str:
 def _messages(error: ValidationError, path: Path, lines: Lines, settings: dict[str, Any]) -> Iterable[str]:
     for problem in error.errors():
         place = _place(problem["loc"], settings)
+        if problem["type"] == "union_tag_invalid":
+            place = (*place, "kind")
         line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), 1)
         field = ".".join(str(part) for part in place) or (EXPERIMENT if EXPERIMENT in settings else STUDY)
         if problem["type"] == "union_tag_invalid":
             context = problem["ctx"]
-            yield f"{path}:{line}: {field}.kind: there is no {context['tag']}; there is {context['expected_tags']}"
+            yield f"{path}:{line}: {field}: there is no {context['tag']}; there is {context['expected_tags']}"
             continue
         what = {
             "extra_forbidden": "unknown setting",

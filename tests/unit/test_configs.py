@@ -100,7 +100,7 @@ def test_every_shipped_file_names_its_schema_for_editors(file: Path) -> None:
 def test_every_shipped_experiment_loads_and_plans_and_so_does_its_smoke_test(file: Path) -> None:
     experiment, smaller = (load_job(file, smoke_test=smoke_test) for smoke_test in (False, True))
     assert experiment.name == file.stem
-    assert [step.kind for step in plan_job(experiment)] == [step.kind for step in plan_job(smaller)]
+    assert {step.kind for step in plan_job(experiment)} == {step.kind for step in plan_job(smaller)}
     assert {step.id for step in plan_job(experiment)[1:]}.isdisjoint(step.id for step in plan_job(smaller)[1:])
 
 
