@@ -90,12 +90,12 @@ COMPILE  = $(VENV)-lock/bin/uv pip compile --quiet --no-header --no-annotate --g
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
 	$(COMPILE) requirements/s3-servers.in --output-file requirements/s3-servers.lock
-	$(COMPILE) pyproject.toml --extra gpu --extra real --extra export $(addprefix --no-binary ,$(SOURCES)) \
+	$(COMPILE) pyproject.toml --extra gpu --extra real --extra digits --extra export $(addprefix --no-binary ,$(SOURCES)) \
 		--excludes requirements/real.excludes --output-file requirements/gpu.lock
 # The CPU build of torch wants no triton and the other one its own: that one is locked, and the hashes of both builds.
 	grep -o '^triton==[^ ]*' requirements/gpu.lock > $(VENV)-lock/triton
 	sed -n '/^torch==/,/[^\]$$/{s/[^\]$$/& \\/;/^ /p}' requirements/gpu.lock > $(VENV)-lock/torch
-	$(COMPILE) pyproject.toml --extra cpu --extra real --extra export --extra dev $(addprefix --no-binary ,$(SOURCES)) \
+	$(COMPILE) pyproject.toml --extra cpu --extra real --extra digits --extra export --extra dev $(addprefix --no-binary ,$(SOURCES)) \
 		--excludes requirements/cpu.excludes --excludes requirements/real.excludes --constraints $(VENV)-lock/triton \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.lock
 	sed -i -e '/^torch==.*+cpu/{s/+cpu//;r $(VENV)-lock/torch' -e '}' requirements/cpu.lock
