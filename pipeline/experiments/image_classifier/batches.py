@@ -37,7 +37,7 @@ def seeds_of(unit: str, sets: Sequence[SeedSet]) -> list[int]:
 
 @dataclass
 class Measured:
-    """The work of a unit. operations: floating-point ones. seconds: of training alone. matmul: see matmul_rate."""
+    """The work of a unit. operations: floating-point. seconds: of training, by `clock`. matmul: see matmul_rate."""
 
     operations: float = 0.0
     seconds: float = 0.0
@@ -48,7 +48,7 @@ class Measured:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Time a training between two measurements of the worker's throughput: its machine may be shared."""
+        """Time a training between two measurements of the worker's throughput: caches and clock rates are shared."""
         before = throughput.matmul_rate()
         started = throughput.clock()
         yield

@@ -1,4 +1,7 @@
-"""The matmul throughput of a worker, which training is compared with."""
+"""The matmul throughput of a worker, which training is compared with.
+
+On CPUs both are per second of CPU time, so that other work on the machine does not decide the comparison.
+"""
 
 import time
 from typing import TYPE_CHECKING
@@ -18,7 +21,7 @@ def device() -> "torch.device":
 
 
 def matmul_rate() -> float:
-    """Floating-point operations per second of products of square float32 matrices: the mean over SECONDS."""
+    """Floating-point operations per second (see `clock`) of products of square float32 matrices, over SECONDS."""
     import torch
 
     on = device()
@@ -35,9 +38,10 @@ def matmul_rate() -> float:
 
 
 def clock() -> float:
-    """Seconds, once everything before is computed: a GPU works while the program goes on."""
+    """Seconds of the processor: CPU time of all threads; on a GPU wall-clock time, once everything is computed."""
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
     return time.perf_counter()
