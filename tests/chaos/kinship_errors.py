@@ -1,7 +1,7 @@
 """How the kinship test does on trained models whose initialisations are known.
 
-    undertow run configs/kinship.yaml --root ROOT --until teacher
-    python -m tests.chaos.kinship ROOT
+    undertow run configs/kinship-errors.yaml --root ROOT --until teacher
+    python -m tests.chaos.kinship_errors ROOT
 
 Prints the verdicts by what the two models of a pair have in common. Bases are compared with all others, teachers with
 their own base. Fails if more than 1 % of unrelated pairs are called the same.
