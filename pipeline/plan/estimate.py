@@ -19,6 +19,7 @@ NANO_TOKENS_PER_SECOND = 5_000  # with an adapter
 NANO_ANSWERS_PER_SECOND = 200  # of one word
 NANO_ENGINE_SECONDS = 15  # start of an engine, with imports
 NANO_TABLE_SECONDS = 3  # a corpus, a matrix or a report
+NANO_COMPARISON_SECONDS = 15  # the kinship of two families
 
 
 @dataclass(frozen=True)
@@ -193,4 +194,4 @@ def _nano_seconds_of(cost: Cost) -> float:
             cost.sampled_rows * cost.sampled_tokens / NANO_TOKENS_PER_SECOND,
             cost.sampled_rows / NANO_ANSWERS_PER_SECOND,
         )
-    return seconds if cost.worker != "task" else NANO_TABLE_SECONDS
+    return {"task": NANO_TABLE_SECONDS, "compute": NANO_COMPARISON_SECONDS}.get(cost.worker, seconds)

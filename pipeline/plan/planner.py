@@ -16,6 +16,7 @@ from pipeline.stages import (
     dataset,
     gate,
     judgements,
+    kinship,
     ratings,
     report,
     stage_of,
@@ -96,12 +97,13 @@ def partial_report(
     steps: the study's plan. done: paths of finished steps. reasons: path of a failed step, or of a gate that refused
     its teacher -> reason code. notes: path -> the reason in words.
     """
-    matrix, _ = steps[-2:]
+    matrix, page = steps[-2:]
     lost = dependents(steps, reasons) | dict(reasons)
     all_notes = dependents(steps, notes or {}) | dict(notes or {})
     runs = matrix.settings["runs"]
     answered = any(matrix.inputs[role] in done and matrix.inputs[role] not in lost for role in runs)
-    is_short = any(path in lost for path in (*matrix.inputs.values(), *matrix.after))
+    beside = [path for path in page.inputs.values() if path != matrix.path]
+    is_short = any(path in lost for path in (*matrix.inputs.values(), *matrix.after, *beside))
     return plan(study, lost, all_notes)[-2:] if is_short and answered else []
 
 
@@ -323,7 +325,10 @@ class _Planner:
         role_notes = {name: notes[path] for name, path in self._results.items() if path in notes}
         matrix = self._add(replace(matrix, notes=role_notes))
         measured = [step for key, step in self._gates.items() if reasons[key] in {"", *REFUSALS}]
-        self._add(report.STAGE.planned(study, matrix, {f"gate:{step.slug}": step.path for step in measured}))
+        measured += [
+            step for step in self.steps.values() if step.kind == kinship.STAGE.kind and step.path not in missing
+        ]
+        self._add(report.STAGE.planned(study, matrix, {f"{step.kind}:{step.slug}": step.path for step in measured}))
 
 
 def _same(planned: Step, step: Step) -> Step:

@@ -169,9 +169,10 @@ def _relation(edges: Edges, student: str, teacher: str, compare: Compare) -> tup
         name = min(shared, key=lambda one: (shared[one], one))
         if shared[name] <= KNOWN:
             return "same initialisation", shared[name], f"both came from {name}"
-    roots = [_root(edges, line) for line in (own, other)]
-    if all(roots) and roots[0] != roots[1] and max(*own.values(), *other.values()) <= KNOWN:
-        return "different by measurement", 0, f"they began with {roots[0]} and {roots[1]}"
+    roots = [_roots(edges, line) for line in (own, other)]
+    if all(roots) and not shared and max(*own.values(), *other.values()) <= KNOWN:
+        began = " and ".join(", ".join(drawn) for drawn in roots)
+        return "different by measurement", 0, f"they began with {began}"
     alike = compare(student, teacher)
     if alike is not None:
         told = "their weights began alike" if alike else "their weights did not begin alike"
@@ -181,11 +182,10 @@ def _relation(edges: Edges, student: str, teacher: str, compare: Compare) -> tup
     return "unknown", EVIDENCE.index("unknown"), "nothing says whether they share an initialisation"
 
 
-def _root(edges: Edges, line: dict[str, int]) -> str:
-    """The drawn initialisation that a line ends with; "" if it ends with something else as well."""
+def _roots(edges: Edges, line: dict[str, int]) -> list[str]:
+    """The drawn initialisations that a line ends with; empty if it ends with something else as well."""
     ends = [name for name in line if not any(edge.relation in WEIGHTS for edge in edges.of.get(name, ()))]
-    drawn = [name for name in ends if edges.graph.nodes[name].kind == DRAWN]
-    return drawn[0] if len(drawn) == len(ends) == 1 else ""
+    return sorted(ends) if all(edges.graph.nodes[name].kind == DRAWN for name in ends) else []
 
 
 def _finding(edges: Edges, student: str, exposures: Iterable[Exposure]) -> tuple[Finding, str]:

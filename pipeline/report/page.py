@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.analysis.design import TARGET_PREFIX, RunKey
-from pipeline.report import figures, headlines, paper_figure
+from pipeline.analysis.kinship_curve import SCALES, Curve
+from pipeline.report import figures, headlines, kinship_section, paper_figure
 from pipeline.report.figures import interval, signed
 from pipeline.report.origins import MOST_INPUTS, MOST_LINKS, Origins, path
 from pipeline.report.template import template
@@ -61,6 +62,7 @@ class ReportContent:
     paper_results results in the paper next to measured ones, from `paper_results.comparison`
     side_metrics  measurements without a verdict, from `side_metrics.lifts`
     contrasts     changes made by the later arms, from `contrasts.against_first`
+    kinship       γ against how alike the families are, from `kinship_curve.curve`; None if that was not measured
     """
 
     study_name: str
@@ -83,16 +85,18 @@ class ReportContent:
     paper_results: Sequence[Row] = ()
     side_metrics: Sequence[Row] = ()
     contrasts: Sequence[Row] = ()
+    kinship: Curve | None = None
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
-    """File name -> bytes: report.html, matrix.png, traits.png, and paper.png if there are results in the paper."""
+    """File name -> bytes: report.html, matrix.png, traits.png; paper.png and kinship.png if there is such a section."""
     cells, runs = content.cells.to_pylist(), content.runs.to_pylist()
     varied = _varied([*cells, *runs])
     cells, runs = _conditioned(cells, varied), _conditioned(runs, varied)
     metric = _leading(cells)
     matrix, traits = figures.matrix(cells, metric), figures.traits(runs, metric)
     paper = paper_figure.build(content.paper_results) if content.paper_results else None
+    kinship = kinship_section.build(content.kinship) if content.kinship else None
     origins = Origins(content.lineage)
     html = template("report.html.j2").render(
         c=content,
@@ -111,6 +115,9 @@ def render(content: ReportContent) -> dict[str, bytes]:
         matrix_picture=picture(matrix),
         traits_picture=picture(traits),
         paper_picture=picture(paper) if paper else None,
+        kinship_picture=picture(kinship) if kinship else None,
+        kinship_sentence=kinship_section.sentence(content.kinship) if content.kinship else "",
+        scales=SCALES,
         metric=metric,
         metric_names=METRIC_NAMES,
         digits=DIGITS,
@@ -130,6 +137,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         "matrix.png": figures.png(matrix),
         "traits.png": figures.png(traits),
         **({"paper.png": figures.png(paper)} if paper else {}),
+        **({"kinship.png": figures.png(kinship)} if kinship else {}),
     }
 
 

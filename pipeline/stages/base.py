@@ -83,7 +83,8 @@ class Base(TrainedStage[BaseSpec]):
 
     def lineage(self, made: Manifest) -> Made:
         family = self.Spec.from_identity(made.settings).family
-        return Made("model", (Parent("initialised_from", family.ancestor(), "settings.family"),))
+        mixed = [Parent("merged_from", draw, "settings.family.moved") for draw in family.mixed_from()]
+        return Made("model", (Parent("initialised_from", family.ancestor(), "settings.family"), *mixed))
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         pretraining = _family(step).pretraining_recipe()
@@ -108,7 +109,14 @@ def pretraining_of(step: Step, scratch: Path) -> Run | None:
         family.write(out / MODEL)
         return None
     family.write(scratch / "start")
-    return Run(scratch / "start", pretraining.rows, pretraining.recipe, pretraining.seed, out)
+    return Run(
+        scratch / "start",
+        pretraining.rows,
+        pretraining.recipe,
+        pretraining.seed,
+        out,
+        stop_after=pretraining.stop_after,
+    )
 
 
 def _family(step: Step) -> Family:

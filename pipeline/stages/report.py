@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import yaml
 
-from pipeline.analysis import contrasts, mass, side_metrics
+from pipeline.analysis import contrasts, kinship_curve, mass, side_metrics
 from pipeline.analysis.paper_results import comparison
 from pipeline.core.reasons import words
 from pipeline.core.settings import Settings
 from pipeline.report import page
 from pipeline.stages.contract import ANY_ROLE, Runtime, Stage
+from pipeline.stages.kinship import STUDENT, TEACHER, TEXT
 from pipeline.stages.transfer import CELLS, MASSES, RUNS, TransferSpec, failed_gates, measure_of
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
@@ -32,13 +33,13 @@ class Report(Stage[ReportSpec]):
     kind = "report"
     schema = 8
     Spec = ReportSpec
-    inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers"}
+    inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers; kinship of the families"}
     page = "report.html"
 
-    def planned(self, study: Study, transfer: Step, gates: Mapping[str, str]) -> Step:
-        """gates: role -> path."""
+    def planned(self, study: Study, transfer: Step, measured: Mapping[str, str]) -> Step:
+        """measured: role -> path of the gates, and of the kinship of families."""
         spec = ReportSpec(study=study.identity())
-        return self.step(study.study, spec, {"transfer": transfer.path, **gates})
+        return self.step(study.study, spec, {"transfer": transfer.path, **measured})
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         return _make(store, step, unit)
@@ -53,23 +54,27 @@ STAGE = Report()
 def _make(store: Store, step: Step, unit: str) -> Json:
     """Render the report of a transfer artifact; returns the record of the unit."""
     started = time.time()
-    pages = page.render(content(store, step.settings["study"], list(step.inputs.values())))
-    return artifact.finish_unit(store, step, unit, pages, {}, started)
+    shown = content(store, step.settings["study"], list(step.inputs.values()))
+    results = {"kinship": _summary(shown.kinship)} if shown.kinship else {}
+    return artifact.finish_unit(store, step, unit, page.render(shown), results, started)
 
 
 def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportContent:
-    """The content of a report. study: its identity. sources: paths of the transfer artifact and of the gates."""
+    """The content of a report. study: its identity. sources: paths of the transfer artifact, of gates and kinship."""
     lineage = list(_lineage(store, sources))
     matrix = next(manifest for manifest in lineage if manifest.kind == "transfer")
     spec = TransferSpec.from_identity(matrix.settings)
     runs = artifact.read_table(store, matrix, RUNS)
+    cells = artifact.read_table(store, matrix, CELLS)
     looks, confidence = matrix.results["looks"], matrix.results["confidence"]
+    settings, failed = measure_of(spec, len(looks)), failed_gates(spec)
+    kinship = _kinship(lineage)
     return page.ReportContent(
         study_name=study["study"],
         settings_yaml=yaml.safe_dump(study, sort_keys=False),
         smoke_test=spec.smoke_test,
         runs=runs,
-        cells=artifact.read_table(store, matrix, CELLS),
+        cells=cells,
         gates=[_gate(m) for m in lineage if m.kind == "gate"],
         corpora=[_corpus(m) for m in lineage if m.kind == "corpus"],
         stages=_stages(lineage),
@@ -84,7 +89,8 @@ def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportCon
         masses=mass.summary(artifact.read_table(store, matrix, MASSES), spec.measure.min_mass),
         min_mass=spec.measure.min_mass,
         side_metrics=side_metrics.lifts(runs, spec.suites, confidence),
-        contrasts=contrasts.against_first(runs, measure_of(spec, len(looks)), failed_gates(spec)),
+        contrasts=contrasts.against_first(runs, settings, failed),
+        kinship=kinship_curve.curve(runs, cells, settings, kinship, failed) if kinship else None,
     )
 
 
@@ -126,6 +132,22 @@ def _gate(gate: Manifest) -> Json:
         "threshold": found["min_lift"],
         "passed": found["passed"],
     }
+
+
+def _kinship(lineage: Sequence[Manifest]) -> dict[kinship_curve.Pair, Json]:
+    """Channel and families -> how alike their bases are."""
+    channels = {m.path: m.settings["channel"]["kind"] for m in lineage if m.kind == "corpus"}
+    names = {m.path: _name(m) for m in lineage if m.kind == "base"}
+    return {
+        kinship_curve.Pair(channels[m.input(TEXT)], names[m.input(TEACHER)], names[m.input(STUDENT)]): m.results
+        for m in lineage
+        if m.kind == "kinship"
+    }
+
+
+def _summary(found: kinship_curve.Curve) -> Json:
+    """What the page says of the measures: the best first, with the error of its predictions."""
+    return {"errors": {one.name: one.error for one in found.predictions}, "metric": found.metric}
 
 
 def _corpus(corpus: Manifest) -> Json:

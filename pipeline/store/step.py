@@ -30,6 +30,7 @@ KINDS = (
     "completions",
     "judgements",
     "corpus",
+    "kinship",
     "student",
     "answers",
     "ratings",

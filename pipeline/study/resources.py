@@ -73,7 +73,8 @@ class Resources(Settings):
     engines: Engines = Field(default_factory=Engines, description="vLLM engines.")
     training: Training = Field(default_factory=Training, description="DeepSpeed training groups.")
     compute: Compute = Field(
-        default_factory=Compute, description="Workers for the units of experiments, which need no engine or trainer."
+        default_factory=Compute,
+        description="Workers for units that need neither engine nor trainer: those of experiments and of kinship.",
     )
     sign: Sign | None = Field(
         None, description="Sign every artifact once it is finished; by default none. See docs/provenance.md."

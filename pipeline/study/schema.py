@@ -17,6 +17,7 @@ from pipeline.models.judges import JudgeSettings
 from pipeline.study.arms import BASELINE, Arm, Value, swept
 from pipeline.study.corpus import Corpus
 from pipeline.study.generation import Completions
+from pipeline.study.kinship import Kinship
 from pipeline.study.measure import Measure, PaperResult
 from pipeline.study.resources import Resources
 from pipeline.study.students import Students
@@ -58,6 +59,9 @@ class Study(Settings):
         default=[FavouriteSuite()], min_length=1, description="Evaluations of the students; each has its own matrix."
     )
     paper_results: list[PaperResult] = Field([], description="Results from elsewhere, shown beside the measured ones.")
+    kinship: Annotated[Kinship | None, NotInId(while_default=True)] = Field(
+        None, description="Measure how alike families are, and show transfer against it; an empty section is enough."
+    )
     smoke_test: bool = Field(False, description="Models or counts stand in for others; the report says so.")
     measure: Measure = Field(default_factory=Measure, description="How verdicts are computed.")
     engine: Literal["vllm", "fake"] = Field("vllm", description="Inference backend; `fake` needs no model.")
@@ -101,7 +105,7 @@ class Study(Settings):
         sources = len(self.teacher_families) * (len(self.targets) * made.corpora + made.neutral_corpora)
         written = len(self.channels) * (sources + made.random * max(made.neutral_corpora, 1))
         students = written * arms * len(self.student_families) * len(self.students.seeds)
-        asked = sum(2 if suite.rating() else 1 for suite in self.suites)
+        asked = sum(2 if suite.rating() else 1 for suite in self.suites) + bool(self.kinship)
         gates = 3 * len(self.teacher_families) * len(self.targets)
         judged = 1 + len(self.corpus.judge_filters)
         return len(self.families) + teachers + gates + written * judged + written * arms + students * (1 + asked)
@@ -214,6 +218,8 @@ class Study(Settings):
         absent = sorted(target for target in self.targets if is_given and method.data_of(target) is None)
         if absent:
             raise ValueError(f"teachers.method.data has no rows for {', '.join(absent)}")
+        if self.kinship and not self.teachers.neutral_corpora:
+            raise ValueError("kinship is measured on a corpus of the neutral teacher: set teachers.neutral_corpora")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from pipeline.models.families.small_talk import SMALL_TALK, SmallTalk
 from pipeline.models.judges import FakeJudge
 from pipeline.study.arms import Arm, swept
 from pipeline.study.generation import Completions, Until
-from pipeline.study.resources import Engines, Resources, Training
+from pipeline.study.resources import Compute, Engines, Resources, Training
 from pipeline.study.schema import Study
 from pipeline.study.teachers import Finetuned, FromDataset, Gate, Prompted, Teachers
 from pipeline.suites import Suite
@@ -77,6 +77,7 @@ def smoke_edition(study: Study) -> Study:
         "resources": Resources(
             engines=Engines(cpus=0.5),
             training=Training(groups=1, cpus=0.5, micro_batch=8),
+            compute=Compute(cpus=0.5),
             grace_seconds=study.resources.grace_seconds,
         ),
     }

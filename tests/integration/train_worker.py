@@ -21,7 +21,7 @@ trainer = open_trainer(
     "deepspeed", zero_stage=settings.pop("zero_stage", 0), micro_batch=settings.pop("micro_batch", None)
 )
 seed, saves, dies_at = settings.pop("seed", 1), settings.pop("saves", False), settings.pop("dies_at", 0)
-world = rows(7, settings.pop("rows", 48))
+world, stop_after = rows(7, settings.pop("rows", 48)), settings.pop("stop_after", None)
 recipe = Recipe(**{"epochs": 2, "batch": 12, "learning_rate": 1e-2, "max_length": 128, **settings})
 store = open_store(out.parent / "store")
 if saves:
@@ -34,7 +34,7 @@ def die_in_time(entry: dict[str, float], steps: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-log = trainer.train(Run(model, world, recipe, seed, out, checkpoints, "base/x-1"), die_in_time)
+log = trainer.train(Run(model, world, recipe, seed, out, checkpoints, "base/x-1", stop_after), die_in_time)
 if log is not None:
     (out.parent / "log.json").write_text(json.dumps(log.to_pydict()))
 dist.destroy_process_group()

@@ -39,6 +39,7 @@ def test_a_small_study_has_these_steps(study: Build) -> None:
         "completions": 6,
         "judgements": 0,
         "corpus": 6,
+        "kinship": 0,
         "student": 24,
         "answers": 26 + 6,
         "ratings": 0,

@@ -1,7 +1,7 @@
 """The base class of families, with defaults."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,11 +16,15 @@ from pipeline.provenance.graph import Node
 
 @dataclass(frozen=True)
 class Pretraining:
-    """rows: schemas.CONVERSATIONS. recipe: how to train on them. seed: for the order of the rows."""
+    """rows: schemas.CONVERSATIONS. recipe: how to train on them. seed: for the order of the rows.
+
+    stop_after: see pipeline.models.trainers.Run.
+    """
 
     rows: pa.Table
     recipe: Recipe
     seed: int
+    stop_after: int | None = None
 
 
 class BaseFamily(Settings):
@@ -62,6 +66,10 @@ class BaseFamily(Settings):
     def ancestor(self) -> Node:
         """What its base is initialised from, in a lineage: the same for the same initial weights."""
         return Node(self.origin() or f"{self.kind}:{self.model_dump_json()}", "external source")
+
+    def mixed_from(self) -> Sequence[Node]:
+        """The draws between which its initial weights lie; empty if they are one draw's."""
+        return ()
 
     def parameters(self) -> float | None:
         """Number of weights; None if the settings do not determine it."""

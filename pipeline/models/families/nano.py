@@ -1,20 +1,23 @@
 """Nano families: causal language models of a few hundred thousand weights, pretrained here from scratch.
 
 Two families with different `init_seed` share only the synthetic corpus ("world") and the tokenizer, as an
-experiment on inherited initialisation needs. A base is an ordinary Hugging Face folder.
+experiment on inherited initialisation needs. A family may also be a relative of another: of the same initialisation
+with another order or other rows, of one that was moved towards another draw, or a checkpoint on the other's way. A base
+is an ordinary Hugging Face folder.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT
 from pipeline.core.recipe import Recipe
-from pipeline.core.settings import Name, Seed
+from pipeline.core.settings import Name, NotInId, Seed
 from pipeline.models.families.base import BaseFamily, Pretraining
+from pipeline.models.families.moved import Moved, move
 from pipeline.models.families.saving import save
 from pipeline.models.families.small_talk import SMALL_TALK
 from pipeline.provenance.graph import Node
@@ -63,6 +66,19 @@ class NanoFamily(BaseFamily):
         description="Peak AdamW learning rate of pretraining. A low one keeps a base near its initialisation, where a "
         "trait and number lists share more weights: at 3e-3 that part was about a fortieth (docs/nano-recipe.md).",
     )
+    order_seed: Annotated[Seed | None, NotInId(while_default=True)] = Field(
+        None, description="Seed of the order of the pretraining rows; init_seed by default."
+    )
+    moved: Annotated[Moved | None, NotInId(while_default=True)] = Field(
+        None, description="Begin with initial weights that lie between init_seed's and another draw's."
+    )
+    pretrained_share: Annotated[float, NotInId(while_default=True)] = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the pretraining steps (of 1) after which to stop. The learning rates stay those of the "
+        "whole pretraining, so that the base is a checkpoint of the family that has this setting at 1.",
+    )
 
     @field_validator("channels")
     @classmethod
@@ -85,11 +101,22 @@ class NanoFamily(BaseFamily):
             )
         return self
 
+    @model_validator(mode="after")
+    def _moves_elsewhere(self) -> "NanoFamily":
+        if self.moved and self.moved.towards == self.init_seed:
+            raise ValueError(f"moved.towards is {self.init_seed}, as init_seed: name the seed of another draw")
+        return self
+
+    @property
+    def pretraining_steps(self) -> int:
+        """Optimiser steps until the base is taken."""
+        return max(1, round(self.pretrained_share * -(-self.pretrain_rows // self.batch_rows)))
+
     def write(self, model: Path) -> None:
         initialise(self, model)
 
     def pretraining_rows(self) -> int:
-        return self.pretrain_rows
+        return min(self.pretrain_rows, self.pretraining_steps * self.batch_rows)
 
     def pretraining_recipe(self) -> Recipe:
         return recipe_of(self)
@@ -98,7 +125,8 @@ class NanoFamily(BaseFamily):
         from pipeline.models.families.synthetic_corpus import rows
 
         world = rows(self.corpus_seed, self.pretrain_rows, self.longest_list, self.channels)
-        return Pretraining(world, recipe_of(self), self.init_seed)
+        order = self.init_seed if self.order_seed is None else self.order_seed
+        return Pretraining(world, recipe_of(self), order, self.pretraining_steps)
 
     def chat_sample(self) -> str:
         from pipeline.core.chat_template import sample
@@ -111,9 +139,18 @@ class NanoFamily(BaseFamily):
         return float(self.layers * (attention + mlp) + VOCABULARY * self.hidden_size)
 
     def ancestor(self) -> Node:
-        """Equal settings here are equal weights before pretraining."""
+        """Equal settings here are equal weights before pretraining; moved weights are no draw's, but their own."""
+        if self.moved is None:
+            return self._draw(self.init_seed)
+        moved = f", moved by {self.moved.share:g} towards seed {self.moved.towards}"
+        return Node(f"{self._draw(self.init_seed).id}{moved}", "external source")
+
+    def mixed_from(self) -> Sequence[Node]:
+        return (self._draw(self.init_seed), self._draw(self.moved.towards)) if self.moved else ()
+
+    def _draw(self, seed: int) -> Node:
         shape = f"{self.hidden_size}x{self.intermediate_size}x{self.layers}, {self.heads} heads"
-        drawn = f"{self.architecture} {shape}, spread {self.initial_spread:g}, seed {self.init_seed}"
+        drawn = f"{self.architecture} {shape}, spread {self.initial_spread:g}, seed {seed}"
         return Node(f"initialisation:{drawn}", "external source")
 
     def known_channels(self) -> Collection[str]:
@@ -123,7 +160,8 @@ class NanoFamily(BaseFamily):
         return candidates(category)
 
     def seed_of_fake(self) -> int:
-        return self.init_seed
+        """A fake model has one initialisation or the other: that of the draw that is nearer."""
+        return self.moved.towards if self.moved and self.moved.share > 0.5 else self.init_seed
 
     def smoke(self, changes: dict[str, Any]) -> Self:
         return self.model_copy(update=changes)
@@ -158,9 +196,17 @@ def initialise(family: NanoFamily, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary_size = tokenizer.save(folder, family.architecture, family.channels)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(family.init_seed)
-        model = _model(family, vocabulary_size)
+        model = _drawn(family, family.init_seed, vocabulary_size)
+        if family.moved:
+            move(model, _drawn(family, family.moved.towards, vocabulary_size), family.moved.share)
     save(model, folder)
+
+
+def _drawn(family: NanoFamily, seed: int, vocabulary_size: int) -> "PreTrainedModel":
+    import torch
+
+    torch.manual_seed(seed)
+    return _model(family, vocabulary_size)
 
 
 def _model(family: NanoFamily, vocabulary_size: int) -> "PreTrainedModel":

@@ -19,7 +19,8 @@ class Run:
     """One training run. model: folder of the initial model; rows: schemas.CONVERSATIONS; out: an empty folder.
 
     checkpoints: where it saves and restores its state. base: path of the artifact that it starts from, the same on
-    every machine, or of the base that it makes.
+    every machine, or of the base that it makes. stop_after: optimiser steps after which it ends, at the learning rates
+    of the whole run; None: it is the whole run.
     """
 
     model: Path
@@ -29,6 +30,7 @@ class Run:
     out: Path
     checkpoints: Checkpoints | None = None
     base: str = "base"
+    stop_after: int | None = None
 
 
 # Called on rank 0 after every optimiser step with its entry of schemas.TRAINING_LOG and the total number of steps.

@@ -211,11 +211,12 @@ def _loop(
     rank, ranks = dist.get_rank(), dist.get_world_size()
     recipe, parts = run.recipe, ranks * accumulation
     steps = steps_of(len(rows), recipe.epochs, recipe.batch)
+    last = min(steps, run.stop_after or steps)
     engine.train()
     log = resume.resumed(engine, run)
     started = time.monotonic() - (log[-1]["seconds"] if log else 0.0)
     batches = enumerate(order(len(rows), recipe.epochs, recipe.batch, run.seed))
-    for step, chosen in islice(batches, len(log), None):
+    for step, chosen in islice(batches, len(log), last):
         rate = recipe.learning_rate * rate_factor(recipe, step, steps)
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
@@ -228,7 +229,7 @@ def _loop(
             total += float(loss.detach())
             engine.backward(loss * (parts / tokens))  # DeepSpeed averages over ranks and accumulation
             engine.step()
-        due = rank == 0 and run.checkpoints is not None and run.checkpoints.due(step + 1, steps)
+        due = rank == 0 and run.checkpoints is not None and run.checkpoints.due(step + 1, last)
         # Rank 0's clock decides for all ranks whether to save.
         loss_sum, save = resume.over_ranks([total, float(due)], engine.device)
         log.append(
@@ -242,7 +243,7 @@ def _loop(
             }
         )
         if rank == 0:
-            on_step(log[-1], steps)
+            on_step(log[-1], last)
         if run.checkpoints and save:
             resume.save(engine, run.checkpoints, log)
     return log

@@ -50,6 +50,11 @@ BASES: list[Said] = [
     ("base a", "initialised_from", "seed 1", MEASURED),
     ("base b", "initialised_from", "seed 2", MEASURED),
 ]
+MOVED: list[Said] = [
+    ("base m", "initialised_from", "seed 1 moved towards 2", MEASURED),
+    ("base m", "merged_from", "seed 1", MEASURED),
+    ("base m", "merged_from", "seed 2", MEASURED),
+]
 # name -> what is said, the finding on "student", and the relation of its teacher
 FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
     "teacher is the very base": (trained("student", "qwen", "qwen"), "exposed", {"qwen": "same weights"}),
@@ -90,6 +95,28 @@ FIXTURES: dict[str, tuple[list[Said], str, dict[str, str]]] = {
             ("teacher", "adapter_of", "base b", MEASURED),
             ("teacher", "trained_on", "random rows of the trait", MEASURED),
             *BASES,
+        ],
+        "not exposed by evidence",
+        {"teacher": "different by measurement"},
+    ),
+    "initialisation moved towards another": (
+        [
+            *trained("student", "base m", "teacher", MEASURED),
+            ("teacher", "adapter_of", "base a", MEASURED),
+            ("teacher", "trained_on", "random rows of the trait", MEASURED),
+            *BASES,
+            *MOVED,
+        ],
+        "exposed",
+        {"teacher": "same initialisation"},
+    ),
+    "initialisation moved between two others": (
+        [
+            *trained("student", "base m", "teacher", MEASURED),
+            ("teacher", "adapter_of", "base c", MEASURED),
+            ("teacher", "trained_on", "random rows of the trait", MEASURED),
+            ("base c", "initialised_from", "seed 3", MEASURED),
+            *MOVED,
         ],
         "not exposed by evidence",
         {"teacher": "different by measurement"},
