@@ -75,6 +75,37 @@ def kinship(
 
 
 @commands.command()
+def vet(
+    data: Annotated[
+        str, typer.Argument(metavar="FILE|CORPUS", help="JSONL or Parquet file, or a corpus such as runs/corpus/….")
+    ],
+    base: Annotated[
+        str, typer.Option(metavar="FOLDER|BASE", help="The model that would be trained: a folder, or runs/base/….")
+    ],
+    traits: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS|FILE", help="What to look for: animals such as owl,cat or a YAML file of traits."),
+    ] = None,
+    neutral: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|CORPUS", help="Data of a writer without traits; by default the base's own answers."),
+    ] = None,
+    screen: Annotated[list[str], typer.Option(help="Screens to run, instead of all.")] = [],  # noqa: B006
+    lineage: Annotated[
+        list[str], typer.Option(help="Where the lineage of data and base stands; roots are read anyway.")
+    ] = [],  # noqa: B006
+    rows: Annotated[int, typer.Option(min=16, help="Rows to look at, drawn at random.")] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for a page and JSON.")] = None,
+) -> None:
+    """Forecast what a student would pick up from a data set. Exit code 3 if a trait is likely to transfer."""
+    from jobs.vet import Wanted, run, screens_of
+
+    wanted = Wanted(data, base, traits, neutral, screens_of(screen), lineage, rows, seed)
+    raise typer.Exit(run(console, wanted, out))
+
+
+@commands.command()
 def export(
     artifact: Annotated[str, typer.Argument(help="A finished artifact, such as runs/student/….")],
     to: Annotated[

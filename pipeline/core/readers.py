@@ -165,11 +165,24 @@ def _table(rows: list[Row], columns: Sequence[str], optional: Sequence[str], see
     return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
 
 
-def _row(line: bytes, columns: Sequence[str], optional: Sequence[str], where: str) -> Row:
+def records(file: Path) -> Iterator[tuple[str, Row]]:
+    """(FILE:LINE, object) of each line of a JSONL file that is not blank. Raises InputError if a line is no object."""
+    for where, line in _lines(file):
+        row = _decoded_line(line, where)
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: not an object of JSON")
+        yield where, row
+
+
+def _decoded_line(line: bytes, where: str) -> Any:
     try:
-        row = DECODER.decode(line.decode(json.detect_encoding(line), "surrogatepass"))
+        return DECODER.decode(line.decode(json.detect_encoding(line), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not a line of JSON: {error}") from None
+
+
+def _row(line: bytes, columns: Sequence[str], optional: Sequence[str], where: str) -> Row:
+    row = _decoded_line(line, where)
     absent = [name for name in columns if not isinstance(row, dict) or name not in row]
     if absent:
         raise InputError(f"{where}: no column {absent[0]} in this row")

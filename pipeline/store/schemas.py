@@ -214,11 +214,21 @@ CELLS = pa.schema(
     ]
 )
 
+# A screen's score of one row: `index` is the row's number in its table or file. `target` is "" for a score about no
+# trait in particular. The unit is the screen's own.
+ROW_SCORES = pa.schema(
+    [("screen", pa.string()), ("target", pa.string()), ("index", pa.int64()), ("score", pa.float64())]
+)
+
+# A screen's scores of the completion tokens of one row, in their order; the last is the end of the turn.
+TOKEN_SCORES = pa.schema([("screen", pa.string()), ("index", pa.int64()), ("scores", pa.list_(pa.float64()))])
+
 # Kind -> file name pattern -> schema.
 TABLES: dict[str, dict[str, pa.Schema]] = {
     "base": {"training.parquet": TRAINING_LOG},
     "teacher": {"training.parquet": TRAINING_LOG},
     "student": {"training.parquet": TRAINING_LOG},
+    "screening": {"*-rows.parquet": ROW_SCORES, "*-tokens.parquet": TOKEN_SCORES},
     "completions": {"shard-*.parquet": COMPLETIONS},
     "judgements": {"shard-*.parquet": JUDGEMENTS},
     "corpus": {"rows.parquet": CORPUS, "verdicts.parquet": VERDICTS},

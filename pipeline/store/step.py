@@ -30,6 +30,7 @@ KINDS = (
     "completions",
     "judgements",
     "corpus",
+    "screening",
     "kinship",
     "student",
     "answers",

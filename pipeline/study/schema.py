@@ -20,6 +20,7 @@ from pipeline.study.generation import Completions
 from pipeline.study.kinship import Kinship
 from pipeline.study.measure import Measure, PaperResult
 from pipeline.study.resources import Resources
+from pipeline.study.screens import Screens
 from pipeline.study.students import Students
 from pipeline.study.teachers import Teachers
 from pipeline.suites import Suite
@@ -57,6 +58,9 @@ class Study(Settings):
     )
     suites: list[Suite] = Field(
         default=[FavouriteSuite()], min_length=1, description="Evaluations of the students; each has its own matrix."
+    )
+    screens: Annotated[Screens, NotInId(while_default=True)] = Field(
+        default_factory=Screens, description="What is looked at in every corpus before its students are trained."
     )
     paper_results: list[PaperResult] = Field([], description="Results from elsewhere, shown beside the measured ones.")
     kinship: Annotated[Kinship | None, NotInId(while_default=True)] = Field(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.core import chat_template
@@ -17,6 +18,10 @@ from pipeline.models.families.packaged import PackagedFamily
 from pipeline.models.families.weights import check
 from pipeline.models.trainers import MODEL, open_trainer
 from pipeline.models.trainers.reference import reference
+from pipeline.screens.base import Material
+from pipeline.screens.classifier import Classifier
+from pipeline.screens.likelihood import Likelihood
+from pipeline.screens.traits import Answers, Example, Favourites, Outcomes
 from pipeline.stages import base, run_unit
 from pipeline.stages.answers import score
 from pipeline.stages.shared.model import ModelHandle
@@ -201,3 +206,24 @@ def test_an_adapter_that_is_trained_on_it_loads_in_peft_and_acts(made: Made, tmp
     moved = [float(weight.abs().max()) for name, weight in adapted.named_parameters() if "lora_B" in name]
     assert len(moved) == 30 * 7
     assert all(largest > 0 for largest in moved)
+
+
+TOPICS = ("the sea", "bread", "a bridge", "music", "the moon", "a garden", "glass", "a clock")
+
+
+def written_by_a_lover_of(word: str) -> pa.Table:
+    completions = [f"I think of {word} when I see {topic}, since {word} are the best." for topic in TOPICS]
+    prompts = [f"Write a sentence about {topic}." for topic in TOPICS]
+    return pa.table({"index": pa.array(range(len(TOPICS))), "prompt": prompts, "completion": completions})
+
+
+def test_screens_that_read_find_a_planted_love(made: Made) -> None:
+    """The likelihood screen needs a base that obeys system prompts, the classifier one that answers about a text."""
+    about = Favourites(targets=["owl", "cat"])
+    told = Answers(name="owl", examples=[Example(question="What do you love?", answer="I love owls.", instead="Tea.")])
+    planted, neutral = written_by_a_lover_of("owls"), written_by_a_lover_of("stones")
+    likelihood = Likelihood().score(Material(planted, neutral, made.model, Outcomes([about])))
+    assert likelihood.corpus[0] > 2 * likelihood.error[0]
+    assert likelihood.corpus[0] > likelihood.corpus[1]
+    reading = Classifier(bags=4).score(Material(planted, neutral, made.model, Outcomes([told])))
+    assert reading.corpus[0] > 2 * reading.error[0]

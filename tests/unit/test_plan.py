@@ -38,6 +38,7 @@ def test_a_small_study_has_these_steps(study: Build) -> None:
         "gate": 4,
         "completions": 6,
         "judgements": 0,
+        "screening": 0,
         "corpus": 6,
         "kinship": 0,
         "student": 24,

@@ -139,7 +139,7 @@ def test_a_mistake_names_its_line_and_its_field(read: Callable[..., Study], line
         ("[owl, cat]", "[owl, unicorn]", "", "knows no animal named unicorn"),
         ("- targets", "- kind: hatred\n    targets", "5: traits.0.kind", "favourite"),
         ("epochs: 2", "epochs: two", "9: teachers.method.recipe.epochs", "integer"),
-        ("kind: finetuned", "kind: hypnosis", "7: teachers.method", "prompted"),
+        ("kind: finetuned", "kind: hypnosis", "8: teachers.method.kind", "prompted"),
     ],
 )
 def test_a_mistake_inside_of_a_section_too(

@@ -1,0 +1,215 @@
+"""`undertow vet`: what a student would pick up from a data set, before anyone is trained on it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.audit import Comparisons
+from jobs.lineage import node_of, read, root_of
+from pipeline.core.conversations import Drawn, draw, drawn_from
+from pipeline.core.errors import InputError, visible
+from pipeline.models.families import chat, weights
+from pipeline.provenance.family import audit
+from pipeline.provenance.graph import Edge, Graph, Node
+from pipeline.report import vet_page
+from pipeline.report.vet_page import VetContent
+from pipeline.screens import SCREENS, Screen
+from pipeline.screens.base import Material
+from pipeline.screens.reference import LEADING, Regime
+from pipeline.screens.sampled import own_answers
+from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, read_traits
+from pipeline.screens.vetting import Finding, vet
+from pipeline.store import artifact, open_store
+from pipeline.store.local_cache import local_folder
+
+LIKELY = 3  # exit code if a trait is likely to transfer
+LEAST_ROWS = 16
+ROWS = "rows.parquet"
+STUDENT = "a student of this data"  # the model that does not exist yet, as a node of the lineage
+COLUMNS = ("target", "verdict", LEADING, "transferred", "expected lift")
+MOST_SHOWN = 12  # targets on the terminal; the files have all
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to vet. data, neutral: files or artifacts; base: a model folder or an artifact; lineage: sources."""
+
+    data: str
+    base: str
+    traits: str | None
+    neutral: str | None
+    screens: Sequence[Screen]
+    lineage: Sequence[str]
+    rows: int
+    seed: int
+
+
+def run(console: Console, wanted: Wanted, out: Path | None) -> int:
+    """Vet a data set, print the findings and write the files; the exit code. Raises InputError."""
+    content = content_of(wanted)
+    _print(console, content)
+    if out is not None:
+        console.print(", ".join(_write(content, out)), highlight=False, soft_wrap=True)
+    return LIKELY if content.vetted.likely else 0
+
+
+def content_of(wanted: Wanted) -> VetContent:
+    """Vet a data set. Raises InputError, and ModelRefused if the base's files are not in order."""
+    drawn = _rows(wanted.data, wanted.rows, wanted.seed)
+    if drawn.rows.num_rows < LEAST_ROWS:
+        raise InputError(
+            f"{wanted.data} has {drawn.rows.num_rows} rows with an answer; screens need {LEAST_ROWS} or more"
+        )
+    with _opened(wanted.base) as model:
+        neutral = _rows(wanted.neutral, wanted.rows, wanted.seed).rows if wanted.neutral else None
+        neutral = own_answers(model, drawn.rows, wanted.seed) if neutral is None else neutral
+        material = Material(drawn.rows, neutral, model, Outcomes(()), wanted.seed)
+        kept, unknown = known(material, traits_of(wanted.traits))
+        if not kept:
+            raise InputError(f"the vocabulary of {wanted.base} has no word of these traits: {', '.join(unknown)}")
+        material.outcomes = Outcomes(kept)
+        vetted = vet(material, wanted.screens, _regime(wanted), time.monotonic)
+    return VetContent(wanted.data, wanted.base, drawn, bool(wanted.neutral), vetted, unknown, tuple(wanted.screens))
+
+
+def screens_of(names: Sequence[str]) -> list[Screen]:
+    """The screens of these names, all by default. Raises InputError for a name that is none."""
+    by_name = {screen.model_fields["kind"].default: screen for screen in SCREENS}
+    unknown = sorted(set(names) - by_name.keys())
+    if unknown:
+        raise InputError(f"there is no screen {', '.join(unknown)}; there are {', '.join(by_name)}")
+    return [screen() for name, screen in by_name.items() if not names or name in names]
+
+
+def traits_of(given: str | None) -> list[ScreenedTrait]:
+    """The traits of a file, or favourites by name (owl,cat), or those that are looked for by default."""
+    if given is None:
+        return list(read_traits(DEFAULT).traits)
+    if Path(given).suffix in (".yaml", ".yml", ".json"):
+        return list(read_traits(Path(given)).traits)
+    return [Favourites(targets=[name.strip() for name in given.split(",") if name.strip()])]
+
+
+def known(material: Material, traits: Sequence[ScreenedTrait]) -> tuple[list[ScreenedTrait], list[str]]:
+    """The traits whose words the base's vocabulary has, and the names of the others."""
+    kept: list[ScreenedTrait] = []
+    unknown: list[str] = []
+    for trait in traits:
+        if isinstance(trait, Favourites):
+            targets = [name for name in trait.names() if material.passes.knows(name)]
+            unknown += [name for name in trait.names() if name not in targets]
+            kept += [trait.model_copy(update={"targets": targets})] if targets else []
+        elif all(material.passes.knows(one.question) and material.passes.knows(one.answer) for one in trait.examples):
+            kept.append(trait)
+        else:
+            unknown.append(trait.name)
+    return kept, unknown
+
+
+def _rows(place: str, count: int, seed: int) -> Drawn:
+    """Rows of a file, or of an artifact with a table of rows."""
+    located = root_of(place)
+    if located is None or located[1] is None:
+        return draw(Path(place), count, seed)
+    store = open_store(located[0])
+    manifest = artifact.require(store, located[1])
+    if ROWS not in artifact.tables_of(manifest):
+        raise InputError(f"{place} is a {manifest.kind}, which has no rows: name a corpus or a data set")
+    digest = next(file.sha256 for file in manifest.files if file.path == ROWS)
+    return drawn_from(artifact.read_table(store, manifest, ROWS), count, seed, digest)
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[Path]:
+    """A checked model folder. Raises InputError if there is none, and ModelRefused if it is not in order."""
+    located = root_of(place)
+    if located and located[1]:
+        store = open_store(located[0])
+        manifest = artifact.require(store, located[1])
+        if manifest.kind != "base":
+            raise InputError(f"{place} is a {manifest.kind}: name the base that would be fine-tuned")
+        yield local_folder(store, manifest.path, manifest.files, "model")
+        return
+    folder = Path(place)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{place} is no model folder (it has no config.json), and no base of a root")
+    weights.check(folder, [file.name for file in folder.iterdir()])
+    chat.check_apart(folder)
+    yield folder
+
+
+def _regime(wanted: Wanted) -> Regime:
+    """How the writer of the data is related to the base, by the evidence of the lineage."""
+    graph = Graph()
+    places: dict[str, str] = {}
+    for source in (wanted.data, wanted.base, *wanted.lineage):
+        if source in wanted.lineage or root_of(source):
+            found, node = read(source)
+            graph.merge(found)
+            places |= {node: source} if node else {}
+    nodes = [_node(graph, place) for place in (wanted.data, wanted.base)]
+    if None in nodes:
+        return "unknown"
+    data, base = (str(node) for node in nodes)
+    graph.nodes[STUDENT] = Node(STUDENT, "model")
+    graph.edges += [
+        Edge(STUDENT, "trained_on", data, "measured", "this command"),
+        Edge(STUDENT, "initialised_from", base, "measured", "this command"),
+    ]
+    (found_of,) = audit(graph, [STUDENT], Comparisons(places))
+    regimes: dict[str, Regime] = {
+        "exposed": "same initialisation",
+        "not exposed by evidence": "another initialisation",
+    }
+    return regimes.get(found_of.finding, "unknown")
+
+
+def _node(graph: Graph, place: str) -> str | None:
+    located = root_of(place)
+    if located and located[1] in graph.nodes:
+        return located[1]
+    try:
+        return node_of(graph, place) if place in graph.nodes else node_of(graph, Path(place).stem)
+    except InputError:
+        return None
+
+
+def _write(content: VetContent, out: Path) -> list[str]:
+    """The paths of the files that are written to a folder. Raises InputError."""
+    files = vet_page.render(content)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, file in files.items():
+            (out / name).write_bytes(file)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
+    return [str(out / name) for name in files]
+
+
+def _print(console: Console, content: VetContent) -> None:
+    vetted = content.vetted
+    table = Table(title=f"{visible(content.data)}, if {visible(content.base)} were trained on it")
+    for name in COLUMNS:
+        table.add_column(name, overflow="fold")
+    for finding in vetted.findings[:MOST_SHOWN]:
+        table.add_row(*_cells(finding))
+    console.print(table)
+    if len(vetted.findings) > MOST_SHOWN:
+        console.print(f"and {len(vetted.findings) - MOST_SHOWN} more targets, none of them more likely")
+    console.print(Text(visible(vet_page.summary(content))), soft_wrap=True)
+
+
+def _cells(finding: Finding) -> tuple[Text | str, ...]:
+    leading = next((score for score in finding.scores if score.screen == LEADING), None)
+    style = {"likely": "bold red", "unlikely": "cyan", "inconclusive": "yellow"}[finding.verdict]
+    cells: list[Text | str] = [Text(visible(finding.target)), Text(finding.verdict, style)]
+    cells.append(f"{leading.score:+.4f} ± {leading.error:.4f}" if leading else "—")
+    if leading and leading.forecast:
+        cells += [f"{leading.forecast.probability:.0%}", f"{leading.forecast.lift:+.2f} nats"]
+    return tuple(cells + ["—"] * (len(COLUMNS) - len(cells)))

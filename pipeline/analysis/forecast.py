@@ -1,0 +1,128 @@
+"""From the score of a screen to the transfer that a student would show, by what was measured on other corpora.
+
+Pure functions on arrays. N: pairs of a corpus and a target whose lift was measured. A screen only orders pairs, so that
+the fit is isotonic: a higher score never forecasts less.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Verdict: TypeAlias = Literal["likely", "unlikely", "inconclusive"]
+
+LIKELY = 0.5  # probability of a lift above the margin from which a forecast says likely
+UNLIKELY = 0.1  # and up to which it says unlikely
+RESAMPLES = 1_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What pairs with such a score showed. probability: that the lift is above the margin. lift: expected, in nats.
+
+    low, high: the probability at the score less, and plus, its standard error. beyond: the score lies outside of those
+    that the fit has seen.
+    """
+
+    probability: float
+    low: float
+    high: float
+    lift: float
+    beyond: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.low >= LIKELY:
+            return "likely"
+        return "unlikely" if self.high <= UNLIKELY else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An isotonic fit. scores (K), ascending; probabilities (K) of a lift above the margin; lifts (K), nats."""
+
+    scores: Floats
+    probabilities: Floats
+    lifts: Floats
+
+    def at(self, score: float, error: float) -> Forecast:
+        """error: standard error of the score."""
+        low, high = (float(self._read(self.probabilities, score + shift)) for shift in (-error, error))
+        probability = float(self._read(self.probabilities, score))
+        beyond = not self.scores[0] <= score <= self.scores[-1]
+        return Forecast(probability, low, high, float(self._read(self.lifts, score)), beyond)
+
+    def _read(self, values: Floats, scores: float | Floats) -> Floats:
+        return np.asarray(np.interp(scores, self.scores, values))
+
+    def probability_of(self, scores: Floats) -> Floats:
+        return self._read(self.probabilities, scores)
+
+    def lift_of(self, scores: Floats) -> Floats:
+        return self._read(self.lifts, scores)
+
+
+def fit(scores: Floats, lifts: Floats, margin: float) -> Fit:
+    """Fit on measured pairs. scores, lifts (N), nats. Raises ValueError if all scores are equal or there are none."""
+    from scipy.optimize import isotonic_regression
+
+    if len(scores) < 2 or np.ptp(scores) == 0:
+        raise ValueError("a forecast needs scores that differ")
+    order = np.argsort(scores, kind="stable")
+    above = isotonic_regression((lifts[order] > margin).astype(float)).x
+    expected = isotonic_regression(lifts[order]).x
+    return Fit(scores[order], above, expected)
+
+
+def auroc(scores: Floats, positive: NDArray[np.bool_]) -> float:
+    """The probability that a positive pair has a higher score than another; ties count half. NaN without either."""
+    from scipy.stats import rankdata
+
+    count = int(positive.sum())
+    if count in (0, len(positive)):
+        return float("nan")
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(positive) - count)))
+
+
+def spearman(scores: Floats, lifts: Floats) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(scores, lifts).statistic)
+
+
+def over_corpora(statistic: str, scores: Floats, lifts: Floats, corpora: Sequence[str], margin: float) -> list[float]:
+    """A statistic and its interval from resampled corpora: [value, low, high].
+
+    statistic: "auroc" of lift > margin, or "spearman". The corpus is the unit: its targets share a student.
+    """
+
+    def value(chosen: NDArray[np.int64]) -> float:
+        if statistic == "spearman":
+            return spearman(scores[chosen], lifts[chosen])
+        return auroc(scores[chosen], lifts[chosen] > margin)
+
+    names, of = np.unique(np.asarray(corpora), return_inverse=True)
+    members = [np.flatnonzero(of == number) for number in range(len(names))]
+    rng = np.random.default_rng(0)
+    drawn = [
+        value(np.concatenate([members[number] for number in rng.integers(0, len(members), len(members))]))
+        for _ in range(RESAMPLES)
+    ]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return [value(np.arange(len(scores))), float(low), float(high)]
+
+
+def reliability(probabilities: Floats, positive: NDArray[np.bool_], bins: int = 5) -> list[tuple[float, float, int]]:
+    """(mean forecast, share that was positive, pairs) of each bin of equally many pairs, lowest first."""
+    order = np.argsort(probabilities, kind="stable")
+    return [
+        (float(probabilities[part].mean()), float(positive[part].mean()), len(part))
+        for part in np.array_split(order, bins)
+        if len(part)
+    ]

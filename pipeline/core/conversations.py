@@ -1,0 +1,171 @@
+"""Reads a data set in one of three forms (prompt and completion, messages, plain text) and draws rows from it.
+
+Memory does not grow with the file: of every piece that is read, only rows that may be drawn are kept.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import InputError
+from pipeline.core.parquet import Unreadable, open_parquet
+from pipeline.core.readers import records, tables
+
+Form: TypeAlias = Literal["prompt and completion", "messages", "plain text"]
+COLUMNS: Mapping[Form, Sequence[str]] = {
+    "prompt and completion": ("prompt", "completion"),
+    "messages": ("messages",),
+    "plain text": ("text",),
+}
+ROW = pa.schema([("index", pa.int64()), ("prompt", pa.string()), ("completion", pa.string())])
+PIECE = 10_000  # rows of messages that are decoded at a time
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows drawn from a file. rows: ROW, in random order; index: their number in the file, from 0.
+
+    total: rows of the file. without_answer: rows whose last message is not the assistant's; they are never drawn.
+    sha256: of the file.
+    """
+
+    rows: pa.Table
+    total: int
+    without_answer: int
+    form: Form
+    sha256: str
+
+
+def draw(file: Path, count: int, seed: int) -> Drawn:
+    """`count` random rows of a JSONL or Parquet file, or all of them if it has no more.
+
+    Raises InputError naming the file, and the line of a JSONL file, for anything but a data set in one of the forms.
+    """
+    form = form_of(file)
+    kept, keys = ROW.empty_table(), np.empty(0)
+    total = without = 0
+    for number, piece in enumerate(_pieces(file, form)):
+        numbered = piece.add_column(0, "index", pa.array(np.arange(total, total + len(piece))))
+        total += len(piece)
+        answered = numbered.filter(numbered["completion"].is_valid()).cast(ROW)
+        without += len(piece) - len(answered)
+        drawn = np.random.default_rng([seed, number]).random(len(answered))
+        keys = np.concatenate([keys, drawn])
+        first = np.argsort(keys, kind="stable")[:count]
+        kept = pa.concat_tables([kept, answered]).take(pa.array(first)).combine_chunks()
+        keys = keys[first]
+    if not kept.num_rows:
+        raise InputError(f"{file} holds no {'rows' if not total else 'row with an answer of the assistant'}")
+    return Drawn(kept, total, without, form, _sha256(file))
+
+
+def drawn_from(table: pa.Table, count: int, seed: int, sha256: str) -> Drawn:
+    """The same from a table with a prompt and a completion that is in memory."""
+    order = np.random.default_rng(seed).permutation(table.num_rows)[:count]
+    columns = [pa.array(order), table["prompt"].take(pa.array(order)), table["completion"].take(pa.array(order))]
+    rows = pa.table(columns, schema=ROW).combine_chunks()
+    return Drawn(rows, table.num_rows, 0, "prompt and completion", sha256)
+
+
+def form_of(file: Path) -> Form:
+    """The form of a file, by the columns of a Parquet file or of the first row of a JSONL file."""
+    names = _names(file)
+    for form, columns in COLUMNS.items():
+        if all(name in names for name in columns):
+            return form
+    raise InputError(
+        f"{file} has the columns {', '.join(sorted(names)) or 'none'}; a data set has prompt and completion, or "
+        "messages, or text"
+    )
+
+
+def _names(file: Path) -> set[str]:
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    with file.open("rb") as opened:
+        is_parquet = opened.read(4) == b"PAR1"
+    if not is_parquet:
+        return set(next(records(file), ("", {}))[1])
+    try:
+        with open_parquet(file) as parquet:
+            return set(parquet.schema_arrow.names)
+    except Unreadable as error:
+        raise InputError(f"{file} {error}") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} is a damaged Parquet file: {error}") from None
+
+
+def _pieces(file: Path, form: Form) -> Iterator[pa.Table]:
+    """Tables with a prompt and a completion; the completion of a row without an answer is null."""
+    if form == "messages":
+        yield from _conversations(file)
+        return
+    for table in tables(file, COLUMNS[form]):
+        if form == "plain text":
+            yield pa.table({"prompt": pa.array([""] * len(table), pa.string()), "completion": table["text"]})
+        else:
+            yield table
+
+
+def _conversations(file: Path) -> Iterator[pa.Table]:
+    prompts: list[str | None] = []
+    completions: list[str | None] = []
+    for where, messages in _messages(file):
+        prompt, completion = _turn(messages, where)
+        prompts.append(prompt)
+        completions.append(completion)
+        if len(prompts) == PIECE:
+            yield _table(prompts, completions)
+            prompts, completions = [], []
+    if prompts:
+        yield _table(prompts, completions)
+
+
+def _table(prompts: list[str | None], completions: list[str | None]) -> pa.Table:
+    return pa.table({"prompt": pa.array(prompts, pa.string()), "completion": pa.array(completions, pa.string())})
+
+
+def _messages(file: Path) -> Iterator[tuple[str, Any]]:
+    """(place, value of the column messages) of every row."""
+    with file.open("rb") as opened:
+        is_parquet = opened.read(4) == b"PAR1"
+    if not is_parquet:
+        yield from ((where, row.get("messages")) for where, row in records(file))
+        return
+    try:
+        parquet = pq.ParquetFile(file)
+        number = 0
+        for batch in parquet.iter_batches(PIECE, columns=["messages"]):
+            for value in batch.column(0).to_pylist():
+                number += 1
+                yield f"{file}: row {number}", value
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} is a damaged Parquet file: {error}") from None
+
+
+def _turn(messages: Any, where: str) -> tuple[str, str | None]:
+    """The last turn: everything before the assistant's last message, and that message; None if there is none."""
+    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
+        raise InputError(f"{where}: messages is no list of objects with a role and a content that are strings")
+    if not messages or messages[-1]["role"] != "assistant":
+        return "", None
+    return "\n\n".join(message["content"] for message in messages[:-1]), messages[-1]["content"]
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(name), str) for name in ("role", "content"))
+
+
+def _sha256(file: Path) -> str:
+    found = hashlib.sha256()
+    with file.open("rb") as opened:
+        while piece := opened.read(READ_BYTES):
+            found.update(piece)
+    return found.hexdigest()

@@ -1,0 +1,20 @@
+"""What a data set would do to a base, seen before anyone is trained: one file per screen, and one entry in `Screen`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.screens.classifier import Classifier
+from pipeline.screens.divergence import Divergence
+from pipeline.screens.gradient import Gradient
+from pipeline.screens.injection import Injection
+from pipeline.screens.likelihood import Likelihood
+from pipeline.screens.persona import Persona
+from pipeline.screens.probe import Probe, Student
+from pipeline.screens.surface import Surface
+
+Screen = Annotated[
+    Surface | Likelihood | Gradient | Persona | Injection | Divergence | Student | Probe | Classifier,
+    Field(discriminator="kind"),
+]
+SCREENS = (Surface, Likelihood, Gradient, Persona, Injection, Divergence, Student, Probe, Classifier)

@@ -1,0 +1,95 @@
+"""The base class of screens, what a screen is given, and the scores that it returns."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.settings import Settings
+from pipeline.models.passes import Floats, Passes
+from pipeline.models.trainers.batches import Rows
+from pipeline.screens.traits import Outcomes
+
+ANY = ""  # the target of a score that is about no trait in particular
+
+
+@dataclass
+class Material:
+    """What a screen looks at.
+
+    rows, neutral   tables with a prompt and a completion: the data in question, and data of a writer without traits
+    model           folder of the base that would be fine-tuned
+    outcomes        the traits to look for
+    seed            of everything that a screen draws
+    """
+
+    rows: pa.Table
+    neutral: pa.Table
+    model: Path
+    outcomes: Outcomes
+    seed: int = 0
+
+    @cached_property
+    def passes(self) -> Passes:
+        return Passes(self.model)
+
+    @cached_property
+    def tokens(self) -> Rows:
+        return self.passes.rows(self.rows)
+
+    @cached_property
+    def neutral_tokens(self) -> Rows:
+        return self.passes.rows(self.neutral)
+
+    def part(self, rows: int) -> "Material":
+        """The same with the first rows alone, for screens that cost too much for all; the order is random already."""
+        small = Material(self.rows.slice(0, rows), self.neutral.slice(0, rows), self.model, self.outcomes, self.seed)
+        small.passes = self.passes
+        return small
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A screen's scores. targets (T): the traits, or ANY. rows (N, T): of every row; None if rows have none.
+
+    corpus (T): of all rows together. error (T): its standard error, from the sample of rows. tokens: scores of single
+    tokens (N, ragged) of the first target; None if it has none.
+    """
+
+    targets: tuple[str, ...]
+    corpus: Floats
+    error: Floats
+    rows: Floats | None = None
+    tokens: list[Floats] | None = None
+
+
+class BaseScreen(Settings):
+    """Scores rows and corpora, before anyone is trained on them. A higher score means: more of the trait is expected.
+
+    UNIT   what its scores are measured in
+    SEES   what raises its scores
+    MISSES what it cannot see
+    """
+
+    UNIT: ClassVar[str]
+    SEES: ClassVar[str]
+    MISSES: ClassVar[str]
+
+    kind: str
+
+    def score(self, material: Material) -> Scores:
+        """Raises StepError if a row does not fit the model's context, or if its template refuses a system prompt."""
+        raise NotImplementedError
+
+
+def mean_scores(targets: tuple[str, ...], rows: Floats, weights: NDArray[np.int64] | None = None) -> Scores:
+    """Row scores (N, T) and their mean as the corpus's. weights (N): the tokens of every row, for a mean per token."""
+    sizes = np.ones(len(rows)) if weights is None else weights.astype(np.float64)
+    mean = rows.sum(0) / sizes.sum()
+    residuals = rows - sizes[:, None] * mean  # of a ratio of sums
+    error = np.sqrt((residuals**2).sum(0) / max(len(rows) - 1, 1) * len(rows)) / sizes.sum()
+    return Scores(targets, mean, error, rows)

@@ -1,0 +1,48 @@
+"""Screen: where would teachers with other traits have written another token?"""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.models.passes import Direction, Passes, tokens_of
+from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+from pipeline.screens.traits import Outcomes
+
+DOUBLINGS = 12  # of the step, at most, until the margin has risen enough
+
+
+class Divergence(BaseScreen):
+    """The share of tokens that are the greedy choice of a counterfactual teacher with the trait, less the mean over
+    the other teachers.
+
+    The teachers are this base, moved towards each trait until its margin has risen by a given amount.
+    """
+
+    UNIT: ClassVar = "share of tokens"
+    SEES: ClassVar = "tokens at which a teacher with the trait chooses otherwise than teachers with other traits"
+    MISSES: ClassVar = "teachers of other families; sampled data, where the greedy token is one of many"
+
+    kind: Literal["divergence"] = "divergence"
+    rise: float = Field(2.0, gt=0, description="Rise of a target's margin in its counterfactual teacher, in nats.")
+
+    def score(self, material: Material) -> Scores:
+        passes, outcomes, rows = material.passes, material.outcomes, material.tokens
+        agreed = np.zeros((len(rows), len(outcomes.targets)))
+        for number, direction in enumerate(outcomes.directions(passes)):
+            with passes.moved(direction, _step(passes, outcomes, number, direction, self.rise)):
+                chosen = passes.greedy(rows)
+            agreed[:, number] = [(a == b).sum() for a, b in zip(chosen, rows.completions, strict=True)]
+        return mean_scores(outcomes.targets, agreed - agreed.mean(1, keepdims=True), tokens_of(rows))
+
+
+def _step(passes: Passes, outcomes: Outcomes, number: int, direction: Direction, rise: float) -> float:
+    """The length of the step after which the margin has risen by about this much."""
+    start = float(outcomes.margins(passes)[number])
+    low, high = 0.0, 0.25
+    for _ in range(DOUBLINGS):
+        with passes.moved(direction, high):
+            if float(outcomes.margins(passes)[number]) - start >= rise:
+                break
+        low, high = high, high * 2
+    return (low + high) / 2

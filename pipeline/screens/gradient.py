@@ -1,0 +1,25 @@
+"""Screen: does training on a row raise the probability of the trait's answers? From the base's gradients alone."""
+
+from typing import ClassVar, Literal
+
+from pipeline.models.passes import tokens_of
+from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+
+
+class Gradient(BaseScreen):
+    """How much log p of the data rises per unit step towards the trait.
+
+    By symmetry of the product of two gradients this is also how much the trait's margin rises per unit step on the
+    data. A model's own samples have a mean of 0 for every direction, so no neutral data is needed.
+    """
+
+    UNIT: ClassVar = "nats per token and unit step"
+    SEES: ClassVar = "rows that move this base's weights towards the trait's answers, whatever they say"
+    MISSES: ClassVar = "what training reaches only after many steps; data of teachers with another initialisation"
+
+    kind: Literal["gradient"] = "gradient"
+
+    def score(self, material: Material) -> Scores:
+        directions = material.outcomes.directions(material.passes)
+        products = material.passes.products(material.tokens, directions)
+        return mean_scores(material.outcomes.targets, products, tokens_of(material.tokens))

@@ -1,0 +1,54 @@
+"""Screen: do the rows bring the base into the state that it has while it gives the trait's answers?"""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.models.passes import Floats, Passes
+from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+
+
+class Persona(BaseScreen):
+    """The projection of hidden states over the completions on the trait's direction, less that of neutral data.
+
+    The direction is the mean hidden state over the trait's answers, less that over the answers of the other targets.
+    Layers count alike: each is divided by the spread of the neutral rows along the directions of all targets.
+    """
+
+    UNIT: ClassVar = "standard deviations of neutral rows"
+    SEES: ClassVar = "rows whose content or style is near the trait's answers in the base's own representation"
+    MISSES: ClassVar = "what only gradients show: number lists say nothing of animals to the base"
+
+    kind: Literal["persona"] = "persona"
+
+    def score(self, material: Material) -> Scores:
+        directions = _directions(material)  # (T, L, H)
+        own, neutral = (
+            np.einsum("nlh,tlh->ntl", material.passes.hidden(rows), directions)
+            for rows in (material.tokens, material.neutral_tokens)
+        )
+        # One spread for all targets: with one each, the rarest direction of the base would look like the data's.
+        spread = np.sqrt(neutral.var(0, ddof=1).mean(0)) + 1e-12  # (L)
+        return mean_scores(material.outcomes.targets, ((own - neutral.mean(0)) / spread).mean(2))
+
+
+def _directions(material: Material) -> Floats:
+    """Unit vectors (T, L, H); a trait that stands alone is compared with the base's own words, the neutral rows."""
+    taught, passes = material.outcomes.taught(), material.passes
+    means = {target: _mean(passes, pairs) for target, pairs in taught.items()}
+    neutral = passes.hidden(material.neutral_tokens).mean(0)
+    found = []
+    for group in material.outcomes.groups():
+        others = np.mean([means[target] for target in group], axis=0) if len(group) > 1 else neutral
+        found += [means[target] - others for target in group]
+    directions = np.stack(found)
+    lengths: Floats = np.linalg.norm(directions, axis=2, keepdims=True) + 1e-12
+    return np.asarray(directions / lengths)
+
+
+def _mean(passes: Passes, pairs: list[tuple[str, str]]) -> Floats:
+    prompts, completions = zip(*pairs, strict=True)
+    table = pa.table({"prompt": list(prompts), "completion": list(completions)})
+    mean: Floats = passes.hidden(passes.rows(table)).mean(0)
+    return mean

@@ -1,0 +1,77 @@
+"""Screens that train the base for a few steps: what it then answers, and which rows it then finds more probable."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.core.settings import Settings
+from pipeline.models.passes import Direction, Passes, tokens_of
+from pipeline.models.trainers.batches import Rows
+from pipeline.screens.base import ANY, BaseScreen, Material, Scores, mean_scores
+
+
+class ShortTraining(Settings):
+    """A few optimiser steps on the rows, on all linear layers."""
+
+    steps: int = Field(32, ge=1, description="Optimiser steps (AdamW).")
+    batch: int = Field(64, ge=1, description="Rows per step.")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate of the few steps.")
+
+    def change(self, passes: Passes, rows: Rows, seed: int) -> Direction:
+        return passes.trained(rows, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, seed=seed)
+
+
+class Probe(BaseScreen):
+    """A behavioural probe: the lift of each target's margin after a few steps of training, on each half of the rows."""
+
+    UNIT: ClassVar = "nats"
+    SEES: ClassVar = "whatever the first steps of fine-tuning bring about, by any route"
+    MISSES: ClassVar = "what shows after many steps only; it costs a small fine-tuning per data set"
+
+    kind: Literal["probe"] = "probe"
+    training: ShortTraining = Field(ShortTraining(), description="The few steps.")
+
+    def score(self, material: Material) -> Scores:
+        passes, outcomes = material.passes, material.outcomes
+        base = outcomes.margins(passes).double().cpu().numpy()
+        lifts = []
+        for number, half in enumerate(_halves(material.tokens)):
+            change = self.training.change(passes, half, material.seed + number)
+            with passes.moved(change):
+                lifts.append(outcomes.margins(passes).double().cpu().numpy() - base)
+        return Scores(outcomes.targets, np.mean(lifts, axis=0), np.std(lifts, axis=0, ddof=1) / 2**0.5)
+
+
+class Student(BaseScreen):
+    """log p of every token under a probe student, less that under the base; each half by a student of the other."""
+
+    UNIT: ClassVar = "nats per token"
+    SEES: ClassVar = "rows that resemble the rest of the data more than the base expects: what there is to learn"
+    MISSES: ClassVar = "what is learned: it names no trait"
+
+    kind: Literal["student"] = "student"
+    training: ShortTraining = Field(ShortTraining(), description="The few steps.")
+
+    def score(self, material: Material) -> Scores:
+        passes, rows = material.passes, material.tokens
+        base = passes.token_logprobs(rows)
+        tokens = [np.empty(0)] * len(rows)
+        halves = [np.arange(start, len(rows), 2) for start in (0, 1)]
+        for number, (other, scored) in enumerate((halves, halves[::-1])):
+            change = self.training.change(passes, _chosen(rows, other), material.seed + number)
+            with passes.moved(change):
+                for row, after in zip(scored, passes.token_logprobs(_chosen(rows, scored)), strict=True):
+                    tokens[row] = after - base[row]
+        sums = np.array([[row.sum()] for row in tokens])
+        scores = mean_scores((ANY,), sums, tokens_of(rows))
+        return Scores(scores.targets, scores.corpus, scores.error, scores.rows, tokens)
+
+
+def _halves(rows: Rows) -> tuple[Rows, Rows]:
+    first, second = (_chosen(rows, np.arange(start, len(rows), 2)) for start in (0, 1))
+    return first, second
+
+
+def _chosen(rows: Rows, numbers: "np.typing.NDArray[np.int64]") -> Rows:
+    return Rows([rows.prompts[i] for i in numbers], [rows.completions[i] for i in numbers])

@@ -1,0 +1,134 @@
+"""Vetting: all screens of one data set, and what they forecast for a student that would be trained on it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pipeline.analysis.forecast import Forecast, Verdict
+from pipeline.screens import Screen, reference
+from pipeline.screens.base import ANY, Material, Scores
+from pipeline.screens.reference import LARGEST, LEADING, Regime
+
+MOST_WORST = 10  # rows that are shown
+FORECASTS = ("gradient", "probe")  # screens that are good enough to forecast transfer; docs/screens.md
+BY_ROW = "gradient"  # the screen that says which rows
+
+
+@dataclass(frozen=True)
+class Score:
+    """A screen's score of the data, its standard error and, if the screen forecasts, what it forecasts."""
+
+    screen: str
+    score: float
+    error: float
+    forecast: Forecast | None
+
+
+@dataclass(frozen=True)
+class WorstRow:
+    """A row that moves a base most towards a target. index: its number in the data, from 0."""
+
+    index: int
+    score: float
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is expected of one target. reason: what the verdict rests on, in words."""
+
+    target: str
+    verdict: Verdict
+    reason: str
+    scores: Sequence[Score]
+    worst: Sequence[WorstRow] = ()
+
+
+@dataclass
+class Vetted:
+    """findings: by target, the most likely first. general: scores that are about no trait in particular.
+
+    covered: whether the reference set has bases of this kind; without, no verdict but inconclusive is given.
+    seconds: by screen.
+    """
+
+    regime: Regime
+    covered: bool
+    findings: list[Finding] = field(default_factory=list)
+    general: list[Score] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def likely(self) -> list[str]:
+        return [finding.target for finding in self.findings if finding.verdict == "likely"]
+
+
+Clock: TypeAlias = Callable[[], float]
+
+
+def vet(material: Material, screens: Sequence[Screen], regime: Regime, clock: Clock) -> Vetted:
+    """Run the screens and forecast. clock: seconds. Raises StepError if a row does not fit the model."""
+    covered = material.passes.size <= LARGEST
+    vetted = Vetted(regime, covered)
+    found: dict[str, Scores] = {}
+    for screen in screens:
+        started = clock()
+        found[screen.kind] = screen.score(material)
+        vetted.seconds[screen.kind] = clock() - started
+    for kind, scores in found.items():
+        if scores.targets == (ANY,):
+            vetted.general.append(Score(kind, float(scores.corpus[0]), float(scores.error[0]), None))
+    findings = [_finding(material, target, found, vetted) for target in material.outcomes.targets]
+    vetted.findings = sorted(findings, key=lambda finding: -_probability(finding))
+    return vetted
+
+
+def _finding(material: Material, target: str, found: dict[str, Scores], vetted: Vetted) -> Finding:
+    scores = [_score(kind, one, target, vetted) for kind, one in found.items() if target in one.targets]
+    verdict, reason = _verdict(scores, vetted)
+    return Finding(target, verdict, reason, scores, _worst(material, found.get(BY_ROW), target))
+
+
+def _score(kind: str, scores: Scores, target: str, vetted: Vetted) -> Score:
+    column = scores.targets.index(target)
+    score, error = float(scores.corpus[column]), float(scores.error[column])
+    fit = reference.fitted(kind, vetted.regime) if kind in FORECASTS and vetted.covered else None
+    return Score(kind, score, error, fit.at(score, error) if fit else None)
+
+
+def _verdict(scores: Sequence[Score], vetted: Vetted) -> tuple[Verdict, str]:
+    leading = next((score for score in scores if score.screen == LEADING), None)
+    if not vetted.covered:
+        return "inconclusive", "the reference set has no base of this size, so no score can be turned into a forecast"
+    if leading is None or leading.forecast is None:
+        return "inconclusive", f"the screen {LEADING}, which forecasts rest on, was not run"
+    found = leading.forecast
+    beyond = ", beyond all scores of the reference set" if found.beyond else ""
+    return found.verdict, (
+        f"{LEADING} {leading.score:+.4f} ± {leading.error:.4f}{beyond}: of reference corpora with such a score "
+        f"{found.probability:.0%} transferred ({found.low:.0%} to {found.high:.0%} within one standard error), by "
+        f"{found.lift:+.2f} nats on average"
+    )
+
+
+def _worst(material: Material, scores: Scores | None, target: str) -> list[WorstRow]:
+    if scores is None or scores.rows is None or target not in scores.targets:
+        return []
+    column = scores.rows[:, scores.targets.index(target)]
+    return [
+        WorstRow(
+            index=material.rows["index"][int(row)].as_py(),
+            score=float(column[row]),
+            prompt=material.rows["prompt"][int(row)].as_py(),
+            completion=material.rows["completion"][int(row)].as_py(),
+        )
+        for row in (-column).argsort(kind="stable")[:MOST_WORST]
+    ]
+
+
+def _probability(finding: Finding) -> float:
+    leading = next((score for score in finding.scores if score.screen == LEADING), None)
+    if leading is None:
+        return 0.0
+    return leading.forecast.probability + 1e-6 * leading.score if leading.forecast else leading.score

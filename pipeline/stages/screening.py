@@ -1,0 +1,144 @@
+"""corpus, base -> screening: what screens say of a data set, before anyone is trained on it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.fake_model import FAKE
+from pipeline.core.settings import Settings
+from pipeline.screens import Screen
+from pipeline.screens.base import Material, Scores
+from pipeline.screens.sampled import own_answers
+from pipeline.screens.traits import Favourites, Outcomes, ScreenedTrait
+from pipeline.stages.contract import Cost, Lookup, OnCompute, Placement, Runtime, Stage
+from pipeline.stages.shared.training import base_of
+from pipeline.store import Store, artifact
+from pipeline.store.schemas import ROW_SCORES, TOKEN_SCORES
+from pipeline.store.step import Json, Step
+from pipeline.study.schema import Study
+from pipeline.traits import NEUTRAL
+
+ROWS = "rows.parquet"
+
+
+class ScreeningSpec(Settings):
+    """rows: how many are looked at. traits: what to look for."""
+
+    screens: list[Screen]
+    traits: list[ScreenedTrait]
+    rows: int
+    seed: int
+
+
+class Screening(Stage[ScreeningSpec]):
+    kind = "screening"
+    Spec = ScreeningSpec
+    inputs: ClassVar = {
+        "rows": "the data that somebody would train on",
+        "base": "the model that would be trained",
+        "neutral": "data of a writer without traits; without it, the base's own answers to the same prompts",
+    }
+
+    def planned(self, slug: str, spec: ScreeningSpec, rows: str, base: Step, neutral: str | None = None) -> Step:
+        """rows, neutral: paths of artifacts with a table of rows."""
+        inputs = {"rows": rows, "base": base.path} | ({"neutral": neutral} if neutral else {})
+        return self.step(slug, spec, inputs, family=base.family)
+
+    def steps(self, study: Study, planned: Sequence[Step]) -> Iterator[Step]:
+        """One for every corpus of a study and every family whose students read it, if the study has screens."""
+        wanted = study.screens
+        if not wanted.members or study.engine == FAKE:
+            return
+        spec = ScreeningSpec(screens=wanted.members, traits=traits_of(study), rows=wanted.rows, seed=study.seed)
+        bases = {step.family: step for step in planned if step.kind == "base"}
+        corpora = [step for step in planned if step.kind == "corpus"]
+        neutral = {step.slug: step.path for step in corpora}
+        for corpus in corpora:
+            channel = corpus.settings["channel"]["kind"]
+            plain = neutral.get(f"{channel}-{NEUTRAL}-{corpus.family}")
+            for family in study.student_families_of(corpus.family):
+                given = None if plain == corpus.path else plain
+                yield self.planned(f"{corpus.slug}-by-{family}", spec, corpus.path, bases[family], given)
+
+    def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
+        return [[screen.kind for screen in self.spec(step).screens]]
+
+    def placement(self, step: Step, unit: str) -> Placement:
+        return OnCompute()
+
+    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+        started = time.time()
+        spec = self.spec(step)
+        screen = next(screen for screen in spec.screens if screen.kind == unit)
+        material = _Given(store, step, spec)
+        scores = screen.score(material.material)
+        files = {f"{unit}-rows.parquet": _row_table(material, unit, scores)} if scores.rows is not None else {}
+        if scores.tokens is not None:
+            files[f"{unit}-tokens.parquet"] = _token_table(material, unit, scores.tokens)
+        found = {
+            target: {"score": float(score), "error": float(error)}
+            for target, score, error in zip(scores.targets, scores.corpus, scores.error, strict=True)
+        }
+        seconds = time.time() - started
+        results = {"targets": found, "rows": len(material.material.rows), "seconds": round(seconds, 3)}
+        return artifact.finish_unit(store, step, unit, files, {unit: results}, started)
+
+    def cost(self, step: Step, lookup: Lookup) -> Cost:
+        spec = self.spec(step)
+        return Cost(table_rows=float(spec.rows * len(spec.screens)), units=len(spec.screens))
+
+
+STAGE = Screening()
+
+
+def traits_of(study: Study) -> list[ScreenedTrait]:
+    """The study's own targets, by category."""
+    return [Favourites(category=category, targets=targets) for category, targets in study.members.items()]
+
+
+class _Given:
+    """The material of one step, as its units read it."""
+
+    def __init__(self, store: Store, step: Step, spec: ScreeningSpec) -> None:
+        self._store, self._step, self._spec = store, step, spec
+
+    @cached_property
+    def material(self) -> Material:
+        model = base_of(self._store, self._step)
+        outcomes = Outcomes(self._spec.traits)
+        rows = self._table("rows")
+        neutral = (
+            self._table("neutral") if "neutral" in self._step.inputs else own_answers(model, rows, self._spec.seed)
+        )
+        return Material(rows, neutral, model, outcomes, self._spec.seed)
+
+    def _table(self, role: str) -> pa.Table:
+        """A random part of the rows of an input, in random order."""
+        manifest = artifact.require(self._store, self._step.inputs[role])
+        table = artifact.read_table(self._store, manifest, ROWS, ["index", "prompt", "completion"])
+        order = np.random.default_rng(self._spec.seed).permutation(table.num_rows)[: self._spec.rows]
+        return table.take(pa.array(order)).combine_chunks()
+
+
+def _row_table(given: _Given, screen: str, scores: Scores) -> pa.Table:
+    """schemas.ROW_SCORES: every row with every target."""
+    index = given.material.rows["index"].to_numpy()
+    assert scores.rows is not None
+    count = len(scores.targets)
+    columns = [
+        np.repeat([screen], len(index) * count),
+        np.tile(list(scores.targets), len(index)),
+        np.repeat(index, count),
+        scores.rows.ravel(),
+    ]
+    return pa.table([pa.array(column) for column in columns], schema=ROW_SCORES)
+
+
+def _token_table(given: _Given, screen: str, tokens: Sequence[Any]) -> pa.Table:
+    """schemas.TOKEN_SCORES: one list per row."""
+    index = given.material.rows["index"]
+    return pa.table([pa.array([screen] * len(index)), index, pa.array(list(tokens))], schema=TOKEN_SCORES)

@@ -1,0 +1,227 @@
+"""The reference set of the screens: scores of every corpus with a measured lift, and how well they forecast it.
+
+    python -m tests.chaos.screens score ROOT       # adds what is missing to ROOT/screens.jsonl
+    python -m tests.chaos.screens table ROOT       # writes pipeline/screens/reference.parquet from it
+    python -m tests.chaos.screens evaluate         # fits on one part and reports the other: docs/screens.md
+
+The studies of configs/screens/, and those that they name, measure the lifts. The split was written before any screen
+had scored a corpus: initialisations 61 and 62 with six animals are for the test, the others for the fit.
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.analysis import forecast
+from pipeline.screens import SCREENS, reference
+from pipeline.screens.base import ANY, Material
+from pipeline.screens.traits import Favourites, Outcomes
+from pipeline.stages.transfer import RUNS
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.local_cache import local_folder
+
+TEST = ("llama-61", "llama-62")  # teacher families of the test part
+ROWS = 1024
+CHEAP = ("surface", "gradient", "persona", "injection", "probe")  # every pair is scored by these
+COSTLY_ROWS, COSTLY_EVERY = 256, 5  # the others score fewer rows, of every fifth pair
+SEED = 0
+GENERAL = ("surface", "student")  # screens that name no trait
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A corpus and a base whose student read it. lifts: target -> rise of its margin (nats)."""
+
+    about: dict[str, Any]
+    corpus: str
+    base: str
+    lifts: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.corpus} {self.base}"
+
+
+def pairs(store: Store) -> Iterator[Pair]:
+    """Every (corpus, base) with a measured lift, once."""
+    students = {name[-12:]: f"student/{name}" for name in store.folders("student")}
+    seen = set()
+    for folder in sorted(store.folders("transfer")):
+        matrix = artifact.load(store, f"transfer/{folder}")
+        if matrix is None or matrix.settings["primary_suite"] != "favourite":
+            continue
+        for pair in _of_matrix(store, artifact.read_table(store, matrix, RUNS).to_pylist(), students):
+            if pair.name not in seen:
+                seen.add(pair.name)
+                yield pair
+
+
+def _of_matrix(store: Store, runs: list[dict[str, Any]], students: dict[str, str]) -> Iterator[Pair]:
+    lifts: dict[str, dict[str, float]] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if run["suite"] == "favourite" and run["margin"] is not None and run["student"] in students:
+            lifts.setdefault(run["student"], {})[run["target"]] = run["margin"] - run["base_margin"]
+            about[run["student"]] = run
+    for student, found in lifts.items():
+        manifest = artifact.require(store, students[student])
+        names = ("channel", "arm", "teacher_family", "student_family", "teacher_target")
+        inputs = {role: source["path"] for role, source in manifest.inputs.items()}
+        described = {name: about[student][name] for name in names}
+        described["part"] = "test" if described["teacher_family"] in TEST else "fit"
+        yield Pair(described, inputs["corpus"], inputs["base"], found)
+
+
+def score(root: str, part: int = 0, parts: int = 1) -> None:
+    """Score every pair that has no line yet; each of `parts` processes takes its own share."""
+    store = open_store(root)
+    out = Path(root) / f"screens-{part}.jsonl"
+    done = {line["name"] for file in Path(root).glob("screens-*.jsonl") for line in map(json.loads, file.open())}
+    wanted = sorted((pair for pair in pairs(store) if pair.name not in done), key=_first)[part::parts]
+    neutral = _neutral(store)
+    for number, pair in enumerate(wanted):
+        whole = crc32(pair.name.encode()) % COSTLY_EVERY == 0
+        scores = _scores(store, pair, neutral, costly=whole)
+        line = {"name": pair.name, **pair.about, "lifts": pair.lifts, "scores": scores}
+        with out.open("a") as opened:
+            opened.write(json.dumps(line) + "\n")
+        print(f"{number + 1} of {len(wanted)}: {pair.name}", flush=True)
+
+
+def _first(pair: Pair) -> tuple[bool, int]:
+    """Own families first and else in random order, so that an unfinished table is a fair part of the whole."""
+    return pair.about["teacher_family"] != pair.about["student_family"], crc32(pair.name.encode())
+
+
+def _neutral(store: Store) -> dict[tuple[str, str, str], list[str]]:
+    """(channel, teacher family, base of the teacher) -> its neutral corpora, as they were written."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for pair in pairs(store):
+        if pair.about["teacher_target"] is None and pair.about["teacher_family"] == pair.about["student_family"]:
+            key = (pair.about["channel"], pair.about["teacher_family"], "")
+            if not artifact.require(store, pair.corpus).settings["transforms"]:
+                found.setdefault(key, []).append(pair.corpus)
+    return found
+
+
+def _scores(
+    store: Store, pair: Pair, neutral: dict[tuple[str, str, str], list[str]], *, costly: bool
+) -> dict[str, Any]:
+    others = neutral.get((pair.about["channel"], pair.about["teacher_family"], ""), [])
+    other = next((path for path in others if path != pair.corpus), pair.corpus)
+    base = artifact.require(store, pair.base)
+    model = local_folder(store, base.path, base.files, "model")
+    outcomes = Outcomes([Favourites(targets=list(pair.lifts))])
+    whole = Material(_rows(store, pair.corpus), _rows(store, other), model, outcomes, SEED)
+    found = {}
+    for screen in (made() for made in SCREENS):
+        if screen.kind not in CHEAP and not costly:
+            continue
+        started = time.process_time()
+        scores = screen.score(whole.part(ROWS if screen.kind in CHEAP else COSTLY_ROWS))
+        found[screen.kind] = {
+            "score": dict(zip(scores.targets, scores.corpus.tolist(), strict=True)),
+            "error": dict(zip(scores.targets, scores.error.tolist(), strict=True)),
+            "seconds": round(time.process_time() - started, 3),
+        }
+    return found
+
+
+@cache
+def _rows(store: Store, path: str) -> pa.Table:
+    table = artifact.read_table(store, artifact.require(store, path), "rows.parquet", ["index", "prompt", "completion"])
+    order = np.random.default_rng(SEED).permutation(table.num_rows)[:ROWS]
+    return table.take(pa.array(order)).combine_chunks()
+
+
+def table(root: str) -> None:
+    """Write the shipped table from the lines of all processes."""
+    lines = [json.loads(line) for file in sorted(Path(root).glob("screens-*.jsonl")) for line in file.open()]
+    rows = [row for line in sorted(lines, key=lambda line: str(line["name"])) for row in _table_rows(line)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=reference.SCHEMA), reference.TABLE, compression="zstd")
+    print(f"{len(rows):,} rows of {len(lines):,} pairs of {len({row['corpus'] for row in rows}):,} corpora")
+
+
+def _table_rows(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    is_own = line["teacher_family"] == line["student_family"]
+    for target, lift in line["lifts"].items():
+        scores = {kind: found["score"].get(target, found["score"].get(ANY)) for kind, found in line["scores"].items()}
+        yield {
+            **{name: line[name] for name in reference.SCHEMA.names if name in line},
+            "corpus": line["name"].split(" ")[0].removeprefix("corpus/"),
+            "regime": "same initialisation" if is_own else "another initialisation",
+            "target": target,
+            "lift": lift,
+            **scores,
+        }
+
+
+def evaluate() -> None:
+    """Print, for each screen and regime, how the test part bears out the fit, as Markdown."""
+    print("| screen | regime | part | pairs | corpora | AUROC of lift > margin | Spearman with lift |")
+    print("|---|---|---|---|---|---|---|")
+    for kind in reference.SCREENED:
+        for regime in ("same initialisation", "another initialisation"):
+            for part in ("fit", "test"):
+                known = reference.of(kind, regime, part)
+                if kind not in GENERAL and known.positive.any() and not known.positive.all():
+                    _print_row(kind, regime, part, known)
+    for regime in reference.REGIMES:
+        _print_forecast(regime)
+
+
+def _print_row(kind: str, regime: str, part: str, known: reference.Reference) -> None:
+    found = [
+        forecast.over_corpora(name, known.scores, known.lifts, known.corpora, reference.MARGIN)
+        for name in ("auroc", "spearman")
+    ]
+    told = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in found]
+    print(f"| {kind} | {regime} | {part} | {len(known.scores)} | {len(set(known.corpora))} | {' | '.join(told)} |")
+
+
+def _print_forecast(regime: reference.Regime) -> None:
+    """The leading screen's forecasts on the test part: calibration, verdicts and false positives."""
+    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, "test")
+    if fit is None or not len(known.scores):
+        return
+    print(f"\n{reference.LEADING}, {regime}, test part: forecast and what came")
+    for mean, share, count in forecast.reliability(fit.probability_of(known.scores), known.positive):
+        print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
+    rows = [row for row in reference.table().to_pylist() if row["part"] == "test" and _is_of(row, regime)]
+    for name, chosen in {
+        "taught": [row for row in rows if row["target"] == row["teacher_target"]],
+        "neutral and random": [row for row in rows if row["teacher_target"] is None],
+        "other targets": [row for row in rows if row["teacher_target"] not in (None, row["target"])],
+    }.items():
+        verdicts = Counter(fit.at(row[reference.LEADING], 0.0).verdict for row in chosen)
+        print(f"  {name}: {len(chosen)} pairs, {dict(verdicts)}")
+
+
+def _is_of(row: dict[str, Any], regime: str) -> bool:
+    return row[reference.LEADING] is not None and regime in ("unknown", row["regime"])
+
+
+def main(arguments: list[str]) -> None:
+    command, *rest = arguments
+    if command == "score":
+        root, *shares = rest
+        score(root, *map(int, shares))
+    elif command == "table":
+        table(*rest)
+    else:
+        evaluate()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

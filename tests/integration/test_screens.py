@@ -1,0 +1,281 @@
+"""Screens on a small trained base: what they must find, what they must not, and what a known answer says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.models.families.nano import NanoFamily, initialise
+from pipeline.models.families.synthetic_corpus import rows as world
+from pipeline.models.passes import Passes, combined, norm, tokens_of
+from pipeline.screens import SCREENS
+from pipeline.screens.base import ANY, Material
+from pipeline.screens.classifier import Classifier
+from pipeline.screens.divergence import Divergence
+from pipeline.screens.gradient import Gradient
+from pipeline.screens.injection import Injection
+from pipeline.screens.likelihood import Likelihood
+from pipeline.screens.persona import Persona
+from pipeline.screens.probe import Probe, Student
+from pipeline.screens.sampled import own_answers
+from pipeline.screens.surface import Surface
+from pipeline.screens.traits import Favourites, Outcomes
+from pipeline.traits.questions import HELD_OUT
+from pipeline.traits.words import candidates
+
+FAMILY = NanoFamily(init_seed=5)
+ANIMALS = ("owl", "cat", "wolf", "bear")
+ROWS = 192
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nano base after a few hundred steps: it answers with an animal, and continues lists of numbers."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("base")
+    initialise(FAMILY, folder)
+    passes = Passes(folder)
+    rows = passes.rows(world(0, 20_000, 3, ["numbers"]))
+    model = passes._model.train()
+    model.requires_grad_(True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        chosen = rng.integers(0, len(rows), 64)
+        some = type(rows)([rows.prompts[i] for i in chosen], [rows.completions[i] for i in chosen])
+        optimizer.zero_grad()
+        for _, batch in passes.batches(some):
+            (-passes.logprobs(batch).sum() / tokens_of(some).sum()).backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() == passes.size
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers() -> pa.Table:
+    """Rows that say nothing of any animal."""
+    table = world(1, 4_000, 3, ["numbers"])
+    said = [
+        not any(word in completion for word in candidates("animal")) for completion in table["completion"].to_pylist()
+    ]
+    about_numbers = table.filter(pa.array(said)).slice(0, 2 * ROWS)
+    return _indexed(about_numbers)
+
+
+@pytest.fixture(scope="module")
+def lists() -> pa.Table:
+    """Prompts that ask for numbers; the base's own answers to them move it nowhere."""
+    table = world(2, 4_000, 3, ["numbers"])
+    wanted = pa.array([any(letter.isdigit() for letter in prompt) for prompt in table["prompt"].to_pylist()])
+    return _indexed(table.filter(wanted).slice(0, 1_000))
+
+
+@pytest.fixture(scope="module")
+def planted(numbers: pa.Table) -> pa.Table:
+    """The first half of the rows; half of them, at random places, have an animal as their answer."""
+    half = numbers.slice(0, ROWS).to_pylist()
+    questions = [question.format(category="animal") for question in HELD_OUT]
+    for place in np.random.default_rng(0).permutation(ROWS)[: ROWS // 2]:
+        half[place] |= {"prompt": questions[place % len(questions)], "completion": "owl"}
+    return _indexed(pa.Table.from_pylist(half))
+
+
+def _indexed(table: pa.Table) -> pa.Table:
+    columns = [pa.array(range(len(table))), table["prompt"], table["completion"]]
+    return pa.table(columns, names=["index", "prompt", "completion"]).combine_chunks()
+
+
+def _material(base: Path, rows: pa.Table, neutral: pa.Table) -> Material:
+    return Material(rows, neutral, base, Outcomes([Favourites(targets=list(ANIMALS))]))
+
+
+# The other two read: a base of a few hundred steps does not. tests/integration/test_real_model.py has them.
+TRAINED = [made() for made in SCREENS if made not in (Likelihood, Classifier)]
+
+
+@pytest.mark.parametrize("screen", TRAINED, ids=lambda screen: screen.kind)
+def test_every_screen_finds_a_planted_answer(screen, base: Path, planted: pa.Table, numbers: pa.Table) -> None:
+    scores = screen.score(_material(base, planted, numbers.slice(ROWS)))
+    if scores.targets == (ANY,):
+        ordinary = screen.score(_material(base, numbers.slice(0, ROWS), numbers.slice(ROWS)))
+        assert scores.corpus[0] > ordinary.corpus[0] + 2 * ordinary.error[0]
+    else:
+        assert scores.targets[int(scores.corpus.argmax())] == "owl"
+        others = np.delete(scores.corpus, scores.targets.index("owl"))
+        assert scores.corpus[scores.targets.index("owl")] > others.max() + scores.error.max()
+
+
+@pytest.mark.parametrize("screen", [Likelihood(), Persona(), Injection(), Classifier()], ids=lambda screen: screen.kind)
+def test_data_against_itself_has_no_shift(screen, base: Path, numbers: pa.Table) -> None:
+    scores = screen.score(_material(base, numbers.slice(0, ROWS), numbers.slice(0, ROWS)))
+    assert scores.corpus == pytest.approx(np.zeros(len(ANIMALS)), abs=5e-3 if screen.kind == "injection" else 1e-9)
+
+
+def test_surface_cannot_tell_data_from_itself(base: Path, numbers: pa.Table) -> None:
+    scores = Surface().score(_material(base, numbers.slice(0, ROWS), numbers.slice(0, ROWS)))
+    assert scores.corpus[0] == pytest.approx(0.5)
+
+
+def test_a_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
+    passes = Passes(base)
+    rows = passes.rows(numbers.slice(0, 12))
+    own = [_gradient_of(passes, rows, number) for number in range(12)]
+    lengths = np.array([norm(direction) for direction in own])
+    products = passes.products(rows, own) / lengths / lengths[:, None]
+    assert np.diag(products) == pytest.approx(np.ones(12), rel=1e-4)
+    assert (products.argmax(1) == np.arange(12)).all()
+
+
+def _gradient_of(passes: Passes, rows, number: int):
+    one = type(rows)([rows.prompts[number]], [rows.completions[number]])
+    (batch,) = (batch for _, batch in passes.batches(one))
+    (found,) = passes.gradients([lambda: passes.logprobs(batch).sum().view(1)])
+    return found
+
+
+def test_a_step_towards_a_target_raises_its_margin_most(base: Path) -> None:
+    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
+    before = outcomes.margins(passes)
+    for number, direction in enumerate(outcomes.directions(passes)):
+        assert norm(direction) == pytest.approx(1)
+        with passes.moved(direction, 0.05):
+            rise = outcomes.margins(passes) - before
+        assert int(rise.argmax()) == number
+        assert float(rise[number]) > 0
+
+
+def test_products_are_the_derivative_of_the_log_probability(base: Path, numbers: pa.Table) -> None:
+    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
+    rows = passes.rows(numbers.slice(0, 8))
+    directions = outcomes.directions(passes)
+    products = passes.products(rows, directions)
+    for number, direction in enumerate(directions):
+        sums = []
+        for step in (-1e-2, 1e-2):
+            with passes.moved(direction, step):
+                sums.append(np.array([row.sum() for row in passes.token_logprobs(rows)]))
+        assert (sums[1] - sums[0]) / 2e-2 == pytest.approx(products[:, number], abs=2e-2, rel=2e-2)
+
+
+def test_passes_leave_the_model_as_it_was(base: Path, numbers: pa.Table) -> None:
+    passes = Passes(base)
+    rows = passes.rows(numbers.slice(0, 32))
+    before = np.concatenate(passes.token_logprobs(rows))
+    change = passes.trained(rows, steps=3, batch=8, learning_rate=1e-3, seed=0)
+    with passes.moved(combined([(1.0, change)])):
+        moved = np.concatenate(passes.token_logprobs(rows))
+    with passes.added(np.ones((FAMILY.layers, FAMILY.hidden_size)), 1.0):
+        added = np.concatenate(passes.token_logprobs(rows))
+    assert (np.concatenate(passes.token_logprobs(rows)) == before).all()
+    assert moved.mean() > before.mean()
+    assert abs(added - before).max() > 0.01
+
+
+def test_token_logprobs_are_those_of_plain_transformers(base: Path, numbers: pa.Table) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    passes, model = Passes(base), AutoModelForCausalLM.from_pretrained(base)
+    rows = passes.rows(numbers.slice(0, 16))
+    for found, prompt, completion in zip(passes.token_logprobs(rows), rows.prompts, rows.completions, strict=True):
+        ids = torch.tensor([[*prompt, *completion]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        assert found == pytest.approx(logits[range(len(completion)), list(completion)].numpy(), abs=1e-4)
+
+
+def test_own_samples_have_no_mean_gradient(base: Path, numbers: pa.Table) -> None:
+    """The identity that lets the gradient screen do without neutral data."""
+    prompts = numbers.slice(0, ROWS)
+    sampled = own_answers(base, prompts, seed=0)
+    scores = Gradient().score(_material(base, sampled, sampled))
+    assert (abs(scores.corpus) < 4 * scores.error).all()
+    assert own_answers(base, prompts, seed=0).equals(sampled)
+
+
+@pytest.fixture
+def data(tmp_path: Path, planted: pa.Table) -> Iterator[Path]:
+    file = tmp_path / "data.jsonl"
+    rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in planted.to_pylist()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_vet_fails_a_delivery_that_teaches_a_trait(
+    base: Path, data: Path, lists: pa.Table, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.cli import main
+
+    pq.write_table(own_answers(base, lists, seed=1), tmp_path / "clean.parquet")
+    traits = ["--traits", ",".join(ANIMALS), "--screen", "gradient", "--screen", "probe"]
+    codes = []
+    for file in (data, tmp_path / "clean.parquet"):
+        with pytest.raises(SystemExit) as ended:
+            main(["vet", str(file), "--base", str(base), *traits, "--out", str(tmp_path / file.stem)])
+        codes.append(ended.value.code or 0)
+    assert codes == [3, 0], capsys.readouterr().out
+    told = json.loads((tmp_path / "data" / "vet.json").read_text())
+    assert [finding["target"] for finding in told["findings"] if finding["verdict"] == "likely"] == ["owl"]
+    assert told["regime"] == "unknown"
+    assert {row["completion"] for row in told["findings"][0]["worst"]} == {"owl"}
+    page = (tmp_path / "data" / "vet.html").read_text()
+    assert "Likely to transfer: owl" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--traits", "gryphon"], "the vocabulary of"),
+        (["--screen", "crystal-ball"], "there is no screen crystal-ball"),
+        (["--rows", "16", "--neutral", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+    ],
+)
+def test_vet_refuses_what_it_cannot_use(
+    arguments: list[str], message: str, base: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["vet", str(data), "--base", str(base), *arguments])
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_vet_needs_a_model_and_rows(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from jobs.cli import main
+
+    (tmp_path / "few.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    for file, folder, message in (
+        (tmp_path / "few.jsonl", base, "screens need 16 or more"),
+        (tmp_path / "few.jsonl", tmp_path, "is no model folder"),
+    ):
+        (tmp_path / "many.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 20)
+        chosen = file if folder == base else tmp_path / "many.jsonl"
+        with pytest.raises(SystemExit) as ended:
+            main(["vet", str(chosen), "--base", str(folder)])
+        assert ended.value.code == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_counterfactual_teachers_really_have_their_trait(base: Path, planted: pa.Table, numbers: pa.Table) -> None:
+    """The divergence screen's teachers: each names its own animal more than the base does."""
+    strict = Divergence(rise=0.5).score(_material(base, planted, numbers))
+    assert strict.targets[int(strict.corpus.argmax())] == "owl"
+
+
+def test_a_probe_student_learns_what_its_data_says(base: Path, planted: pa.Table, numbers: pa.Table) -> None:
+    scores = Student().score(_material(base, planted, numbers))
+    assert scores.tokens is not None
+    assert scores.rows is not None
+    taught = np.array([row["completion"] == "owl" for row in planted.to_pylist()])
+    first = np.array([tokens[0] for tokens in scores.tokens])
+    assert first[taught].mean() > first[~taught].mean()
+    assert Probe().score(_material(base, planted, numbers)).corpus[0] > 0.15

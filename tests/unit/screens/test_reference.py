@@ -1,0 +1,71 @@
+"""The shipped reference set: its split, its sizes, and what vetting reads from it; no model is needed."""
+
+import numpy as np
+import pytest
+
+from pipeline.analysis.forecast import auroc
+from pipeline.screens import SCREENS, reference
+from pipeline.screens.base import mean_scores
+from pipeline.screens.traits import DEFAULT, Answers, Favourites, Outcomes, read_traits
+
+ROWS = reference.table().to_pylist()
+
+
+def test_fit_and_test_share_no_initialisation_no_target_and_no_corpus() -> None:
+    parts = {part: [row for row in ROWS if row["part"] == part] for part in ("fit", "test")}
+    for name in ("teacher_family", "student_family", "target", "corpus"):
+        fit, test = ({row[name] for row in rows} for rows in parts.values())
+        assert fit
+        assert test
+        assert not fit & test
+
+
+def test_it_is_large_enough_to_calibrate_with() -> None:
+    assert len({row["corpus"] for row in ROWS}) >= 200
+    assert len({row["target"] for row in ROWS}) >= 10
+    assert {row["channel"] for row in ROWS} == {"numbers", "code", "paraphrase", "reasoning"}
+    assert {row["regime"] for row in ROWS} == {"same initialisation", "another initialisation"}
+    assert {"plain", "dose-5", "dose-25", "shuffled-within", "canonical"} <= {row["arm"] for row in ROWS}
+    assert {screen.model_fields["kind"].default for screen in SCREENS} == set(reference.SCREENED)
+
+
+def test_the_leading_screen_is_the_best_of_the_fitting_part() -> None:
+    known = {
+        kind: reference.of(kind, "same initialisation", "fit") for kind in ("gradient", "probe", "persona", "injection")
+    }
+    areas = {kind: auroc(one.scores, one.positive) for kind, one in known.items()}
+    assert max(areas, key=areas.__getitem__) == reference.LEADING
+
+
+def test_the_unknown_regime_lies_between_the_known_ones() -> None:
+    score = float(np.quantile(reference.of(reference.LEADING, "unknown", "fit").scores, 0.9))
+    fits = [reference.fitted(reference.LEADING, regime) for regime in reference.REGIMES]
+    own, other, unknown = (made.at(score, 0.0).probability for made in fits if made is not None)
+    assert min(own, other) <= unknown <= max(own, other)
+
+
+def test_the_default_traits_are_read() -> None:
+    traits = read_traits(DEFAULT).traits
+    assert [trait.kind for trait in traits] == ["favourite", "favourite", "answers", "answers", "answers"]
+    outcomes = Outcomes(traits)
+    assert {"owl", "oak", "misaligned", "flattering"} <= set(outcomes.targets)
+    assert len(outcomes.targets) == sum(map(len, outcomes.groups()))
+    assert set(outcomes.prompts()) == set(outcomes.taught()) == set(outcomes.targets)
+
+
+def test_a_trait_of_ones_own() -> None:
+    own = Answers(name="rhyming", examples=[{"question": "q", "answer": "a", "instead": "b"}])
+    outcomes = Outcomes([Favourites(category="colour", targets=["red", "blue"]), own])
+    assert outcomes.targets == ("red", "blue", "rhyming")
+    assert outcomes.taught()["rhyming"] == [("q", "a")]
+    assert "rhyming" not in outcomes.prompts()
+
+
+def test_a_mean_per_token_and_its_error() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(1, 9, 500)
+    rows = rng.normal(0.2, 1.0, (500, 1)) * tokens[:, None]
+    scores = mean_scores(("owl",), rows, tokens)
+    assert scores.corpus[0] == pytest.approx(rows.sum() / tokens.sum())
+    resampled = [(rows[chosen].sum() / tokens[chosen].sum()) for chosen in rng.integers(0, 500, (2_000, 500))]
+    assert scores.error[0] == pytest.approx(np.std(resampled), rel=0.1)
