@@ -72,16 +72,15 @@ def test_seeds_trained_as_one_batch_equal_seeds_trained_alone(
     taught: Callable[[list[int]], Weights], distil: Callable[..., tuple[Weights, training.Log]]
 ) -> None:
     """Adam makes rounding of a gradient near 0 as large as its steps, so that a few weights differ by thousandths."""
-    together = taught(SEEDS)
-    for condition in (Condition(), Condition(logits="all", loss="mse"), Condition(project=True)):
+    together, conditions = taught(SEEDS), (Condition(), Condition(logits="all", loss="mse"), Condition(project=True))
+    for at, (seed, condition) in enumerate(zip(SEEDS, conditions, strict=True)):
         students, log = distil(condition, SEEDS)
-        for at, seed in enumerate(SEEDS):
-            alone, its_log = distil(condition, [seed])
-            for name, one in taught([seed]).items():
-                torch.testing.assert_close(together[name][at], one[0], rtol=1e-3, atol=1e-3)
-                torch.testing.assert_close(students[name][at], alone[name][0], rtol=1e-3, atol=1e-3)
-                assert float((students[name][at] - alone[name][0]).abs().mean()) < 1e-6
-            assert log.mean_cosines([seed]) == pytest.approx(its_log.mean_cosines([seed]), abs=1e-4)
+        alone, its_log = distil(condition, [seed])
+        for name, one in taught([seed]).items():
+            torch.testing.assert_close(together[name][at], one[0], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(students[name][at], alone[name][0], rtol=1e-3, atol=1e-3)
+            assert float((students[name][at] - alone[name][0]).abs().mean()) < 1e-6
+        assert log.mean_cosines([seed]) == pytest.approx(its_log.mean_cosines([seed]), abs=1e-4)
 
 
 def test_training_is_plain_adam_on_the_batches_of_the_seed(
