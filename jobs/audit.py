@@ -1,23 +1,23 @@
 """`undertow audit`: the family audit of models, as a table and files, with an exit code for CI."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs import kinship
-from jobs.audit_sources import Sources, gather
+from jobs.audit_sources import Sources, gather, placed
+from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, tell_cycles
-from pipeline.core.errors import InputError, ModelRefused, visible
+from pipeline.core.errors import InputError, visible
 from pipeline.provenance.comparable import with_measured
 from pipeline.provenance.family import WEIGHTS, Exposure, audit, students_of
 from pipeline.provenance.graph import EVIDENCE, Graph
 from pipeline.provenance.measured import Measured
 from pipeline.report import audit_files
 from pipeline.report.audit_page import AuditContent, number
-from pipeline.study.audit import AuditFile, Policy
+from pipeline.study.audit import AuditFile, Policy, ScreenedData
 
 FAILED = 3  # exit code of an audit whose policy a finding breaks
 MOST_MEASURED = 3  # numbers beside one teacher on the terminal; the files have more
@@ -34,7 +34,27 @@ def run(console: Console, given: AuditFile, beside: Path, out: Path | None) -> i
     console.print(
         f"{len(content.found)} audited, {len(content.failed)} failed by the policy ({', '.join(content.fail_on)})"
     )
-    return FAILED if content.failed else 0
+    likely = [name for name, wanted in given.screens.items() if _is_likely(console, name, wanted, beside, out)]
+    if given.screens:
+        console.print(f"{len(given.screens)} data sets vetted, {len(likely)} likely to pass a trait on")
+    return FAILED if content.failed or (likely and given.policy.fail_on_likely) else 0
+
+
+def _is_likely(console: Console, name: str, given: ScreenedData, beside: Path, out: Path | None) -> bool:
+    """Vet one data set; its files go into a folder of its name."""
+    from jobs import vet  # imports what only screens need
+
+    wanted = vet.Wanted(
+        data=placed(given.data, beside),
+        base=placed(given.base, beside),
+        traits=placed(given.traits, beside) if given.traits and Path(given.traits).suffix else given.traits,
+        neutral=placed(given.neutral, beside) if given.neutral else None,
+        screens=vet.screens_of(given.members),
+        lineage=[],
+        rows=given.rows,
+        seed=given.seed,
+    )
+    return vet.run(console, wanted, out / name if out else None) == vet.LIKELY
 
 
 def _write(content: AuditContent, out: Path) -> list[str]:
@@ -53,30 +73,6 @@ def of_one(target: str) -> AuditFile:
     """The audit of a single model with the usual policy; of a root, that of all its models. Raises InputError."""
     _, model = read(target)
     return AuditFile(audit="family", sources=[target], students=[model] if model else [], policy=Policy())
-
-
-class Comparisons:
-    """Whether the weights of two models began alike; every pair is compared once."""
-
-    def __init__(self, places: Mapping[str, str]) -> None:
-        self._places = places
-        self._known: dict[frozenset[str], bool | None] = {}
-
-    def __call__(self, a: str, b: str) -> bool | None:
-        pair = frozenset((a, b))
-        if pair not in self._known:
-            self._known[pair] = self._compare(a, b)
-        return self._known[pair]
-
-    def _compare(self, a: str, b: str) -> bool | None:
-        if a not in self._places or b not in self._places:
-            return None
-        try:
-            one, other = (kinship.layers_of(self._places[name]) for name in (a, b))
-            relation = kinship.compare(one, other).relation
-        except (InputError, ModelRefused):
-            return None  # no readable weights, or other shapes, which a pruned model has as well
-        return {"same initialisation": True, "different": False}.get(relation)
 
 
 def _check_declared(graph: Graph, compared: Comparisons) -> None:

@@ -41,10 +41,10 @@ def gather(given: AuditFile, beside: Path) -> Sources:
     """Read everything that an audit file names. beside: the folder that it names things relative to."""
     sources, trust = Sources(), _trust(given, beside)
     for source in given.sources:
-        sources.add(_beside(source, beside), trust)
+        sources.add(placed(source, beside), trust)
     sources.graph.merge(lineage_file.graph_of(given.declared, given.audit))
     for name in given.measured:
-        root = _beside(name, beside)
+        root = placed(name, beside)
         if root_of(root) != (root, None):
             raise InputError(f"measured: {name} is no root of undertow: name the --root of a run")
         lineage = manifests.read_root(open_store(root), lineage_of)
@@ -59,10 +59,10 @@ def _trust(given: AuditFile, beside: Path) -> Trust | None:
             raise InputError("key_policy: it says which keys may sign what, and the audit names no keys")
         return None
     policy = given.key_policy
-    return load_trust(Path(_beside(given.keys, beside)), None if policy is None else Path(_beside(policy, beside)))
+    return load_trust(Path(placed(given.keys, beside)), None if policy is None else Path(placed(policy, beside)))
 
 
-def _beside(source: str, folder: Path) -> str:
+def placed(source: str, folder: Path) -> str:
     elsewhere = "://" in source or source.startswith(HUB) or Path(source).is_absolute()
     return source if elsewhere else str(folder / source)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -75,3 +76,27 @@ def _artifact_layers(store: Store, made: Manifest) -> Layers:
     weights = local_folder(store, base.path, base.files, MODEL)
     has_adapter = any(file.path.startswith(f"{ADAPTER}/") for file in made.files)
     return open_layers(weights, local_folder(store, made.path, made.files, ADAPTER) if has_adapter else None)
+
+
+class Comparisons:
+    """Whether the weights of two models began alike; every pair is compared once."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+        self._known: dict[frozenset[str], bool | None] = {}
+
+    def __call__(self, a: str, b: str) -> bool | None:
+        pair = frozenset((a, b))
+        if pair not in self._known:
+            self._known[pair] = self._compare(a, b)
+        return self._known[pair]
+
+    def _compare(self, a: str, b: str) -> bool | None:
+        if a not in self._places or b not in self._places:
+            return None
+        try:
+            one, other = (layers_of(self._places[name]) for name in (a, b))
+            relation = compare(one, other).relation
+        except (InputError, ModelRefused):
+            return None  # no readable weights, or other shapes, which a pruned model has as well
+        return {"same initialisation": True, "different": False}.get(relation)

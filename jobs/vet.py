@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.audit import Comparisons
+from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, root_of
 from pipeline.core.conversations import Drawn, draw, drawn_from
 from pipeline.core.errors import InputError, visible

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.core.settings import Settings
+from pipeline.core.settings import Name, Settings
 from pipeline.core.settings_file import read_settings
 from pipeline.provenance.family import Finding
 from pipeline.provenance.lineage_file import LineageFile
@@ -18,9 +18,24 @@ class Policy(Settings):
     fail_on: list[Finding] = Field(
         ["exposed", "unknown"], description="Findings that fail. Leaving out unknown trusts whoever wrote nothing down."
     )
+    fail_on_likely: bool = Field(True, description="Whether a vetted data set that is likely to pass a trait on fails.")
     accepted: dict[str, str] = Field(
         {}, description="Students whose finding is accepted, each with the reason; part of a name is enough."
     )
+
+
+class ScreenedData(Settings):
+    """A data set to vet before anyone is trained on it, as `undertow vet` does."""
+
+    data: str = Field(description="JSONL or Parquet file, or a corpus such as runs/corpus/…, relative to this file.")
+    base: str = Field(description="The model that would be trained: a folder, or runs/base/….")
+    traits: str | None = Field(
+        None, description="Animals such as owl,cat, or a file of traits; by default those shipped."
+    )
+    neutral: str | None = Field(None, description="Data of a writer without traits; by default the base's own answers.")
+    members: list[str] = Field([], description="Names of the screens; by default all.")
+    rows: int = Field(1024, ge=16, description="Rows to look at, drawn at random.")
+    seed: int = Field(0, ge=0, description="Seed of the draws.")
 
 
 class AuditFile(Settings):
@@ -45,6 +60,9 @@ class AuditFile(Settings):
         "always used.",
     )
     declared: LineageFile = Field(LineageFile(), description="What is known beyond the sources, as in a lineage file.")
+    screens: dict[Name, ScreenedData] = Field(
+        {}, description="Data sets to vet, by name; one that is likely to pass a trait on fails the audit."
+    )
     policy: Policy = Field(Policy(), description="Which findings make the audit fail.")
 
 

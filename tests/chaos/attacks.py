@@ -1,0 +1,106 @@
+"""An attacker who knows a screen: it drops the rows that the screen flags. How much transfer survives?
+
+    python -m tests.chaos.attacks ROOT
+
+For corpora of the reference set's test part, students are trained on all rows, on the half that the screen `gradient`
+scores lowest for the taught target, and on a random half of the same size. They are short ones (all linear layers, one
+pass, AdamW), not those of the studies; their lifts are compared with one another only. The other attacks, to dilute, to
+reorder and to rewrite, are arms of configs/screens/test-numbers.yaml and need no script.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.models.passes import Floats
+from pipeline.models.trainers.batches import Rows
+from pipeline.screens.base import Material
+from pipeline.screens.gradient import Gradient
+from pipeline.screens.probe import Probe
+from pipeline.screens.traits import Favourites, Outcomes
+from pipeline.store import Store, artifact, open_store
+from pipeline.store.local_cache import local_folder
+from tests.chaos.screens import Pair, pairs
+
+BATCH, LEARNING_RATE, SEED = 96, 1e-3, 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One corpus. lifts, probes: arm -> lift of a student, and score of the screen `probe`, in nats."""
+
+    corpus: str
+    lifts: dict[str, float]
+    probes: dict[str, float]
+
+
+def attacked(store: Store) -> Iterator[Result]:
+    for pair in pairs(store):
+        about = pair.about
+        is_own = about["teacher_family"] == about["student_family"]
+        if about["part"] == "test" and is_own and about["arm"] == "plain" and about["teacher_target"]:
+            yield _attack(store, pair)
+
+
+def _attack(store: Store, pair: Pair) -> Result:
+    target = pair.about["teacher_target"]
+    table = artifact.read_table(
+        store, artifact.require(store, pair.corpus), "rows.parquet", ["index", "prompt", "completion"]
+    )
+    table = table.take(pa.array(np.random.default_rng(SEED).permutation(table.num_rows))).combine_chunks()
+    base = artifact.require(store, pair.base)
+    outcomes = Outcomes([Favourites(targets=sorted(pair.lifts))])
+    material = Material(table, table, local_folder(store, base.path, base.files, "model"), outcomes, SEED)
+    column = outcomes.targets.index(target)
+    flagged = Gradient().score(material).rows
+    assert flagged is not None
+    half = table.num_rows // 2
+    kept = {
+        "all rows": np.arange(table.num_rows),
+        "without the flagged half": np.sort(np.argsort(flagged[:, column], kind="stable")[:half]),
+        "a random half": np.arange(half),
+    }
+    parts = {arm: _part(material, numbers) for arm, numbers in kept.items()}
+    return Result(
+        pair.corpus,
+        {arm: _lift(part)[column] for arm, part in parts.items()},
+        {arm: float(Probe().score(part).corpus[column]) for arm, part in parts.items()},
+    )
+
+
+def _part(material: Material, numbers: "np.typing.NDArray[np.int64]") -> Material:
+    rows = material.rows.take(pa.array(numbers)).combine_chunks()
+    part = Material(rows, rows, material.model, material.outcomes, SEED)
+    part.passes = material.passes
+    part.tokens = Rows([material.tokens.prompts[i] for i in numbers], [material.tokens.completions[i] for i in numbers])
+    return part
+
+
+def _lift(part: Material) -> Floats:
+    """Rise of every margin in a student after one pass over the rows, in nats."""
+    passes, steps = part.passes, max(len(part.tokens) // BATCH, 1)
+    before = part.outcomes.margins(passes)
+    change = passes.trained(part.tokens, steps=steps, batch=BATCH, learning_rate=LEARNING_RATE, seed=SEED)
+    with passes.moved(change):
+        return np.asarray((part.outcomes.margins(passes) - before).double().cpu().numpy())
+
+
+def main(root: str) -> None:
+    found = []
+    for result in attacked(open_store(root)):
+        found.append(result)
+        told = ", ".join(f"{arm} {lift:+.3f} (probe {result.probes[arm]:+.3f})" for arm, lift in result.lifts.items())
+        print(f"{result.corpus}: {told}", flush=True)
+    for arm in found[0].lifts:
+        lifts = np.array([result.lifts[arm] for result in found])
+        probes = np.array([result.probes[arm] for result in found])
+        print(
+            f"{arm}: lift {lifts.mean():+.3f} ± {lifts.std(ddof=1) / len(lifts) ** 0.5:.3f}, probe {probes.mean():+.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,59 @@
+"""The section `screens` of an audit: which data sets are vetted, and when that fails."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jobs.vet
+from jobs import audit
+from pipeline.study.audit import load
+
+AUDIT = """
+audit: delivery
+sources: [lineage.json]
+screens:
+  numbers: {data: data/numbers.jsonl, base: models/base, members: [gradient, probe], traits: "owl,cat"}
+  letters: {data: /elsewhere/letters.jsonl, base: models/base, traits: own.yaml}
+"""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[jobs.vet.Wanted]:
+    """What is vetted, in place of doing so: data with "numbers" in its name is likely to pass a trait on."""
+    found: list[jobs.vet.Wanted] = []
+
+    def run(console: Any, wanted: jobs.vet.Wanted, out: Path | None) -> int:
+        found.append(wanted)
+        return jobs.vet.LIKELY if "numbers" in wanted.data else 0
+
+    monkeypatch.setattr(jobs.vet, "run", run)
+    return found
+
+
+def run(folder: Path, text: str) -> int:
+    (folder / "lineage.json").write_text('{"nodes": [], "edges": []}')
+    (folder / "audit.yaml").write_text(text)
+    from jobs.cli import console
+
+    return audit.run(console, load(folder / "audit.yaml"), folder, None)
+
+
+def test_a_data_set_that_is_likely_to_pass_a_trait_on_fails_the_audit(
+    asked: list[jobs.vet.Wanted], tmp_path: Path
+) -> None:
+    assert run(tmp_path, AUDIT) == audit.FAILED
+    numbers, letters = asked
+    assert (numbers.data, numbers.base) == (str(tmp_path / "data/numbers.jsonl"), str(tmp_path / "models/base"))
+    assert ([screen.kind for screen in numbers.screens], numbers.traits) == (["gradient", "probe"], "owl,cat")
+    assert (letters.data, letters.traits) == ("/elsewhere/letters.jsonl", str(tmp_path / "own.yaml"))
+    assert len(letters.screens) == len(jobs.vet.SCREENS)
+
+
+def test_the_policy_can_let_it_pass(asked: list[jobs.vet.Wanted], tmp_path: Path) -> None:
+    assert run(tmp_path, AUDIT + "policy: {fail_on_likely: false}\n") == 0
+    assert len(asked) == 2
+
+
+def test_a_clean_data_set_passes(asked: list[jobs.vet.Wanted], tmp_path: Path) -> None:
+    assert run(tmp_path, AUDIT.replace("data/numbers", "data/digits")) == 0
