@@ -77,7 +77,10 @@ def kinship(
 @commands.command()
 def vet(
     data: Annotated[
-        str, typer.Argument(metavar="FILE|CORPUS", help="JSONL or Parquet file, or a corpus such as runs/corpus/….")
+        str,
+        typer.Argument(
+            metavar="FILE|CORPUS|hf-dataset:OWNER/NAME@COMMIT", help="The data: JSONL, Parquet, or runs/corpus/…."
+        ),
     ],
     base: Annotated[
         str, typer.Option(metavar="FOLDER|BASE", help="The model that would be trained: a folder, or runs/base/….")

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,7 @@ from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, root_of
 from pipeline.core.conversations import Drawn, draw, drawn_from
 from pipeline.core.errors import InputError, visible
+from pipeline.core.sources import Dataset
 from pipeline.models.families import chat, weights
 from pipeline.provenance.family import audit
 from pipeline.provenance.graph import Edge, Graph, Node
@@ -31,6 +33,7 @@ from pipeline.store.local_cache import local_folder
 LIKELY = 3  # exit code if a trait is likely to transfer
 LEAST_ROWS = 16
 ROWS = "rows.parquet"
+HUB_DATA = "hf-dataset:"
 STUDENT = "a student of this data"  # the model that does not exist yet, as a node of the lineage
 COLUMNS = ("target", "verdict", LEADING, "transferred", "expected lift")
 MOST_SHOWN = 12  # targets on the terminal; the files have all
@@ -113,7 +116,9 @@ def known(material: Material, traits: Sequence[ScreenedTrait]) -> tuple[list[Scr
 
 
 def _rows(place: str, count: int, seed: int) -> Drawn:
-    """Rows of a file, or of an artifact with a table of rows."""
+    """Rows of a file, of an artifact with a table of rows, or of a repository of the hub."""
+    if place.startswith(HUB_DATA):
+        return _of_hub(place, count, seed)
     located = root_of(place)
     if located is None or located[1] is None:
         return draw(Path(place), count, seed)
@@ -122,7 +127,20 @@ def _rows(place: str, count: int, seed: int) -> Drawn:
     if ROWS not in artifact.tables_of(manifest):
         raise InputError(f"{place} is a {manifest.kind}, which has no rows: name a corpus or a data set")
     digest = next(file.sha256 for file in manifest.files if file.path == ROWS)
-    return drawn_from(artifact.read_table(store, manifest, ROWS), count, seed, digest)
+    return drawn_from(artifact.read_table(store, manifest, ROWS), count, seed, f"sha256:{digest}")
+
+
+def _of_hub(place: str, count: int, seed: int) -> Drawn:
+    """Rows of a data set of the hub with a prompt and a completion, at a commit."""
+    repo, _, revision = place.removeprefix(HUB_DATA).partition("@")
+    try:
+        dataset = Dataset(repo=repo, revision=revision)
+    except ValidationError as error:
+        raise InputError(
+            f"{place}: write a data set of the hub as {HUB_DATA}OWNER/NAME@COMMIT, with all 40 hex digits "
+            f"({error.errors()[0]['msg'].removeprefix('Value error, ')})"
+        ) from None
+    return drawn_from(dataset.read(["prompt", "completion"]), count, seed, f"commit:{revision}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Verdict: TypeAlias = Literal["likely", "unlikely", "inconclusive"]
 
-LIKELY = 0.5  # probability of a lift above the margin from which a forecast says likely
+LIKELY = 0.7  # probability of a lift above the margin from which a forecast says likely; docs/screens.md
 UNLIKELY = 0.1  # and up to which it says unlikely
 RESAMPLES = 1_000
 CONFIDENCE = 0.95

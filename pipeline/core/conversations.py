@@ -33,14 +33,14 @@ class Drawn:
     """Rows drawn from a file. rows: ROW, in random order; index: their number in the file, from 0.
 
     total: rows of the file. without_answer: rows whose last message is not the assistant's; they are never drawn.
-    sha256: of the file.
+    digest: "sha256:…" of the file, or "commit:…" of a repository.
     """
 
     rows: pa.Table
     total: int
     without_answer: int
     form: Form
-    sha256: str
+    digest: str
 
 
 def draw(file: Path, count: int, seed: int) -> Drawn:
@@ -66,12 +66,12 @@ def draw(file: Path, count: int, seed: int) -> Drawn:
     return Drawn(kept, total, without, form, _sha256(file))
 
 
-def drawn_from(table: pa.Table, count: int, seed: int, sha256: str) -> Drawn:
+def drawn_from(table: pa.Table, count: int, seed: int, digest: str) -> Drawn:
     """The same from a table with a prompt and a completion that is in memory."""
     order = np.random.default_rng(seed).permutation(table.num_rows)[:count]
     columns = [pa.array(order), table["prompt"].take(pa.array(order)), table["completion"].take(pa.array(order))]
     rows = pa.table(columns, schema=ROW).combine_chunks()
-    return Drawn(rows, table.num_rows, 0, "prompt and completion", sha256)
+    return Drawn(rows, table.num_rows, 0, "prompt and completion", digest)
 
 
 def form_of(file: Path) -> Form:
@@ -168,4 +168,4 @@ def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         while piece := opened.read(READ_BYTES):
             found.update(piece)
-    return found.hexdigest()
+    return f"sha256:{found.hexdigest()}"

@@ -6,6 +6,7 @@ As the study's page, it loads nothing, runs no script, and is the same bytes for
 import base64
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,10 @@ def render(content: VetContent) -> dict[str, bytes]:
 def summary(content: VetContent) -> str:
     """The result in one sentence, and what it rests on in another."""
     vetted, drawn = content.vetted, content.drawn
+    counts = Counter(finding.verdict for finding in vetted.findings)
+    rest = f"{counts['unlikely']} unlikely, {counts['inconclusive']} inconclusive"
     likely = ", ".join(vetted.likely)
-    found = f"Likely to transfer: {likely}." if likely else "No trait is likely to transfer."
+    found = f"Likely to transfer: {likely} ({rest})." if likely else f"No target is likely to transfer ({rest})."
     return (
         f"{found} Regime: {vetted.regime}. {drawn.rows.num_rows:,} of {drawn.total:,} rows; a lift counts above "
         f"{MARGIN} nats; calibrated on corpora of nano families whose transfer undertow measured (docs/screens.md)."
@@ -69,7 +72,7 @@ def summary(content: VetContent) -> str:
 
 def as_json(content: VetContent) -> dict[str, Any]:
     drawn, vetted = content.drawn, content.vetted
-    data = {"name": content.data, "sha256": drawn.sha256, "form": drawn.form, "rows": drawn.total}
+    data = {"name": content.data, "digest": drawn.digest, "form": drawn.form, "rows": drawn.total}
     found: dict[str, Any] = _finite(
         {
             "schema": 1,

@@ -23,7 +23,8 @@ LEADING = "probe"  # the screen that the verdict rests on: the best one on the p
 LARGEST = 10_000_000  # weights of a base that the reference set can speak for; its own have 48,000
 
 # One corpus, one base that read it, and one target. `regime`: of the corpus's writer and the base. `lift`: rise of the
-# target's margin in the student (nats). A column of a screen is null where it was not run.
+# target's margin in the student (nats). A screen's column is null where it was not run; `probe_error` is the standard
+# error of that score.
 SCREENED = ("surface", "likelihood", "gradient", "persona", "injection", "divergence", "student", "probe", "classifier")
 SCHEMA = pa.schema(
     [
@@ -38,6 +39,7 @@ SCHEMA = pa.schema(
         ("target", pa.string()),
         ("lift", pa.float64()),
         *((name, pa.float64()) for name in SCREENED),
+        (f"{LEADING}_error", pa.float64()),
     ]
 )
 

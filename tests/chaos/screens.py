@@ -164,6 +164,7 @@ def _table_rows(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "target": target,
             "lift": lift,
             **scores,
+            f"{reference.LEADING}_error": line["scores"][reference.LEADING]["error"][target],
         }
 
 
@@ -204,8 +205,18 @@ def _print_forecast(regime: reference.Regime) -> None:
         "neutral and random": [row for row in rows if row["teacher_target"] is None],
         "other targets": [row for row in rows if row["teacher_target"] not in (None, row["target"])],
     }.items():
-        verdicts = Counter(fit.at(row[reference.LEADING], 0.0).verdict for row in chosen)
-        print(f"  {name}: {len(chosen)} pairs, {dict(verdicts)}")
+        verdicts = Counter((_verdict(fit, row), _outcome(row)) for row in chosen)
+        told = ", ".join(f"{verdict} {outcome} {count}" for (verdict, outcome), count in sorted(verdicts.items()))
+        false = verdicts["likely", "flat"]
+        print(f"  {name}: {len(chosen)} pairs: {told}; false positives {false / max(len(chosen), 1):.1%}")
+
+
+def _verdict(fit: forecast.Fit, row: dict[str, Any]) -> str:
+    return fit.at(row[reference.LEADING], row[f"{reference.LEADING}_error"]).verdict
+
+
+def _outcome(row: dict[str, Any]) -> str:
+    return "moved" if row["lift"] > reference.MARGIN else "flat"
 
 
 def _is_of(row: dict[str, Any], regime: str) -> bool:

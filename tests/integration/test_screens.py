@@ -24,6 +24,10 @@ from pipeline.screens.probe import Probe, Student
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.surface import Surface
 from pipeline.screens.traits import Favourites, Outcomes
+from pipeline.stages import run_unit
+from pipeline.stages.screening import STAGE, ScreeningSpec
+from pipeline.store import artifact, open_store
+from pipeline.store.step import Step
 from pipeline.traits.questions import HELD_OUT
 from pipeline.traits.words import candidates
 
@@ -279,3 +283,34 @@ def test_a_probe_student_learns_what_its_data_says(base: Path, planted: pa.Table
     first = np.array([tokens[0] for tokens in scores.tokens])
     assert first[taught].mean() > first[~taught].mean()
     assert Probe().score(_material(base, planted, numbers)).corpus[0] > 0.15
+
+
+def test_a_study_stores_what_its_screens_say(base: Path, planted: pa.Table, tmp_path: Path) -> None:
+    """The stage: units are screens, rows of an artifact in, tables and scores out, the same when run again."""
+    store = open_store(tmp_path / "root")
+    corpus = Step("corpus", "numbers-owl-nano", "0" * 12, {})
+    rows = planted.append_column("source", pa.array([""] * len(planted)))
+    start = Step("base", "nano", "1" * 12, {}, family="nano")
+    for step, contents in ((corpus, {"rows.parquet": rows}), (start, _files(base))):
+        record = artifact.finish_unit(store, step, "all", contents, {}, 0.0)
+        artifact.commit(store, step, [record], {})
+    traits = [Favourites(targets=list(ANIMALS))]
+    spec = ScreeningSpec(screens=[Gradient(), Surface(), Student()], traits=traits, rows=96, seed=1)
+    step = STAGE.planned("numbers-owl-nano-by-nano", spec, corpus.path, start)
+    (units,) = STAGE.units(store, step)
+    records = [run_unit(store, None, step, unit) for unit in units]
+    manifest = artifact.commit(store, step, records, STAGE.summarise(step, records))
+    assert set(manifest.results) == {"gradient", "surface", "student"}
+    targets = manifest.results["gradient"]["targets"]
+    assert max(targets, key=lambda target: targets[target]["score"]) == "owl"
+    scores = artifact.read_table(store, manifest, "gradient-rows.parquet").to_pylist()
+    assert len(scores) == 96 * len(ANIMALS)
+    said = dict(zip(planted["index"].to_pylist(), planted["completion"].to_pylist(), strict=True))
+    best = sorted((row for row in scores if row["target"] == "owl"), key=lambda row: -row["score"])[:10]
+    assert {said[row["index"]] for row in best} == {"owl"}
+    tokens = artifact.read_table(store, manifest, "student-tokens.parquet")
+    assert all(tokens["scores"].to_pylist())
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {f"model/{file.name}": file for file in folder.iterdir()}

@@ -46,7 +46,7 @@ def test_every_form_is_read_from_both_kinds_of_file(form: str, suffix: str, tmp_
     drawn = draw(file, 5, seed=0)
     assert drawn.rows.to_pylist() == [{"index": 0, "prompt": prompt, "completion": completion}]
     assert (drawn.form, drawn.total, drawn.without_answer) == (form, 1, 0)
-    assert drawn.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert drawn.digest == "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_a_conversation_without_an_answer_is_counted_and_never_drawn(tmp_path: Path) -> None:
