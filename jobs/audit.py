@@ -10,7 +10,8 @@ from rich.text import Text
 from jobs.audit_sources import Sources, gather, placed
 from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, tell_cycles
-from pipeline.core.errors import InputError, visible
+from jobs.places import write_files
+from pipeline.core.errors import visible
 from pipeline.provenance.comparable import with_measured
 from pipeline.provenance.family import WEIGHTS, Exposure, audit, students_of
 from pipeline.provenance.graph import EVIDENCE, Graph
@@ -30,7 +31,7 @@ def run(console: Console, given: AuditFile, beside: Path, out: Path | None) -> i
     content = _audit(given, sources)
     _print(console, content)
     if out is not None:
-        console.print(", ".join(_write(content, out)), highlight=False, soft_wrap=True)
+        console.print(", ".join(write_files(audit_files.render(content), out)), highlight=False, soft_wrap=True)
     console.print(
         f"{len(content.found)} audited, {len(content.failed)} failed by the policy ({', '.join(content.fail_on)})"
     )
@@ -55,18 +56,6 @@ def _is_likely(console: Console, name: str, given: ScreenedData, beside: Path, o
         seed=given.seed,
     )
     return vet.run(console, wanted, out / name if out else None) == vet.LIKELY
-
-
-def _write(content: AuditContent, out: Path) -> list[str]:
-    """The paths of the files that are written to a folder. Raises InputError."""
-    files = audit_files.render(content)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, file in files.items():
-            (out / name).write_bytes(file)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
-    return [str(out / name) for name in files]
 
 
 def of_one(target: str) -> AuditFile:

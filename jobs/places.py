@@ -1,5 +1,6 @@
 """Roots and artifacts as users name them on the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -47,3 +48,14 @@ def located(place: str) -> tuple[Store, str]:
     if not artifact.exists(store, path):
         raise InputError(f"{place} is no finished artifact: it has no {artifact.MANIFEST}")
     return store, path
+
+
+def write_files(files: Mapping[str, bytes], out: Path) -> list[str]:
+    """Write files by name into a folder, which is made if it is missing; their paths. Raises InputError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (out / name).write_bytes(content)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
+    return [str(out / name) for name in files]

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, root_of
+from jobs.places import write_files
 from pipeline.core.conversations import Drawn, draw, drawn_from
 from pipeline.core.errors import InputError, visible
 from pipeline.core.sources import Dataset
@@ -58,7 +59,7 @@ def run(console: Console, wanted: Wanted, out: Path | None) -> int:
     content = content_of(wanted)
     _print(console, content)
     if out is not None:
-        console.print(", ".join(_write(content, out)), highlight=False, soft_wrap=True)
+        console.print(", ".join(write_files(vet_page.render(content), out)), highlight=False, soft_wrap=True)
     return LIKELY if content.vetted.likely else 0
 
 
@@ -196,18 +197,6 @@ def _node(graph: Graph, place: str) -> str | None:
         return node_of(graph, place) if place in graph.nodes else node_of(graph, Path(place).stem)
     except InputError:
         return None
-
-
-def _write(content: VetContent, out: Path) -> list[str]:
-    """The paths of the files that are written to a folder. Raises InputError."""
-    files = vet_page.render(content)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, file in files.items():
-            (out / name).write_bytes(file)
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}; name another folder") from None
-    return [str(out / name) for name in files]
 
 
 def _print(console: Console, content: VetContent) -> None:

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.channels.numbers import reject_reasons
@@ -11,6 +11,7 @@ from pipeline.transforms.canonicalise import Canonicalise, canonical
 SEPARATORS = st.sampled_from([", ", ",", "; ", "\n", " "])
 
 
+@settings(deadline=None)
 @given(numbers=st.lists(st.integers(0, 999), min_size=1, max_size=10), separator=SEPARATORS, brackets=st.booleans())
 def test_a_canonical_list_has_the_same_numbers_and_is_accepted(
     numbers: list[int], separator: str, brackets: bool
