@@ -34,6 +34,7 @@ from pipeline.store.local_cache import local_folder
 LIKELY = 3  # exit code if a trait is likely to transfer
 LEAST_ROWS = 16
 ROWS = "rows.parquet"
+NEUTRAL_ROWS = 2_048  # more would not make their mean much more certain than that of the data
 HUB_DATA = "hf-dataset:"
 STUDENT = "a student of this data"  # the model that does not exist yet, as a node of the lineage
 COLUMNS = ("target", "verdict", LEADING, "transferred", "expected lift")
@@ -71,8 +72,10 @@ def content_of(wanted: Wanted) -> VetContent:
             f"{wanted.data} has {drawn.rows.num_rows} rows with an answer; screens need {LEAST_ROWS} or more"
         )
     with _opened(wanted.base) as model:
-        neutral = _rows(wanted.neutral, wanted.rows, wanted.seed).rows if wanted.neutral else None
-        neutral = own_answers(model, drawn.rows, wanted.seed) if neutral is None else neutral
+        if wanted.neutral:
+            neutral = _rows(wanted.neutral, NEUTRAL_ROWS, wanted.seed).rows
+        else:
+            neutral = own_answers(model, drawn.rows.slice(0, NEUTRAL_ROWS), wanted.seed)
         material = Material(drawn.rows, neutral, model, Outcomes(()), wanted.seed)
         kept, unknown = known(material, traits_of(wanted.traits))
         if not kept:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Direction = dict[str, "torch.Tensor"]
 Floats = NDArray[np.float64]
 
+SMALL = 10_000_000  # weights; the operations of a smaller model cost less than dealing them out to threads
 BATCH_TOKENS = 8_192  # of padded tokens; bounds the memory of a batch
 MEGABYTES = 2**20
 MOST_LOGITS = 64 * MEGABYTES  # values of the output layer per batch: vocabularies of real models are large
@@ -41,6 +42,9 @@ class Passes:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = load(model).float().to(self.device).eval()
         self._model.requires_grad_(False)
+        self.size = int(self._model.num_parameters())
+        if self.size < SMALL:
+            torch.set_num_threads(1)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         head = self._model.get_output_embeddings()
         self.layers: dict[str, torch.nn.Linear] = {
@@ -49,7 +53,6 @@ class Passes:
             if isinstance(module, torch.nn.Linear) and module is not head
         }
         self.context = int(getattr(self._model.config, "max_position_embeddings", 2048))
-        self.size = int(self._model.num_parameters())
         self.vocabulary = int(self._model.config.vocab_size)
 
     def rows(self, table: pa.Table, system: str | None = None) -> Rows:
