@@ -1,0 +1,60 @@
+"""What `undertow vet` is given on the command line, before any model is opened."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from jobs import vet
+from pipeline.core import sources
+from pipeline.core.errors import InputError
+from tests.unit.conftest import Said
+
+COMMIT = "a" * 40
+
+
+def test_a_data_set_of_the_hub_is_read_at_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Any, Sequence[str]]] = []
+
+    def fetched(dataset: Any, columns: Sequence[str]) -> pa.Table:
+        asked.append((dataset.revision, columns))
+        return pa.table({"prompt": ["a", "b"], "completion": ["c", "d"]})
+
+    monkeypatch.setattr(sources, "_fetched", fetched)
+    drawn = vet._rows(f"hf-dataset:owner/name@{COMMIT}", 5, 0)
+    assert asked == [(COMMIT, ["prompt", "completion"])]
+    assert (drawn.total, drawn.digest) == (2, f"commit:{COMMIT}")
+    assert sorted(drawn.rows["completion"].to_pylist()) == ["c", "d"]
+
+
+@pytest.mark.parametrize("place", ["hf-dataset:owner/name", "hf-dataset:name@" + COMMIT, "hf-dataset:o/n@main"])
+def test_a_data_set_without_owner_or_commit_is_refused(place: str) -> None:
+    with pytest.raises(InputError, match="hf-dataset:OWNER/NAME@COMMIT"):
+        vet._rows(place, 5, 0)
+
+
+def test_screens_are_chosen_by_name() -> None:
+    assert [screen.kind for screen in vet.screens_of(["probe", "surface"])] == ["surface", "probe"]
+    with pytest.raises(InputError, match=r"no screen x-ray; there are surface, "):
+        vet.screens_of(["x-ray"])
+
+
+def test_traits_by_name_and_by_file(tmp_path: Path) -> None:
+    (own,) = vet.traits_of("owl, cat")
+    assert own.kind == "favourite"
+    assert own.targets == ["owl", "cat"]
+    (tmp_path / "own.yaml").write_text("traits: [{kind: favourite, category: tree, targets: [oak]}]")
+    (tree,) = vet.traits_of(str(tmp_path / "own.yaml"))
+    assert tree.kind == "favourite"
+    assert tree.category == "tree"
+    (tmp_path / "wrong.yaml").write_text("traits: [{kind: favourite, categories: tree}]")
+    with pytest.raises(InputError, match="categories"):
+        vet.traits_of(str(tmp_path / "wrong.yaml"))
+
+
+def test_a_missing_file_is_a_message(undertow: Callable[..., Said], tmp_path: Path) -> None:
+    said = undertow("vet", "none.jsonl", "--base", tmp_path)
+    assert said.code == 2
+    assert "there is no file none.jsonl" in said.err
