@@ -1,4 +1,4 @@
-"""Every published experiment as a smoke test with the fake engine and trainer: all its steps, in this process."""
+"""Every published study as a smoke test with the fake engine and trainer: all its steps, in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,9 @@ from pipeline.store.step import Step
 from pipeline.study.loader import load
 from pipeline.study.schema import Study
 from pipeline.study.smoke import smoke_edition
+from tests.studies import STUDIES
 
-PAPER = sorted((Path(__file__).parents[2] / "configs/paper").glob("*.yaml"))
+PAPER = [file for file in STUDIES if file.parent.name == "paper"]
 FAKE = ["engine=fake", "trainer=fake"]
 
 
@@ -24,7 +25,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.mark.parametrize("file", PAPER, ids=lambda file: file.stem)
-def test_every_published_experiment_has_a_smoke_test(
+def test_every_published_study_has_a_smoke_test(
     file: Path, shared: Store, make: Callable[[Study, Store, Step], Manifest]
 ) -> None:
     study = smoke_edition(load(file, FAKE))
