@@ -66,7 +66,7 @@ class Prediction:
     """How well a measure (or MEAN) predicts γ of families left out.
 
     error    root mean square over pairs (nats, or the unit of the metric); NaN if the measure is missing for some pair
-    excess   mean square error above that of the best, with its t interval over pairs; 0 for the best itself
+    excess   mean square error above that of the best, with its t interval over pairs; 0 and no interval for the best
     best_of  how many of the deletions of one teacher it is the best in
     """
 

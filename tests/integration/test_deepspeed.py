@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pickle
 import shutil
 import signal
@@ -259,3 +260,25 @@ def test_nothing_is_compiled_so_that_no_killed_compilation_can_hold_up_the_next_
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(extensions))
     train(model, tmp_path / "out", method="lora", ranks=2)
     assert not list(extensions.rglob("*"))
+
+
+def test_a_checkpoint_is_the_state_of_the_whole_run_at_that_step(llama: Path, tmp_path: Path) -> None:
+    """48 rows twice in batches of 12 are 8 steps. The whole run is killed in its fifth, after it saved its fourth."""
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    settings: dict[str, Any] = {
+        "method": "full",
+        "freeze_embeddings": False,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+    }
+    log = train(llama, tmp_path / "part" / "out", stop_after=4, **settings)
+    assert log["step"] == [1, 2, 3, 4]
+    assert log["learning_rate"][-1] == pytest.approx(1e-2 * (1 + math.cos(math.pi / 6)) / 2)  # a sixth of the decay
+    train(llama, tmp_path / "killed" / "out", saves=True, dies_at=5, **settings)
+    (state,) = (tmp_path / "killed" / "store").rglob("step-000000004-*/**/*.safetensors*")
+    saved = load_file(state)
+    stopped = AutoModelForCausalLM.from_pretrained(tmp_path / "part" / "out" / "model")
+    for number, weight in enumerate(stopped.parameters()):
+        assert bool((saved[f"{number}.weight"] == weight).all())
