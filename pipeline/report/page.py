@@ -103,9 +103,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         headlines=headlines.from_cells(cells, content.confidence),
         sections=_sections(cells, content.suites),
         cells=_anchored(cells, runs, origins),
-        runs=runs
-        if len(runs) <= MOST_ROWS
-        else [r for r in runs if r["teacher_target"] == r["target"] or r["rate"] is not None],
+        runs=_shown(runs),
         all_rows=len(runs),
         origins=origins,
         anchors=origins.anchors,
@@ -139,6 +137,13 @@ def render(content: ReportContent) -> dict[str, bytes]:
         **({"paper.png": figures.png(paper)} if paper else {}),
         **({"kinship.png": figures.png(kinship)} if kinship else {}),
     }
+
+
+def _shown(runs: list[Row]) -> list[Row]:
+    """The runs of the page's table: all, or those of the teachers' own targets if there are too many."""
+    if len(runs) <= MOST_ROWS:
+        return runs
+    return [run for run in runs if run["teacher_target"] == run["target"] or run["rate"] is not None]
 
 
 def _varied(rows: Sequence[Row]) -> list[str]:

@@ -103,16 +103,15 @@ class Study(Settings):
         return self
 
     def _most_steps(self, arms: int) -> int:
-        """An upper bound on the number of steps: as if arms shared none."""
+        """An upper bound on the number of steps: as if arms shared none, and each teacher had a gate and its answers."""
         made = self.teachers
-        teachers = len(self.teacher_families) * (len(self.targets) + (made.neutral_corpora > 0))
+        teachers = len(self.teacher_families) * (4 * len(self.targets) + (made.neutral_corpora > 0))
         sources = len(self.teacher_families) * (len(self.targets) * made.corpora + made.neutral_corpora)
         written = len(self.channels) * (sources + made.random * max(made.neutral_corpora, 1))
         students = written * arms * len(self.student_families) * len(self.students.seeds)
-        asked = sum(2 if suite.rating() else 1 for suite in self.suites) + bool(self.kinship)
-        gates = 3 * len(self.teacher_families) * len(self.targets)
-        judged = 1 + len(self.corpus.judge_filters)
-        return len(self.families) + teachers + gates + written * judged + written * arms + students * (1 + asked)
+        asked = sum(2 if suite.rating() else 1 for suite in self.suites) + bool(self.kinship) + bool(self.screens.members)
+        written *= 1 + len(self.corpus.judge_filters) + arms
+        return len(self.families) + teachers + written + students * (1 + asked)
 
     @model_validator(mode="after")
     def _targets_fit(self) -> Self:
@@ -120,10 +119,9 @@ class Study(Settings):
         repeated = sorted(target for target, count in targets.items() if count > 1)
         if repeated:
             raise ValueError(f"traits list a target twice: {', '.join(repeated)}")
-        if self.engine == "fake":
-            return self
-        for name, family in self.families.items():
-            self._require_known(name, family)
+        if self.engine != "fake":
+            for name, family in self.families.items():
+                self._require_known(name, family)
         return self
 
     def _require_known(self, name: str, family: Family) -> None:
@@ -289,8 +287,7 @@ class Study(Settings):
     def adapter_rank(self) -> int:
         """The largest rank of an adapter that an engine serves; 0 if there is none."""
         training = self.teachers.method.training()
-        students = [self.students.recipe(arm) for arm in self.all_arms]
-        recipes = [*students, *([training.recipe] if training else [])]
+        recipes = [self.students.recipe(arm) for arm in self.all_arms] + ([training.recipe] if training else [])
         return max((recipe.rank for recipe in recipes if recipe.method == "lora"), default=0)
 
     @property
