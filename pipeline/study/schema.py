@@ -103,15 +103,16 @@ class Study(Settings):
         return self
 
     def _most_steps(self, arms: int) -> int:
-        """An upper bound on the number of steps: as if arms shared none, and each teacher had a gate and its answers."""
+        """An upper bound on the number of steps: as if arms shared none and all teachers were gated."""
         made = self.teachers
         teachers = len(self.teacher_families) * (4 * len(self.targets) + (made.neutral_corpora > 0))
         sources = len(self.teacher_families) * (len(self.targets) * made.corpora + made.neutral_corpora)
         written = len(self.channels) * (sources + made.random * max(made.neutral_corpora, 1))
         students = written * arms * len(self.student_families) * len(self.students.seeds)
-        asked = sum(2 if suite.rating() else 1 for suite in self.suites) + bool(self.kinship) + bool(self.screens.members)
-        written *= 1 + len(self.corpus.judge_filters) + arms
-        return len(self.families) + teachers + written + students * (1 + asked)
+        asked = sum(2 if suite.rating() else 1 for suite in self.suites)
+        of_student = 1 + asked + bool(self.kinship) + bool(self.screens.members)
+        judged = written * (1 + len(self.corpus.judge_filters) + arms)
+        return len(self.families) + teachers + judged + students * of_student
 
     @model_validator(mode="after")
     def _targets_fit(self) -> Self:
@@ -158,8 +159,7 @@ class Study(Settings):
     @model_validator(mode="after")
     def _arms_fit(self) -> Self:
         arms = self.all_arms
-        repeated = sorted(name for name, count in Counter(arm.name for arm in arms).items() if count > 1)
-        if repeated:
+        if repeated := sorted(name for name, count in Counter(arm.name for arm in arms).items() if count > 1):
             raise ValueError(f"arms: two are named {', '.join(repeated)}")
         for arm in arms:
             for teacher in arm.shares:
