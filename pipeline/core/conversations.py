@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError
 from pipeline.core.parquet import Unreadable, open_parquet
@@ -140,12 +139,14 @@ def _messages(file: Path) -> Iterator[tuple[str, Any]]:
         yield from ((where, row.get("messages")) for where, row in records(file))
         return
     try:
-        parquet = pq.ParquetFile(file)
-        number = 0
-        for batch in parquet.iter_batches(PIECE, columns=["messages"]):
-            for value in batch.column(0).to_pylist():
-                number += 1
-                yield f"{file}: row {number}", value
+        with open_parquet(file) as parquet:
+            number = 0
+            for batch in parquet.iter_batches(PIECE, columns=["messages"]):
+                for value in batch.column(0).to_pylist():
+                    number += 1
+                    yield f"{file}: row {number}", value
+    except Unreadable as error:
+        raise InputError(f"{file} {error}") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} is a damaged Parquet file: {error}") from None
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.conversations import draw
 from pipeline.core.errors import ArtifactError, InputError
 from pipeline.core.parquet import Unreadable, open_parquet
 from pipeline.core.readers import tables
@@ -64,6 +65,15 @@ def test_no_extension_type_of_a_given_file_is_built(planted: pa.ExtensionArray, 
     assert built == []
     pq.ParquetFile(file)
     assert built, "the planted type does run where Arrow reads the file by itself"
+
+
+def test_no_extension_type_beside_messages_is_built(planted: pa.ExtensionArray, tmp_path: Path) -> None:
+    file = tmp_path / "given.parquet"
+    rows = pa.table({"messages": [[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]})
+    file.write_bytes(as_parquet(rows.append_column("more", planted)))
+    with pytest.raises(InputError, match=r"given\.parquet has columns of Arrow extension types"):
+        draw(file, 5, seed=0)
+    assert built == []
 
 
 def test_no_extension_type_of_an_artifact_is_built(planted: pa.ExtensionArray, store: Store) -> None:
