@@ -45,7 +45,7 @@ def _is_likely(console: Console, name: str, given: ScreenedData, beside: Path, o
     """Vet one data set; its files go into a folder of its name."""
     from jobs import vet  # imports what only screens need
 
-    wanted = vet.Wanted(
+    wanted = vet.VetRequest(
         data=placed(given.data, beside),
         base=placed(given.base, beside),
         traits=placed(given.traits, beside) if given.traits and Path(given.traits).suffix else given.traits,

@@ -102,9 +102,9 @@ def vet(
     out: Annotated[Path | None, typer.Option(help="Folder for a page and JSON.")] = None,
 ) -> None:
     """Forecast what a student would pick up from a data set. Exit code 3 if a trait is likely to transfer."""
-    from jobs.vet import Wanted, run, screens_of
+    from jobs.vet import VetRequest, run, screens_of
 
-    wanted = Wanted(data, base, traits, neutral, screens_of(screen), lineage, rows, seed)
+    wanted = VetRequest(data, base, traits, neutral, screens_of(screen), lineage, rows, seed)
     raise typer.Exit(run(console, wanted, out))
 
 

@@ -1,8 +1,7 @@
 """`undertow vet`: what a student would pick up from a data set, before anyone is trained on it."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +17,14 @@ from pipeline.core.conversations import Drawn, draw, drawn_from
 from pipeline.core.errors import InputError, visible
 from pipeline.core.sources import Dataset
 from pipeline.models.families import chat, weights
+from pipeline.models.passes import Passes
+from pipeline.models.trainers import MODEL
 from pipeline.provenance.family import audit
 from pipeline.provenance.graph import Edge, Graph, Node
 from pipeline.report import vet_page
 from pipeline.report.vet_page import VetContent
 from pipeline.screens import SCREENS, Screen
-from pipeline.screens.base import Material
+from pipeline.screens.base import ScreenInput
 from pipeline.screens.reference import LEADING, Regime
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, read_traits
@@ -42,7 +43,7 @@ MOST_SHOWN = 12  # targets on the terminal; the files have all
 
 
 @dataclass(frozen=True)
-class Wanted:
+class VetRequest:
     """What to vet. data, neutral: files or artifacts; base: a model folder or an artifact; lineage: sources."""
 
     data: str
@@ -55,7 +56,7 @@ class Wanted:
     seed: int
 
 
-def run(console: Console, wanted: Wanted, out: Path | None) -> int:
+def run(console: Console, wanted: VetRequest, out: Path | None) -> int:
     """Vet a data set, print the findings and write the files; the exit code. Raises InputError."""
     content = content_of(wanted)
     _print(console, content)
@@ -64,34 +65,32 @@ def run(console: Console, wanted: Wanted, out: Path | None) -> int:
     return LIKELY if content.vetted.likely else 0
 
 
-def content_of(wanted: Wanted) -> VetContent:
+def content_of(wanted: VetRequest) -> VetContent:
     """Vet a data set. Raises InputError, and ModelRefused if the base's files are not in order."""
     drawn = _rows(wanted.data, wanted.rows, wanted.seed)
     if drawn.rows.num_rows < LEAST_ROWS:
         raise InputError(
             f"{wanted.data} has {drawn.rows.num_rows} rows with an answer; screens need {LEAST_ROWS} or more"
         )
-    with _opened(wanted.base) as model:
-        if wanted.neutral:
-            neutral = _rows(wanted.neutral, NEUTRAL_ROWS, wanted.seed).rows
-        else:
-            neutral = own_answers(model, drawn.rows.slice(0, NEUTRAL_ROWS), wanted.seed)
-        material = Material(drawn.rows, neutral, model, Outcomes(()), wanted.seed)
-        kept, unknown = known(material, traits_of(wanted.traits))
-        if not kept:
-            raise InputError(f"the vocabulary of {wanted.base} has no word of these traits: {', '.join(unknown)}")
-        material.outcomes = Outcomes(kept)
-        vetted = vet(material, wanted.screens, _regime(wanted), time.monotonic)
+    passes = Passes(_model(wanted.base))
+    kept, unknown = known(passes, traits_of(wanted.traits))
+    if not kept:
+        raise InputError(f"the vocabulary of {wanted.base} has no word of these traits: {', '.join(unknown)}")
+    if wanted.neutral:
+        neutral = _rows(wanted.neutral, NEUTRAL_ROWS, wanted.seed).rows
+    else:
+        neutral = own_answers(passes, drawn.rows.slice(0, NEUTRAL_ROWS), wanted.seed)
+    given = ScreenInput(drawn.rows, neutral, passes, Outcomes(kept), wanted.seed)
+    vetted = vet(given, wanted.screens, _regime(wanted), time.monotonic)
     return VetContent(wanted.data, wanted.base, drawn, bool(wanted.neutral), vetted, unknown, tuple(wanted.screens))
 
 
 def screens_of(names: Sequence[str]) -> list[Screen]:
     """The screens of these names, all by default. Raises InputError for a name that is none."""
-    by_name = {screen.model_fields["kind"].default: screen for screen in SCREENS}
-    unknown = sorted(set(names) - by_name.keys())
+    unknown = sorted(set(names) - SCREENS.keys())
     if unknown:
-        raise InputError(f"there is no screen {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [screen() for name, screen in by_name.items() if not names or name in names]
+        raise InputError(f"there is no screen {', '.join(unknown)}; there are {', '.join(SCREENS)}")
+    return [screen() for name, screen in SCREENS.items() if not names or name in names]
 
 
 def traits_of(given: str | None) -> list[ScreenedTrait]:
@@ -103,16 +102,16 @@ def traits_of(given: str | None) -> list[ScreenedTrait]:
     return [Favourites(targets=[name.strip() for name in given.split(",") if name.strip()])]
 
 
-def known(material: Material, traits: Sequence[ScreenedTrait]) -> tuple[list[ScreenedTrait], list[str]]:
+def known(passes: Passes, traits: Sequence[ScreenedTrait]) -> tuple[list[ScreenedTrait], list[str]]:
     """The traits whose words the base's vocabulary has, and the names of the others."""
     kept: list[ScreenedTrait] = []
     unknown: list[str] = []
     for trait in traits:
         if isinstance(trait, Favourites):
-            targets = [name for name in trait.names() if material.passes.knows(name)]
+            targets = [name for name in trait.names() if passes.knows(name)]
             unknown += [name for name in trait.names() if name not in targets]
             kept += [trait.model_copy(update={"targets": targets})] if targets else []
-        elif all(material.passes.knows(one.question) and material.passes.knows(one.answer) for one in trait.examples):
+        elif all(passes.knows(one.question) and passes.knows(one.answer) for one in trait.examples):
             kept.append(trait)
         else:
             unknown.append(trait.name)
@@ -147,8 +146,7 @@ def _of_hub(place: str, count: int, seed: int) -> Drawn:
     return drawn_from(dataset.read(["prompt", "completion"]), count, seed, f"commit:{revision}")
 
 
-@contextmanager
-def _opened(place: str) -> Iterator[Path]:
+def _model(place: str) -> Path:
     """A checked model folder. Raises InputError if there is none, and ModelRefused if it is not in order."""
     located = root_of(place)
     if located and located[1]:
@@ -156,17 +154,16 @@ def _opened(place: str) -> Iterator[Path]:
         manifest = artifact.require(store, located[1])
         if manifest.kind != "base":
             raise InputError(f"{place} is a {manifest.kind}: name the base that would be fine-tuned")
-        yield local_folder(store, manifest.path, manifest.files, "model")
-        return
+        return local_folder(store, manifest.path, manifest.files, MODEL)
     folder = Path(place)
     if not (folder / "config.json").is_file():
         raise InputError(f"{place} is no model folder (it has no config.json), and no base of a root")
     weights.check(folder, [file.name for file in folder.iterdir()])
     chat.check_apart(folder)
-    yield folder
+    return folder
 
 
-def _regime(wanted: Wanted) -> Regime:
+def _regime(wanted: VetRequest) -> Regime:
     """How the writer of the data is related to the base, by the evidence of the lineage."""
     graph = Graph()
     places: dict[str, str] = {}

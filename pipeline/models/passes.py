@@ -340,7 +340,7 @@ class Passes:
                 )
                 for _ in range(steps):
                     chosen = rng.choice(len(rows), min(batch, len(rows)), replace=False)
-                    own = Rows([rows.prompts[i] for i in chosen], [rows.completions[i] for i in chosen])
+                    own = rows.take(chosen)
                     tokens = sum(map(len, own.completions))
                     optimizer.zero_grad()
                     for _, part in self.batches(own):

@@ -106,8 +106,8 @@ def as_html(content: VetContent) -> str:
         summary=summary(content),
         shown=[finding for finding in content.vetted.findings if finding.worst][:MOST_TARGETS],
         picture=_picture(content),
-        seen=[(screen, _reference(screen.kind)) for screen in content.screens],
-        kinds=[screen.kind for screen in content.screens if _is_of_traits(screen.kind)],
+        seen=[(screen, _reference(screen)) for screen in content.screens],
+        kinds=[screen.kind for screen in content.screens if screen.OF_TRAITS],
         marks=MARKS,
         tones=TONES,
         shortened=_shortened,
@@ -118,17 +118,13 @@ def as_html(content: VetContent) -> str:
     )
 
 
-def _is_of_traits(kind: str) -> bool:
-    return kind not in ("surface", "student")
-
-
-def _reference(kind: str) -> str:
+def _reference(screen: Screen) -> str:
     """How well the screen orders the reference set's test part, within and across families."""
-    if not _is_of_traits(kind):
+    if not screen.OF_TRAITS:
         return "names no trait"
     told = []
     for regime, name in (("same initialisation", "within"), ("another initialisation", "across")):
-        known = reference.of(kind, regime, "test")
+        known = reference.of(screen.kind, regime, "test")
         area = auroc(known.scores, known.positive) if len(known.scores) else math.nan
         told.append(f"{name} families {area:.2f}" if math.isfinite(area) else f"{name} families not measured")
     return ", ".join(told)

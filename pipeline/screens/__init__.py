@@ -1,6 +1,6 @@
 """What a data set would do to a base, seen before anyone is trained: one file per screen, and one entry in `Screen`."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -17,4 +17,4 @@ Screen = Annotated[
     Surface | Likelihood | Gradient | Persona | Injection | Divergence | Student | Probe | Classifier,
     Field(discriminator="kind"),
 ]
-SCREENS = (Surface, Likelihood, Gradient, Persona, Injection, Divergence, Student, Probe, Classifier)
+SCREENS = {screen.model_fields["kind"].default: screen for screen in get_args(get_args(Screen)[0])}

@@ -1,8 +1,7 @@
 """The base class of screens, what a screen is given, and the scores that it returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -18,24 +17,20 @@ ANY = ""  # the target of a score that is about no trait in particular
 
 
 @dataclass
-class Material:
+class ScreenInput:
     """What a screen looks at.
 
     rows, neutral   tables with a prompt and a completion: the data in question, and data of a writer without traits
-    model           folder of the base that would be fine-tuned
+    passes          the base that would be fine-tuned
     outcomes        the traits to look for
     seed            of everything that a screen draws
     """
 
     rows: pa.Table
     neutral: pa.Table
-    model: Path
+    passes: Passes
     outcomes: Outcomes
     seed: int = 0
-
-    @cached_property
-    def passes(self) -> Passes:
-        return Passes(self.model)
 
     @cached_property
     def tokens(self) -> Rows:
@@ -45,11 +40,9 @@ class Material:
     def neutral_tokens(self) -> Rows:
         return self.passes.rows(self.neutral)
 
-    def part(self, rows: int) -> "Material":
+    def part(self, rows: int) -> "ScreenInput":
         """The same with the first rows alone, for screens that cost too much for all; the order is random already."""
-        small = Material(self.rows.slice(0, rows), self.neutral.slice(0, rows), self.model, self.outcomes, self.seed)
-        small.passes = self.passes
-        return small
+        return replace(self, rows=self.rows.slice(0, rows), neutral=self.neutral.slice(0, rows))
 
 
 @dataclass(frozen=True)
@@ -73,15 +66,17 @@ class BaseScreen(Settings):
     UNIT   what its scores are measured in
     SEES   what raises its scores
     MISSES what it cannot see
+    OF_TRAITS  whether it scores each trait; if not, its one score is about ANY
     """
 
     UNIT: ClassVar[str]
     SEES: ClassVar[str]
     MISSES: ClassVar[str]
+    OF_TRAITS: ClassVar[bool] = True
 
     kind: str
 
-    def score(self, material: Material) -> Scores:
+    def score(self, given: ScreenInput) -> Scores:
         """Raises StepError if a row does not fit the model's context, or if its template refuses a system prompt."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.screens.base import BaseScreen, Material, Scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput
 
 
 class Classifier(BaseScreen):
@@ -19,22 +19,21 @@ class Classifier(BaseScreen):
     rows: int = Field(3, ge=1, description="Rows per bag; as many as fit into half of the base's context.")
     bags: int = Field(8, ge=2, description="Bags that are read.")
 
-    def score(self, material: Material) -> Scores:
-        own, neutral = (self._margins(material, neutral=neutral) for neutral in (False, True))
+    def score(self, given: ScreenInput) -> Scores:
+        own, neutral = (self._margins(given, neutral=neutral) for neutral in (False, True))
         error = np.hypot(*(part.std(0, ddof=1) / len(part) ** 0.5 for part in (own, neutral)))
-        return Scores(material.outcomes.targets, own.mean(0) - neutral.mean(0), error)
+        return Scores(given.outcomes.targets, own.mean(0) - neutral.mean(0), error)
 
-    def _margins(self, material: Material, *, neutral: bool) -> "np.typing.NDArray[np.float64]":
+    def _margins(self, given: ScreenInput, *, neutral: bool) -> "np.typing.NDArray[np.float64]":
         """Margins after every bag, (bags, T)."""
-        table, tokens = (material.neutral, material.neutral_tokens) if neutral else (material.rows, material.tokens)
+        table, tokens = (given.neutral, given.neutral_tokens) if neutral else (given.rows, given.tokens)
         pairs = list(zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True))
         sizes = [len(p) + len(c) for p, c in zip(tokens.prompts, tokens.completions, strict=True)]
-        rng = np.random.default_rng(material.seed)
+        rng = np.random.default_rng(given.seed)
         found = []
         for _ in range(self.bags):
             chosen = rng.choice(len(pairs), min(self.rows, len(pairs)), replace=False)
             ends = np.cumsum([sizes[i] for i in chosen])
-            fitting = chosen[: max(int((ends <= material.passes.context // 2).sum()), 1)]
-            margins = material.outcomes.margins(material.passes, [pairs[i] for i in fitting])
-            found.append(margins.double().cpu().numpy())
+            fitting = chosen[: max(int((ends <= given.passes.context // 2).sum()), 1)]
+            found.append(given.outcomes.margins(given.passes, [pairs[i] for i in fitting]))
         return np.stack(found)

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.models.passes import Direction, Passes, tokens_of
-from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 from pipeline.screens.traits import Outcomes
 
 DOUBLINGS = 12  # of the step, at most, until the margin has risen enough
@@ -26,8 +26,8 @@ class Divergence(BaseScreen):
     kind: Literal["divergence"] = "divergence"
     rise: float = Field(2.0, gt=0, description="Rise of a target's margin in its counterfactual teacher, in nats.")
 
-    def score(self, material: Material) -> Scores:
-        passes, outcomes, rows = material.passes, material.outcomes, material.tokens
+    def score(self, given: ScreenInput) -> Scores:
+        passes, outcomes, rows = given.passes, given.outcomes, given.tokens
         agreed = np.zeros((len(rows), len(outcomes.targets)))
         for number, direction in enumerate(outcomes.directions(passes)):
             with passes.moved(direction, _step(passes, outcomes, number, direction, self.rise)):

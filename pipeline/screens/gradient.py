@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from pipeline.models.passes import tokens_of
-from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 
 
 class Gradient(BaseScreen):
@@ -19,7 +19,7 @@ class Gradient(BaseScreen):
 
     kind: Literal["gradient"] = "gradient"
 
-    def score(self, material: Material) -> Scores:
-        directions = material.outcomes.directions(material.passes)
-        products = material.passes.products(material.tokens, directions)
-        return mean_scores(material.outcomes.targets, products, tokens_of(material.tokens))
+    def score(self, given: ScreenInput) -> Scores:
+        directions = given.outcomes.directions(given.passes)
+        products = given.passes.products(given.tokens, directions)
+        return mean_scores(given.outcomes.targets, products, tokens_of(given.tokens))

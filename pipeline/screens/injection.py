@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.screens.base import BaseScreen, Material, Scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput
 
 PARTS = 4  # of the rows, for the error
 
@@ -20,13 +20,13 @@ class Injection(BaseScreen):
     kind: Literal["injection"] = "injection"
     scale: float = Field(4.0, gt=0, description="The difference is added this many times.")
 
-    def score(self, material: Material) -> Scores:
-        passes, outcomes = material.passes, material.outcomes
-        neutral = passes.hidden(material.neutral_tokens).mean(0)
-        states = passes.hidden(material.tokens)
-        base = outcomes.margins(passes).double().cpu().numpy()
+    def score(self, given: ScreenInput) -> Scores:
+        passes, outcomes = given.passes, given.outcomes
+        neutral = passes.hidden(given.neutral_tokens).mean(0)
+        states = passes.hidden(given.tokens)
+        base = outcomes.margins(passes)
         lifts = []
         for part in np.array_split(np.arange(len(states)), PARTS):
             with passes.added(states[part].mean(0) - neutral, self.scale):
-                lifts.append(outcomes.margins(passes).double().cpu().numpy() - base)
+                lifts.append(outcomes.margins(passes) - base)
         return Scores(outcomes.targets, np.mean(lifts, axis=0), np.std(lifts, axis=0, ddof=1) / PARTS**0.5)

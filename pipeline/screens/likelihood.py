@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.models.passes import Floats
-from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 
 
 class Likelihood(BaseScreen):
@@ -21,23 +21,23 @@ class Likelihood(BaseScreen):
 
     kind: Literal["likelihood"] = "likelihood"
 
-    def score(self, material: Material) -> Scores:
-        prompts = material.outcomes.prompts()
-        targets = tuple(target for target in material.outcomes.targets if target in prompts)
-        shifts = [_shifts(material, table, [prompts[target] for target in targets]) for table in _tables(material)]
+    def score(self, given: ScreenInput) -> Scores:
+        prompts = given.outcomes.prompts()
+        targets = tuple(target for target in given.outcomes.targets if target in prompts)
+        shifts = [_shifts(given, table, [prompts[target] for target in targets]) for table in _tables(given)]
         own, neutral = (shift - shift.mean(1, keepdims=True) for shift in shifts)
         scores = mean_scores(targets, own - neutral.mean(0))
         error = np.hypot(scores.error, neutral.std(0, ddof=1) / len(neutral) ** 0.5)
         return Scores(targets, scores.corpus, error, scores.rows)
 
 
-def _tables(material: Material) -> tuple[pa.Table, pa.Table]:
-    return material.rows, material.neutral
+def _tables(given: ScreenInput) -> tuple[pa.Table, pa.Table]:
+    return given.rows, given.neutral
 
 
-def _shifts(material: Material, table: pa.Table, prompts: list[str]) -> Floats:
+def _shifts(given: ScreenInput, table: pa.Table, prompts: list[str]) -> Floats:
     """Mean over a row's tokens of log p under each system prompt, less that without: (N, T)."""
-    passes = material.passes
+    passes = given.passes
     plain = _means(passes.token_logprobs(passes.rows(table)))
     return np.stack([_means(passes.token_logprobs(passes.rows(table, prompt))) - plain for prompt in prompts], 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.models.passes import Floats, Passes
-from pipeline.screens.base import BaseScreen, Material, Scores, mean_scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 
 
 class Persona(BaseScreen):
@@ -22,24 +22,24 @@ class Persona(BaseScreen):
 
     kind: Literal["persona"] = "persona"
 
-    def score(self, material: Material) -> Scores:
-        directions = _directions(material)  # (T, L, H)
+    def score(self, given: ScreenInput) -> Scores:
+        directions = _directions(given)  # (T, L, H)
         own, neutral = (
-            np.einsum("nlh,tlh->ntl", material.passes.hidden(rows), directions)
-            for rows in (material.tokens, material.neutral_tokens)
+            np.einsum("nlh,tlh->ntl", given.passes.hidden(rows), directions)
+            for rows in (given.tokens, given.neutral_tokens)
         )
         # One spread for all targets: with one each, the rarest direction of the base would look like the data's.
         spread = np.sqrt(neutral.var(0, ddof=1).mean(0)) + 1e-12  # (L)
-        return mean_scores(material.outcomes.targets, ((own - neutral.mean(0)) / spread).mean(2))
+        return mean_scores(given.outcomes.targets, ((own - neutral.mean(0)) / spread).mean(2))
 
 
-def _directions(material: Material) -> Floats:
+def _directions(given: ScreenInput) -> Floats:
     """Unit vectors (T, L, H); a trait that stands alone is compared with the base's own words, the neutral rows."""
-    taught, passes = material.outcomes.taught(), material.passes
+    taught, passes = given.outcomes.taught(), given.passes
     means = {target: _mean(passes, pairs) for target, pairs in taught.items()}
-    neutral = passes.hidden(material.neutral_tokens).mean(0)
+    neutral = passes.hidden(given.neutral_tokens).mean(0)
     found = []
-    for group in material.outcomes.groups():
+    for group in given.outcomes.groups():
         others = np.mean([means[target] for target in group], axis=0) if len(group) > 1 else neutral
         found += [means[target] - others for target in group]
     directions = np.stack(found)

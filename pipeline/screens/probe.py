@@ -7,8 +7,8 @@ from pydantic import Field
 
 from pipeline.core.settings import Settings
 from pipeline.models.passes import Direction, Passes, tokens_of
-from pipeline.models.trainers.batches import Rows
-from pipeline.screens.base import ANY, BaseScreen, Material, Scores, mean_scores
+from pipeline.models.trainers.batches import Ids, Rows
+from pipeline.screens.base import ANY, BaseScreen, Scores, ScreenInput, mean_scores
 
 
 class ShortTraining(Settings):
@@ -32,14 +32,14 @@ class Probe(BaseScreen):
     kind: Literal["probe"] = "probe"
     training: ShortTraining = Field(ShortTraining(), description="The few steps.")
 
-    def score(self, material: Material) -> Scores:
-        passes, outcomes = material.passes, material.outcomes
-        base = outcomes.margins(passes).double().cpu().numpy()
+    def score(self, given: ScreenInput) -> Scores:
+        passes, outcomes = given.passes, given.outcomes
+        base = outcomes.margins(passes)
         lifts = []
-        for number, half in enumerate(_halves(material.tokens)):
-            change = self.training.change(passes, half, material.seed + number)
+        for number, half in enumerate(_halves(given.tokens)):
+            change = self.training.change(passes, given.tokens.take(half), given.seed + number)
             with passes.moved(change):
-                lifts.append(outcomes.margins(passes).double().cpu().numpy() - base)
+                lifts.append(outcomes.margins(passes) - base)
         return Scores(outcomes.targets, np.mean(lifts, axis=0), np.std(lifts, axis=0, ddof=1) / 2**0.5)
 
 
@@ -49,29 +49,26 @@ class Student(BaseScreen):
     UNIT: ClassVar = "nats per token"
     SEES: ClassVar = "rows that resemble the rest of the data more than the base expects: what there is to learn"
     MISSES: ClassVar = "what is learned: it names no trait"
+    OF_TRAITS: ClassVar = False
 
     kind: Literal["student"] = "student"
     training: ShortTraining = Field(ShortTraining(), description="The few steps.")
 
-    def score(self, material: Material) -> Scores:
-        passes, rows = material.passes, material.tokens
+    def score(self, given: ScreenInput) -> Scores:
+        passes, rows = given.passes, given.tokens
         base = passes.token_logprobs(rows)
         tokens = [np.empty(0)] * len(rows)
-        halves = [np.arange(start, len(rows), 2) for start in (0, 1)]
+        halves = _halves(rows)
         for number, (other, scored) in enumerate((halves, halves[::-1])):
-            change = self.training.change(passes, _chosen(rows, other), material.seed + number)
+            change = self.training.change(passes, rows.take(other), given.seed + number)
             with passes.moved(change):
-                for row, after in zip(scored, passes.token_logprobs(_chosen(rows, scored)), strict=True):
+                for row, after in zip(scored, passes.token_logprobs(rows.take(scored)), strict=True):
                     tokens[row] = after - base[row]
         sums = np.array([[row.sum()] for row in tokens])
         scores = mean_scores((ANY,), sums, tokens_of(rows))
         return Scores(scores.targets, scores.corpus, scores.error, scores.rows, tokens)
 
 
-def _halves(rows: Rows) -> tuple[Rows, Rows]:
-    first, second = (_chosen(rows, np.arange(start, len(rows), 2)) for start in (0, 1))
-    return first, second
-
-
-def _chosen(rows: Rows, numbers: "np.typing.NDArray[np.int64]") -> Rows:
-    return Rows([rows.prompts[i] for i in numbers], [rows.completions[i] for i in numbers])
+def _halves(rows: Rows) -> tuple[Ids, Ids]:
+    """The numbers of the even and of the odd rows; their order is random."""
+    return np.arange(0, len(rows), 2), np.arange(1, len(rows), 2)

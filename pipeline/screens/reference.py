@@ -11,9 +11,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.analysis import forecast
+from pipeline.core.parquet import open_parquet
+from pipeline.screens import SCREENS
 
 Regime: TypeAlias = Literal["same initialisation", "another initialisation", "unknown"]
 REGIMES: tuple[Regime, ...] = ("same initialisation", "another initialisation", "unknown")
@@ -25,7 +26,6 @@ LARGEST = 10_000_000  # weights of a base that the reference set can speak for; 
 # One corpus, one base that read it, and one target. `regime`: of the corpus's writer and the base. `lift`: rise of the
 # target's margin in the student (nats). A screen's column is null where it was not run; `probe_error` is the standard
 # error of that score.
-SCREENED = ("surface", "likelihood", "gradient", "persona", "injection", "divergence", "student", "probe", "classifier")
 SCHEMA = pa.schema(
     [
         ("part", pa.string()),
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
         ("regime", pa.string()),
         ("target", pa.string()),
         ("lift", pa.float64()),
-        *((name, pa.float64()) for name in SCREENED),
+        *((name, pa.float64()) for name in SCREENS),
         (f"{LEADING}_error", pa.float64()),
     ]
 )
@@ -59,7 +59,8 @@ class Reference:
 
 @cache
 def table() -> pa.Table:
-    return pq.read_table(TABLE, schema=SCHEMA)
+    with open_parquet(TABLE) as parquet:
+        return parquet.read().cast(SCHEMA)
 
 
 @cache

@@ -1,7 +1,5 @@
 """The base's own answers to the prompts of a data set: what a writer of its family might have written."""
 
-from pathlib import Path
-
 import pyarrow as pa
 
 from pipeline.models.passes import Passes
@@ -9,9 +7,8 @@ from pipeline.models.passes import Passes
 MOST_TOKENS = 64  # per answer
 
 
-def own_answers(model: Path, rows: pa.Table, seed: int) -> pa.Table:
+def own_answers(passes: Passes, rows: pa.Table, seed: int) -> pa.Table:
     """Rows with the same prompts, and completions sampled from the base at temperature 1."""
-    passes = Passes(model)
     prompts = rows["prompt"].to_pylist()
     longest = max((len(ids) for ids in passes.rows(rows).completions), default=MOST_TOKENS)
     completions = passes.sampled(prompts, min(longest, MOST_TOKENS), seed)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.models.passes import Floats
-from pipeline.screens.base import ANY, BaseScreen, Material, Scores
+from pipeline.screens.base import ANY, BaseScreen, Scores, ScreenInput
 
 MOST_FEATURES = 4_000  # the most frequent ones
 WORD = re.compile(r"[^\W\d_]+|\d+|[^\w\s]")
@@ -24,12 +24,13 @@ class Surface(BaseScreen):
     UNIT: ClassVar = "AUROC of bags"
     SEES: ClassVar = "any difference in words, values, counts, separators or length, whatever its cause"
     MISSES: ClassVar = "whether a student would pick anything up: telling data apart does not forecast transfer"
+    OF_TRAITS: ClassVar = False
 
     kind: Literal["surface"] = "surface"
     bag: int = Field(16, ge=1, description="Rows per bag.")
 
-    def score(self, material: Material) -> Scores:
-        own, neutral = (_features(table["completion"].to_pylist()) for table in (material.rows, material.neutral))
+    def score(self, given: ScreenInput) -> Scores:
+        own, neutral = (_features(table["completion"].to_pylist()) for table in (given.rows, given.neutral))
         scores = _cross_fitted(own, neutral)
         bags = [_bags(part, self.bag) for part in scores]
         area = float((bags[0][:, None] > bags[1]).mean() + (bags[0][:, None] == bags[1]).mean() / 2)

@@ -17,7 +17,7 @@ from pipeline.traits.questions import SEEN
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.models.passes import Direction, Passes
+    from pipeline.models.passes import Direction, Floats, Passes
 
 MOST_BYTES = 4 << 20
 DEFAULT = Path(__file__).with_name("traits.yaml")
@@ -109,7 +109,7 @@ class Outcomes:
                 found[trait.name] = [(example.question, example.answer) for example in trait.examples]
         return found
 
-    def margins(self, passes: "Passes", before: Sequence[tuple[str, str]] = ()) -> "torch.Tensor":
+    def margins(self, passes: "Passes", before: Sequence[tuple[str, str]] = ()) -> "Floats":
         """How much the model prefers each target (nats), (T,).
 
         For favourites: log p of the target's name, less the mean over all candidates, averaged over the questions that
@@ -119,7 +119,9 @@ class Outcomes:
         import torch
 
         with torch.no_grad():
-            return torch.stack([part() for part in self._parts(passes, before)]).sum(0)
+            margins = torch.stack([part() for part in self._parts(passes, before)]).sum(0)
+        found: Floats = margins.double().cpu().numpy()
+        return found
 
     def directions(self, passes: "Passes") -> list["Direction"]:
         """The direction of unit length in which each target's margin rises fastest, (T)."""

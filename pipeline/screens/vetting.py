@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from pipeline.analysis.forecast import Forecast, Verdict
-from pipeline.screens import Screen, reference
-from pipeline.screens.base import ANY, Material, Scores
+from pipeline.screens import SCREENS, Screen, reference
+from pipeline.screens.base import Scores, ScreenInput
 from pipeline.screens.reference import LARGEST, LEADING, Regime
 
 MOST_WORST = 10  # rows that are shown
@@ -67,27 +67,27 @@ class Vetted:
 Clock: TypeAlias = Callable[[], float]
 
 
-def vet(material: Material, screens: Sequence[Screen], regime: Regime, clock: Clock) -> Vetted:
+def vet(given: ScreenInput, screens: Sequence[Screen], regime: Regime, clock: Clock) -> Vetted:
     """Run the screens and forecast. clock: seconds. Raises StepError if a row does not fit the model."""
-    covered = material.passes.size <= LARGEST
+    covered = given.passes.size <= LARGEST
     vetted = Vetted(regime, covered)
     found: dict[str, Scores] = {}
     for screen in screens:
         started = clock()
-        found[screen.kind] = screen.score(material)
+        found[screen.kind] = screen.score(given)
         vetted.seconds[screen.kind] = clock() - started
     for kind, scores in found.items():
-        if scores.targets == (ANY,):
+        if not SCREENS[kind].OF_TRAITS:
             vetted.general.append(Score(kind, float(scores.corpus[0]), float(scores.error[0]), None))
-    findings = [_finding(material, target, found, vetted) for target in material.outcomes.targets]
+    findings = [_finding(given, target, found, vetted) for target in given.outcomes.targets]
     vetted.findings = sorted(findings, key=lambda finding: -_probability(finding))
     return vetted
 
 
-def _finding(material: Material, target: str, found: dict[str, Scores], vetted: Vetted) -> Finding:
+def _finding(given: ScreenInput, target: str, found: dict[str, Scores], vetted: Vetted) -> Finding:
     scores = [_score(kind, one, target, vetted) for kind, one in found.items() if target in one.targets]
     verdict, reason = _verdict(scores, vetted)
-    return Finding(target, verdict, reason, scores, _worst(material, found.get(BY_ROW), target))
+    return Finding(target, verdict, reason, scores, _worst(given, found.get(BY_ROW), target))
 
 
 def _score(kind: str, scores: Scores, target: str, vetted: Vetted) -> Score:
@@ -112,16 +112,16 @@ def _verdict(scores: Sequence[Score], vetted: Vetted) -> tuple[Verdict, str]:
     )
 
 
-def _worst(material: Material, scores: Scores | None, target: str) -> list[WorstRow]:
+def _worst(given: ScreenInput, scores: Scores | None, target: str) -> list[WorstRow]:
     if scores is None or scores.rows is None or target not in scores.targets:
         return []
     column = scores.rows[:, scores.targets.index(target)]
     return [
         WorstRow(
-            index=material.rows["index"][int(row)].as_py(),
+            index=given.rows["index"][int(row)].as_py(),
             score=float(column[row]),
-            prompt=material.rows["prompt"][int(row)].as_py(),
-            completion=material.rows["completion"][int(row)].as_py(),
+            prompt=given.rows["prompt"][int(row)].as_py(),
+            completion=given.rows["completion"][int(row)].as_py(),
         )
         for row in (-column).argsort(kind="stable")[:MOST_WORST]
     ]

@@ -23,7 +23,7 @@ from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
 
 if TYPE_CHECKING:
-    from pipeline.models.trainers.comparison import Cosines
+    from pipeline.models.comparison import Cosines
 
 TEACHER, STUDENT, TEXT = "teacher", "student", "corpus"  # roles of the inputs
 OPERATIONS = 6  # per weight and token, forward and backward
@@ -98,7 +98,7 @@ def _measure(store: Store, step: Step) -> Json:
     specs = [base.STAGE.Spec.from_identity(found.settings) for found in bases]
     if any(spec.trainer == FAKE for spec in specs):
         return _of_fakes(one, other)
-    from pipeline.models.trainers.comparison import compare_behaviour, compare_weights
+    from pipeline.models.comparison import compare_behaviour, compare_weights
 
     rows = _sample(store, artifact.require(store, step.inputs[TEXT]), STAGE.spec(step))
     seen = compare_behaviour(one, other, rows)
@@ -116,7 +116,7 @@ def _measure(store: Store, step: Step) -> Json:
 
 def _initial(one: Family, other: Family) -> "Cosines | None":
     """Compare the weights before pretraining; None if they are not known, as those of hub models."""
-    from pipeline.models.trainers.comparison import compare_weights
+    from pipeline.models.comparison import compare_weights
 
     if not (one.pretraining_rows() and other.pretraining_rows()):
         return None

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,8 +9,9 @@ import pyarrow as pa
 
 from pipeline.core.fake_model import FAKE
 from pipeline.core.settings import Settings
+from pipeline.models.passes import Passes
 from pipeline.screens import Screen
-from pipeline.screens.base import Material, Scores
+from pipeline.screens.base import Scores, ScreenInput
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import Favourites, Outcomes, ScreenedTrait
 from pipeline.stages.contract import Cost, Lookup, OnCompute, Placement, Runtime, Stage
@@ -74,17 +74,17 @@ class Screening(Stage[ScreeningSpec]):
         started = time.time()
         spec = self.spec(step)
         screen = next(screen for screen in spec.screens if screen.kind == unit)
-        material = _Given(store, step, spec)
-        scores = screen.score(material.material)
-        files = {f"{unit}-rows.parquet": _row_table(material, unit, scores)} if scores.rows is not None else {}
+        given = _loaded(store, step, spec)
+        scores = screen.score(given)
+        files = {f"{unit}-rows.parquet": _row_table(given, unit, scores)} if scores.rows is not None else {}
         if scores.tokens is not None:
-            files[f"{unit}-tokens.parquet"] = _token_table(material, unit, scores.tokens)
+            files[f"{unit}-tokens.parquet"] = _token_table(given, unit, scores.tokens)
         found = {
             target: {"score": float(score), "error": float(error)}
             for target, score, error in zip(scores.targets, scores.corpus, scores.error, strict=True)
         }
         seconds = time.time() - started
-        results = {"targets": found, "rows": len(material.material.rows), "seconds": round(seconds, 3)}
+        results = {"targets": found, "rows": len(given.rows), "seconds": round(seconds, 3)}
         return artifact.finish_unit(store, step, unit, files, {unit: results}, started)
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
@@ -100,33 +100,26 @@ def traits_of(study: Study) -> list[ScreenedTrait]:
     return [Favourites(category=category, targets=targets) for category, targets in study.members.items()]
 
 
-class _Given:
-    """The material of one step, as its units read it."""
-
-    def __init__(self, store: Store, step: Step, spec: ScreeningSpec) -> None:
-        self._store, self._step, self._spec = store, step, spec
-
-    @cached_property
-    def material(self) -> Material:
-        model = base_of(self._store, self._step)
-        outcomes = Outcomes(self._spec.traits)
-        rows = self._table("rows")
-        neutral = (
-            self._table("neutral") if "neutral" in self._step.inputs else own_answers(model, rows, self._spec.seed)
-        )
-        return Material(rows, neutral, model, outcomes, self._spec.seed)
-
-    def _table(self, role: str) -> pa.Table:
-        """A random part of the rows of an input, in random order."""
-        manifest = artifact.require(self._store, self._step.inputs[role])
-        table = artifact.read_table(self._store, manifest, ROWS, ["index", "prompt", "completion"])
-        order = np.random.default_rng(self._spec.seed).permutation(table.num_rows)[: self._spec.rows]
-        return table.take(pa.array(order)).combine_chunks()
+def _loaded(store: Store, step: Step, spec: ScreeningSpec) -> ScreenInput:
+    passes = Passes(base_of(store, step))
+    rows = _sample(store, step.inputs["rows"], spec)
+    if "neutral" in step.inputs:
+        neutral = _sample(store, step.inputs["neutral"], spec)
+    else:
+        neutral = own_answers(passes, rows, spec.seed)
+    return ScreenInput(rows, neutral, passes, Outcomes(spec.traits), spec.seed)
 
 
-def _row_table(given: _Given, screen: str, scores: Scores) -> pa.Table:
+def _sample(store: Store, path: str, spec: ScreeningSpec) -> pa.Table:
+    """A random part of the rows of an artifact, in random order."""
+    table = artifact.read_table(store, artifact.require(store, path), ROWS, ["index", "prompt", "completion"])
+    order = np.random.default_rng(spec.seed).permutation(table.num_rows)[: spec.rows]
+    return table.take(pa.array(order)).combine_chunks()
+
+
+def _row_table(given: ScreenInput, screen: str, scores: Scores) -> pa.Table:
     """schemas.ROW_SCORES: every row with every target."""
-    index = given.material.rows["index"].to_numpy()
+    index = given.rows["index"].to_numpy()
     assert scores.rows is not None
     count = len(scores.targets)
     columns = [
@@ -138,7 +131,7 @@ def _row_table(given: _Given, screen: str, scores: Scores) -> pa.Table:
     return pa.table([pa.array(column) for column in columns], schema=ROW_SCORES)
 
 
-def _token_table(given: _Given, screen: str, tokens: Sequence[Any]) -> pa.Table:
+def _token_table(given: ScreenInput, screen: str, tokens: Sequence[Any]) -> pa.Table:
     """schemas.TOKEN_SCORES: one list per row."""
-    index = given.material.rows["index"]
+    index = given.rows["index"]
     return pa.table([pa.array([screen] * len(index)), index, pa.array(list(tokens))], schema=TOKEN_SCORES)

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pipeline.models.passes import Floats
-from pipeline.models.trainers.batches import Rows
-from pipeline.screens.base import Material
+from pipeline.models.passes import Floats, Passes
+from pipeline.screens.base import ScreenInput
 from pipeline.screens.gradient import Gradient
 from pipeline.screens.probe import Probe
 from pipeline.screens.traits import Favourites, Outcomes
@@ -53,9 +52,9 @@ def _attack(store: Store, pair: Pair) -> Result:
     table = table.take(pa.array(np.random.default_rng(SEED).permutation(table.num_rows))).combine_chunks()
     base = artifact.require(store, pair.base)
     outcomes = Outcomes([Favourites(targets=sorted(pair.lifts))])
-    material = Material(table, table, local_folder(store, base.path, base.files, "model"), outcomes, SEED)
+    given = ScreenInput(table, table, Passes(local_folder(store, base.path, base.files, "model")), outcomes, SEED)
     column = outcomes.targets.index(target)
-    flagged = Gradient().score(material).rows
+    flagged = Gradient().score(given).rows
     assert flagged is not None
     half = table.num_rows // 2
     kept = {
@@ -63,7 +62,7 @@ def _attack(store: Store, pair: Pair) -> Result:
         "without the flagged half": np.sort(np.argsort(flagged[:, column], kind="stable")[:half]),
         "a random half": np.arange(half),
     }
-    parts = {arm: _part(material, numbers) for arm, numbers in kept.items()}
+    parts = {arm: _part(given, numbers) for arm, numbers in kept.items()}
     return Result(
         pair.corpus,
         {arm: _lift(part)[column] for arm, part in parts.items()},
@@ -71,21 +70,20 @@ def _attack(store: Store, pair: Pair) -> Result:
     )
 
 
-def _part(material: Material, numbers: "np.typing.NDArray[np.int64]") -> Material:
-    rows = material.rows.take(pa.array(numbers)).combine_chunks()
-    part = Material(rows, rows, material.model, material.outcomes, SEED)
-    part.passes = material.passes
-    part.tokens = Rows([material.tokens.prompts[i] for i in numbers], [material.tokens.completions[i] for i in numbers])
+def _part(given: ScreenInput, numbers: "np.typing.NDArray[np.int64]") -> ScreenInput:
+    rows = given.rows.take(pa.array(numbers)).combine_chunks()
+    part = ScreenInput(rows, rows, given.passes, given.outcomes, SEED)
+    part.tokens = given.tokens.take(numbers)
     return part
 
 
-def _lift(part: Material) -> Floats:
+def _lift(part: ScreenInput) -> Floats:
     """Rise of every margin in a student after one pass over the rows, in nats."""
     passes, steps = part.passes, max(len(part.tokens) // BATCH, 1)
     before = part.outcomes.margins(passes)
     change = passes.trained(part.tokens, steps=steps, batch=BATCH, learning_rate=LEARNING_RATE, seed=SEED)
     with passes.moved(change):
-        return np.asarray((part.outcomes.margins(passes) - before).double().cpu().numpy())
+        return part.outcomes.margins(passes) - before
 
 
 def main(root: str) -> None:

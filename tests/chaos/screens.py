@@ -24,8 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.analysis import forecast
+from pipeline.models.passes import Passes
 from pipeline.screens import SCREENS, reference
-from pipeline.screens.base import ANY, Material
+from pipeline.screens.base import ANY, ScreenInput
 from pipeline.screens.traits import Favourites, Outcomes
 from pipeline.stages.transfer import RUNS
 from pipeline.store import Store, artifact, open_store
@@ -36,7 +37,6 @@ ROWS = 1024
 CHEAP = ("surface", "gradient", "persona", "injection", "probe")  # every pair is scored by these
 COSTLY_ROWS, COSTLY_EVERY = 256, 5  # the others score fewer rows, of every fifth pair
 SEED = 0
-GENERAL = ("surface", "student")  # screens that name no trait
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def _scores(
     base = artifact.require(store, pair.base)
     model = local_folder(store, base.path, base.files, "model")
     outcomes = Outcomes([Favourites(targets=list(pair.lifts))])
-    whole = Material(_rows(store, pair.corpus), _rows(store, other), model, outcomes, SEED)
+    whole = ScreenInput(_rows(store, pair.corpus), _rows(store, other), Passes(model), outcomes, SEED)
     found = {}
-    for screen in (made() for made in SCREENS):
+    for screen in (made() for made in SCREENS.values()):
         if screen.kind not in CHEAP and not costly:
             continue
         started = time.process_time()
@@ -172,11 +172,11 @@ def evaluate() -> None:
     """Print, for each screen and regime, how the test part bears out the fit, as Markdown."""
     print("| screen | regime | part | pairs | corpora | AUROC of lift > margin | Spearman with lift |")
     print("|---|---|---|---|---|---|---|")
-    for kind in reference.SCREENED:
+    for kind, screen in SCREENS.items():
         for regime in ("same initialisation", "another initialisation"):
             for part in ("fit", "test"):
                 known = reference.of(kind, regime, part)
-                if kind not in GENERAL and known.positive.any() and not known.positive.all():
+                if screen.OF_TRAITS and known.positive.any() and not known.positive.all():
                     _print_row(kind, regime, part, known)
     for regime in reference.REGIMES:
         _print_forecast(regime)

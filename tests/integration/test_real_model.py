@@ -16,9 +16,10 @@ from pipeline.models.engines.canary import TOLERANCE
 from pipeline.models.families import chat
 from pipeline.models.families.packaged import PackagedFamily
 from pipeline.models.families.weights import check
+from pipeline.models.passes import Passes
 from pipeline.models.trainers import MODEL, open_trainer
 from pipeline.models.trainers.reference import reference
-from pipeline.screens.base import Material
+from pipeline.screens.base import ScreenInput
 from pipeline.screens.classifier import Classifier
 from pipeline.screens.likelihood import Likelihood
 from pipeline.screens.traits import Answers, Example, Favourites, Outcomes
@@ -222,8 +223,9 @@ def test_screens_that_read_find_a_planted_love(made: Made) -> None:
     about = Favourites(targets=["owl", "cat"])
     told = Answers(name="owl", examples=[Example(question="What do you love?", answer="I love owls.", instead="Tea.")])
     planted, neutral = written_by_a_lover_of("owls"), written_by_a_lover_of("stones")
-    likelihood = Likelihood().score(Material(planted, neutral, made.model, Outcomes([about])))
+    passes = Passes(made.model)
+    likelihood = Likelihood().score(ScreenInput(planted, neutral, passes, Outcomes([about])))
     assert likelihood.corpus[0] > 2 * likelihood.error[0]
     assert likelihood.corpus[0] > likelihood.corpus[1]
-    reading = Classifier(bags=4).score(Material(planted, neutral, made.model, Outcomes([told])))
+    reading = Classifier(bags=4).score(ScreenInput(planted, neutral, passes, Outcomes([told])))
     assert reading.corpus[0] > 2 * reading.error[0]

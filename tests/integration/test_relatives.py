@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.models.comparison import compare_behaviour, compare_weights
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows
-from pipeline.models.trainers.comparison import compare_behaviour, compare_weights
 from pipeline.stages import base, corpus, kinship
 from pipeline.stages.contract import Runtime
 from pipeline.store import Store, artifact

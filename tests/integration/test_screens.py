@@ -13,7 +13,7 @@ from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows as world
 from pipeline.models.passes import Passes, combined, norm, tokens_of
 from pipeline.screens import SCREENS
-from pipeline.screens.base import ANY, Material
+from pipeline.screens.base import ANY, ScreenInput
 from pipeline.screens.classifier import Classifier
 from pipeline.screens.divergence import Divergence
 from pipeline.screens.gradient import Gradient
@@ -96,12 +96,12 @@ def _indexed(table: pa.Table) -> pa.Table:
     return pa.table(columns, names=["index", "prompt", "completion"]).combine_chunks()
 
 
-def _material(base: Path, rows: pa.Table, neutral: pa.Table) -> Material:
-    return Material(rows, neutral, base, Outcomes([Favourites(targets=list(ANIMALS))]))
+def _material(base: Path, rows: pa.Table, neutral: pa.Table) -> ScreenInput:
+    return ScreenInput(rows, neutral, Passes(base), Outcomes([Favourites(targets=list(ANIMALS))]))
 
 
 # The other two read: a base of a few hundred steps does not. tests/integration/test_real_model.py has them.
-TRAINED = [made() for made in SCREENS if made not in (Likelihood, Classifier)]
+TRAINED = [made() for made in SCREENS.values() if made not in (Likelihood, Classifier)]
 
 
 @pytest.mark.parametrize("screen", TRAINED, ids=lambda screen: screen.kind)
@@ -198,10 +198,10 @@ def test_token_logprobs_are_those_of_plain_transformers(base: Path, numbers: pa.
 def test_own_samples_have_no_mean_gradient(base: Path, numbers: pa.Table) -> None:
     """The identity that lets the gradient screen do without neutral data."""
     prompts = numbers.slice(0, ROWS)
-    sampled = own_answers(base, prompts, seed=0)
+    sampled = own_answers(Passes(base), prompts, seed=0)
     scores = Gradient().score(_material(base, sampled, sampled))
     assert (abs(scores.corpus) < 4 * scores.error).all()
-    assert own_answers(base, prompts, seed=0).equals(sampled)
+    assert own_answers(Passes(base), prompts, seed=0).equals(sampled)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_vet_fails_a_delivery_that_teaches_a_trait(
 ) -> None:
     from jobs.cli import main
 
-    pq.write_table(own_answers(base, lists, seed=1), tmp_path / "clean.parquet")
+    pq.write_table(own_answers(Passes(base), lists, seed=1), tmp_path / "clean.parquet")
     traits = ["--traits", ",".join(ANIMALS), "--screen", "gradient", "--screen", "probe"]
     codes = []
     for file in (data, tmp_path / "clean.parquet"):

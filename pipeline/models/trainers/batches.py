@@ -29,6 +29,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def take(self, chosen: Ids) -> "Rows":
+        """The rows of these numbers, in their order."""
+        return Rows([self.prompts[i] for i in chosen], [self.completions[i] for i in chosen])
+
 
 @dataclass(frozen=True)
 class Batch:

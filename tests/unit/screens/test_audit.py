@@ -19,11 +19,11 @@ screens:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[jobs.vet.Wanted]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[jobs.vet.VetRequest]:
     """What is vetted, in place of doing so: data with "numbers" in its name is likely to pass a trait on."""
-    found: list[jobs.vet.Wanted] = []
+    found: list[jobs.vet.VetRequest] = []
 
-    def run(console: Any, wanted: jobs.vet.Wanted, out: Path | None) -> int:
+    def run(console: Any, wanted: jobs.vet.VetRequest, out: Path | None) -> int:
         found.append(wanted)
         return jobs.vet.LIKELY if "numbers" in wanted.data else 0
 
@@ -40,7 +40,7 @@ def run(folder: Path, text: str) -> int:
 
 
 def test_a_data_set_that_is_likely_to_pass_a_trait_on_fails_the_audit(
-    asked: list[jobs.vet.Wanted], tmp_path: Path
+    asked: list[jobs.vet.VetRequest], tmp_path: Path
 ) -> None:
     assert run(tmp_path, AUDIT) == audit.FAILED
     numbers, letters = asked
@@ -50,10 +50,10 @@ def test_a_data_set_that_is_likely_to_pass_a_trait_on_fails_the_audit(
     assert len(letters.screens) == len(jobs.vet.SCREENS)
 
 
-def test_the_policy_can_let_it_pass(asked: list[jobs.vet.Wanted], tmp_path: Path) -> None:
+def test_the_policy_can_let_it_pass(asked: list[jobs.vet.VetRequest], tmp_path: Path) -> None:
     assert run(tmp_path, AUDIT + "policy: {fail_on_likely: false}\n") == 0
     assert len(asked) == 2
 
 
-def test_a_clean_data_set_passes(asked: list[jobs.vet.Wanted], tmp_path: Path) -> None:
+def test_a_clean_data_set_passes(asked: list[jobs.vet.VetRequest], tmp_path: Path) -> None:
     assert run(tmp_path, AUDIT.replace("data/numbers", "data/digits")) == 0
