@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline.core.settings import Name, NotInId, Settings
 from pipeline.core.sources import placeholders
 from pipeline.models.families import Family
-from pipeline.plan.planner import require_short
+from pipeline.stages import require_short
 from pipeline.store import Store
 from pipeline.store.step import Step, dependents, identity
 from pipeline.study.resources import Resources

@@ -19,12 +19,12 @@ from pipeline.stages import (
     kinship,
     ratings,
     report,
+    require_short,
     stage_of,
     transfer,
 )
 from pipeline.stages import student as students
 from pipeline.stages import teacher as teachers
-from pipeline.store import LONGEST_NAME
 from pipeline.store.step import KINDS, Json, Step, dependents, identity
 from pipeline.study.arms import Arm
 from pipeline.study.schema import Study
@@ -72,17 +72,6 @@ def plan(study: Study, missing: Mapping[str, str] | None = None, notes: Mapping[
     steps = list(planner.steps.values())
     require_short(steps)
     return steps
-
-
-def require_short(steps: Sequence[Step]) -> None:
-    """Raise StudyError if the name of an artifact's folder, or of its step's log, would be too long."""
-    longest = max(steps, key=lambda step: len(step.slug.encode()))
-    room = LONGEST_NAME - len(f"-{longest.id}.jsonl")
-    if (size := len(longest.slug.encode())) > room:
-        raise StudyError(
-            f"the {longest.kind} step {longest.slug} has a name of {size} bytes, and a store allows {room}: "
-            "shorten the names in it, which are those of channels, targets, families, arms, suites and judges"
-        )
 
 
 def partial_report(

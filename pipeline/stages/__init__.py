@@ -3,13 +3,15 @@
 Those of experiments are elsewhere: pipeline.store.step.EXPERIMENTS names their modules.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
 
+from pipeline.core.errors import StudyError
 from pipeline.provenance.manifests import Made
 from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
-from pipeline.store import Store
+from pipeline.store import LONGEST_NAME, Store
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import EXPERIMENTS, Json, Step
 
@@ -31,3 +33,14 @@ def cost_of(step: Step, lookup: Lookup) -> Cost:
 
 def lineage_of(made: Manifest) -> Made | None:
     return stage_of(made.kind).lineage(made)
+
+
+def require_short(steps: Sequence[Step]) -> None:
+    """Raise StudyError if the name of an artifact's folder, or of its step's log, would be too long."""
+    longest = max(steps, key=lambda step: len(step.slug.encode()))
+    room = LONGEST_NAME - len(f"-{longest.id}.jsonl")
+    if (size := len(longest.slug.encode())) > room:
+        raise StudyError(
+            f"the {longest.kind} step {longest.slug} has a name of {size} bytes, and a store allows {room}: "
+            "shorten the names in it, which are those of channels, targets, families, arms, suites and judges"
+        )
