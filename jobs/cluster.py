@@ -63,9 +63,13 @@ class Cluster:
                 with contextlib.suppress(ray.exceptions.RayError):  # the next query may succeed
                     pools.total = await asyncio.to_thread(self.total)
                     await asyncio.to_thread(self._ask, pools.demand())
-            else:
-                local_ray.require_alive()
+            elif death := self.death():
+                raise ResourceError(death)
             await asyncio.sleep(SYNC_SECONDS)
+
+    def death(self) -> str:
+        """Why nothing can run any more, if the Ray that was started here has died, or ""."""
+        return "" if self._elastic else local_ray.death()
 
     def shut_down(self) -> None:
         """Disconnect from the cluster, or stop the Ray that was started here."""

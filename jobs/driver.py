@@ -154,6 +154,8 @@ async def _on_cluster(job: Job, store: Store, outcome: Outcome, cluster: Cluster
     pools = Pools(cluster.total())
     try:
         await execute(job, store, outcome, pools, partial(cluster.sync, pools), attestor=attestor)
+        if not outcome.complete and not outcome.broken:  # units of a dead Ray may have failed before the next check
+            outcome.broken = cluster.death()
     finally:
         cluster.release()
 

@@ -9,7 +9,7 @@ from functools import partial
 from unittest.mock import patch
 
 import ray
-from ray._private import ray_constants, services, worker
+from ray._private import parameter, ray_constants, services, worker
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +22,8 @@ SYSTEM = {
     "worker_niceness": 0,  # with Ray's 15, the user's other programs starve a run
     "idle_worker_killing_time_threshold_ms": 60_000,  # with Ray's 1 s, the next task starts with all imports again
 }
+# No autoscaler: this machine is all there is. No log monitor: it reads the workers' logs for drivers that print them.
+PROCESSES = {"no_monitor": True, "include_log_monitor": False}
 VITAL = {ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET}
 LOGS = "/tmp/ray/session_latest/logs"
 
@@ -57,13 +59,14 @@ def start(environment: Mapping[str, str]) -> None:
     )
 
 
-def require_alive() -> None:
-    """Raise ResourceError if one of its vital processes has ended."""
-    if not _is_alive():
-        raise ResourceError(
-            "the Ray that this run started on this machine has ended. Finished work is kept, and the same command goes "
-            f"on from here. If nobody ended it, check memory and {LOGS}."
-        )
+def death() -> str:
+    """What to tell the user if one of its vital processes has ended, or ""."""
+    if _is_alive():
+        return ""
+    return (
+        "the Ray that this run started on this machine has ended. Finished work is kept, and the same command goes "
+        f"on from here. If nobody ended it, check memory and {LOGS}."
+    )
 
 
 def shut_down() -> None:
@@ -81,13 +84,14 @@ def _is_alive() -> bool:
 
 @contextlib.contextmanager
 def _isolated() -> Iterator[None]:
-    """Have Ray start its processes in process groups of their own, with every port on the loopback interface.
+    """Have Ray start fewer processes, in process groups of their own, with every port on the loopback interface.
 
     A signal to the driver's group, as sent by `timeout` and supervisors, then reaches only the driver, which lets work
-    in flight finish. Ray has no option for either. It uses loopback by itself on desktop systems, where it expects no
+    in flight finish. ray.init has no option for any of these. It uses loopback by itself on desktop systems, where it expects no
     cluster; a `_node_ip_address` of 127.0.0.1 would be replaced by the machine's network address.
     """
     with (
+        patch.object(parameter, "RayParams", partial(parameter.RayParams, **PROCESSES)),
         patch.object(services, "ConsolePopen", partial(services.ConsolePopen, process_group=0)),
         patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False),
     ):

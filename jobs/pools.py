@@ -10,6 +10,7 @@ The cluster may grow and shrink as well: `demand` is what an autoscaler should p
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import ray
 
+from jobs.call_thread import CallThread
 from pipeline.core.errors import Stopped
 
 RECLAIM_AFTER_SECONDS = 1.0  # a worker idle for less may be about to get the next step's work
@@ -37,9 +39,10 @@ class ResourceRequest:
 
 @dataclass(eq=False)
 class Worker:
-    """actor: has .work(function, *args), and .close(), which returns once its resources are free."""
+    """actor: the start of an actor with .work(function, *args), and .close(), which returns once its resources are
+    free."""
 
-    actor: Any
+    actor: asyncio.Task[Any]
     busy: int = 0
     idle_since: float = field(default_factory=time.monotonic)
 
@@ -76,8 +79,8 @@ class Pool:
     """Workers of one kind. role: engine or trainer; family: whose weights they hold, or "".
 
     request: resources of a worker, in `bundles` equal parts, each of which must fit a machine. min_size, max_size:
-    number of workers. max_in_flight: concurrent units per worker. start(name): starts an actor. ended(actor): called
-    when that actor is gone, once per unit that it had. draining: workers that are shutting down.
+    number of workers. max_in_flight: concurrent units per worker. start(name): starts an actor; ended(actor): called
+    when that actor is gone, once per unit that it had; both may wait for Ray. draining: workers that are shutting down.
     """
 
     name: str
@@ -117,9 +120,11 @@ class Pools:
     def __init__(self, total: ResourceRequest) -> None:
         self.total = total
         self._pools: dict[str, Pool] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._task_slots = asyncio.Semaphore(min(TASKS_IN_FLIGHT, max(2, int(total.cpus))))
         self._stopping = False
+        self._ray = CallThread()
+        self._remote = functools.cache(ray.remote)  # else every task would export its function to Ray's head again
         self._numbers: Counter[tuple[str, str]] = Counter()
         self._deaths: Counter[tuple[str, str]] = Counter()
 
@@ -147,8 +152,8 @@ class Pools:
         async with self._task_slots:
             self._require_going()
             item.callbacks.started()
-            remote = ray.remote(item.function).options(num_cpus=0, name=item.name, max_retries=MAX_ATTEMPTS)
-            return await remote.remote(*item.args)
+            remote = self._remote(item.function).options(num_cpus=0, name=item.name, max_retries=MAX_ATTEMPTS)
+            return await (await self._ray.call(remote.remote, *item.args))
 
     def stop(self) -> None:
         """Take no more work: waiting and new units raise Stopped; units in progress go on."""
@@ -203,7 +208,7 @@ class Pools:
         for pool in [only] if only else list(self._pools.values()):
             self._assign(pool)
             while pool.waiting and len(pool.workers) < pool.max_size and self._reclaim_idle(pool.request):
-                pool.workers.append(Worker(pool.start(self._next_name(pool))))
+                pool.workers.append(Worker(self._spawn(self._ray.call(pool.start, self._next_name(pool)))))
                 self._assign(pool)
 
     def _next_name(self, pool: Pool) -> str:
@@ -222,15 +227,17 @@ class Pools:
 
     async def _await(self, pool: Pool, worker: Worker, unit: QueuedItem) -> None:
         try:
-            item = unit.item
-            result = await worker.actor.work.options(name=item.name).remote(item.function, *item.args)
+            item, actor = unit.item, await worker.actor
+            result = await actor.work.options(name=item.name).remote(item.function, *item.args)
         except ray.exceptions.RayActorError as error:
             if worker in pool.workers:
                 pool.workers.remove(worker)
                 self._deaths[pool.kind] += 1
-            pool.ended(worker.actor)
+            self._spawn(self._ray.call(pool.ended, await worker.actor))
             self._died(pool, unit, error)
         except Exception as error:
+            if worker.actor.exception() and worker in pool.workers:  # it never started
+                pool.workers.remove(worker)
             _resolve(unit.outcome, error=error)
         else:
             _resolve(unit.outcome, result=result)
@@ -267,17 +274,19 @@ class Pools:
 
     async def _shut_down(self, pool: Pool, worker: Worker) -> None:
         # Keep the handle until close() has returned: Ray kills an actor without handles.
+        actor = await worker.actor
         with contextlib.suppress(ray.exceptions.RayActorError):
-            await worker.actor.close.remote()
-        ray.kill(worker.actor)
-        pool.ended(worker.actor)
+            await actor.close.remote()
+        await self._ray.call(ray.kill, actor)
+        await self._ray.call(pool.ended, actor)
         pool.draining.remove(worker)
         self._dispatch()
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _free(self, *, counting_draining: bool) -> ResourceRequest:
         used = [

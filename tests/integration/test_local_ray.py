@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray._private import ray_constants, services
+from ray._private import parameter, ray_constants, services
 
 from jobs import local_ray
 from pipeline.core.errors import ResourceError
@@ -65,10 +65,13 @@ def test_a_ray_that_starts_at_the_second_try_is_used(monkeypatch: pytest.MonkeyP
 def test_what_ray_starts_is_in_a_group_of_its_own_and_rays_own_settings_are_put_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = (services.ConsolePopen, ray_constants.ENABLE_RAY_CLUSTER)
+    def settings() -> tuple[object, ...]:
+        return services.ConsolePopen, ray_constants.ENABLE_RAY_CLUSTER, parameter.RayParams
+
+    before = settings()
     groups: list[int] = []
 
-    def init(**settings: Any) -> None:
+    def init(**given: Any) -> None:
         process = services.ConsolePopen(["sleep", "60"], stdin=subprocess.DEVNULL)
         groups.append(os.getpgid(process.pid))
         process.kill()
@@ -79,7 +82,7 @@ def test_what_ray_starts_is_in_a_group_of_its_own_and_rays_own_settings_are_put_
     local_ray.start({})
     assert groups
     assert groups[0] != os.getpgrp()
-    assert (services.ConsolePopen, ray_constants.ENABLE_RAY_CLUSTER) == before
+    assert settings() == before
 
 
 def test_a_ray_of_which_a_vital_process_died_is_missed_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,12 +93,11 @@ def test_a_ray_of_which_a_vital_process_died_is_missed_and_not_waited_for(monkey
     calls = starting(monkeypatch)
     monkeypatch.setattr(local_ray.atexit, "unregister", lambda function: calls.append("left to the exit"))
     monkeypatch.setattr(local_ray.worker, "_global_node", Node("dashboard", "log_monitor"))
-    local_ray.require_alive()
+    assert local_ray.death() == ""
     local_ray.shut_down()
     assert calls == ["shutdown"]
     for kind in ("raylet", "gcs_server"):
         monkeypatch.setattr(local_ray.worker, "_global_node", Node(kind))
-        with pytest.raises(ResourceError, match="the same command goes on"):
-            local_ray.require_alive()
+        assert "the same command goes on" in local_ray.death()
         local_ray.shut_down()
     assert calls == ["shutdown", "left to the exit", "left to the exit"]

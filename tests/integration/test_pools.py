@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -138,6 +139,42 @@ def test_a_unit_whose_worker_dies_goes_to_another_one_and_both_are_told(tmp_path
         assert await pools.run(pool("mortal"), WorkItem("die", events, die_once, ())) == "rested"
         assert events.counts == {"started": 2, "died": 1}
         assert pools.stats()["engine", "mortal"][3] == 1
+
+    run(scenario)
+
+
+def test_a_start_that_waits_for_rays_head_holds_up_neither_the_loop_nor_its_end() -> None:
+    async def scenario(pools: Pools) -> None:
+        stuck = pool("stuck")
+        stuck.start = lambda name: threading.Event().wait()
+        events = Counted()
+        (unit,) = works(pools, stuck, 1, 0.0, events)
+        while not events.counts["started"]:
+            await asyncio.sleep(0.01)
+        unit.cancel()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(pools.close(), 0.1)
+        raise KeyError("the loop went on")
+
+    with pytest.raises(KeyError, match="the loop went on"):
+        asyncio.run(scenario(Pools(ResourceRequest(1, 0))))
+
+
+def test_a_worker_that_cannot_be_started_fails_its_unit_and_leaves_the_pool() -> None:
+    async def scenario(pools: Pools) -> None:
+        starts = iter([ValueError("no such runtime environment")])
+
+        def start(name: str) -> object:
+            for error in starts:
+                raise error
+            return ray.remote(Waiter).options(num_cpus=0).remote()
+
+        fussy = pool("fussy", max_size=1)
+        fussy.start = start
+        (first,) = works(pools, fussy, 1, 0.0, Counted())
+        with pytest.raises(ValueError, match="no such runtime environment"):
+            await first
+        assert await asyncio.gather(*works(pools, fussy, 1, 0.0, Counted())) == ["rested"]
 
     run(scenario)
 

@@ -61,6 +61,12 @@ def test_it_installs_the_locked_gpu_extra_and_files_that_exist() -> None:
     assert (ROOT / named[0]).is_file()
 
 
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+def test_no_lock_carries_what_slows_every_process_of_ray_down(path: Path) -> None:
+    """Ray imports jsonschema, which imports this where it is installed and builds a parser: 1.2 s a process."""
+    assert "\nrfc3987-syntax==" not in path.read_text()
+
+
 @pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.name)
 def test_kubernetes_manifests_are_safe_and_name_our_versions(path: Path) -> None:
     manifest = yaml.safe_load(path.read_text())
