@@ -12,9 +12,9 @@ from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, tell_cycles
 from jobs.places import write_files
 from pipeline.core.errors import visible
+from pipeline.core.lineage_graph import EVIDENCE, Graph
 from pipeline.provenance.comparable import with_measured
 from pipeline.provenance.family import WEIGHTS, Exposure, audit, students_of
-from pipeline.provenance.graph import EVIDENCE, Graph
 from pipeline.provenance.measured import Measured
 from pipeline.report import audit_files
 from pipeline.report.audit_page import AuditContent, number

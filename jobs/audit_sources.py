@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jobs.lineage import HUB, read, root_of
 from pipeline.core.errors import InputError
+from pipeline.core.lineage_graph import Graph
 from pipeline.provenance import lineage_file, manifests
 from pipeline.provenance.attestation.policy import Trust, load_trust
-from pipeline.provenance.graph import Graph
 from pipeline.provenance.measured import Matrix, read_matrices
 from pipeline.stages import lineage_of
 from pipeline.store import open_store

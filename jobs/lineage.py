@@ -11,10 +11,10 @@ from rich.text import Text
 from jobs.attest import bundled
 from jobs.places import is_root
 from pipeline.core.errors import InputError
+from pipeline.core.lineage_graph import EVIDENCE, Graph
 from pipeline.provenance import card, hub, lineage_file, manifests, render
 from pipeline.provenance.attestation import lineage as attested
 from pipeline.provenance.attestation.policy import Trust
-from pipeline.provenance.graph import EVIDENCE, Graph
 from pipeline.stages import lineage_of
 from pipeline.store import artifact, open_store
 from pipeline.store.step import KINDS

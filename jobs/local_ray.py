@@ -22,8 +22,6 @@ SYSTEM = {
     "worker_niceness": 0,  # with Ray's 15, the user's other programs starve a run
     "idle_worker_killing_time_threshold_ms": 60_000,  # with Ray's 1 s, the next task starts with all imports again
 }
-# No autoscaler: this machine is all there is. No log monitor: it reads the workers' logs for drivers that print them.
-PROCESSES = {"no_monitor": True, "include_log_monitor": False}
 VITAL = {ray_constants.PROCESS_TYPE_GCS_SERVER, ray_constants.PROCESS_TYPE_RAYLET}
 LOGS = "/tmp/ray/session_latest/logs"
 
@@ -87,11 +85,12 @@ def _isolated() -> Iterator[None]:
     """Have Ray start fewer processes, in process groups of their own, with every port on the loopback interface.
 
     A signal to the driver's group, as sent by `timeout` and supervisors, then reaches only the driver, which lets work
-    in flight finish. ray.init has no option for any of these. It uses loopback by itself on desktop systems, where it expects no
-    cluster; a `_node_ip_address` of 127.0.0.1 would be replaced by the machine's network address.
+    in flight finish. ray.init has no option for any of these. It uses loopback by itself on desktop systems, where it
+    expects no cluster; a `_node_ip_address` of 127.0.0.1 would be replaced by the machine's network address.
     """
     with (
-        patch.object(parameter, "RayParams", partial(parameter.RayParams, **PROCESSES)),
+        # No autoscaler: this machine is all there is. No log monitor: it reads logs for drivers that print them.
+        patch.object(parameter, "RayParams", partial(parameter.RayParams, no_monitor=True, include_log_monitor="")),
         patch.object(services, "ConsolePopen", partial(services.ConsolePopen, process_group=0)),
         patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False),
     ):

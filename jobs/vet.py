@@ -15,12 +15,12 @@ from jobs.lineage import node_of, read, root_of
 from jobs.places import write_files
 from pipeline.core.conversations import Drawn, draw, drawn_from
 from pipeline.core.errors import InputError, visible
+from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.core.sources import Dataset
 from pipeline.models.families import chat, weights
 from pipeline.models.passes import Passes
 from pipeline.models.trainers import MODEL
 from pipeline.provenance.family import audit
-from pipeline.provenance.graph import Edge, Graph, Node
 from pipeline.report import vet_page
 from pipeline.report.vet_page import VetContent
 from pipeline.screens import SCREENS, Screen
