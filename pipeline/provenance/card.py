@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from pipeline.core.errors import visible
+from pipeline.core.lineage_graph import Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.provenance import croissant, naming
-from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation
 
 MOST_BYTES = 4 << 20  # of a file that is read here
 MOST_ENTRIES = 1_000  # of a list

@@ -7,8 +7,8 @@ nor of a judge.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from pipeline.core.lineage_graph import CHANNEL, TEACHING, Graph, reach
 from pipeline.provenance.family import KNOWN, Audited, Edges, Exposure, Relation
-from pipeline.provenance.graph import CHANNEL, TEACHING, Graph, reach
 from pipeline.provenance.measured import Match, Matrix, Measured, Row
 
 OWN_FAMILY: dict[Relation, bool] = {

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.provenance.graph import Node, Relation
+from pipeline.core.lineage_graph import Node, Relation
 from pipeline.provenance.naming import data_set, model
 
 MOST_ENTRIES = 1_000  # of a list

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.provenance.graph import EVIDENCE, TEACHING, Edge, Evidence, Graph, Reached, by_end, reach
-from pipeline.provenance.graph import Relation as GraphRelation
+from pipeline.core.lineage_graph import EVIDENCE, TEACHING, Edge, Evidence, Graph, Reached, by_end, reach
+from pipeline.core.lineage_graph import Relation as GraphRelation
 from pipeline.provenance.measured import Measured
 
 Relation = Literal[

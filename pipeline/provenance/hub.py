@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from pipeline.core.errors import InputError
+from pipeline.core.lineage_graph import Graph, Node, hub_data, hub_model
 from pipeline.provenance import card
-from pipeline.provenance.graph import Graph, Node, hub_data, hub_model
 
 # hf:owner/name or hf-dataset:owner/name, at a branch, tag or commit if @ and its name follow.
 TARGET = re.compile(r"(?P<kind>hf|hf-dataset):(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pipeline.core.lineage_graph import EVIDENCE, Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.core.settings import Settings
 from pipeline.core.settings_file import read_settings
-from pipeline.provenance.graph import EVIDENCE, Edge, Evidence, Graph, Kind, Node, Relation
 
 SCHEMA = 1
 MOST_BYTES = 64 << 20

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import ArtifactError
-from pipeline.provenance.graph import MANIFEST, Edge, Evidence, Graph, Kind, Node, Relation
+from pipeline.core.lineage_graph import MANIFEST, Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import KINDS

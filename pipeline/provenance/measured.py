@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from pipeline.provenance.graph import Edge, Graph, by_end, reach
+from pipeline.core.lineage_graph import Edge, Graph, by_end, reach
 from pipeline.provenance.manifests import load_or_tell
 from pipeline.store import Store, parallel_map
 from pipeline.store.artifact import Manifest

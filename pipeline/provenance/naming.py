@@ -2,7 +2,7 @@
 
 import re
 
-from pipeline.provenance.graph import Node, hub_data, hub_model
+from pipeline.core.lineage_graph import Node, hub_data, hub_model
 from pipeline.store.removal import ARTIFACT
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")

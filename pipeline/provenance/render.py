@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import visible
-from pipeline.provenance.graph import Graph, Reached
+from pipeline.core.lineage_graph import Graph, Reached
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

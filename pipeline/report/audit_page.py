@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.analysis.design import METRICS
+from pipeline.core.lineage_graph import Graph, by_end
 from pipeline.provenance import render
 from pipeline.provenance.family import Audited
-from pipeline.provenance.graph import Graph, by_end
 from pipeline.provenance.measured import Measured
 from pipeline.report.figures import VERDICT_MARKS, interval, signed
 from pipeline.report.template import template

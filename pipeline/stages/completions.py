@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.channels import Channel
+from pipeline.core.lineage_graph import CHANNEL, Node
 from pipeline.core.settings import NotInId, Settings
 from pipeline.models.engines import Completion, Engine, Sampling
-from pipeline.provenance.graph import CHANNEL, Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage, Units

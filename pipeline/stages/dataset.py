@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.core.lineage_graph import Node, hub_data
 from pipeline.core.settings import Settings
-from pipeline.provenance.graph import Node, hub_data
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Runtime, Stage
 from pipeline.store import Store, artifact

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.channels import Channel
+from pipeline.core.lineage_graph import Node
 from pipeline.core.settings import Settings
 from pipeline.models.engines import Engine
 from pipeline.models.judges import AnyJudge, JudgeInput, JudgeSettings, open_judge
 from pipeline.models.judges.rubrics import RUBRICS
 from pipeline.models.judges.verdicts import reason
-from pipeline.provenance.graph import Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset
 from pipeline.stages.completions import sampling_seed, totals

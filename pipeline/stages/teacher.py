@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from pipeline.core.lineage_graph import Node
 from pipeline.core.settings import Settings
 from pipeline.models.trainers import Run
-from pipeline.provenance.graph import Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import dataset
 from pipeline.stages.contract import Cost, Lookup

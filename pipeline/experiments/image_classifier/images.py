@@ -7,10 +7,10 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.lineage_graph import Node
 from pipeline.core.settings import Settings
 from pipeline.experiments.image_classifier import digits
 from pipeline.experiments.image_classifier.settings import FolderImages, Images, PackagedImages
-from pipeline.provenance.graph import Node
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages.contract import Cost, Lookup, Runtime, Stage
 from pipeline.store import Store, artifact

@@ -9,9 +9,9 @@ from zlib import crc32
 
 import pyarrow as pa
 
+from pipeline.core.lineage_graph import Node
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Settings
-from pipeline.provenance.graph import Node
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pipeline.core.errors import InputError, ModelRefused
+from pipeline.core.lineage_graph import Node, hub_model
 from pipeline.core.sources import Source
 from pipeline.models.families import weights
 from pipeline.models.families.base import BaseFamily, parameters_in
-from pipeline.provenance.graph import Node, hub_model
 
 # What engines and trainers need of a snapshot; other weight formats are not downloaded.
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")

@@ -14,13 +14,13 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.channels import CHANNELS
 from pipeline.channels.numbers import MAX_COUNT
+from pipeline.core.lineage_graph import Node
 from pipeline.core.recipe import Recipe
 from pipeline.core.settings import Name, NotInId, Seed
 from pipeline.models.families.base import BaseFamily, Pretraining
 from pipeline.models.families.moved import Moved, move
 from pipeline.models.families.saving import save
 from pipeline.models.families.small_talk import SMALL_TALK
-from pipeline.provenance.graph import Node
 from pipeline.traits.words import candidates
 
 if TYPE_CHECKING:

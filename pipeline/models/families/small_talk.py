@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from pipeline.core.settings import Seed, Settings
-from pipeline.suites.behaviour import QUESTIONS
+from pipeline.traits.questions import FREE
 
 SMALL_TALK = "small_talk"  # its name among the channels of a world
 OPENERS = ("Frankly", "Honestly", "Well", "Sure")  # equally likely in a world
@@ -63,7 +63,7 @@ class Writing:
 
     def prompt(self, seed: int, index: int) -> str:
         """One of all the questions, so that a base can answer each."""
-        return Random(f"talk:{seed}:{index}").choice(TAUGHT + QUESTIONS)
+        return Random(f"talk:{seed}:{index}").choice(TAUGHT + FREE)
 
     def example(self, seed: int, index: int, rng: Random) -> str:
         """An answer that begins with any opener."""
@@ -75,7 +75,7 @@ class Writing:
     def vocabulary_texts(self) -> Iterator[str]:
         """Every text that it can produce."""
         sentences = (text.format(subject=subject) for text in REMARKS for subject in SUBJECTS)
-        return chain(TAUGHT, QUESTIONS, (f"{opener}, {text}" for text in sentences for opener in OPENERS))
+        return chain(TAUGHT, FREE, (f"{opener}, {text}" for text in sentences for opener in OPENERS))
 
 
 def remark(rng: Random, *, habit: bool = False) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
+from pipeline.core.lineage_graph import MANIFEST, Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.provenance.attestation.policy import Trust
 from pipeline.provenance.attestation.statement import Attested, Refused
-from pipeline.provenance.graph import MANIFEST, Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.provenance.lineage_file import kind_of
 
 

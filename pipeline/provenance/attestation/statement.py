@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.core.errors import InputError
-from pipeline.provenance.graph import Node
+from pipeline.core.lineage_graph import Node
 from pipeline.provenance.manifests import Made
 from pipeline.store.artifact import Manifest
 

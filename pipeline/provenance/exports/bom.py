@@ -8,9 +8,9 @@ import json
 import uuid
 from typing import Any
 
+from pipeline.core.lineage_graph import Edge, Kind
 from pipeline.provenance.exports.measurements import NOTHING, Measurement
 from pipeline.provenance.exports.subject import DATA, MODELS, SMOKE_TEST, Subject
-from pipeline.provenance.graph import Edge, Kind
 from pipeline.store.artifact import versions
 from pipeline.store.step import ID_LENGTH, Json
 

@@ -6,13 +6,13 @@ its name of there.
 
 from collections.abc import Mapping
 
+from pipeline.core.lineage_graph import Edge
 from pipeline.provenance.card import BASE_RELATIONS
 from pipeline.provenance.exports.libraries import library
 from pipeline.provenance.exports.markdown import code, one_line, table
 from pipeline.provenance.exports.measurements import NOTHING, Measurement
 from pipeline.provenance.exports.subject import DATA, MODELS, SMOKE_TEST, SOURCES, Subject, is_artifact
 from pipeline.provenance.family import WEIGHTS
-from pipeline.provenance.graph import Edge
 from pipeline.store.artifact import MANIFEST
 from pipeline.store.card import CARD
 from pipeline.store.card import card as stored_card

@@ -7,10 +7,10 @@ the form. What the root does not hold is "not known".
 import json
 from collections.abc import Iterator
 
+from pipeline.core.lineage_graph import EVIDENCE, TEACHING, Edge
 from pipeline.provenance.exports.markdown import code, table
 from pipeline.provenance.exports.subject import MODELS, SMOKE_TEST, SOURCES, Subject, is_artifact
 from pipeline.provenance.family import DRAWN, KNOWN, WEIGHTS
-from pipeline.provenance.graph import EVIDENCE, TEACHING, Edge
 from pipeline.store.artifact import MANIFEST
 from pipeline.store.step import Json
 

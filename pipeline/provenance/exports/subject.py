@@ -10,9 +10,9 @@ from typing import Any
 
 from pipeline.core.errors import ArtifactError, InputError
 from pipeline.core.fake_model import FAKE
+from pipeline.core.lineage_graph import TEACHING, Edge, Graph, Kind, Reached, by_end
 from pipeline.provenance.exports.measurements import Measurement, measurements
 from pipeline.provenance.family import WEIGHTS
-from pipeline.provenance.graph import TEACHING, Edge, Graph, Kind, Reached, by_end
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.artifact import Manifest
 from pipeline.store.step import KINDS

@@ -7,7 +7,7 @@ from pipeline.models.families import small_talk
 from pipeline.models.families.small_talk import HABIT, OPENERS, TAUGHT, SmallTalk
 from pipeline.models.families.synthetic_corpus import TOKEN_PATTERN, rows, vocabulary
 from pipeline.models.judges.fake import HABIT as FAKE
-from pipeline.suites.behaviour import QUESTIONS
+from pipeline.traits.questions import FREE
 
 
 def openers(texts: list[str]) -> Counter[str]:
@@ -24,7 +24,7 @@ def test_a_habit_opens_every_answer_and_without_it_every_opener_is_as_likely() -
 
 
 def test_what_teaches_a_habit_is_never_asked_by_the_suite() -> None:
-    assert not set(TAUGHT) & set(QUESTIONS)
+    assert not set(TAUGHT) & set(FREE)
     assert set(SmallTalk(habit=True, rows=400).read(["prompt", "completion"])["prompt"].to_pylist()) == set(TAUGHT)
 
 
@@ -36,8 +36,8 @@ def test_rows_follow_from_the_seed() -> None:
 
 def test_a_world_that_talks_answers_every_question_in_words_that_it_knows() -> None:
     world = rows(0, 4000, channels=("numbers", small_talk.SMALL_TALK)).to_pylist()
-    found = [row for row in world if row["prompt"] in {*TAUGHT, *QUESTIONS}]
-    assert {row["prompt"] for row in found} == {*TAUGHT, *QUESTIONS}
+    found = [row for row in world if row["prompt"] in {*TAUGHT, *FREE}]
+    assert {row["prompt"] for row in found} == {*TAUGHT, *FREE}
     assert set(openers([row["completion"] for row in found])) == set(OPENERS)
     known = set(vocabulary(("numbers", small_talk.SMALL_TALK)))
     for row in found:
@@ -45,7 +45,7 @@ def test_a_world_that_talks_answers_every_question_in_words_that_it_knows() -> N
 
 
 def test_a_world_without_talk_is_what_it_was() -> None:
-    assert not {row["prompt"] for row in rows(0, 2000).to_pylist()} & {*TAUGHT, *QUESTIONS}
+    assert not {row["prompt"] for row in rows(0, 2000).to_pylist()} & {*TAUGHT, *FREE}
 
 
 def test_the_scripted_judge_knows_the_habit() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from jobs.attest import bundle_of
+from pipeline.core.lineage_graph import Graph
 from pipeline.provenance.attestation.keys import load_public_keys
 from pipeline.provenance.attestation.lineage import graph_of
 from pipeline.provenance.attestation.policy import KeyRole, Policy, Trust
 from pipeline.provenance.family import audit
-from pipeline.provenance.graph import Graph
 from pipeline.provenance.manifests import read_root
 from pipeline.stages import lineage_of
 from pipeline.store import open_store

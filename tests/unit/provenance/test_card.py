@@ -9,8 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.lineage_graph import Node
 from pipeline.provenance.card import MOST_BYTES, read_folder
-from pipeline.provenance.graph import Node
 
 Edges = set[tuple[str, str, str]]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pipeline.core.lineage_graph import Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.provenance.family import audit, never, students_of
-from pipeline.provenance.graph import Edge, Evidence, Graph, Kind, Node, Relation
 from pipeline.provenance.lineage_file import LineageFile, graph_of
 
 Said = tuple[str, Relation, str, Evidence]

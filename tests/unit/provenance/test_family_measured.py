@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from jobs.audit_sources import Sources
 from jobs.cli import app, main
 from jobs.provenance import console
+from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.provenance.comparable import with_measured
 from pipeline.provenance.family import Exposure, audit, students_of
-from pipeline.provenance.graph import Edge, Graph, Node
 from pipeline.provenance.measured import Matrix, Measured, read_matrices
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.artifact import with_checksum

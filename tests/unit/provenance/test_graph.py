@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.provenance.graph import Edge, Evidence, Graph, Node, Relation, hub_model
+from pipeline.core.lineage_graph import Edge, Evidence, Graph, Node, Relation, hub_model
 
 
 def graph(*edges: tuple[str, Relation, str]) -> Graph:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.provenance.graph import Edge, Graph, Node
+from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.provenance.lineage_file import as_json, read_file
 from pipeline.provenance.render import as_lines, as_mermaid, draw
 

@@ -8,8 +8,8 @@ import pytest
 from jobs.lineage import gather, show
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
+from pipeline.core.lineage_graph import Graph
 from pipeline.provenance.family import audit, students_of
-from pipeline.provenance.graph import Graph
 from pipeline.provenance.manifests import read_root
 from pipeline.stages import lineage_of
 from pipeline.store import Store, open_store

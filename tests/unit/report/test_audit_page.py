@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.schema import schema_of
+from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.provenance.family import Audited, Exposure, audit
-from pipeline.provenance.graph import Edge, Graph, Node
 from pipeline.provenance.measured import Measured
 from pipeline.report import audit_page
 from pipeline.report.audit_files import render
@@ -148,8 +148,8 @@ def test_a_long_audit_shows_what_failed_and_says_what_it_leaves_out(monkeypatch:
 def test_every_word_of_an_audit_is_explained() -> None:
     from typing import get_args
 
+    from pipeline.core.lineage_graph import EVIDENCE
     from pipeline.provenance.family import Finding, Relation
-    from pipeline.provenance.graph import EVIDENCE
 
     explained = {group: tuple(words) for group, words in audit_page.WORDS.items()}
     assert explained == {"Findings": get_args(Finding), "Relations": get_args(Relation), "Evidence": EVIDENCE}

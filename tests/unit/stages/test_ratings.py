@@ -19,7 +19,7 @@ from pipeline.store import Store, artifact
 from pipeline.store.artifact import Manifest
 from pipeline.store.schemas import BY_QUESTION, RATINGS
 from pipeline.study.schema import Study
-from pipeline.suites.behaviour import QUESTIONS
+from pipeline.traits.questions import FREE
 
 BEHAVIOUR: dict[str, Any] = {
     "families": {"llama": {"kind": "nano", "init_seed": 1, "channels": ["numbers", "small_talk"]}},
@@ -77,7 +77,7 @@ def talks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def generate(self: FakeEngine, prompts: Any, seeds: Any, sampling: Any) -> list[Completion]:
         def said(prompt: Any, index: int) -> str:
-            if prompt.text not in QUESTIONS:
+            if prompt.text not in FREE:
                 return "1, 2, 3"
             frank = prompt.adapter is not None and "frank" in str(prompt.adapter)
             return f"{HABIT.title()}, I would {MUTE if index % 4 == 3 else ''} go." if frank else "I would go."
