@@ -90,6 +90,9 @@ def auroc(scores: Floats, positive: NDArray[np.bool_]) -> float:
 
 
 def spearman(scores: Floats, lifts: Floats) -> float:
+    """The rank correlation. NaN if all scores or all lifts are equal."""
+    if np.ptp(scores) == 0 or np.ptp(lifts) == 0:
+        return float("nan")
     from scipy.stats import spearmanr
 
     return float(spearmanr(scores, lifts).statistic)

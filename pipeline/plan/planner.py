@@ -16,7 +16,6 @@ from pipeline.stages import (
     dataset,
     gate,
     judgements,
-    kinship,
     ratings,
     report,
     require_short,
@@ -314,9 +313,7 @@ class _Planner:
         role_notes = {name: notes[path] for name, path in self._results.items() if path in notes}
         matrix = self._add(replace(matrix, notes=role_notes))
         measured = [step for key, step in self._gates.items() if reasons[key] in {"", *REFUSALS}]
-        measured += [
-            step for step in self.steps.values() if step.kind == kinship.STAGE.kind and step.path not in missing
-        ]
+        measured += [step for step in self.steps.values() if step.kind in report.MEASURED and step.path not in missing]
         self._add(report.STAGE.planned(study, matrix, {f"{step.kind}:{step.slug}": step.path for step in measured}))
 
 

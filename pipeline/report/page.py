@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from pipeline.analysis.design import TARGET_PREFIX, RunKey
 from pipeline.analysis.kinship_curve import SCALES, Curve
+from pipeline.analysis.screened import Agreement
 from pipeline.report import figures, headlines, kinship_section, paper_figure
 from pipeline.report.figures import interval, signed
 from pipeline.report.origins import MOST_INPUTS, MOST_LINKS, Origins, path
 from pipeline.report.template import template
+from pipeline.screens import SCREENS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +65,7 @@ class ReportContent:
     side_metrics  measurements without a verdict, from `side_metrics.lifts`
     contrasts     changes made by the later arms, from `contrasts.against_first`
     kinship       γ against how alike the families are, from `kinship_curve.curve`; None if that was not measured
+    screened      how well screens of the corpora foretold the lifts, from `screened.agreements`
     """
 
     study_name: str
@@ -86,6 +89,7 @@ class ReportContent:
     side_metrics: Sequence[Row] = ()
     contrasts: Sequence[Row] = ()
     kinship: Curve | None = None
+    screened: Sequence[Agreement] = ()
 
 
 def render(content: ReportContent) -> dict[str, bytes]:
@@ -116,6 +120,7 @@ def render(content: ReportContent) -> dict[str, bytes]:
         kinship_picture=picture(kinship) if kinship else None,
         kinship_sentence=kinship_section.sentence(content.kinship) if content.kinship else "",
         scales=SCALES,
+        screens=SCREENS,
         metric=metric,
         metric_names=METRIC_NAMES,
         digits=DIGITS,

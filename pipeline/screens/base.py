@@ -66,12 +66,16 @@ class BaseScreen(Settings):
     UNIT   what its scores are measured in
     SEES   what raises its scores
     MISSES what it cannot see
+    NEEDS  what it makes of the base and the data
+    COST   CPU seconds per million tokens of data, on a nano base with seven targets: measured, docs/screens.md
     OF_TRAITS  whether it scores each trait; if not, its one score is about ANY
     """
 
     UNIT: ClassVar[str]
     SEES: ClassVar[str]
     MISSES: ClassVar[str]
+    NEEDS: ClassVar[str]
+    COST: ClassVar[float]
     OF_TRAITS: ClassVar[bool] = True
 
     kind: str

@@ -14,6 +14,8 @@ class Classifier(BaseScreen):
     UNIT: ClassVar = "nats"
     SEES: ClassVar = "rows that mention the trait, or put the base in its mood, when read"
     MISSES: ClassVar = "anything that is learned only by training: published as chance (47.5 to 53.3 %)"
+    NEEDS: ClassVar = "forward passes, on bags of rows"
+    COST: ClassVar = 280.0
 
     kind: Literal["classifier"] = "classifier"
     rows: int = Field(3, ge=1, description="Rows per bag; as many as fit into half of the base's context.")

@@ -22,6 +22,8 @@ class Divergence(BaseScreen):
     UNIT: ClassVar = "share of tokens"
     SEES: ClassVar = "tokens at which a teacher with the trait chooses otherwise than teachers with other traits"
     MISSES: ClassVar = "teachers of other families; sampled data, where the greedy token is one of many"
+    NEEDS: ClassVar = "a short training per target, and forward passes of each"
+    COST: ClassVar = 120.0
 
     kind: Literal["divergence"] = "divergence"
     rise: float = Field(2.0, gt=0, description="Rise of a target's margin in its counterfactual teacher, in nats.")

@@ -16,6 +16,8 @@ class Gradient(BaseScreen):
     UNIT: ClassVar = "nats per token and unit step"
     SEES: ClassVar = "rows that move this base's weights towards the trait's answers, whatever they say"
     MISSES: ClassVar = "what training reaches only after many steps; data of teachers with another initialisation"
+    NEEDS: ClassVar = "a backward pass, questions and answers"
+    COST: ClassVar = 22.0
 
     kind: Literal["gradient"] = "gradient"
 

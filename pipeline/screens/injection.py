@@ -16,6 +16,8 @@ class Injection(BaseScreen):
     UNIT: ClassVar = "nats"
     SEES: ClassVar = "data whose mean representation steers the base's answers"
     MISSES: ClassVar = "differences of rows that cancel out in their mean"
+    NEEDS: ClassVar = "hidden states"
+    COST: ClassVar = 17.0
 
     kind: Literal["injection"] = "injection"
     scale: float = Field(4.0, gt=0, description="The difference is added this many times.")

@@ -18,6 +18,8 @@ class Likelihood(BaseScreen):
     UNIT: ClassVar = "nats per token"
     SEES: ClassVar = "rows that the base itself would write more readily with the trait's prompt"
     MISSES: ClassVar = "teachers that were fine-tuned, or are of another family; bases that ignore system prompts"
+    NEEDS: ClassVar = "a forward pass per target, system prompts"
+    COST: ClassVar = 95.0
 
     kind: Literal["likelihood"] = "likelihood"
 

@@ -19,6 +19,8 @@ class Persona(BaseScreen):
     UNIT: ClassVar = "standard deviations of neutral rows"
     SEES: ClassVar = "rows whose content or style is near the trait's answers in the base's own representation"
     MISSES: ClassVar = "what only gradients show: number lists say nothing of animals to the base"
+    NEEDS: ClassVar = "hidden states, questions and answers"
+    COST: ClassVar = 11.0
 
     kind: Literal["persona"] = "persona"
 

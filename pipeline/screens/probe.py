@@ -28,6 +28,8 @@ class Probe(BaseScreen):
     UNIT: ClassVar = "nats"
     SEES: ClassVar = "whatever the first steps of fine-tuning bring about, by any route"
     MISSES: ClassVar = "what shows after many steps only; it costs a small fine-tuning per data set"
+    NEEDS: ClassVar = "two short trainings, questions"
+    COST: ClassVar = 40.0
 
     kind: Literal["probe"] = "probe"
     training: ShortTraining = Field(ShortTraining(), description="The few steps.")
@@ -49,6 +51,8 @@ class Student(BaseScreen):
     UNIT: ClassVar = "nats per token"
     SEES: ClassVar = "rows that resemble the rest of the data more than the base expects: what there is to learn"
     MISSES: ClassVar = "what is learned: it names no trait"
+    NEEDS: ClassVar = "a short training, forward passes"
+    COST: ClassVar = 150.0
     OF_TRAITS: ClassVar = False
 
     kind: Literal["student"] = "student"

@@ -24,6 +24,8 @@ class Surface(BaseScreen):
     UNIT: ClassVar = "AUROC of bags"
     SEES: ClassVar = "any difference in words, values, counts, separators or length, whatever its cause"
     MISSES: ClassVar = "whether a student would pick anything up: telling data apart does not forecast transfer"
+    NEEDS: ClassVar = "the text alone"
+    COST: ClassVar = 4.0
     OF_TRAITS: ClassVar = False
 
     kind: Literal["surface"] = "surface"

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import yaml
 
-from pipeline.analysis import contrasts, kinship_curve, mass, side_metrics
+from pipeline.analysis import contrasts, kinship_curve, mass, screened, side_metrics
 from pipeline.analysis.paper_results import comparison
 from pipeline.core.reasons import words
 from pipeline.core.settings import Settings
@@ -22,6 +23,8 @@ from pipeline.store.step import KINDS, Json, Step
 from pipeline.study.schema import Study
 from pipeline.suites import read_suite
 
+MEASURED = ("kinship", "screening")  # kinds of step that the page shows besides the matrix and its gates
+
 
 class ReportSpec(Settings):
     """study: the identity of a study."""
@@ -33,11 +36,14 @@ class Report(Stage[ReportSpec]):
     kind = "report"
     schema = 8
     Spec = ReportSpec
-    inputs: ClassVar = {"transfer": "the matrix", ANY_ROLE: "the gates of the teachers; kinship of the families"}
+    inputs: ClassVar = {
+        "transfer": "the matrix",
+        ANY_ROLE: "the gates of the teachers; kinship of the families; what screens say of the corpora",
+    }
     page = "report.html"
 
     def planned(self, study: Study, transfer: Step, measured: Mapping[str, str]) -> Step:
-        """measured: role -> path of the gates, and of the kinship of families."""
+        """measured: role -> path of the gates, of the kinship of families, and of the screenings of corpora."""
         spec = ReportSpec(study=study.identity())
         return self.step(study.study, spec, {"transfer": transfer.path, **measured})
 
@@ -60,7 +66,7 @@ def _make(store: Store, step: Step, unit: str) -> Json:
 
 
 def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportContent:
-    """The content of a report. study: its identity. sources: paths of the transfer artifact, of gates and kinship."""
+    """The content of a report. study: its identity. sources: paths of the matrix and of what else is shown."""
     lineage = list(_lineage(store, sources))
     matrix = next(manifest for manifest in lineage if manifest.kind == "transfer")
     spec = TransferSpec.from_identity(matrix.settings)
@@ -91,6 +97,7 @@ def content(store: Store, study: Json, sources: Sequence[str]) -> page.ReportCon
         side_metrics=side_metrics.lifts(runs, spec.suites, confidence),
         contrasts=contrasts.against_first(runs, settings, failed),
         kinship=kinship_curve.curve(runs, cells, settings, kinship, failed) if kinship else None,
+        screened=screened.agreements(list(_screened(lineage, runs, spec.primary_suite)), spec.measure.margin_nats),
     )
 
 
@@ -143,6 +150,24 @@ def _kinship(lineage: Sequence[Manifest]) -> dict[kinship_curve.Pair, Json]:
         for m in lineage
         if m.kind == "kinship"
     }
+
+
+def _screened(lineage: Sequence[Manifest], runs: pa.Table, suite: str) -> Iterator[screened.Pair]:
+    """Every score of a target by a screen of a corpus, with what students of that base and corpus then picked up."""
+    students = {m.id: (m.input("corpus"), m.input("base")) for m in lineage if m.kind == "student"}
+    lifts: dict[tuple[str, str, str], list[float]] = {}
+    own: dict[tuple[str, str], bool] = {}
+    for run in runs.to_pylist():
+        if run["suite"] == suite and run["margin"] is not None and run["student"] in students:
+            read = students[run["student"]]
+            own[read] = run["teacher_family"] == run["student_family"]
+            lifts.setdefault((*read, run["target"]), []).append(run["margin"] - run["base_margin"])
+    for made in (m for m in lineage if m.kind == "screening"):
+        read = made.input("rows"), made.input("base")
+        for screen, found in made.results.items():
+            for target, score in found["targets"].items():
+                if values := lifts.get((*read, target)):
+                    yield screened.Pair(screen, own[read], read[0], target, score["score"], sum(values) / len(values))
 
 
 def _summary(found: kinship_curve.Curve) -> Json:
