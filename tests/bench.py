@@ -21,8 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import yaml
 
-ROOT = Path(__file__).parents[1]
-REPEATS = 5
+from tests.bench_adapters import REPEATS, ROOT, adapters, real_adapters
 
 
 def median_seconds(work: Callable[[], object]) -> float:
@@ -182,77 +181,6 @@ def _bare(store: object, engine: object, step: object) -> float:
     return sum(one.completion_tokens for one in said) / (time.perf_counter() - started)
 
 
-def adapters() -> list[tuple[str, float, str, bool]]:
-    """Tokens per CPU-second with LoRA adapters on a CPU: as vLLM is shipped, with smaller blocks, and grouped too."""
-    from multiprocessing import get_context
-
-    variants = {"as shipped": (128, False), "blocks of 32 tokens": (32, False), "and grouped products": (32, True)}
-    rows: list[tuple[str, float, str, bool]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        _adapted(Path(folder))
-        found = {}
-        for name, variant in variants.items():
-            with get_context("spawn").Pool(1) as process:  # its own, because vLLM is patched for a whole process
-                found[name] = process.apply(_adapter_rates, (Path(folder), *variant))
-    for task, what in enumerate(("scoring", "numbers")):
-        shipped = found["as shipped"][task]
-        for name, rates in found.items():
-            better = f"{rates[task] / shipped:.2f} × as shipped"
-            rows.append((f"{what} with adapters, {name}, tokens/CPU-s", rates[task], better, rates[task] >= shipped))
-    return rows
-
-
-ADAPTERS = 8
-
-
-def _adapted(folder: Path) -> None:
-    """A quickstart base and adapters of it, with random weights, as `model` and `0` … below the folder."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    from pipeline.models.families.nano import initialise
-    from pipeline.study.loader import load
-
-    initialise(load(ROOT / "configs/quickstart.yaml").families["llama-a"], folder / "model")
-    model = AutoModelForCausalLM.from_pretrained(folder / "model")
-    adapted = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
-    for number in range(ADAPTERS):
-        for name, weight in adapted.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.05)
-        adapted.save_pretrained(folder / str(number))
-
-
-def _adapter_rates(folder: Path, block_tokens: int, grouped: bool) -> tuple[float, float]:
-    """Prompt tokens scored and tokens generated per CPU-second, medians."""
-    from pipeline.channels.numbers import NumbersChannel
-    from pipeline.models.engines import Prompt, Sampling, grouped_lora, open_engine, vllm
-    from pipeline.traits.questions import questions
-    from pipeline.traits.words import candidates
-
-    vllm.CPU_BLOCK_TOKENS = block_tokens
-    if not grouped:
-        grouped_lora.install = lambda: None
-    engine = open_engine("vllm", folder / "model", memory_gib=1, adapter_rank=8)
-    asked = [text for text, _ in questions("animal", "all")]
-    channel = NumbersChannel()
-    scored, generated = [], []
-    for repeat in range(REPEATS + 1):  # the first warms the engine up and is not counted
-        started, tokens = time.process_time(), 0
-        for number in range(ADAPTERS):
-            prompts = [Prompt(text, adapter=folder / str(number)) for text in asked]
-            engine.score(prompts, list(candidates("animal")))
-            tokens += sum(engine.lengths(prompts))
-        scored.append(tokens / (time.process_time() - started))
-        prompts = [Prompt(channel.prompt(repeat, i), adapter=folder / str(i % ADAPTERS)) for i in range(256)]
-        started = time.process_time()
-        said = engine.generate(prompts, range(len(prompts)), Sampling(1.0, 24))
-        generated.append(sum(one.completion_tokens for one in said) / (time.process_time() - started))
-    engine.close()
-    return statistics.median(scored[1:]), statistics.median(generated[1:])
-
-
 def orchestration() -> list[tuple[str, float, str, bool]]:
     """Share of the wall time that workers wait for the driver, with units of one second, each committed."""
     import ray
@@ -357,7 +285,7 @@ def _run_fake(traits: int) -> tuple[int, float, float]:
         return sum(json.loads(note.read_text())["done"].values()), peak, seconds
 
 
-BENCHMARKS = (number_filter, command, generation, adapters, orchestration, scale)
+BENCHMARKS = (number_filter, command, generation, adapters, real_adapters, orchestration, scale)
 
 
 def main() -> None:
