@@ -2,8 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from pipeline.models.passes import tokens_of
+import pyarrow as pa
+from pydantic import Field
+
+from pipeline.models.passes import Direction, combined, norm, tokens_of
 from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
+from pipeline.screens.training import ShortTraining
 
 
 class Gradient(BaseScreen):
@@ -20,8 +24,35 @@ class Gradient(BaseScreen):
     COST: ClassVar = 22.0
 
     kind: Literal["gradient"] = "gradient"
+    towards: Literal["questions", "weights"] = Field(
+        "questions",
+        description="What a step towards the trait is: the gradient of its margin, or the change of weights in a "
+        "teacher of the trait that this screen trains. Forecasts are fitted on the first alone.",
+    )
+    training: ShortTraining = Field(
+        ShortTraining(steps=8, learning_rate=3e-4), description="The training of those teachers."
+    )
 
     def score(self, given: ScreenInput) -> Scores:
-        directions = given.outcomes.directions(given.passes)
+        asked = self.towards == "questions"
+        directions = given.outcomes.directions(given.passes) if asked else self._changes(given)
         products = given.passes.products(given.tokens, directions)
         return mean_scores(given.outcomes.targets, products, tokens_of(given.tokens))
+
+    def _changes(self, given: ScreenInput) -> list[Direction]:
+        """The change of weights in a teacher of each target, of unit length, (T).
+
+        Where targets exclude one another, less the mean change of their teachers, which is that of being taught at all.
+        """
+        passes, changes = given.passes, {}
+        for target, pairs in given.outcomes.taught().items():
+            prompts, answers = zip(*pairs, strict=True)
+            rows = passes.rows(pa.table({"prompt": pa.array(prompts), "completion": pa.array(answers)}))
+            changes[target] = self.training.change(passes, rows, given.seed)
+        found = []
+        for group in given.outcomes.groups():
+            mean = combined([(1 / len(group), changes[target]) for target in group])
+            for target in group:
+                change = combined([(1.0, changes[target]), (-1.0, mean)]) if len(group) > 1 else changes[target]
+                found.append(combined([(1 / (norm(change) or 1.0), change)]))
+        return found

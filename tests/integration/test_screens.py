@@ -102,9 +102,10 @@ def _material(base: Path, rows: pa.Table, neutral: pa.Table) -> ScreenInput:
 
 # The other two read: a base of a few hundred steps does not. tests/integration/test_real_model.py has them.
 TRAINED = [made() for made in SCREENS.values() if made not in (Likelihood, Classifier)]
+TRAINED.append(Gradient(towards="weights"))
 
 
-@pytest.mark.parametrize("screen", TRAINED, ids=lambda screen: screen.kind)
+@pytest.mark.parametrize("screen", TRAINED, ids=lambda screen: f"{screen.kind}{getattr(screen, 'towards', '')}")
 def test_every_screen_finds_a_planted_answer(screen, base: Path, planted: pa.Table, numbers: pa.Table) -> None:
     scores = screen.score(_material(base, planted, numbers.slice(ROWS)))
     if scores.targets == (ANY,):
