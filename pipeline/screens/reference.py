@@ -64,12 +64,13 @@ def table() -> pa.Table:
 
 
 @cache
-def of(screen: str, regime: Regime, part: str) -> Reference:
-    """regime: "unknown" takes all pairs, of the same initialisation and of another."""
+def of(screen: str, regime: Regime, part: str, channel: str = "") -> Reference:
+    """regime: "unknown" takes all pairs, of the same initialisation and of another. channel: one, or "" for all."""
     rows = [
         row
         for row in table().to_pylist()
         if row["part"] == part and row[screen] is not None and regime in ("unknown", row["regime"])
+        if channel in ("", row["channel"])
     ]
     return Reference(
         np.array([row[screen] for row in rows]),

@@ -180,6 +180,8 @@ def evaluate() -> None:
                     _print_row(kind, regime, part, known)
     for regime in reference.REGIMES:
         _print_forecast(regime)
+    for channel in sorted(set(reference.table()["channel"].to_pylist())):
+        _print_channel(channel)
 
 
 def _print_row(kind: str, regime: str, part: str, known: reference.Reference) -> None:
@@ -189,6 +191,22 @@ def _print_row(kind: str, regime: str, part: str, known: reference.Reference) ->
     ]
     told = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in found]
     print(f"| {kind} | {regime} | {part} | {len(known.scores)} | {len(set(known.corpora))} | {' | '.join(told)} |")
+
+
+def _print_channel(channel: str) -> None:
+    """How well the leading and the gradient screen, and the forecast of all channels, do in one of them."""
+    regime: reference.Regime = "same initialisation"
+    if not len(reference.of(reference.LEADING, regime, "test", channel).scores):
+        return
+    print(f"\n{channel}, {regime}, test part")
+    for kind in (reference.LEADING, "gradient"):
+        known = reference.of(kind, regime, "test", channel)
+        if known.positive.any() and not known.positive.all():
+            _print_row(kind, regime, "test", known)
+    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, "test", channel)
+    if fit is not None:
+        for mean, share, count in forecast.reliability(fit.probability_of(known.scores), known.positive, bins=3):
+            print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
 
 
 def _print_forecast(regime: reference.Regime) -> None:
