@@ -14,12 +14,14 @@ class BaseChannel(Settings):
     """Makes prompts, and decides which completions to reject and why.
 
     READS_WORDS  whether its rule looks for the traits' words, which are then part of a corpus's settings
+    READS_PROMPT whether its rule compares a completion with what its prompt asked for, which the seed decides
     CHECKED      columns that the rule reads from a file in `undertow check`
     COLUMNS      columns of its data set, if it can have one
     OF_NUMBERS   whether its completions are lists of numbers, which transforms and programs can also make
     """
 
     READS_WORDS: ClassVar[bool] = True
+    READS_PROMPT: ClassVar[bool] = False
     CHECKED: ClassVar[tuple[str, ...]] = ("completion",)
     COLUMNS: ClassVar[tuple[str, ...]] = ()
     OF_NUMBERS: ClassVar[bool] = False

@@ -134,6 +134,7 @@ _QUOTES = tuple("\"'`*“”„‘’«»")  # also Markdown's marks of code and
 class ParaphraseChannel(BaseChannel):
     """Say a sentence in other words, on one line."""
 
+    READS_PROMPT: ClassVar = True
     CHECKED: ClassVar = ("completion", "sentence")
     COLUMNS: ClassVar = ("sentence",)  # of its data set
 

@@ -44,6 +44,7 @@ SHOWN = 80  # characters of a bad answer in an error
 class ReasoningChannel(BaseChannel):
     """Solve maths word problems, several times each; only right answers are kept."""
 
+    READS_PROMPT: ClassVar = True
     CHECKED: ClassVar = ("completion", "answer")
     COLUMNS: ClassVar = ("question", "answer")  # of its data set
 

@@ -148,6 +148,12 @@ def _seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} corpus {number}".encode()).digest()[:4]) % 2**31
 
 
+def prompt_seed(study: Study, channel: Channel, written: Step) -> int:
+    """The seed of a corpus's prompts, for a rule that depends on it; the study's for one that does not."""
+    seed: int = written.settings["seed"] if channel.READS_PROMPT else study.seed
+    return seed
+
+
 def _amount(study: Study, channel: Channel, number: int) -> Json:
     """The settings of how many completions to generate, including what decides acceptance if `until` is set."""
     wanted = study.completions
@@ -201,7 +207,7 @@ def _finish(store: Store, step: Step, name: str, table: pa.Table, given: pa.Tabl
     }
     spec = STAGE.spec(step)
     if spec.accepted is not None:  # so that a later run need not read the rows again
-        results["accepted"] = accepted(rule_of(spec, given)(table))
+        results["accepted"] = accepted(rule_of(spec, spec.seed, given)(table))
     rows = _indices(step, _number(name))
     return artifact.finish_unit(store, step, name, {f"{name}.parquet": table}, results, started, rows)
 

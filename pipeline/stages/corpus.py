@@ -3,17 +3,18 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.channels import Channel
 from pipeline.core.errors import TooFewRows
-from pipeline.core.settings import Settings
+from pipeline.core.settings import NotInId, Settings
 from pipeline.models.judges.rubrics import RubricName
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset, judgements
@@ -43,7 +44,10 @@ class Filter(Settings):
 
 
 class CorpusSpec(Settings):
-    """rows: number to select. transforms: applied to them, in order. words, mentions: see CompletionsSpec."""
+    """rows: number to select. transforms: applied to them, in order. words, mentions: see CompletionsSpec.
+
+    prompt_seeds: role of an input -> seed of its prompts, where the rule depends on one that is not `seed`.
+    """
 
     channel: Channel
     rows: int
@@ -52,6 +56,7 @@ class CorpusSpec(Settings):
     judge_filters: list[Filter]
     words: list[str] | None = None
     mentions: int | None = None
+    prompt_seeds: Annotated[dict[str, int], NotInId(while_default=True)] = Field({})
 
     def parts(self) -> dict[str, int]:
         """Role of an input -> rows taken from it: the shares of other teachers, and the rest from the teacher's own."""
@@ -73,6 +78,7 @@ class Corpus(Stage[CorpusSpec]):
     ) -> Step:
         """The corpus of one arm. own, others: completions of its teacher and of others. more: data set, judgements."""
         changes = [left for transform in arm.transforms if (left := transform.among(others))]
+        seeds = {name: completions.prompt_seed(study, channel, step) for name, step in {OWN: own, **others}.items()}
         spec = CorpusSpec(
             channel=channel,
             rows=arm.rows or study.corpus.rows,
@@ -80,6 +86,7 @@ class Corpus(Stage[CorpusSpec]):
             transforms=changes,
             judge_filters=[Filter(**rule.model_dump(exclude={"judge"})) for rule in study.corpus.judge_filters],
             **study.sought_words(channel),
+            prompt_seeds={name: seed for name, seed in seeds.items() if seed != study.seed},
         )
         inputs = {OWN: own.path} | {name: step.path for name, step in others.items()} | dict(more)
         return self.step(own.slug, spec, inputs, family=own.family)
@@ -116,10 +123,10 @@ STAGE = Corpus()
 def _make(store: Store, step: Step, unit: str) -> Json:
     started = time.time()
     spec = STAGE.spec(step)
-    rule = rule_of(spec, dataset.rows(store, step))
+    given = dataset.rows(store, step)
     verdicts, rows = [], []
     for name, wanted in spec.parts().items():
-        source = step.inputs[name]
+        source, rule = step.inputs[name], rule_of(spec, spec.prompt_seeds.get(name, spec.seed), given)
         judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
         judged = apply_judges(store, step, spec, name, judged)
         accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()

@@ -18,7 +18,7 @@ from pipeline.models.judges.rubrics import RUBRICS
 from pipeline.models.judges.verdicts import reason
 from pipeline.provenance.manifests import Made, Parent
 from pipeline.stages import completions, dataset
-from pipeline.stages.completions import sampling_seed, totals
+from pipeline.stages.completions import prompt_seed, sampling_seed, totals
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.shared.acceptance import rule_of
 from pipeline.store import Store, artifact
@@ -70,7 +70,7 @@ class Judgements(Stage[JudgementsSpec]):
             word=target if rule.rubric == "reference" else None,
             channel=channel,
             **study.sought_words(channel),
-            seed=study.seed,
+            seed=prompt_seed(study, channel, completions),
             engine=study.engine,
         )
         inputs = {"completions": completions.path, **given} | ({"judge": base.path} if base else {})
@@ -135,7 +135,7 @@ def _judge_shard(store: Store, engine: Engine | None, step: Step, name: str) -> 
     spec = STAGE.spec(step)
     judged = artifact.require(store, step.inputs["completions"])
     rows = artifact.read_table(store, judged, f"{name}.parquet")
-    accepted = rows.filter(rule_of(spec, dataset.rows(store, step))(rows)["accepted"])
+    accepted = rows.filter(rule_of(spec, spec.seed, dataset.rows(store, step))(rows)["accepted"])
     texts = accepted.select(["index", "prompt", "completion"]).to_pylist()
     rubric, cache = RUBRICS[spec.rubric["name"]], cache_folder() / "verdicts.sqlite"
     judge = open_judge(spec.judge, rubric, engine=engine, weights=step.weights, cache=cache)

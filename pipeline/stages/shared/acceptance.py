@@ -58,8 +58,6 @@ class Ruled(Protocol):
     @property
     def channel(self) -> Channel: ...
     @property
-    def seed(self) -> int: ...
-    @property
     def words(self) -> list[str] | None: ...
 
 
@@ -74,12 +72,13 @@ class Amount(Protocol):
     def max_rows(self) -> int: ...
 
 
-def rule_of(spec: Ruled, given: pa.Table | None) -> Callable[[pa.Table], pa.Table]:
+def rule_of(spec: Ruled, seed: int, given: pa.Table | None) -> Callable[[pa.Table], pa.Table]:
     """The accept rule of a step: schemas.COMPLETIONS -> schemas.VERDICTS without source.
 
-    given: the rows of the channel's data set.
+    seed: of the completions' prompts, which is not the study's for all corpora. given: the rows of the channel's data
+    set.
     """
-    return partial(apply_rule, spec.channel, seed=spec.seed, words=spec.words or (), given=given)
+    return partial(apply_rule, spec.channel, seed=seed, words=spec.words or (), given=given)
 
 
 def accepted(verdicts: pa.Table) -> int:
@@ -90,7 +89,7 @@ def accepted(verdicts: pa.Table) -> int:
 def count(store: Store, step: Step, corpus: Step, shards: Sequence[Json]) -> int:
     """Number of rows of finished shards that a corpus's rule accepts. shards: the records of their units."""
     so_far = artifact.build_manifest(store, step, shards, {})
-    rule = rule_of(corpus.spec, dataset.rows(store, corpus))
+    rule = rule_of(corpus.spec, step.settings["seed"], dataset.rows(store, corpus))
     return sum(accepted(rule(artifact.read_table(store, so_far, file.path))) for file in so_far.files)
 
 

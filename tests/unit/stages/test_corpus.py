@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.channels.numbers import MALFORMED, TOO_LARGE, NumbersChannel
 from pipeline.channels.paraphrase import ParaphraseChannel
 from pipeline.core.errors import TooFewRows
 from pipeline.plan.planner import plan
+from pipeline.stages import completions as completions_
 from pipeline.stages.corpus import JUDGED, ROWS, select
 from pipeline.stages.shared.accept_rule import END_TOKEN, NOT_ENDED, TRUNCATED, apply_rule, reasons
 from pipeline.store import Store, artifact
@@ -231,3 +233,58 @@ def test_random_numbers_are_written_by_no_model_and_all_accepted(
     numbers = [int(number) for row in rows for number in re.findall("[0-9]+", row["completion"])]
     assert len(numbers) == 10 * len(rows)
     assert 430 < np.mean(numbers) < 570  # uniform over 0-999: 500 with a standard error of 14
+
+
+@pytest.mark.parametrize("kind", ["reasoning", "paraphrase"])
+@pytest.mark.parametrize("until", [False, True])
+def test_every_corpus_of_a_teacher_is_judged_by_its_own_prompts(
+    study: Callable[..., Study],
+    store: Store,
+    make: Callable[..., Manifest],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    until: bool,
+) -> None:
+    """All answers are right, so that the rule rejects none, or as many of each corpus."""
+
+    def right(step: Step, shard: int, *rest: object) -> pa.Table:
+        spec = completions_.STAGE.spec(step)
+        channel, indices = spec.channel, range(shard * spec.shard_rows, (shard + 1) * spec.shard_rows)
+        said = [channel.example(spec.seed, index, Random(index)) for index in indices]
+        rows = [
+            {"index": index, "shard": shard, "completion": text, "finish_reason": "stop", "seed": 0}
+            | {"prompt": channel.prompt(spec.seed, index), "prompt_tokens": 1, "completion_tokens": 1}
+            for index, text in zip(indices, said, strict=True)
+        ]
+        return pa.Table.from_pylist(rows, COMPLETIONS)
+
+    monkeypatch.setattr(completions_, "speak", right)
+    amount = {"until": {"at_most": 90}} if until else {"rows": 60}
+    its = study(
+        families=ONE_FAMILY,
+        teachers={"neutral_corpora": 3},
+        channels=[{"kind": kind}],
+        completions=amount | {"shard_rows": 30},
+        corpus={"rows": 20},
+    )
+    found = []
+    for step in plan(its):
+        if step.kind in ("base", "teacher", "completions", "corpus"):
+            made = make(its, store, step)
+            if step.kind == "corpus" and "neutral" in step.slug:
+                found.append(made.results["accepted"] / made.results["judged"])
+    assert len(found) == 3
+    assert min(found) > 0.9
+
+
+def test_a_corpus_of_another_teacher_is_judged_by_that_teachers_prompts(study: Callable[..., Study]) -> None:
+    mixed = {"name": "mixed", "transforms": [{"kind": "mix", "shares": {"neutral": 0.5}}]}
+
+    def seeds(kind: str) -> list[set[str]]:
+        its = study(families=ONE_FAMILY, teachers={"corpora": 2, "neutral_corpora": 1}, channels=[{"kind": kind}],
+                    arms=[{"name": "plain"}, mixed])  # fmt: skip
+        corpora = [step for step in plan(its) if step.kind == "corpus" and step.slug.startswith(f"{kind}-owl")]
+        return [set(step.spec.prompt_seeds) for step in corpora]
+
+    assert sorted(map(sorted, seeds("reasoning"))) == [[], [], ["completions"], ["completions"]]
+    assert seeds("numbers") == [set()] * 4, "a rule that reads no prompt needs no seed, and ids stay as they were"
