@@ -73,8 +73,8 @@ MUTATIONS = (
     Mutation(
         "permutation: ties with the observed labels count",
         "pipeline/analysis/stats.py",
-        "        return float((sums >= reach).mean()), 1 / distinct\n",
-        "        return float((sums > observed).mean()), 1 / distinct\n",
+        "        return float((_all_sums(scores, counts) >= reach).mean()), 1 / distinct\n",
+        "        return float((_all_sums(scores, counts) > scores[rows, observed].sum()).mean()), 1 / distinct\n",
         ("tests/unit/analysis/test_stats.py",),
     ),
     Mutation(
