@@ -12,16 +12,17 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Adapted:
-    """A base with adapters, and how much it is asked. family: of a study file."""
+    """A base with adapters, and how much it is asked. family: of a study file. lists: of numbers, all adapters."""
 
     study: str
     family: str
     adapters: int
+    questions: int
     lists: int
 
 
-NANO = Adapted("configs/quickstart.yaml", "llama-a", adapters=8, lists=256)
-SMOLLM2 = Adapted("configs/real/smollm2.yaml", "smollm2", adapters=2, lists=32)
+NANO = Adapted("configs/quickstart.yaml", "llama-a", adapters=8, questions=24, lists=256)
+SMOLLM2 = Adapted("configs/real/smollm2.yaml", "smollm2", adapters=2, questions=6, lists=16)
 
 
 def adapters() -> list[tuple[str, float, str, bool]]:
@@ -30,7 +31,7 @@ def adapters() -> list[tuple[str, float, str, bool]]:
 
 
 def real_adapters() -> list[tuple[str, float, str, bool]]:
-    """The same with SmolLM2-135M; about ten minutes."""
+    """The same with SmolLM2-135M; about six minutes."""
     return _variants(SMOLLM2)
 
 
@@ -95,7 +96,7 @@ def _adapter_rates(folder: Path, adapted: Adapted, block_tokens: int, grouped: b
     if not grouped:
         grouped_lora.install = lambda: None
     engine = open_engine("vllm", folder / "model", memory_gib=1, adapter_rank=8)
-    asked = [text for text, _ in questions("animal", "all")]
+    asked = [text for text, _ in questions("animal", "all")][: adapted.questions]
     channel, count = NumbersChannel(), adapted.adapters
     scored, generated = [], []
     for repeat in range(REPEATS + 1):  # the first warms the engine up and is not counted
