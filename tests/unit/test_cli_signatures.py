@@ -24,6 +24,7 @@ def student(root: Path) -> Path:
     return next((root / "student").glob("numbers-owl-llama-to-llama-s1-*"))
 
 
+@pytest.mark.slow
 def test_from_keys_to_a_verified_student(undertow: Command, root: Path) -> None:
     assert "keys/builder.pem: keep it secret" in undertow("keygen", "builder").out
     refused = undertow("verify", student(root), "--chain", "--keys", "keys")

@@ -134,6 +134,7 @@ def test_the_published_lift_is_the_difference_where_both_ends_were_published() -
     assert {(row["model"], row["source"]) for row in rows} == {("Qwen2.5-7B", "Fig. 3")}
 
 
+@pytest.mark.slow
 def test_the_report_of_a_study_has_its_published_figures(
     fake_run: tuple[Study, list[Step], Store],
 ) -> None:

@@ -96,6 +96,7 @@ def content(name: str = "small", results: int = 2) -> page.Content:
     )
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_escaped_and_the_same_for_the_same_results() -> None:
     files = page.render(content())
     assert set(files) == {"report.html", "accuracy.png"}

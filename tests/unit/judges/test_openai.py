@@ -12,6 +12,7 @@ from pipeline.models.judges.openai import label_probability
 from tests.endpoint import KEY, Answer, Question, Server, judge, said
 
 
+@pytest.mark.slow
 def test_the_question_goes_out_as_settings_say(server: Server) -> None:
     (verdict,) = judge(server, "Be kind.", max_tokens=5)
     assert verdict == Verdict(85, None, "85", 1)

@@ -61,6 +61,7 @@ def files_of_chain(signed_copy: Path, keys: Path) -> list[Path]:
     return sorted(file for folder in folders for file in folder.rglob("*") if file.is_file() and file.suffix != ".sig")
 
 
+@pytest.mark.slow
 def test_every_file_of_the_chain_is_covered(signed_copy: Path, keys: Path) -> None:
     """One bit in the middle of each file in turn: weights, tables, configs, cards, manifests, records, statements."""
     files = files_of_chain(signed_copy, keys)

@@ -25,6 +25,7 @@ STUDENT = "student/numbers-owl-llama-to-qwen-s1"
 Undertow = Callable[..., Said]
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_gone_keeps_its_digest_and_is_no_longer_measured(fake_run: FakeRun, tmp_path: Path) -> None:
     _, _, store = fake_run
     root = copied(store, tmp_path)

@@ -25,6 +25,7 @@ from tests.unit.provenance.exports.conftest import FakeRun, SubjectOf, commit, c
 STUDENT = "student/numbers-owl-llama-to-qwen-s1"
 
 
+@pytest.mark.slow
 def test_a_student_is_measured_by_its_own_lift_and_by_its_cell(fake_run: FakeRun, subject_of: SubjectOf) -> None:
     _, _, store = fake_run
     found = subject_of(STUDENT).measured
