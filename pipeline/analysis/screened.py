@@ -1,4 +1,4 @@
-"""How well screens of a study's corpora foretold what students then picked up. Pure functions."""
+"""How well screens of a study's corpora predicted what students then picked up. Pure functions."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pipeline.analysis import forecast
 @dataclass(frozen=True)
 class Pair:
     """A screened corpus and a target. own: whether the students are of the teacher's own family. lift: the rise of the
-    target's margin in their mean student over its base, in nats."""
+    target's margin over the base's, a mean over students, in nats."""
 
     screen: str
     own: bool

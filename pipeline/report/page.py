@@ -65,7 +65,7 @@ class ReportContent:
     side_metrics  measurements without a verdict, from `side_metrics.lifts`
     contrasts     changes made by the later arms, from `contrasts.against_first`
     kinship       γ against how alike the families are, from `kinship_curve.curve`; None if that was not measured
-    screened      how well screens of the corpora foretold the lifts, from `screened.agreements`
+    screened      how well screens of the corpora predicted the lifts, from `screened.agreements`
     """
 
     study_name: str

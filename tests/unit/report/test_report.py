@@ -322,7 +322,7 @@ def test_the_picture_of_published_figures_goes_from_before_to_after(compared: Re
     assert [text.get_text() for text in panel.texts] == ["reported as a lift: +0.08", "not measured"]
 
 
-def test_what_screens_foretold_is_told_where_a_study_has_screens(plain: ReportContent, files: dict[str, bytes]) -> None:
+def test_what_screens_predicted_is_shown_if_a_study_has_screens(plain: ReportContent, files: dict[str, bytes]) -> None:
     found = [
         Agreement("probe", True, 8, 64, 0.15, 7, [0.914, 0.853, 0.962], [0.61, 0.42, 0.74]),
         Agreement("gradient", False, 8, 64, 0.15, 0, [], [-0.07, -0.3, 0.2]),
@@ -330,7 +330,7 @@ def test_what_screens_foretold_is_told_where_a_study_has_screens(plain: ReportCo
     page = Page(render(dataclasses.replace(plain, screened=found))["report.html"])
     for cell in ("probe", "own family", "+0.91", "gradient", "other family", "−0.07"):
         assert cell in page.text
-    assert "What screens of the corpora foretold" not in Page(files["report.html"]).text
+    assert "How well screens predicted transfer" not in Page(files["report.html"]).text
 
 
 def test_a_page_without_published_figures_has_no_such_section(files: dict[str, bytes]) -> None:
