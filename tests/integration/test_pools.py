@@ -68,6 +68,17 @@ def run(scenario: Callable[[Pools], Awaitable[None]], cpus: float = 4) -> None:
     asyncio.run(beside())
 
 
+def sizes(pools: Pools) -> dict[str, int]:
+    return {family: workers for (_, family), (workers, *_) in pools.stats().items()}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once it holds. Raises TimeoutError."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
 def works(pools: Pools, pool: Pool, count: int, seconds: float, events: Counted) -> list[asyncio.Task[object]]:
     return [
         asyncio.create_task(pools.run(pool, WorkItem("nap", events, nap, (seconds,))))  # type: ignore[arg-type]
@@ -95,8 +106,7 @@ def test_it_starts_no_more_than_the_cluster_holds_and_more_when_the_cluster_grow
         assert pools.stats()["engine", "b"][0] == 1
         assert pools.demand() == {ResourceRequest(1, 0): 3}, "an autoscaler is to bring the others"
         pools.total = ResourceRequest(2, 0)
-        await asyncio.sleep(1.5)
-        assert pools.stats()["engine", "b"][0] == 2
+        await until(lambda: pools.stats()["engine", "b"][0] == 2)
         await asyncio.gather(*naps)
 
     run(scenario, cpus=1)
@@ -108,8 +118,7 @@ def test_idle_workers_go_down_to_the_smallest_size_of_their_pool(monkeypatch: py
     async def scenario(pools: Pools) -> None:
         kept, gone = pool("kept", min_size=1, max_size=2), pool("gone", max_size=2)
         await asyncio.gather(*works(pools, kept, 2, 0.1, Counted()), *works(pools, gone, 2, 0.1, Counted()))
-        await asyncio.sleep(4)
-        assert {family: queue[0] for (_, family), queue in pools.stats().items()} == {"kept": 1, "gone": 0}
+        await until(lambda: sizes(pools) == {"kept": 1, "gone": 0})
 
     run(scenario)
 
@@ -186,7 +195,7 @@ def test_a_pool_that_was_forgotten_while_it_was_idle_works_again(monkeypatch: py
         one = pool("again")
         for _ in range(2):
             assert await asyncio.wait_for(asyncio.gather(*works(pools, one, 1, 0.1, Counted())), 20) == ["rested"]
-            await asyncio.sleep(3)
+            await until(lambda: not pools._pools)
 
     run(scenario)
 
