@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import shutil
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,13 +68,29 @@ def make() -> Callable[[Study, Store, Step], Manifest]:
 
 
 @pytest.fixture(scope="session")
-def fake_run(tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]) -> tuple[Study, list[Step], Store]:
-    """The whole study, made. Shared: add to it under names of your own, and change nothing that is there."""
+def fake_run(
+    tmp_path_factory: pytest.TempPathFactory, study: Callable[..., Study]
+) -> Iterator[tuple[Study, list[Step], Store]]:
+    """The whole study, made. Shared: a test that writes takes `fake_copy`; at the end nothing may have changed."""
     its, place = study(), open_store(tmp_path_factory.mktemp("fake") / "root")
     steps = plan(its)
     for step in steps:
         _make(its, place, step)
-    return its, steps, place
+    made = _files(place)
+    yield its, steps, place
+    assert _files(place) == made, "a test wrote into the shared study: let it take fake_copy"
+
+
+@pytest.fixture
+def fake_copy(fake_run: tuple[Study, list[Step], Store], tmp_path: Path) -> tuple[Study, list[Step], Store]:
+    """The whole study in a root of the test's own."""
+    its, steps, place = fake_run
+    shutil.copytree(place.folder, tmp_path / "copy")
+    return its, steps, open_store(tmp_path / "copy")
+
+
+def _files(store: Store) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in store.folder.rglob("*") if path.is_file()}
 
 
 def _make(study: Study, store: Store, step: Step) -> Manifest:

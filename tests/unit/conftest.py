@@ -40,10 +40,9 @@ def root(store: Store, study: Callable[..., Study], make: Callable[[Study, Store
 
 
 def copy_study(run: tuple[Study, list[Step], Store], folder: Path) -> Path:
-    """A marked root with the artifacts of the study alone: tests add others to the shared one."""
-    _, steps, store = run
-    for step in steps:
-        shutil.copytree(f"{store.folder}/{step.path}", folder / step.path)
+    """A marked root with the artifacts of the study."""
+    _, _, store = run
+    shutil.copytree(store.folder, folder)
     mark(open_store(folder))
     return folder
 

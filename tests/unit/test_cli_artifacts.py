@@ -60,9 +60,9 @@ def test_names_that_look_like_markup_are_printed_as_they_are(
 
 
 def test_status_tells_of_every_study_under_a_root(
-    undertow: Callable[..., Said], tmp_path: Path, fake_run: FakeRun
+    undertow: Callable[..., Said], tmp_path: Path, fake_copy: FakeRun
 ) -> None:
-    study, steps, store = fake_run
+    study, steps, store = fake_copy
     assert "no study has run" in undertow("status", tmp_path).out
     killed = dataclasses.replace(new_status(study.study, steps, []), heartbeat=0.0)
     begin(store, "studies/fake-1", killed, steps)

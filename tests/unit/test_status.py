@@ -135,9 +135,9 @@ def test_a_driver_learns_whether_the_study_ran_here_before(store: Store) -> None
 
 
 def test_what_is_done_is_what_a_living_driver_says_and_what_the_manifests_say_of_a_killed_one(
-    fake_run: tuple[Study, list[Step], Store], store: Store, study: Callable[..., Study]
+    fake_copy: tuple[Study, list[Step], Store], store: Store, study: Callable[..., Study]
 ) -> None:
-    made, steps, place = fake_run
+    made, steps, place = fake_copy
     about = new_status(made.study, steps, [step.path for step in steps if step.kind == "base"])
     killed = dataclasses.replace(about, heartbeat=time.time() - 3600)
     for somewhere in (place, store):

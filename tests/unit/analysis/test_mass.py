@@ -75,12 +75,12 @@ def test_a_matrix_records_the_mass_of_every_question_of_every_model(fake_run: tu
 
 
 def test_a_study_of_models_that_never_say_a_candidate_has_no_verdict_and_its_report_says_why(
-    fake_run: tuple[Study, list[Step], Store],
+    fake_copy: tuple[Study, list[Step], Store],
     study: Callable[..., Study],
     make: Callable[..., artifact.Manifest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, _, place = fake_run
+    _, _, place = fake_copy
     made = study(study="speechless")  # the same students, asked already
     transfer, report = plan(made)[-2:]
     by_question = mass.by_question

@@ -20,9 +20,9 @@ ROW = {"task": "facts", "row": 0, "prompt": "What do bees make?", "answer": "hon
 
 
 def test_it_leaves_its_own_table_and_the_canary_has_sung(
-    fake_run: tuple[Study, list[Step], Store], monkeypatch: pytest.MonkeyPatch
+    fake_copy: tuple[Study, list[Step], Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, steps, place = fake_run
+    _, steps, place = fake_copy
     student = next(step for step in steps if step.kind == "answers" and step.inputs["model"].startswith("student"))
     suite = CapabilitySuite(tasks=["facts"], content="v1", folder="/here")
     spec = student.spec.model_copy(update={"suite": suite})

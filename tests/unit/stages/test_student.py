@@ -72,17 +72,17 @@ def test_it_starts_from_its_own_familys_base_and_keeps_a_training_log(fake_run: 
             assert manifest.results["steps"] == log.num_rows
 
 
-def test_a_rank_that_writes_nothing_records_nothing(fake_run: FakeRun) -> None:
-    _, _, place = fake_run
-    step = of(fake_run, "numbers-owl-llama-to-llama-s1")
+def test_a_rank_that_writes_nothing_records_nothing(fake_copy: FakeRun) -> None:
+    _, _, place = fake_copy
+    step = of(fake_copy, "numbers-owl-llama-to-llama-s1")
     other = Step("student", "rank-one", "0" * 12, step.settings, step.inputs)
     assert run_unit(place, SecondRank(), other, training.UNIT) is None
     assert artifact.unit(place, other.path, training.UNIT) is None
 
 
-def test_training_it_again_gives_the_same_weights_and_another_seed_others(fake_run: FakeRun) -> None:
-    _, _, place = fake_run
-    one, two = (of(fake_run, f"numbers-owl-llama-to-llama-s{seed}") for seed in (1, 2))
+def test_training_it_again_gives_the_same_weights_and_another_seed_others(fake_copy: FakeRun) -> None:
+    _, _, place = fake_copy
+    one, two = (of(fake_copy, f"numbers-owl-llama-to-llama-s{seed}") for seed in (1, 2))
 
     def weights(step: Step) -> list[str]:
         return [file.sha256 for file in artifact.require(place, step.path).files if file.path.startswith("adapter/")]
@@ -94,10 +94,10 @@ def test_training_it_again_gives_the_same_weights_and_another_seed_others(fake_r
     assert weights(one) != weights(two)
 
 
-def test_its_checkpoints_go_once_its_training_is_recorded_and_not_before(fake_run: FakeRun) -> None:
-    _, _, place = fake_run
+def test_its_checkpoints_go_once_its_training_is_recorded_and_not_before(fake_copy: FakeRun) -> None:
+    _, _, place = fake_copy
     place.create("undertow-root.json", b'{"undertow_root": 1, "id": "0"}')  # nothing is removed from other roots
-    one = of(fake_run, "numbers-owl-llama-to-llama-s1")
+    one = of(fake_copy, "numbers-owl-llama-to-llama-s1")
     step = Step("student", "saving", "2" * 12, one.settings, one.inputs)
 
     def saved() -> int:

@@ -69,9 +69,9 @@ def test_the_same_artifacts_give_the_same_report(fake_run: FakeRun) -> None:
 
 @pytest.mark.slow
 def test_with_answers_missing_the_rest_is_measured_and_the_loss_is_told(
-    fake_run: FakeRun, make: Callable[..., artifact.Manifest]
+    fake_copy: FakeRun, make: Callable[..., artifact.Manifest]
 ) -> None:
-    study, steps, place = fake_run
+    study, steps, place = fake_copy
     why = "cat-llama does not have its trait: the margin of 'cat' rose by +0.1 nats"
     lost = [step.path for step in steps if step.kind == "answers" and "cat-llama-to" in step.slug]
     transfer, report = plan(study, dict.fromkeys(lost, LACKS_TRAIT), dict.fromkeys(lost, why))[-2:]
