@@ -43,7 +43,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Fit:
-    """An isotonic fit. scores (K), ascending; probabilities (K) of a lift above the margin; lifts (K), nats."""
+    """An isotonic fit. scores (K), distinct, ascending; probabilities (K) of lift > margin; lifts (K), nats."""
 
     scores: Floats
     probabilities: Floats
@@ -51,13 +51,13 @@ class Fit:
 
     def at(self, score: float, error: float) -> Forecast:
         """error: standard error of the score."""
-        low, high = (float(self._read(self.probabilities, score + shift)) for shift in (-error, error))
-        probability = float(self._read(self.probabilities, score))
+        low, probability, high = (float(self.probability_of(np.array(score + shift))) for shift in (-error, 0, error))
+        low, high = min(low, probability), max(probability, high)  # between equal values, interpolation rounds
         beyond = not self.scores[0] <= score <= self.scores[-1]
-        return Forecast(probability, low, high, float(self._read(self.lifts, score)), beyond)
+        return Forecast(probability, low, high, float(self.lift_of(np.array(score))), beyond)
 
-    def _read(self, values: Floats, scores: float | Floats) -> Floats:
-        return np.asarray(np.interp(scores, self.scores, values))
+    def _read(self, values: Floats, scores: Floats) -> Floats:
+        return np.clip(np.interp(scores, self.scores, values), values[0], values[-1])
 
     def probability_of(self, scores: Floats) -> Floats:
         return self._read(self.probabilities, scores)
@@ -67,15 +67,20 @@ class Fit:
 
 
 def fit(scores: Floats, lifts: Floats, margin: float) -> Fit:
-    """Fit on measured pairs. scores, lifts (N), nats. Raises ValueError if all scores are equal or there are none."""
+    """Fit on measured pairs. scores, lifts (N), nats. Raises ValueError if all scores are equal or there are none.
+
+    Pairs of one score enter as their mean, so that their order does not matter.
+    """
     from scipy.optimize import isotonic_regression
 
     if len(scores) < 2 or np.ptp(scores) == 0:
         raise ValueError("a forecast needs scores that differ")
-    order = np.argsort(scores, kind="stable")
-    above = isotonic_regression((lifts[order] > margin).astype(float)).x
-    expected = isotonic_regression(lifts[order]).x
-    return Fit(scores[order], above, expected)
+    distinct, of, counts = np.unique(scores, return_inverse=True, return_counts=True)
+
+    def fitted(values: Floats) -> Floats:
+        return isotonic_regression(np.bincount(of, values) / counts, weights=counts).x
+
+    return Fit(distinct, fitted((lifts > margin).astype(float)), fitted(lifts))
 
 
 def auroc(scores: Floats, positive: NDArray[np.bool_]) -> float:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.analysis.forecast import LIKELY, UNLIKELY, auroc, fit, over_corpora, reliability, spearman
@@ -20,6 +20,7 @@ def drawn(slope: float, pairs: int = 400) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(deadline=None)
 @given(pairs=NUMBERS)
+@example(pairs=[(1.0, 0.0), (1.0, 0.0), (2.2250738585e-313, 1.0), (-1.1020457292203664e-34, 0.0)])
 def test_a_higher_score_never_forecasts_less(pairs: list[tuple[float, float]]) -> None:
     scores, lifts = map(np.array, zip(*pairs, strict=True))
     if np.ptp(scores) == 0:
@@ -31,6 +32,14 @@ def test_a_higher_score_never_forecasts_less(pairs: list[tuple[float, float]]) -
         a.probability <= b.probability + 1e-12 and a.lift <= b.lift + 1e-12 for a, b in itertools.pairwise(found)
     )
     assert all(0 <= one.low <= one.probability <= one.high <= 1 for one in found)
+
+
+def test_pairs_of_one_score_may_come_in_any_order() -> None:
+    scores, lifts = np.array([0.0, 0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.2, 0.0, 1.0])
+    for order in itertools.permutations(range(5)):
+        made = fit(scores[list(order)], lifts[list(order)], 0.5)
+        assert made.probability_of(np.array([0.0, 1.0])) == pytest.approx([1 / 3, 1 / 2])
+        assert made.lift_of(np.array([0.0, 1.0])) == pytest.approx([0.4, 0.5])
 
 
 def test_a_clear_score_decides_and_an_uncertain_one_does_not() -> None:
