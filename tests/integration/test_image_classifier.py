@@ -201,7 +201,6 @@ def test_losses_are_means_over_the_images_of_one_seed(noise: torch.Tensor) -> No
 def test_a_run_through_ray_reports_and_does_nothing_again_and_a_lost_unit_alone_is_repeated(
     undertow: Command, tmp_path: Path
 ) -> None:
-    pytest.importorskip("mlxtend")
     command = (
         "run",
         "configs/paper/mlp.yaml",

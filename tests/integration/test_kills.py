@@ -169,7 +169,9 @@ def test_a_signal_is_heard_while_thousands_of_units_wake_the_driver_up(sent: sig
             for _ in range(5000):  # what other threads do when their units are done; it fills asyncio's own pipe
                 loop.call_soon_threadsafe(lambda: None)
             os.kill(os.getpid(), sent)
-            await asyncio.sleep(0.2)
+            async with asyncio.timeout(20):
+                while not told:
+                    await asyncio.sleep(0.01)
         return told
 
     before = signal.getsignal(sent)

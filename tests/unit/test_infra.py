@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -39,7 +40,6 @@ def ray_versions(node: object) -> list[str]:
 
 
 def test_the_cluster_file_holds_under_rays_own_schema() -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     schema = metadata.distribution("ray").locate_file("ray/autoscaler/ray-schema.json")
     jsonschema.validate(CLUSTER, json.loads(Path(str(schema)).read_text()))
 

