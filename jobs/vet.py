@@ -27,7 +27,7 @@ from pipeline.screens import SCREENS, Screen
 from pipeline.screens.base import ScreenInput
 from pipeline.screens.reference import LEADING, Regime
 from pipeline.screens.sampled import own_answers
-from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, read_traits
+from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, known_traits, read_traits
 from pipeline.screens.vetting import Finding, vet
 from pipeline.store import artifact, open_store
 from pipeline.store.local_cache import local_folder
@@ -73,7 +73,7 @@ def content_of(wanted: VetRequest) -> VetContent:
             f"{wanted.data} has {drawn.rows.num_rows} rows with an answer; screens need {LEAST_ROWS} or more"
         )
     passes = Passes(_model(wanted.base))
-    kept, unknown = known(passes, traits_of(wanted.traits))
+    kept, unknown = known_traits(passes, traits_of(wanted.traits))
     if not kept:
         raise InputError(f"the vocabulary of {wanted.base} has no word of these traits: {', '.join(unknown)}")
     if wanted.neutral:
@@ -100,22 +100,6 @@ def traits_of(given: str | None) -> list[ScreenedTrait]:
     if Path(given).suffix in (".yaml", ".yml", ".json"):
         return list(read_traits(Path(given)).traits)
     return [Favourites(targets=[name.strip() for name in given.split(",") if name.strip()])]
-
-
-def known(passes: Passes, traits: Sequence[ScreenedTrait]) -> tuple[list[ScreenedTrait], list[str]]:
-    """The traits whose words the base's vocabulary has, and the names of the others."""
-    kept: list[ScreenedTrait] = []
-    unknown: list[str] = []
-    for trait in traits:
-        if isinstance(trait, Favourites):
-            targets = [name for name in trait.names() if passes.knows(name)]
-            unknown += [name for name in trait.names() if name not in targets]
-            kept += [trait.model_copy(update={"targets": targets})] if targets else []
-        elif all(passes.knows(one.question) and passes.knows(one.answer) for one in trait.examples):
-            kept.append(trait)
-        else:
-            unknown.append(trait.name)
-    return kept, unknown
 
 
 def _rows(place: str, count: int, seed: int) -> Drawn:
