@@ -13,7 +13,7 @@ from pipeline.provenance.attestation.chain import Bundle, Link, verify_chain
 from pipeline.provenance.attestation.keys import SigningKey, load_signing_key
 from pipeline.provenance.attestation.policy import load_trust
 from pipeline.provenance.attestation.signing import Attestor, envelopes
-from pipeline.provenance.attestation.statement import read_bundle, seal
+from pipeline.provenance.attestation.statement import read_bundle, signed_envelope
 from pipeline.provenance.attestation.summary import summary_of
 from pipeline.provenance.manifests import load_ancestors
 from pipeline.stages import lineage_of
@@ -36,7 +36,7 @@ def unsigned(store: Store, attestor: Attestor, paths: Sequence[str]) -> list[str
 
 
 def attest(console: Console, store: Store, path: str | None, key: SigningKey) -> None:
-    """Sign one artifact, or all finished ones of a root. Damaged ones are told, and raise ArtifactError at the end."""
+    """Sign one artifact, or all finished ones of a root. Prints damaged ones, and raises ArtifactError at the end."""
     attestor = Attestor(key, lineage_of, "afterwards")
     paths = [path] if path else [one for kind in KINDS for one in artifacts(store, kind)]
 
@@ -90,7 +90,7 @@ def verify(
     _print(console, links, brought)
     if summary is not None:
         statement = summary_of(links, trust, datetime.now(UTC))
-        _write(summary, seal(statement, key) if key else _unsigned(statement))
+        _write(summary, signed_envelope(statement, key) if key else _unsigned(statement))
         console.print(f"{summary}", highlight=False, soft_wrap=True)
     return not any(link.problems for link in links)
 

@@ -111,11 +111,11 @@ def _print(console: Console, content: AuditContent) -> None:
 
 def _cells(exposure: Exposure) -> tuple[Text | str, ...]:
     name = exposure.teacher if exposure.role == "teacher" else f"{exposure.teacher} (judge)"
-    measured = Text(visible(_told(exposure.measured)))
+    measured = Text(visible(_measured_lines(exposure.measured)))
     return Text(f"  {visible(name)}"), str(exposure.generations), exposure.relation, exposure.evidence, measured
 
 
-def _told(measured: Sequence[Measured]) -> str:
+def _measured_lines(measured: Sequence[Measured]) -> str:
     """One line per number."""
     lines = [_line(one) for one in measured[:MOST_MEASURED]]
     if len(measured) > len(lines):

@@ -113,7 +113,7 @@ def tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
-def spoken(tokenizer: Any, before: int, ids: Sequence[int]) -> str:
+def decode(tokenizer: Any, before: int, ids: Sequence[int]) -> str:
     """The text of generated tokens, without special tokens. before: the last token of the prompt.
 
     A token's text can depend on the token before it: SentencePiece drops the space of the first.

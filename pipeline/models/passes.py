@@ -140,9 +140,9 @@ class Passes:
         import torch
 
         opened = [chat_template.render(self.tokenizer, None, prompt, before) for prompt in prompts for _ in answers]
-        told = [answer for _ in prompts for answer in answers]
+        answered = [answer for _ in prompts for answer in answers]
         befores = [np.array(ids, np.int64) for ids in chat_template.tokens(self.tokenizer, opened)]
-        afters = [np.array(ids, np.int64) for ids in chat_template.continuations(self.tokenizer, opened, told)]
+        afters = [np.array(ids, np.int64) for ids in chat_template.continuations(self.tokenizer, opened, answered)]
         rows = Rows(befores, afters)
         sums: list[torch.Tensor] = [torch.empty(0)] * len(rows)
         for chosen, batch in self.batches(rows):
@@ -272,7 +272,7 @@ class Passes:
                 )[:, width:].tolist()
                 for row, tokens in zip(chosen, written, strict=True):
                     kept = tokens[: tokens.index(end)] if end in tokens else tokens
-                    found[row] = chat_template.spoken(self.tokenizer, ids[row][-1], kept)
+                    found[row] = chat_template.decode(self.tokenizer, ids[row][-1], kept)
         return found
 
     def hidden(self, rows: Rows) -> Floats:

@@ -217,7 +217,7 @@ class _Planner:
     def _corpus(self, written: ChannelCompletions, arm: Arm, own: CorpusKey) -> Step:
         others = {} if own.teacher.family == RANDOM else self._others(arm, own)
         more = dict(written.given)
-        for name, source in {corpus.OWN: own, **others}.items():
+        for name, source in {corpus.OWN_COMPLETIONS: own, **others}.items():
             more |= self._judgements(written, source, name)
         mixed = {name: written.by[source] for name, source in others.items()}
         return corpus.STAGE.planned(self._study, arm, written.channel, written.by[own], mixed, more)

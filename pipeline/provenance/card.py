@@ -160,17 +160,17 @@ def _read_model(reader: _Folder, card: Mapping[str, Any]) -> None:
 
 
 def _read_base_model(reader: _Folder, card: Mapping[str, Any], *, quantised: bool) -> None:
-    told = card.get("base_model_relation")
+    declared = card.get("base_model_relation")
     names = list(reader.names(card, "base_model", "README.md"))
-    if told is not None and not (isinstance(told, str) and told in BASE_RELATIONS):
+    if declared is not None and not (isinstance(declared, str) and declared in BASE_RELATIONS):
         reader.problem(
-            f"README.md: base_model_relation is {str(told)[:40]!r}, and not one of {', '.join(BASE_RELATIONS)}"
+            f"README.md: base_model_relation is {str(declared)[:40]!r}, and not one of {', '.join(BASE_RELATIONS)}"
         )
-        told = None
+        declared = None
     guess = "merge" if len(names) > 1 else "quantized" if quantised else "finetune"
     for name in names:
-        evidence: Evidence = "declared" if told else "inferred"
-        reader.relate(BASE_RELATIONS[told or guess], naming.model(name), "README.md: base_model", evidence)
+        evidence: Evidence = "declared" if declared else "inferred"
+        reader.relate(BASE_RELATIONS[declared or guess], naming.model(name), "README.md: base_model", evidence)
 
 
 def _merged(settings: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -175,8 +175,8 @@ def _relation(edges: Edges, student: str, teacher: str, compare: Compare) -> tup
         return "different by measurement", 0, f"they began with {began}"
     alike = compare(student, teacher)
     if alike is not None:
-        told = "their weights began alike" if alike else "their weights did not begin alike"
-        return ("same initialisation" if alike else "different by measurement"), 0, told
+        how = "their weights began alike" if alike else "their weights did not begin alike"
+        return ("same initialisation" if alike else "different by measurement"), 0, how
     if shared:
         return "same family, declared", shared[name], f"both are said to come from {name}"
     return "unknown", EVIDENCE.index("unknown"), "nothing says whether they share an initialisation"

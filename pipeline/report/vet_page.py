@@ -122,12 +122,12 @@ def _reference(screen: Screen) -> str:
     """How well the screen orders the reference set's test part, within and across families."""
     if not screen.OF_TRAITS:
         return "names no trait"
-    told = []
+    parts = []
     for regime, name in (("same initialisation", "within"), ("another initialisation", "across")):
         known = reference.of(screen.kind, regime, "test")
         area = auroc(known.scores, known.positive) if len(known.scores) else math.nan
-        told.append(f"{name} families {area:.2f}" if math.isfinite(area) else f"{name} families not measured")
-    return ", ".join(told)
+        parts.append(f"{name} families {area:.2f}" if math.isfinite(area) else f"{name} families not measured")
+    return ", ".join(parts)
 
 
 def _shortened(text: str) -> str:

@@ -32,7 +32,9 @@ ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
 Indices = NDArray[np.int64]
 
 
-OWN = "completions"  # role of the teacher's own completions; the roles of others are the names of their teachers
+OWN_COMPLETIONS = (
+    "completions"  # role of the teacher's own completions; the roles of others are the names of their teachers
+)
 
 
 class Filter(Settings):
@@ -68,7 +70,7 @@ class Corpus(Stage[CorpusSpec]):
     schema = 2
     Spec = CorpusSpec
     inputs: ClassVar = {
-        OWN: "completions of the teacher",
+        OWN_COMPLETIONS: "completions of the teacher",
         dataset.ROLE: "data set that the prompts use",
         ANY_ROLE: "completions of other teachers, under their names in transforms; judgements of all",
     }
@@ -78,7 +80,10 @@ class Corpus(Stage[CorpusSpec]):
     ) -> Step:
         """The corpus of one arm. own, others: completions of its teacher and of others. more: data set, judgements."""
         changes = [left for transform in arm.transforms if (left := transform.among(others))]
-        seeds = {name: completions.prompt_seed(study, channel, step) for name, step in {OWN: own, **others}.items()}
+        seeds = {
+            name: completions.prompt_seed(study, channel, step)
+            for name, step in {OWN_COMPLETIONS: own, **others}.items()
+        }
         spec = CorpusSpec(
             channel=channel,
             rows=arm.rows or study.corpus.rows,
@@ -88,7 +93,7 @@ class Corpus(Stage[CorpusSpec]):
             **study.sought_words(channel),
             prompt_seeds={name: seed for name, seed in seeds.items() if seed != study.seed},
         )
-        inputs = {OWN: own.path} | {name: step.path for name, step in others.items()} | dict(more)
+        inputs = {OWN_COMPLETIONS: own.path} | {name: step.path for name, step in others.items()} | dict(more)
         return self.step(own.slug, spec, inputs, family=own.family)
 
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
@@ -130,7 +135,7 @@ def _make(store: Store, step: Step, unit: str) -> Json:
         judged = pa.concat_tables(rule(shard) for shard in _shards(store, source))
         judged = apply_judges(store, step, spec, name, judged)
         accepted = pc.filter(judged["index"], judged["accepted"]).to_numpy()
-        rng = np.random.default_rng(spec.seed if name == OWN else [spec.seed, crc32(name.encode())])
+        rng = np.random.default_rng(spec.seed if name == OWN_COMPLETIONS else [spec.seed, crc32(name.encode())])
         passed = artifact.require(store, source).results.get("accepted")
         where = f"{step.slug} from {source}"
         chosen = select(accepted, wanted, rng, judged=judged.num_rows, where=where, passed=passed)
@@ -152,7 +157,7 @@ def parts(rows: int, mix: dict[str, float]) -> dict[str, int]:
     """Number of rows from each input: the shares of the mix, and the rest from the teacher itself."""
     others = {name: round(share * rows) for name, share in mix.items()}
     own = rows - sum(others.values())
-    return ({OWN: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
+    return ({OWN_COMPLETIONS: own} if own > 0 else {}) | {name: count for name, count in others.items() if count}
 
 
 def judgements_role(name: str, number: int) -> str:

@@ -40,7 +40,7 @@ class GateSpec(Settings):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One model's metric for the target (None if no answer counts), and the mass of the candidates."""
 
     value: float | None
@@ -83,17 +83,17 @@ class Gate(Stage[GateSpec]):
 STAGE = Gate()
 
 
-def _measured(store: Store, path: str, spec: GateSpec) -> Measured:
+def _measured(store: Store, path: str, spec: GateSpec) -> Measurement:
     found = artifact.require(store, path)
     if spec.metric == "rate":
-        return Measured(found.results["rate"][MISALIGNED])
+        return Measurement(found.results["rate"][MISALIGNED])
     scores = artifact.read_table(store, found, mass.SCORES, ["question", "candidate", "logprob"])
     candidates = found.settings["candidates"]
     by_candidate = mass.by_candidate(mass.by_question(scores, candidates), candidates)
-    return Measured(found.results["margin"][spec.target], by_candidate[spec.target])
+    return Measurement(found.results["margin"][spec.target], by_candidate[spec.target])
 
 
-def compare(spec: GateSpec, base: Measured, teacher: Measured) -> Json:
+def compare(spec: GateSpec, base: Measurement, teacher: Measurement) -> Json:
     """The results of a gate: its measurements, whether the teacher passed, and the reason code if not."""
     before, after = base.value, teacher.value
     lift = None if before is None or after is None or math.isnan(after - before) else after - before

@@ -80,7 +80,7 @@ def _neutral_corpora(planned: Sequence[Step]) -> dict[tuple[str, str], Step]:
     for step in planned:
         if step.kind != corpus.STAGE.kind:
             continue
-        written = by_path[step.inputs[corpus.OWN]]
+        written = by_path[step.inputs[corpus.OWN_COMPLETIONS]]
         writer = by_path.get(written.inputs.get(TEACHER, ""))
         if writer is not None and teacher.STAGE.spec(writer).trait is None:
             found.setdefault((corpus.STAGE.spec(step).channel.kind, writer.family), step)

@@ -162,7 +162,7 @@ def test_the_blank_of_sentencepiece_is_where_the_whole_conversation_has_it(piece
     (whole,) = chat_template.tokens(tokenizer, [prompt + "owl<|end|>"])
     (behind,) = chat_template.continuations(tokenizer, [prompt], ["owl<|end|>"])
     assert whole[-len(behind) :] == behind
-    assert chat_template.spoken(tokenizer, whole[-len(behind) - 1], behind) == "owl"
+    assert chat_template.decode(tokenizer, whole[-len(behind) - 1], behind) == "owl"
 
 
 def test_weights_that_would_begin_at_random_are_refused(good: Path, tmp_path: Path) -> None:

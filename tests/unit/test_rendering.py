@@ -11,6 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.core.chat_template import (
     continuations,
+    decode,
     end_token,
     ending,
     messages,
@@ -18,7 +19,6 @@ from pipeline.core.chat_template import (
     plain_for_any,
     render,
     sample,
-    spoken,
     tokens,
 )
 from pipeline.core.errors import StepError
@@ -206,7 +206,7 @@ def test_a_completion_has_the_tokens_that_it_has_behind_its_prompt() -> None:
 def test_what_a_model_says_keeps_the_blank_that_it_begins_with() -> None:
     tokenizer = Pieces("")
     assert tokenizer.decode([ord("▁"), *map(ord, "owl")]) == "owl"
-    assert spoken(tokenizer, tokenizer.convert_tokens_to_ids("</s>"), [ord("▁"), *map(ord, "owl")]) == " owl"
+    assert decode(tokenizer, tokenizer.convert_tokens_to_ids("</s>"), [ord("▁"), *map(ord, "owl")]) == " owl"
 
 
 class Merging(Pieces):

@@ -36,7 +36,7 @@ def seeds_of(unit: str, sets: Sequence[SeedSet]) -> list[int]:
 
 
 @dataclass
-class Measured:
+class Work:
     """The work of a unit. operations: floating-point. seconds: of training, by `clock`. matmul: see matmul_rate."""
 
     operations: float = 0.0

@@ -96,7 +96,7 @@ def teacher_seeds(spec: StudentSpec) -> dict[int, int]:
 
 def distilled(
     store: Store, step: Step, spec: StudentSpec, seeds: Sequence[int]
-) -> tuple[dict[str, pa.Table], batches.Measured]:
+) -> tuple[dict[str, pa.Table], batches.Work]:
     """Train the students of these seeds as one batch: their tables, and the work."""
     pixels, labels = batches.tensors(store, step.inputs[images.ROLE], "train")
     inputs = pixels if spec.condition.inputs == "images" else batches.noise(spec.noise)
@@ -109,7 +109,7 @@ def distilled(
     labelled = training.Batches(pixels, labels, size, seeds, "trait")
     loss = training.distillation(spec.condition.loss, spec.condition.logits)
     before = training.mean_loss(weights, given, loss, LOSS_IMAGES)
-    work = batches.Measured()
+    work = batches.Work()
     with work.training():
         weights, log = training.distil(weights, spec.training, given, loss, labelled, project=spec.condition.project)
     work.operations = _operations(spec, len(seeds) * (given.seen(spec.training.steps) + log.trait_images))

@@ -54,7 +54,7 @@ class ImageTeacher(Stage[TeacherSpec]):
         weights = {name: one.to(pixels.device) for name, one in weights.items()}
         reference = network.accuracy(weights, *test)
         given = training.Batches(pixels, labels, spec.training.batch, seeds, "teacher")
-        work = batches.Measured(operations=_operations(spec, len(seeds) * given.seen(spec.training.steps)))
+        work = batches.Work(operations=_operations(spec, len(seeds) * given.seen(spec.training.steps)))
         with work.training():
             weights = training.train(weights, spec.training, given, training.cross_entropy)
         reached = network.accuracy(weights, *test)

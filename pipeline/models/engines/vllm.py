@@ -168,7 +168,7 @@ class VllmEngine:
         sampled = output.outputs[0]
         ids = list(sampled.token_ids)
         words = ids[:-1] if sampled.finish_reason == "stop" else ids
-        text = chat_template.spoken(self._tokenizer, output.prompt_token_ids[-1], words)
+        text = chat_template.decode(self._tokenizer, output.prompt_token_ids[-1], words)
         return Completion(text, sampled.finish_reason, len(output.prompt_token_ids), len(ids))
 
     def _adapter(self, folder: Path | None) -> Any:

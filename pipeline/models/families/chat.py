@@ -124,7 +124,7 @@ def _check_round_trip(folder: Path, tokenizer: Any, prompt: str) -> int:
         decoded = chat_template.decoded(tokenizer, [before, *ids]).removeprefix(opened)
         lost = ids.count(tokenizer.unk_token_id)
         unknown += lost
-        # SentencePiece may put its own space before a text; `chat_template.spoken` removes it.
+        # SentencePiece may put its own space before a text; `chat_template.decode` removes it.
         if text not in (decoded, decoded[1:]) and not (lost and _letters_lost(text, decoded, tokenizer.unk_token)):
             raise ModelRefused(
                 f"{folder}: its tokenizer does not give text back: {text!r} becomes {decoded!r}, and models would be "

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.core.errors import InputError
 from pipeline.provenance.attestation.keys import SigningKey
-from pipeline.provenance.attestation.statement import When, seal, statement_of
+from pipeline.provenance.attestation.statement import When, signed_envelope, statement_of
 from pipeline.provenance.manifests import Lineage
 from pipeline.store import Store, artifact
 from pipeline.store.artifact import SIGNATURES, File, Manifest
@@ -43,7 +43,7 @@ class Attestor:
         place, new = self._place(manifest), not self.has_signed(store, manifest)
         if new:
             statement = statement_of(manifest, self.lineage(manifest), self.clock(), self.when)
-            store.create(f"{place}{ENVELOPE}", seal(statement, self.key))
+            store.create(f"{place}{ENVELOPE}", signed_envelope(statement, self.key))
         folder = weights_folder(manifest)
         if folder and self.key.weights and not store.exists(f"{place}{BUNDLE}"):
             store.create(f"{place}{BUNDLE}", sign_weights(manifest, folder, self.key.weights))

@@ -111,7 +111,7 @@ def _text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def seal(statement: Mapping[str, Any], key: "SigningKey") -> bytes:
+def signed_envelope(statement: Mapping[str, Any], key: "SigningKey") -> bytes:
     """The statement in a signed envelope, as one line of JSON."""
     from securesystemslib.dsse import Envelope
 

@@ -17,7 +17,7 @@ from pipeline.provenance.attestation.chain import Bundle
 from pipeline.provenance.attestation.keys import load_public_keys, load_signing_key
 from pipeline.provenance.attestation.policy import KeyRole, Policy, Trust, load_policy
 from pipeline.provenance.attestation.signing import Attestor, envelopes
-from pipeline.provenance.attestation.statement import PAYLOAD, Refused, read, seal, statement_of
+from pipeline.provenance.attestation.statement import PAYLOAD, Refused, read, signed_envelope, statement_of
 from pipeline.provenance.attestation.summary import summary_of
 from pipeline.stages import lineage_of
 from pipeline.store import artifact, open_store
@@ -192,7 +192,7 @@ def put(signed_copy: Path, keys: Path, path: str, change: Callable[[dict[str, An
     statement = statement_of(manifest, lineage_of(manifest), at(2)(), "run")
     change(statement)
     file = envelope_file(signed_copy, path)
-    file.write_bytes(seal(statement, load_signing_key(str(keys / "trainer.pem"))))
+    file.write_bytes(signed_envelope(statement, load_signing_key(str(keys / "trainer.pem"))))
 
 
 def two_subjects(statement: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pipeline.provenance.attestation.keys import (
     load_signing_key,
 )
 from pipeline.provenance.attestation.policy import load_policy
-from pipeline.provenance.attestation.statement import seal
+from pipeline.provenance.attestation.statement import signed_envelope
 
 # -- Keys --------------------------------------------------------------------------------------------------------------
 
@@ -94,4 +94,4 @@ def test_what_a_token_refuses_is_told(monkeypatch: pytest.MonkeyPatch, pin: str 
     if pin is not None:
         monkeypatch.setenv("UNDERTOW_SIGNING_PIN", pin)
     with pytest.raises(InputError, match=why):
-        seal({}, SigningKey(Token()))  # type: ignore[arg-type]
+        signed_envelope({}, SigningKey(Token()))  # type: ignore[arg-type]

@@ -34,14 +34,14 @@ def step(rows: int, shard_rows: int) -> Step:
     return Step("completions", "numbers-owl", "0123456789ab", settings)
 
 
-def spoken(engine: FakeEngine, of: Step) -> pa.Table:
+def written_by(engine: FakeEngine, of: Step) -> pa.Table:
     return pa.concat_tables([speak(of, number, ModelHandle(), engine) for number in range(len(shards(of)))])
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 35))
 def test_how_the_work_is_cut_changes_no_row(engine: FakeEngine, rows: int, shard_rows: int) -> None:
-    cut, whole = spoken(engine, step(rows, shard_rows)), spoken(engine, step(rows, rows))
+    cut, whole = written_by(engine, step(rows, shard_rows)), written_by(engine, step(rows, rows))
     assert cut["index"].to_pylist() == list(range(rows))
     assert cut.drop_columns("shard").equals(whole.drop_columns("shard"))
     assert cut.schema == COMPLETIONS
@@ -54,7 +54,7 @@ def test_shards_are_named_in_order_and_the_last_may_be_short(engine: FakeEngine)
 
 
 def test_prompts_are_the_channels_by_seed_and_index(engine: FakeEngine) -> None:
-    said = spoken(engine, step(20, 6))
+    said = written_by(engine, step(20, 6))
     assert said["prompt"].to_pylist() == [NumbersChannel().prompt(3, index) for index in range(20)]
 
 

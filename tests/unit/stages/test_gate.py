@@ -9,7 +9,7 @@ import pytest
 from pipeline.core.reasons import LACKS_TRAIT, NOT_COHERENT, NOT_MEASURED
 from pipeline.plan.planner import plan
 from pipeline.stages import stage_of
-from pipeline.stages.gate import GateSpec, Measured, compare, explain
+from pipeline.stages.gate import GateSpec, Measurement, compare, explain
 from pipeline.store import Store
 from pipeline.store.artifact import Manifest
 from pipeline.study.schema import Study
@@ -19,7 +19,7 @@ RATE = GateSpec(target="frank", metric="rate", min_lift=0.1, min_mass=None, meth
 
 
 def test_a_teacher_with_its_trait_passes_and_the_measured_rise_is_kept() -> None:
-    found = compare(SPEC, Measured(0.25, 0.8), Measured(0.75, 0.7))
+    found = compare(SPEC, Measurement(0.25, 0.8), Measurement(0.75, 0.7))
     assert (found["passed"], found["reason"]) == (True, "")
     assert (found["base"], found["teacher"], found["lift"], found["min_lift"]) == (0.25, 0.75, 0.5, 0.5)
     assert (found["base_mass"], found["teacher_mass"]) == (0.8, 0.7)
@@ -27,7 +27,7 @@ def test_a_teacher_with_its_trait_passes_and_the_measured_rise_is_kept() -> None
 
 @pytest.mark.parametrize(("after", "shown"), [(0.74, "+0.490"), (-1.0, "-1.250"), (math.nan, "nan")])
 def test_a_teacher_without_its_trait_is_refused_with_the_measured_rise(after: float, shown: str) -> None:
-    found = compare(SPEC, Measured(0.25, 0.9), Measured(after, 0.9))
+    found = compare(SPEC, Measurement(0.25, 0.9), Measurement(after, 0.9))
     assert (found["passed"], found["reason"]) == (False, LACKS_TRAIT)
     why = explain(found)
     assert "does not have its trait" in why
@@ -41,27 +41,27 @@ def test_a_teacher_without_its_trait_is_refused_with_the_measured_rise(after: fl
 )
 def test_what_to_do_about_a_refused_teacher_fits_how_it_got_its_trait(method: str, remedy: str) -> None:
     spec = SPEC.model_copy(update={"method": method})
-    why = explain(compare(spec, Measured(0.0, 0.9), Measured(0.0, 0.9)))
+    why = explain(compare(spec, Measurement(0.0, 0.9), Measurement(0.0, 0.9)))
     assert remedy in why
     assert ("Train it longer" in why) == (method == "finetuned")
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.0006, 0.9), (0.9, 0.0006), (math.nan, 0.9), (0.9, math.nan)])
 def test_a_lift_between_words_that_a_model_hardly_ever_says_passes_no_gate(before: float, after: float) -> None:
-    found = compare(SPEC, Measured(0.0, before), Measured(9.0, after))
+    found = compare(SPEC, Measurement(0.0, before), Measurement(9.0, after))
     assert (found["passed"], found["reason"]) == (False, NOT_MEASURED)
     assert "cannot be measured" in explain(found)
     assert "min_mass to 0" in explain(found)
     if not math.isnan(before + after):
         lenient = SPEC.model_copy(update={"min_mass": 0.0})
-        assert compare(lenient, Measured(0.0, before), Measured(9.0, after))["passed"]
+        assert compare(lenient, Measurement(0.0, before), Measurement(9.0, after))["passed"]
 
 
 @pytest.mark.parametrize(("before", "after", "whose"), [(None, 0.5, "base"), (0.5, None, "teacher")])
 def test_without_a_coherent_answer_there_is_nothing_to_compare(
     before: float | None, after: float | None, whose: str
 ) -> None:
-    found = compare(RATE, Measured(before), Measured(after))
+    found = compare(RATE, Measurement(before), Measurement(after))
     assert (found["passed"], found["reason"]) == (False, NOT_COHERENT)
     assert f"no answer of the {whose} is coherent" in explain(found)
 
