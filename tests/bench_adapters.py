@@ -12,17 +12,21 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Adapted:
-    """A base with adapters, and how much it is asked. family: of a study file. lists: of numbers, all adapters."""
+    """A base with adapters, and how much it is asked.
+
+    family: of a study file. answers: scored per question. lists: of numbers, over all adapters.
+    """
 
     study: str
     family: str
     adapters: int
     questions: int
+    answers: int
     lists: int
 
 
-NANO = Adapted("configs/quickstart.yaml", "llama-a", adapters=8, questions=24, lists=256)
-SMOLLM2 = Adapted("configs/real/smollm2.yaml", "smollm2", adapters=2, questions=2, lists=8)
+NANO = Adapted("configs/quickstart.yaml", "llama-a", adapters=8, questions=24, answers=19, lists=256)
+SMOLLM2 = Adapted("configs/real/smollm2.yaml", "smollm2", adapters=2, questions=2, answers=4, lists=8)
 
 
 def adapters() -> list[tuple[str, float, str, bool]]:
@@ -31,7 +35,7 @@ def adapters() -> list[tuple[str, float, str, bool]]:
 
 
 def real_adapters() -> list[tuple[str, float, str, bool]]:
-    """The same with SmolLM2-135M; ten minutes or more."""
+    """The same with SmolLM2-135M."""
     return _variants(SMOLLM2)
 
 
@@ -97,13 +101,14 @@ def _adapter_rates(folder: Path, adapted: Adapted, block_tokens: int, grouped: b
         grouped_lora.install = lambda: None
     engine = open_engine("vllm", folder / "model", memory_gib=1, adapter_rank=8)
     asked = [text for text, _ in questions("animal", "all")][: adapted.questions]
+    answers = list(candidates("animal"))[: adapted.answers]
     channel, count = NumbersChannel(), adapted.adapters
     scored, generated = [], []
     for repeat in range(REPEATS + 1):  # the first warms the engine up and is not counted
         started, tokens = time.process_time(), 0
         for number in range(count):
             prompts = [Prompt(text, adapter=folder / str(number)) for text in asked]
-            engine.score(prompts, list(candidates("animal")))
+            engine.score(prompts, answers)
             tokens += sum(engine.lengths(prompts))
         scored.append(tokens / (time.process_time() - started))
         prompts = [Prompt(channel.prompt(repeat, i), adapter=folder / str(i % count)) for i in range(adapted.lists)]
