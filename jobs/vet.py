@@ -86,11 +86,11 @@ def content_of(wanted: VetRequest) -> VetContent:
 
 
 def screens_of(names: Sequence[str]) -> list[Screen]:
-    """The screens of these names, all by default. Raises InputError for a name that is none."""
+    """The screens of these names; by default all that need no extra. Raises InputError for a name that is none."""
     unknown = sorted(set(names) - SCREENS.keys())
     if unknown:
         raise InputError(f"there is no screen {', '.join(unknown)}; there are {', '.join(SCREENS)}")
-    return [screen() for name, screen in SCREENS.items() if not names or name in names]
+    return [screen() for name, screen in SCREENS.items() if (name in names if names else not screen.EXTRA)]
 
 
 def traits_of(given: str | None) -> list[ScreenedTrait]:

@@ -40,20 +40,20 @@ class Passes:
         from transformers import AutoTokenizer
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = load(model).float().to(self.device).eval()
-        self._model.requires_grad_(False)
-        self.size = int(self._model.num_parameters())
+        self.model = load(model).float().to(self.device).eval()
+        self.model.requires_grad_(False)
+        self.size = int(self.model.num_parameters())
         if self.size < SMALL:
             torch.set_num_threads(1)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-        head = self._model.get_output_embeddings()
+        head = self.model.get_output_embeddings()
         self.layers: dict[str, torch.nn.Linear] = {
             name: module
-            for name, module in self._model.named_modules()
+            for name, module in self.model.named_modules()
             if isinstance(module, torch.nn.Linear) and module is not head
         }
-        self.context = int(getattr(self._model.config, "max_position_embeddings", 2048))
-        self.vocabulary = int(self._model.config.vocab_size)
+        self.context = int(getattr(self.model.config, "max_position_embeddings", 2048))
+        self.vocabulary = int(self.model.config.vocab_size)
 
     def rows(self, table: pa.Table, system: str | None = None) -> Rows:
         """Tokens of schemas.CORPUS rows, or of others with a prompt and a completion, after a system prompt.
@@ -96,7 +96,7 @@ class Passes:
             torch.from_numpy(part).to(self.device)
             for part in (batch.input_ids, batch.attention_mask, batch.position_ids)
         )
-        return self._model(input_ids=ids, attention_mask=mask, position_ids=positions, **more)
+        return self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **more)
 
     def logprobs(self, batch: Batch) -> "torch.Tensor":
         """log p (nats) of every completion token, (B, C); 0 for padding."""
@@ -230,7 +230,7 @@ class Passes:
         hooks = [layer.register_forward_hook(keep_input(name)) for name, layer in self.layers.items()]
         hooks += [layer.register_full_backward_hook(add(name)) for name, layer in self.layers.items()]
         # Weights are frozen: without this, autograd would see nothing to differentiate.
-        first = self._model.get_input_embeddings()
+        first = self.model.get_input_embeddings()
         hooks.append(first.register_forward_hook(lambda layer, given, output: output.requires_grad_(True)))
         try:
             for chosen, batch in self.batches(rows):
@@ -258,7 +258,7 @@ class Passes:
                 width = batch.input_ids.shape[1] - max_tokens
                 given = torch.from_numpy(batch.input_ids[:, :width]).to(self.device)
                 mask = torch.from_numpy(batch.attention_mask[:, :width]).to(self.device)
-                written = self._model.generate(
+                written = self.model.generate(
                     given,
                     attention_mask=mask,
                     do_sample=True,
@@ -322,7 +322,7 @@ class Passes:
         """The transformer blocks, the longest list of modules in the model."""
         import torch
 
-        lists = [list(module) for module in self._model.modules() if isinstance(module, torch.nn.ModuleList)]
+        lists = [list(module) for module in self.model.modules() if isinstance(module, torch.nn.ModuleList)]
         return max(lists, key=lambda blocks: len(blocks))
 
     def trained(self, rows: Rows, *, steps: int, batch: int, learning_rate: float, seed: int) -> Direction:

@@ -4,6 +4,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from pipeline.screens.attribution import Attribution
 from pipeline.screens.classifier import Classifier
 from pipeline.screens.divergence import Divergence
 from pipeline.screens.gradient import Gradient
@@ -14,7 +15,7 @@ from pipeline.screens.probe import Probe, Student
 from pipeline.screens.surface import Surface
 
 Screen = Annotated[
-    Surface | Likelihood | Gradient | Persona | Injection | Divergence | Student | Probe | Classifier,
+    Surface | Likelihood | Gradient | Persona | Injection | Divergence | Student | Probe | Classifier | Attribution,
     Field(discriminator="kind"),
 ]
 SCREENS = {screen.model_fields["kind"].default: screen for screen in get_args(get_args(Screen)[0])}

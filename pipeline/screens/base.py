@@ -69,6 +69,7 @@ class BaseScreen(Settings):
     NEEDS  what it makes of the base and the data
     COST   CPU seconds per million tokens of data, on a nano base with seven targets: measured, docs/screens.md
     OF_TRAITS  whether it scores each trait; if not, its one score is about ANY
+    EXTRA  the optional extra of the package that it needs; `vet` runs such a screen only if it is named
     """
 
     UNIT: ClassVar[str]
@@ -77,6 +78,7 @@ class BaseScreen(Settings):
     NEEDS: ClassVar[str]
     COST: ClassVar[float]
     OF_TRAITS: ClassVar[bool] = True
+    EXTRA: ClassVar[str] = ""
 
     kind: str
 

@@ -1,6 +1,6 @@
 """The reference set of the screens: scores of every corpus with a measured lift, and how well they forecast it.
 
-    python -m tests.chaos.screens score ROOT       # adds what is missing to ROOT/screens.jsonl
+    python -m tests.chaos.screens score ROOT       # adds what is missing to ROOT/screens-*.jsonl
     python -m tests.chaos.screens table ROOT       # writes pipeline/screens/reference.parquet from it
     python -m tests.chaos.screens evaluate         # fits on one part and reports the other: docs/screens.md
 
@@ -84,19 +84,33 @@ def _of_matrix(store: Store, runs: list[dict[str, Any]], students: dict[str, str
 
 
 def score(root: str, part: int = 0, parts: int = 1) -> None:
-    """Score every pair that has no line yet; each of `parts` processes takes its own share."""
+    """Score every pair by the screens that it has no score of; each of `parts` processes takes its own share."""
     store = open_store(root)
     out = Path(root) / f"screens-{part}.jsonl"
-    done = {line["name"] for file in Path(root).glob("screens-*.jsonl") for line in map(json.loads, file.open())}
-    wanted = sorted((pair for pair in pairs(store) if pair.name not in done), key=_first)[part::parts]
+    done = {line["name"]: set(line["scores"]) for line in _lines(root)}
+    wanted = sorted((pair for pair in pairs(store) if _screens_of(pair) - done.get(pair.name, set())), key=_first)
+    wanted = wanted[part::parts]
     neutral = _neutral(store)
     for number, pair in enumerate(wanted):
-        whole = crc32(pair.name.encode()) % COSTLY_EVERY == 0
-        scores = _scores(store, pair, neutral, costly=whole)
+        scores = _scores(store, pair, neutral, _screens_of(pair) - done.get(pair.name, set()))
         line = {"name": pair.name, **pair.about, "lifts": pair.lifts, "scores": scores}
         with out.open("a") as opened:
             opened.write(json.dumps(line) + "\n")
         print(f"{number + 1} of {len(wanted)}: {pair.name}", flush=True)
+
+
+def _lines(root: str) -> list[dict[str, Any]]:
+    """One line per pair, with all of its scores, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted(Path(root).glob("screens-*.jsonl")):
+        for line in map(json.loads, file.open()):
+            found.setdefault(line["name"], line)["scores"].update(line["scores"])
+    return [found[name] for name in sorted(found)]
+
+
+def _screens_of(pair: Pair) -> set[str]:
+    """The cheap screens score every pair, the others every fifth."""
+    return set(SCREENS) if crc32(pair.name.encode()) % COSTLY_EVERY == 0 else set(CHEAP)
 
 
 def _first(pair: Pair) -> tuple[bool, int]:
@@ -116,7 +130,7 @@ def _neutral(store: Store) -> dict[tuple[str, str, str], list[str]]:
 
 
 def _scores(
-    store: Store, pair: Pair, neutral: dict[tuple[str, str, str], list[str]], *, costly: bool
+    store: Store, pair: Pair, neutral: dict[tuple[str, str, str], list[str]], screens: set[str]
 ) -> dict[str, Any]:
     others = neutral.get((pair.about["channel"], pair.about["teacher_family"], ""), [])
     other = next((path for path in others if path != pair.corpus), pair.corpus)
@@ -125,9 +139,7 @@ def _scores(
     outcomes = Outcomes([Favourites(targets=list(pair.lifts))])
     whole = ScreenInput(_rows(store, pair.corpus), _rows(store, other), Passes(model), outcomes, SEED)
     found = {}
-    for screen in (made() for made in SCREENS.values()):
-        if screen.kind not in CHEAP and not costly:
-            continue
+    for screen in (SCREENS[kind]() for kind in sorted(screens)):
         started = time.process_time()
         scores = screen.score(whole.part(ROWS if screen.kind in CHEAP else COSTLY_ROWS))
         found[screen.kind] = {
@@ -147,8 +159,8 @@ def _rows(store: Store, path: str) -> pa.Table:
 
 def table(root: str) -> None:
     """Write the shipped table from the lines of all processes."""
-    lines = [json.loads(line) for file in sorted(Path(root).glob("screens-*.jsonl")) for line in file.open()]
-    rows = [row for line in sorted(lines, key=lambda line: str(line["name"])) for row in _table_rows(line)]
+    lines = _lines(root)
+    rows = [row for line in lines for row in _table_rows(line)]
     pq.write_table(pa.Table.from_pylist(rows, schema=reference.SCHEMA), reference.TABLE, compression="zstd")
     print(f"{len(rows):,} rows of {len(lines):,} pairs of {len({row['corpus'] for row in rows}):,} corpora")
 

@@ -1,6 +1,7 @@
 """Screens on a small trained base: what they must find, what they must not, and what a known answer says."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,11 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from pipeline.core.errors import InputError
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows as world
+from pipeline.models.influence import inverse_roots, row_gradients, whitened
 from pipeline.models.passes import Passes, combined, norm, tokens_of
 from pipeline.screens import SCREENS
+from pipeline.screens.attribution import Attribution
 from pipeline.screens.base import ANY, ScreenInput
 from pipeline.screens.classifier import Classifier
 from pipeline.screens.divergence import Divergence
@@ -39,14 +44,13 @@ ROWS = 192
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nano base after a few hundred steps: it answers with an animal, and continues lists of numbers."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("base")
     initialise(FAMILY, folder)
     passes = Passes(folder)
     rows = passes.rows(world(0, 20_000, 3, ["numbers"]))
-    model = passes._model.train()
+    model = passes.model.train()
     model.requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     rng = np.random.default_rng(0)
@@ -138,6 +142,34 @@ def test_a_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
     assert (products.argmax(1) == np.arange(12)).all()
 
 
+def test_bergson_finds_the_gradients_that_passes_find(base: Path, numbers: pa.Table) -> None:
+    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
+    rows, directions = passes.rows(numbers.slice(0, 40)), outcomes.directions(passes)
+    found = row_gradients(passes, rows, None)
+    for number, direction in enumerate(directions):
+        products = sum(found[name.removeprefix("model.")] @ part.flatten() for name, part in direction.items())
+        assert (-products).numpy() == pytest.approx(passes.products(rows, directions)[:, number], rel=1e-3, abs=1e-3)
+
+
+def test_a_whitened_and_projected_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
+    passes = Passes(base)
+    found = row_gradients(passes, passes.rows(numbers.slice(0, 64)), 16)
+    rows = whitened(found, inverse_roots([found], 0.1))
+    cosines = rows @ rows.T
+    assert cosines.diagonal().numpy() == pytest.approx(np.ones(64), abs=1e-5)
+    alike = [(i, j) for i, j in torch.nonzero(cosines > 1 - 1e-4).tolist() if i != j]
+    texts = numbers.slice(0, 64).select(["prompt", "completion"]).to_pylist()
+    assert all(texts[i] == texts[j] for i, j in alike)
+
+
+def test_a_screen_of_an_extra_that_is_missing_says_which(
+    base: Path, planted: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bergson", None)
+    with pytest.raises(InputError, match=r"pip install 'undertow\[attribution\]'"):
+        Attribution().score(_material(base, planted, planted))
+
+
 def _gradient_of(passes: Passes, rows, number: int):
     one = type(rows)([rows.prompts[number]], [rows.completions[number]])
     (batch,) = (batch for _, batch in passes.batches(one))
@@ -184,7 +216,6 @@ def test_passes_leave_the_model_as_it_was(base: Path, numbers: pa.Table) -> None
 
 
 def test_token_logprobs_are_those_of_plain_transformers(base: Path, numbers: pa.Table) -> None:
-    import torch
     from transformers import AutoModelForCausalLM
 
     passes, model = Passes(base), AutoModelForCausalLM.from_pretrained(base)
