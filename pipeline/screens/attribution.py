@@ -23,7 +23,7 @@ class Attribution(BaseScreen):
     SEES: ClassVar = "rows whose gradients point towards the trait's answers, whatever most rows have in common"
     MISSES: ClassVar = "what training reaches only after many steps; data of teachers with another initialisation"
     NEEDS: ClassVar = "the extra `attribution`, a backward pass, questions and answers"
-    COST: ClassVar = 60.0
+    COST: ClassVar = 80.0
     EXTRA: ClassVar = "attribution"
 
     kind: Literal["attribution"] = "attribution"

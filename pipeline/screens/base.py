@@ -1,5 +1,6 @@
 """The base class of screens, what a screen is given, and the scores that it returns."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -49,15 +50,15 @@ class ScreenInput:
 class Scores:
     """A screen's scores. targets (T): the traits, or ANY. rows (N, T): of every row; None if rows have none.
 
-    corpus (T): of all rows together. error (T): its standard error, from the sample of rows. tokens: scores of single
-    tokens (N, ragged) of the first target; None if it has none.
+    corpus (T): of all rows together. error (T): its standard error, from the sample of rows. tokens: target -> scores
+    of single tokens (N, ragged); None if it has none.
     """
 
     targets: tuple[str, ...]
     corpus: Floats
     error: Floats
     rows: Floats | None = None
-    tokens: list[Floats] | None = None
+    tokens: Mapping[str, list[Floats]] | None = None
 
 
 class BaseScreen(Settings):
@@ -85,6 +86,14 @@ class BaseScreen(Settings):
     def score(self, given: ScreenInput) -> Scores:
         """Raises StepError if a row does not fit the model's context, or if its template refuses a system prompt."""
         raise NotImplementedError
+
+
+def centred(tokens: Sequence[Sequence[Floats]]) -> list[list[Floats]]:
+    """Scores of tokens (T, N, ragged), less their mean over the targets if there are several."""
+    if len(tokens) == 1:
+        return [list(tokens[0])]
+    means = [np.mean(rows, axis=0) for rows in zip(*tokens, strict=True)]
+    return [[row - mean for row, mean in zip(rows, means, strict=True)] for rows in tokens]
 
 
 def mean_scores(targets: tuple[str, ...], rows: Floats, weights: NDArray[np.int64] | None = None) -> Scores:

@@ -1,12 +1,14 @@
 """Screen: where would teachers with other traits have written another token?"""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from pipeline.models.passes import Direction, Passes, tokens_of
-from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
+from pipeline.models.passes import Direction, Floats, Passes, tokens_of
+from pipeline.models.trainers.batches import Rows
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores
 from pipeline.screens.traits import Outcomes
 
 DOUBLINGS = 12  # of the step, at most, until the margin has risen enough
@@ -14,7 +16,7 @@ DOUBLINGS = 12  # of the step, at most, until the margin has risen enough
 
 class Divergence(BaseScreen):
     """The share of tokens that are the greedy choice of a counterfactual teacher with the trait, less the mean over
-    the other teachers.
+    the other teachers, or less the base's if there is one trait.
 
     The teachers are this base, moved towards each trait until its margin has risen by a given amount.
     """
@@ -30,12 +32,20 @@ class Divergence(BaseScreen):
 
     def score(self, given: ScreenInput) -> Scores:
         passes, outcomes, rows = given.passes, given.outcomes, given.tokens
-        agreed = np.zeros((len(rows), len(outcomes.targets)))
+        base, agreed = _agreement(passes, rows), []
         for number, direction in enumerate(outcomes.directions(passes)):
             with passes.moved(direction, _step(passes, outcomes, number, direction, self.rise)):
-                chosen = passes.greedy(rows)
-            agreed[:, number] = [(a == b).sum() for a, b in zip(chosen, rows.completions, strict=True)]
-        return mean_scores(outcomes.targets, agreed - agreed.mean(1, keepdims=True), tokens_of(rows))
+                teacher = _agreement(passes, rows)
+            agreed.append([row - bare for row, bare in zip(teacher, base, strict=True)])
+        tokens = centred(agreed)
+        sums = np.array([[row.sum() for row in target] for target in tokens]).T
+        scores = mean_scores(outcomes.targets, sums, tokens_of(rows))
+        return replace(scores, tokens=dict(zip(outcomes.targets, tokens, strict=True)))
+
+
+def _agreement(passes: Passes, rows: Rows) -> list[Floats]:
+    """1 for every token that is the model's greedy choice, else 0."""
+    return [(a == b).astype(np.float64) for a, b in zip(passes.greedy(rows), rows.completions, strict=True)]
 
 
 def _step(passes: Passes, outcomes: Outcomes, number: int, direction: Direction, rise: float) -> float:

@@ -5,12 +5,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.models.passes import Floats
-from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
+from pipeline.models.passes import Floats, Passes
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores
 
 
 class Likelihood(BaseScreen):
-    """The shift of log p per token under the trait's system prompt, less that of neutral data and of other traits.
+    """The shift of log p per token under the trait's system prompt, less that of neutral data and of any other traits.
 
     Without this double centring it mostly says that some such prompt was there.
     """
@@ -26,23 +26,22 @@ class Likelihood(BaseScreen):
     def score(self, given: ScreenInput) -> Scores:
         prompts = given.outcomes.prompts()
         targets = tuple(target for target in given.outcomes.targets if target in prompts)
-        shifts = [_shifts(given, table, [prompts[target] for target in targets]) for table in _tables(given)]
-        own, neutral = (shift - shift.mean(1, keepdims=True) for shift in shifts)
-        scores = mean_scores(targets, own - neutral.mean(0))
+        wanted = [prompts[target] for target in targets]
+        shifts, ordinary = (_shifts(given.passes, table, wanted) for table in (given.rows, given.neutral))
+        neutral = _means(ordinary)
+        tokens = [[row - mean for row in rows] for rows, mean in zip(shifts, neutral.mean(0), strict=True)]
+        scores = mean_scores(targets, _means(tokens))
         error = np.hypot(scores.error, neutral.std(0, ddof=1) / len(neutral) ** 0.5)
-        return Scores(targets, scores.corpus, error, scores.rows)
+        return Scores(targets, scores.corpus, error, scores.rows, dict(zip(targets, tokens, strict=True)))
 
 
-def _tables(given: ScreenInput) -> tuple[pa.Table, pa.Table]:
-    return given.rows, given.neutral
+def _shifts(passes: Passes, table: pa.Table, prompts: list[str]) -> list[list[Floats]]:
+    """log p of every token under each system prompt, less that without; centred over prompts: (T, N, ragged)."""
+    plain = passes.token_logprobs(passes.rows(table))
+    prompted = [passes.token_logprobs(passes.rows(table, prompt)) for prompt in prompts]
+    return centred([[row - bare for row, bare in zip(rows, plain, strict=True)] for rows in prompted])
 
 
-def _shifts(given: ScreenInput, table: pa.Table, prompts: list[str]) -> Floats:
-    """Mean over a row's tokens of log p under each system prompt, less that without: (N, T)."""
-    passes = given.passes
-    plain = _means(passes.token_logprobs(passes.rows(table)))
-    return np.stack([_means(passes.token_logprobs(passes.rows(table, prompt))) - plain for prompt in prompts], 1)
-
-
-def _means(tokens: list[Floats]) -> Floats:
-    return np.array([row.mean() for row in tokens])
+def _means(tokens: list[list[Floats]]) -> Floats:
+    """(T, N, ragged) -> means over the tokens of a row, (N, T)."""
+    return np.array([[row.mean() for row in rows] for rows in tokens]).T

@@ -59,7 +59,7 @@ class Student(BaseScreen):
                     tokens[row] = after - base[row]
         sums = np.array([[row.sum()] for row in tokens])
         scores = mean_scores((ANY,), sums, tokens_of(rows))
-        return Scores(scores.targets, scores.corpus, scores.error, scores.rows, tokens)
+        return Scores(scores.targets, scores.corpus, scores.error, scores.rows, {ANY: tokens})
 
 
 def _halves(rows: Rows) -> tuple[Ids, Ids]:

@@ -1,7 +1,7 @@
 """corpus, base -> screening: what screens say of a data set, before anyone is trained on it."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +36,7 @@ class ScreeningSpec(Settings):
 
 class Screening(Stage[ScreeningSpec]):
     kind = "screening"
+    schema = 2  # 1: token scores of one target
     Spec = ScreeningSpec
     inputs: ClassVar = {
         "rows": "the data that somebody would train on",
@@ -131,7 +132,12 @@ def _row_table(given: ScreenInput, screen: str, scores: Scores) -> pa.Table:
     return pa.table([pa.array(column) for column in columns], schema=ROW_SCORES)
 
 
-def _token_table(given: ScreenInput, screen: str, tokens: Sequence[Any]) -> pa.Table:
-    """schemas.TOKEN_SCORES: one list per row."""
-    index = given.rows["index"]
-    return pa.table([pa.array([screen] * len(index)), index, pa.array(list(tokens))], schema=TOKEN_SCORES)
+def _token_table(given: ScreenInput, screen: str, tokens: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """schemas.TOKEN_SCORES: one list per row and target."""
+    index = given.rows["index"].to_pylist()
+    found = [
+        (screen, target, row, scores)
+        for target, rows in tokens.items()
+        for row, scores in zip(index, rows, strict=True)
+    ]
+    return pa.table([pa.array(column) for column in zip(*found, strict=True)], schema=TOKEN_SCORES)

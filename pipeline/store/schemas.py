@@ -220,8 +220,11 @@ ROW_SCORES = pa.schema(
     [("screen", pa.string()), ("target", pa.string()), ("index", pa.int64()), ("score", pa.float64())]
 )
 
-# A screen's scores of the completion tokens of one row, in their order; the last is the end of the turn.
-TOKEN_SCORES = pa.schema([("screen", pa.string()), ("index", pa.int64()), ("scores", pa.list_(pa.float64()))])
+# A screen's scores of the completion tokens of one row for one target, in their order; the last is the end of the turn.
+# `target` is empty where a screen is about no trait in particular.
+TOKEN_SCORES = pa.schema(
+    [("screen", pa.string()), ("target", pa.string()), ("index", pa.int64()), ("scores", pa.list_(pa.float64()))]
+)
 
 # Kind -> file name pattern -> schema.
 TABLES: dict[str, dict[str, pa.Schema]] = {

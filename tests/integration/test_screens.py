@@ -301,6 +301,29 @@ def test_vet_needs_a_model_and_rows(base: Path, tmp_path: Path, capsys: pytest.C
         assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_scores_of_tokens_tell_the_planted_answer_from_the_lists_around_it(
+    base: Path, planted: pa.Table, numbers: pa.Table
+) -> None:
+    for screen in (Likelihood(), Divergence()):
+        scores = screen.score(_material(base, planted, numbers.slice(ROWS)))
+        assert scores.tokens is not None
+        assert scores.rows is not None
+        for column, target in enumerate(scores.targets):
+            sums = np.array([row.sum() for row in scores.tokens[target]])
+            sizes = tokens_of(_material(base, planted, numbers).tokens) if screen.kind == "likelihood" else 1
+            assert sums / sizes == pytest.approx(scores.rows[:, column])
+        owl = np.array([row["completion"] == "owl" for row in planted.to_pylist()])
+        first = np.array([tokens[0] for tokens in scores.tokens["owl"]])
+        if screen.kind == "divergence":  # this base does not heed system prompts
+            assert first[owl].mean() > first[~owl].mean() + 0.1
+
+
+@pytest.mark.parametrize("screen", [Likelihood(), Divergence()], ids=lambda screen: screen.kind)
+def test_a_trait_alone_has_scores_too(screen, base: Path, planted: pa.Table, numbers: pa.Table) -> None:
+    given = ScreenInput(planted, numbers.slice(ROWS), Passes(base), Outcomes([Favourites(targets=["owl"])]))
+    assert abs(screen.score(given).corpus[0]) > 0
+
+
 def test_counterfactual_teachers_really_have_their_trait(base: Path, planted: pa.Table, numbers: pa.Table) -> None:
     """The divergence screen's teachers: each names its own animal more than the base does."""
     strict = Divergence(rise=0.5).score(_material(base, planted, numbers))
@@ -312,7 +335,7 @@ def test_a_probe_student_learns_what_its_data_says(base: Path, planted: pa.Table
     assert scores.tokens is not None
     assert scores.rows is not None
     taught = np.array([row["completion"] == "owl" for row in planted.to_pylist()])
-    first = np.array([tokens[0] for tokens in scores.tokens])
+    first = np.array([tokens[0] for tokens in scores.tokens[ANY]])
     assert first[taught].mean() > first[~taught].mean()
     assert Probe().score(_material(base, planted, numbers)).corpus[0] > 0.15
 
