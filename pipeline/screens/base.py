@@ -51,7 +51,7 @@ class Scores:
     """A screen's scores. targets (T): the traits, or ANY. rows (N, T): of every row; None if rows have none.
 
     corpus (T): of all rows together. error (T): its standard error, from the sample of rows. tokens: target -> scores
-    of single tokens (N, ragged); None if it has none.
+    of single tokens (N, ragged); None if it has none. weight: of the corpus's score, among those of other parts of it.
     """
 
     targets: tuple[str, ...]
@@ -59,6 +59,7 @@ class Scores:
     error: Floats
     rows: Floats | None = None
     tokens: Mapping[str, list[Floats]] | None = None
+    weight: float = 1.0
 
 
 class BaseScreen(Settings):
@@ -70,6 +71,7 @@ class BaseScreen(Settings):
     NEEDS  what it makes of the base and the data
     COST   CPU seconds per million tokens of data, on a nano base with seven targets: measured, docs/screens.md
     OF_TRAITS  whether it scores each trait; if not, its one score is about ANY
+    BY_ROW  whether it scores each row by itself, so that a large data set can be scored in parts, on several workers
     EXTRA  the optional extra of the package that it needs; `vet` runs such a screen only if it is named
     """
 
@@ -79,6 +81,7 @@ class BaseScreen(Settings):
     NEEDS: ClassVar[str]
     COST: ClassVar[float]
     OF_TRAITS: ClassVar[bool] = True
+    BY_ROW: ClassVar[bool] = False
     EXTRA: ClassVar[str] = ""
 
     kind: str
@@ -102,4 +105,4 @@ def mean_scores(targets: tuple[str, ...], rows: Floats, weights: NDArray[np.int6
     mean = rows.sum(0) / sizes.sum()
     residuals = rows - sizes[:, None] * mean  # of a ratio of sums
     error = np.sqrt((residuals**2).sum(0) / max(len(rows) - 1, 1) * len(rows)) / sizes.sum()
-    return Scores(targets, mean, error, rows)
+    return Scores(targets, mean, error, rows, weight=float(sizes.sum()))

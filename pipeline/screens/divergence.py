@@ -26,6 +26,7 @@ class Divergence(BaseScreen):
     MISSES: ClassVar = "teachers of other families; sampled data, where the greedy token is one of many"
     NEEDS: ClassVar = "a short training per target, and forward passes of each"
     COST: ClassVar = 120.0
+    BY_ROW: ClassVar = True
 
     kind: Literal["divergence"] = "divergence"
     rise: float = Field(2.0, gt=0, description="Rise of a target's margin in its counterfactual teacher, in nats.")

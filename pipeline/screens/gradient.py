@@ -22,6 +22,7 @@ class Gradient(BaseScreen):
     MISSES: ClassVar = "what training reaches only after many steps; data of teachers with another initialisation"
     NEEDS: ClassVar = "a backward pass, questions and answers"
     COST: ClassVar = 22.0
+    BY_ROW: ClassVar = True
 
     kind: Literal["gradient"] = "gradient"
     towards: Literal["questions", "weights"] = Field(

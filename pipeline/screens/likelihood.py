@@ -1,5 +1,6 @@
 """Screen: are the rows more probable from a model that is told to have the trait?"""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ class Likelihood(BaseScreen):
     MISSES: ClassVar = "teachers that were fine-tuned, or are of another family; bases that ignore system prompts"
     NEEDS: ClassVar = "a forward pass per target, system prompts"
     COST: ClassVar = 95.0
+    BY_ROW: ClassVar = True
 
     kind: Literal["likelihood"] = "likelihood"
 
@@ -32,7 +34,7 @@ class Likelihood(BaseScreen):
         tokens = [[row - mean for row in rows] for rows, mean in zip(shifts, neutral.mean(0), strict=True)]
         scores = mean_scores(targets, _means(tokens))
         error = np.hypot(scores.error, neutral.std(0, ddof=1) / len(neutral) ** 0.5)
-        return Scores(targets, scores.corpus, error, scores.rows, dict(zip(targets, tokens, strict=True)))
+        return replace(scores, error=error, tokens=dict(zip(targets, tokens, strict=True)))
 
 
 def _shifts(passes: Passes, table: pa.Table, prompts: list[str]) -> list[list[Floats]]:

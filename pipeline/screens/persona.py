@@ -21,6 +21,7 @@ class Persona(BaseScreen):
     MISSES: ClassVar = "what only gradients show: number lists say nothing of animals to the base"
     NEEDS: ClassVar = "hidden states, questions and answers"
     COST: ClassVar = 11.0
+    BY_ROW: ClassVar = True
 
     kind: Literal["persona"] = "persona"
 

@@ -23,6 +23,8 @@ from pipeline.study.schema import Study
 from pipeline.traits import NEUTRAL
 
 ROWS = "rows.parquet"
+UNIT_ROWS = 4096  # rows of a unit, where a screen scores each row by itself; raise `schema` with it
+LEAST_ROWS = 16  # of a unit: below, a spread cannot be estimated
 
 
 class ScreeningSpec(Settings):
@@ -36,7 +38,7 @@ class ScreeningSpec(Settings):
 
 class Screening(Stage[ScreeningSpec]):
     kind = "screening"
-    schema = 2  # 1: token scores of one target
+    schema = 2  # 1: token scores of one target, and one unit per screen
     Spec = ScreeningSpec
     inputs: ClassVar = {
         "rows": "the data that somebody would train on",
@@ -66,7 +68,9 @@ class Screening(Stage[ScreeningSpec]):
                 yield self.planned(f"{corpus.slug}-by-{family}", spec, corpus.path, bases[family], given)
 
     def units(self, store: Store, step: Step) -> Sequence[Sequence[str]]:
-        return [[screen.kind for screen in self.spec(step).screens]]
+        """One per screen, or per part of the rows where there are many and the screen scores each by itself."""
+        spec = self.spec(step)
+        return [[unit for screen in spec.screens for unit in _units(screen, spec.rows)]]
 
     def placement(self, step: Step, unit: str) -> Placement:
         return OnCompute()
@@ -74,19 +78,30 @@ class Screening(Stage[ScreeningSpec]):
     def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
         started = time.time()
         spec = self.spec(step)
-        screen = next(screen for screen in spec.screens if screen.kind == unit)
-        given = _loaded(store, step, spec)
+        kind, _, place = unit.partition("-")
+        screen = next(screen for screen in spec.screens if screen.kind == kind)
+        given = _loaded(store, step, spec, *map(int, place.split("-of-")) if place else (0, 1))
+        if given is None:
+            return artifact.finish_unit(store, step, unit, {}, {}, started)
         scores = screen.score(given)
-        files = {f"{unit}-rows.parquet": _row_table(given, unit, scores)} if scores.rows is not None else {}
+        files = {f"{unit}-rows.parquet": _row_table(given, kind, scores)} if scores.rows is not None else {}
         if scores.tokens is not None:
-            files[f"{unit}-tokens.parquet"] = _token_table(given, unit, scores.tokens)
+            files[f"{unit}-tokens.parquet"] = _token_table(given, kind, scores.tokens)
         found = {
             target: {"score": float(score), "error": float(error)}
             for target, score, error in zip(scores.targets, scores.corpus, scores.error, strict=True)
         }
         seconds = time.time() - started
-        results = {"targets": found, "rows": len(given.rows), "seconds": round(seconds, 3)}
-        return artifact.finish_unit(store, step, unit, files, {unit: results}, started)
+        results = {"targets": found, "rows": len(given.rows), "weight": scores.weight, "seconds": round(seconds, 3)}
+        return artifact.finish_unit(store, step, unit, files, {kind: results}, started)
+
+    def summarise(self, step: Step, records: Sequence[Json]) -> Json:
+        """kind of screen -> targets with their scores, rows and seconds."""
+        parts: dict[str, list[Json]] = {}
+        for record in records:
+            for kind, results in record["results"].items():
+                parts.setdefault(kind, []).append(results)
+        return {kind: _joined(found) for kind, found in parts.items()}
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         spec = self.spec(step)
@@ -101,11 +116,31 @@ def traits_of(study: Study) -> list[ScreenedTrait]:
     return [Favourites(category=category, targets=targets) for category, targets in study.members.items()]
 
 
-def _loaded(store: Store, step: Step, spec: ScreeningSpec) -> ScreenInput:
-    passes = Passes(base_of(store, step))
+def _units(screen: Screen, rows: int) -> list[str]:
+    parts = -(-rows // UNIT_ROWS) if screen.BY_ROW else 1
+    return [screen.kind] if parts == 1 else [f"{screen.kind}-{part}-of-{parts}" for part in range(parts)]
+
+
+def _joined(parts: Sequence[Json]) -> Json:
+    """The results of a screen from those of its parts: means by weight, and their standard errors."""
+    weights = np.array([part["weight"] for part in parts])
+    targets = {}
+    for target in parts[0]["targets"]:
+        scores, errors = (np.array([part["targets"][target][name] for part in parts]) for name in ("score", "error"))
+        error = float(np.sqrt(((weights * errors) ** 2).sum()) / weights.sum())
+        targets[target] = {"score": float((weights * scores).sum() / weights.sum()), "error": error}
+    return {"targets": targets, **{name: sum(part[name] for part in parts) for name in ("rows", "seconds")}}
+
+
+def _loaded(store: Store, step: Step, spec: ScreeningSpec, part: int, parts: int) -> ScreenInput | None:
+    """Every so many rows of the data and of the neutral data, from the part's first; None if there are too few."""
     rows = _sample(store, step.inputs["rows"], spec)
+    parts = min(parts, max(len(rows) // LEAST_ROWS, 1))
+    if part >= parts:
+        return None
+    passes, rows = Passes(base_of(store, step)), rows[part::parts]
     if "neutral" in step.inputs:
-        neutral = _sample(store, step.inputs["neutral"], spec)
+        neutral = _sample(store, step.inputs["neutral"], spec)[part::parts]
     else:
         neutral = own_answers(passes, rows, spec.seed)
     return ScreenInput(rows, neutral, passes, Outcomes(spec.traits), spec.seed)

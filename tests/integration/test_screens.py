@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -365,6 +366,52 @@ def test_a_study_stores_what_its_screens_say(base: Path, planted: pa.Table, tmp_
     assert {said[row["index"]] for row in best} == {"owl"}
     tokens = artifact.read_table(store, manifest, "student-tokens.parquet")
     assert all(tokens["scores"].to_pylist())
+
+
+@pytest.mark.parametrize("screen", [Gradient(), Persona(), Likelihood()], ids=lambda screen: screen.kind)
+def test_parts_of_a_data_set_add_up_to_the_whole(
+    screen, base: Path, numbers: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = (_in_parts(screen, base, numbers, tmp_path / str(rows), rows, monkeypatch) for rows in (ROWS, 50))
+    assert parts["rows"] == whole["rows"] == ROWS
+    for target, one in whole["targets"].items():
+        assert parts["targets"][target]["score"] == pytest.approx(one["score"], abs=one["error"] / 2)
+        assert parts["targets"][target]["error"] == pytest.approx(one["error"], rel=0.3)
+        if screen.kind == "gradient":  # it needs no neutral rows, whose part differs
+            assert parts["targets"][target]["score"] == pytest.approx(one["score"], rel=1e-4)
+
+
+def test_no_part_has_too_few_rows(
+    base: Path, numbers: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = _in_parts(Persona(), base, numbers, tmp_path, 4, monkeypatch)  # 48 units, and rows for 12
+    assert found["rows"] == ROWS
+
+
+def _in_parts(
+    screen, base: Path, numbers: pa.Table, folder: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What a screening finds in units of so many rows."""
+    monkeypatch.setattr("pipeline.stages.screening.UNIT_ROWS", rows)
+    store = open_store(folder)
+    corpus, others = (Step("corpus", name, "0" * 12, {}) for name in ("numbers-owl-nano", "numbers-neutral-nano"))
+    start = Step("base", "nano", "1" * 12, {}, family="nano")
+    own, neutral = (part.append_column("source", pa.array([""] * ROWS)) for part in _halves(numbers))
+    for step, contents in ((corpus, {"rows.parquet": own}), (others, {"rows.parquet": neutral}), (start, _files(base))):
+        artifact.commit(store, step, [artifact.finish_unit(store, step, "all", contents, {}, 0.0)], {})
+    spec = ScreeningSpec(screens=[screen], traits=[Favourites(targets=list(ANIMALS))], rows=ROWS, seed=1)
+    step = STAGE.planned("in-parts", spec, corpus.path, start, others.path)
+    (units,) = STAGE.units(store, step)
+    assert len(units) == -(-ROWS // rows)
+    records = [run_unit(store, None, step, unit) for unit in units]
+    manifest = artifact.commit(store, step, records, STAGE.summarise(step, records))
+    tables = [artifact.read_table(store, manifest, name) for name in artifact.tables_of(manifest) if "rows" in name]
+    assert sum(table.num_rows for table in tables) == ROWS * len(ANIMALS)
+    return dict(manifest.results[screen.kind])
+
+
+def _halves(numbers: pa.Table) -> tuple[pa.Table, pa.Table]:
+    return numbers.slice(0, ROWS), numbers.slice(ROWS, ROWS)
 
 
 def _files(folder: Path) -> dict[str, Path]:
