@@ -3,6 +3,7 @@
     python -m tests.chaos.screens score ROOT       # adds what is missing to ROOT/screens-*.jsonl
     python -m tests.chaos.screens table ROOT       # writes pipeline/screens/reference.parquet from it
     python -m tests.chaos.screens evaluate         # fits on one part and reports the other: docs/screens.md
+    python -m tests.chaos.screens compare ROOT gradient    # scores and lifts of the studies of a root, of any base
 
 The studies of configs/screens/, and those that they name, measure the lifts. The split was written before any screen
 had scored a corpus: initialisations 61 and 62 with six animals are for the test, the others for the fit.
@@ -196,6 +197,26 @@ def evaluate() -> None:
         _print_channel(channel)
 
 
+def compare(root: str, kind: str) -> None:
+    """Score every pair of a root by one screen, and say how the scores go with the lifts."""
+    store = open_store(root)
+    found = [
+        (pair, target, _scores(store, pair, _neutral(store), {kind})[kind]["score"])
+        for pair in pairs(store)
+        for target in [pair.about["teacher_target"]]
+    ]
+    for pair, target, scores in found:
+        told = ", ".join(f"{name} {scores[name]:+.4f} ({lift:+.2f})" for name, lift in sorted(pair.lifts.items()))
+        print(f"taught {target}: score (lift): {told}")
+    scores = np.array([one[name] for pair, _, one in found for name in pair.lifts])
+    lifts = np.array([lift for pair, _, _ in found for lift in pair.lifts.values()])
+    names = [pair.corpus for pair, _, _ in found for _ in pair.lifts]
+    value, low, high = forecast.over_corpora("spearman", scores, lifts, names, reference.MARGIN)
+    print(f"Spearman over {len(lifts)} pairs of {len(found)} corpora: {value:.2f} [{low:.2f}, {high:.2f}]")
+    own = [one[target] == max(one.values()) for _, target, one in found if target]
+    print(f"the taught target scores highest in {sum(own)} of {len(own)} corpora")
+
+
 def _print_row(kind: str, regime: str, part: str, known: reference.Reference) -> None:
     found = [
         forecast.over_corpora(name, known.scores, known.lifts, known.corpora, reference.MARGIN)
@@ -260,6 +281,8 @@ def main(arguments: list[str]) -> None:
         score(root, *map(int, shares))
     elif command == "table":
         table(*rest)
+    elif command == "compare":
+        compare(*rest)
     else:
         evaluate()
 
