@@ -198,23 +198,26 @@ def evaluate() -> None:
 
 
 def compare(root: str, kind: str) -> None:
-    """Score every pair of a root by one screen, and say how the scores go with the lifts."""
+    """Score every pair of a root by one screen, and say how its scores go with the lifts there."""
     store = open_store(root)
-    found = [
-        (pair, target, _scores(store, pair, _neutral(store), {kind})[kind]["score"])
-        for pair in pairs(store)
-        for target in [pair.about["teacher_target"]]
-    ]
-    for pair, target, scores in found:
-        told = ", ".join(f"{name} {scores[name]:+.4f} ({lift:+.2f})" for name, lift in sorted(pair.lifts.items()))
-        print(f"taught {target}: score (lift): {told}")
-    scores = np.array([one[name] for pair, _, one in found for name in pair.lifts])
-    lifts = np.array([lift for pair, _, _ in found for lift in pair.lifts.values()])
-    names = [pair.corpus for pair, _, _ in found for _ in pair.lifts]
-    value, low, high = forecast.over_corpora("spearman", scores, lifts, names, reference.MARGIN)
-    print(f"Spearman over {len(lifts)} pairs of {len(found)} corpora: {value:.2f} [{low:.2f}, {high:.2f}]")
-    own = [one[target] == max(one.values()) for _, target, one in found if target]
-    print(f"the taught target scores highest in {sum(own)} of {len(own)} corpora")
+    neutral, found = _neutral(store), {}
+    for pair in pairs(store):
+        scores = _scores(store, pair, neutral, {kind})[kind]["score"]
+        found[pair.name] = (pair, [scores[target] for target in pair.lifts])
+        print(f"{len(found)}: {pair.name}", flush=True)
+    for regime, same in (("same initialisation", True), ("another initialisation", False)):
+        chosen = [
+            (pair, scores)
+            for pair, scores in found.values()
+            if (pair.about["teacher_family"] == pair.about["student_family"]) == same
+        ]
+        scores = np.array([score for _, some in chosen for score in some])
+        lifts = np.array([lift for pair, _ in chosen for lift in pair.lifts.values()])
+        corpora = [pair.corpus for pair, _ in chosen for _ in pair.lifts]
+        print(f"{kind}, {regime}: {len(lifts)} pairs, {(lifts > reference.MARGIN).sum()} above the margin")
+        for statistic in ("auroc", "spearman"):
+            value, low, high = forecast.over_corpora(statistic, scores, lifts, corpora, reference.MARGIN)
+            print(f"  {statistic} {value:.2f} [{low:.2f}, {high:.2f}]")
 
 
 def _print_row(kind: str, regime: str, part: str, known: reference.Reference) -> None:
