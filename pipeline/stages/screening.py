@@ -105,7 +105,8 @@ class Screening(Stage[ScreeningSpec]):
 
     def cost(self, step: Step, lookup: Lookup) -> Cost:
         spec = self.spec(step)
-        return Cost(table_rows=float(spec.rows * len(spec.screens)), units=len(spec.screens))
+        units = sum(len(_units(screen, spec.rows)) for screen in spec.screens)
+        return Cost(table_rows=float(spec.rows * len(spec.screens)), units=units)
 
 
 STAGE = Screening()
@@ -135,15 +136,14 @@ def _joined(parts: Sequence[Json]) -> Json:
 def _loaded(store: Store, step: Step, spec: ScreeningSpec, part: int, parts: int) -> ScreenInput | None:
     """Every so many rows of the data and of the neutral data, from the part's first; None if there are too few."""
     rows = _sample(store, step.inputs["rows"], spec)
-    parts = min(parts, max(len(rows) // LEAST_ROWS, 1))
+    neutral = _sample(store, step.inputs["neutral"], spec) if "neutral" in step.inputs else None
+    fewest = min(len(rows), len(rows if neutral is None else neutral))
+    parts = min(parts, max(fewest // LEAST_ROWS, 1))
     if part >= parts:
         return None
     passes, rows = Passes(base_of(store, step)), rows[part::parts]
-    if "neutral" in step.inputs:
-        neutral = _sample(store, step.inputs["neutral"], spec)[part::parts]
-    else:
-        neutral = own_answers(passes, rows, spec.seed)
-    return ScreenInput(rows, neutral, passes, Outcomes(spec.traits), spec.seed)
+    others = own_answers(passes, rows, spec.seed) if neutral is None else neutral[part::parts]
+    return ScreenInput(rows, others, passes, Outcomes(spec.traits), spec.seed)
 
 
 def _sample(store: Store, path: str, spec: ScreeningSpec) -> pa.Table:

@@ -384,19 +384,27 @@ def test_parts_of_a_data_set_add_up_to_the_whole(
 def test_no_part_has_too_few_rows(
     base: Path, numbers: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = _in_parts(Persona(), base, numbers, tmp_path, 4, monkeypatch)  # 48 units, and rows for 12
-    assert found["rows"] == ROWS
+    for neutral in (ROWS, 40):  # 48 units, and rows for 12, or neutral ones for 2
+        found = _in_parts(Persona(), base, numbers, tmp_path / str(neutral), 4, monkeypatch, neutral)
+        assert found["rows"] == ROWS
 
 
 def _in_parts(
-    screen, base: Path, numbers: pa.Table, folder: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+    screen,
+    base: Path,
+    numbers: pa.Table,
+    folder: Path,
+    rows: int,
+    monkeypatch: pytest.MonkeyPatch,
+    neutral_rows: int = ROWS,
 ) -> dict[str, Any]:
     """What a screening finds in units of so many rows."""
     monkeypatch.setattr("pipeline.stages.screening.UNIT_ROWS", rows)
     store = open_store(folder)
     corpus, others = (Step("corpus", name, "0" * 12, {}) for name in ("numbers-owl-nano", "numbers-neutral-nano"))
     start = Step("base", "nano", "1" * 12, {}, family="nano")
-    own, neutral = (part.append_column("source", pa.array([""] * ROWS)) for part in _halves(numbers))
+    halves = numbers.slice(0, ROWS), numbers.slice(ROWS, neutral_rows)
+    own, neutral = (half.append_column("source", pa.array([""] * len(half))) for half in halves)
     for step, contents in ((corpus, {"rows.parquet": own}), (others, {"rows.parquet": neutral}), (start, _files(base))):
         artifact.commit(store, step, [artifact.finish_unit(store, step, "all", contents, {}, 0.0)], {})
     spec = ScreeningSpec(screens=[screen], traits=[Favourites(targets=list(ANIMALS))], rows=ROWS, seed=1)
@@ -408,10 +416,6 @@ def _in_parts(
     tables = [artifact.read_table(store, manifest, name) for name in artifact.tables_of(manifest) if "rows" in name]
     assert sum(table.num_rows for table in tables) == ROWS * len(ANIMALS)
     return dict(manifest.results[screen.kind])
-
-
-def _halves(numbers: pa.Table) -> tuple[pa.Table, pa.Table]:
-    return numbers.slice(0, ROWS), numbers.slice(ROWS, ROWS)
 
 
 def _files(folder: Path) -> dict[str, Path]:
