@@ -51,10 +51,10 @@ class Fit:
 
     def at(self, score: float, error: float) -> Forecast:
         """error: standard error of the score."""
-        low, probability, high = (float(self.probability_of(np.array(score + shift))) for shift in (-error, 0, error))
+        low, probability, high = map(float, self.probability_of(np.array([score - error, score, score + error])))
         low, high = min(low, probability), max(probability, high)  # between equal values, interpolation rounds
         beyond = not self.scores[0] <= score <= self.scores[-1]
-        return Forecast(probability, low, high, float(self.lift_of(np.array(score))), beyond)
+        return Forecast(probability, low, high, float(self.lift_of(np.array([score]))[0]), beyond)
 
     def _read(self, values: Floats, scores: Floats) -> Floats:
         return np.clip(np.interp(scores, self.scores, values), values[0], values[-1])

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
 from pipeline.models.influence import inverse_roots, row_gradients, whitened
@@ -35,21 +34,16 @@ class Attribution(BaseScreen):
             row_gradients(given.passes, rows, self.dimension) for rows in (given.tokens, given.neutral_tokens)
         )
         roots = inverse_roots([own, neutral], self.damping)
-        wanted = whitened(self._wanted(given), roots)
-        found, reference = (whitened(rows, roots) @ wanted.T for rows in (own, neutral))
+        answers = whitened(self._answers(given), roots)
+        found, reference = (whitened(rows, roots) @ answers.T for rows in (own, neutral))
         return mean_scores(given.outcomes.targets, (found - reference.mean(0)).double().numpy())
 
-    def _wanted(self, given: ScreenInput) -> "Gradients":
+    def _answers(self, given: ScreenInput) -> "Gradients":
         """The mean gradient over each target's answers, (T, D²); less that of all targets that exclude one another."""
         import torch
 
-        means = []
-        for pairs in given.outcomes.taught().values():
-            prompts, answers = zip(*pairs, strict=True)
-            rows = given.passes.rows(pa.table({"prompt": pa.array(prompts), "completion": pa.array(answers)}))
-            found = row_gradients(given.passes, rows, self.dimension)
-            means.append({name: gradients.mean(0) for name, gradients in found.items()})
-        joined = {name: torch.stack([one[name] for one in means]) for name in means[0]}
+        found = [row_gradients(given.passes, answers, self.dimension) for answers in given.answers.values()]
+        joined = {name: torch.stack([one[name].mean(0) for one in found]) for name in found[0]}
         start = 0
         for group in given.outcomes.groups():
             part = slice(start, start := start + len(group))

@@ -41,6 +41,15 @@ class ScreenInput:
     def neutral_tokens(self) -> Rows:
         return self.passes.rows(self.neutral)
 
+    @cached_property
+    def answers(self) -> dict[str, Rows]:
+        """Target -> questions with the answers of a model that has the trait."""
+        found = {}
+        for target, pairs in self.outcomes.taught().items():
+            prompts, completions = (pa.array(texts) for texts in zip(*pairs, strict=True))
+            found[target] = self.passes.rows(pa.table({"prompt": prompts, "completion": completions}))
+        return found
+
     def part(self, rows: int) -> "ScreenInput":
         """The same with the first rows alone, for screens that cost too much for all; the order is random already."""
         return replace(self, rows=self.rows.slice(0, rows), neutral=self.neutral.slice(0, rows))

@@ -2,7 +2,6 @@
 
 from typing import ClassVar, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
 from pipeline.models.passes import Direction, combined, norm, tokens_of
@@ -46,10 +45,8 @@ class Gradient(BaseScreen):
         Where targets exclude one another, less the mean change of their teachers, which is that of being taught at all.
         """
         passes, changes = given.passes, {}
-        for target, pairs in given.outcomes.taught().items():
-            prompts, answers = zip(*pairs, strict=True)
-            rows = passes.rows(pa.table({"prompt": pa.array(prompts), "completion": pa.array(answers)}))
-            changes[target] = self.training.change(passes, rows, given.seed)
+        for target, answers in given.answers.items():
+            changes[target] = self.training.change(passes, answers, given.seed)
         found = []
         for group in given.outcomes.groups():
             mean = combined([(1 / len(group), changes[target]) for target in group])

@@ -3,9 +3,8 @@
 from typing import ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
 
-from pipeline.models.passes import Floats, Passes
+from pipeline.models.passes import Floats
 from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 
 
@@ -38,8 +37,8 @@ class Persona(BaseScreen):
 
 def _directions(given: ScreenInput) -> Floats:
     """Unit vectors (T, L, H); a trait that stands alone is compared with the base's own words, the neutral rows."""
-    taught, passes = given.outcomes.taught(), given.passes
-    means = {target: _mean(passes, pairs) for target, pairs in taught.items()}
+    passes = given.passes
+    means = {target: passes.hidden(answers).mean(0) for target, answers in given.answers.items()}
     neutral = passes.hidden(given.neutral_tokens).mean(0)
     found = []
     for group in given.outcomes.groups():
@@ -48,10 +47,3 @@ def _directions(given: ScreenInput) -> Floats:
     directions = np.stack(found)
     lengths: Floats = np.linalg.norm(directions, axis=2, keepdims=True) + 1e-12
     return np.asarray(directions / lengths)
-
-
-def _mean(passes: Passes, pairs: list[tuple[str, str]]) -> Floats:
-    prompts, completions = zip(*pairs, strict=True)
-    table = pa.table({"prompt": list(prompts), "completion": list(completions)})
-    mean: Floats = passes.hidden(passes.rows(table)).mean(0)
-    return mean

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from pipeline.models.passes import Direction, Floats, Passes
 
-    Part: TypeAlias = Callable[[], torch.Tensor]
+    Objective: TypeAlias = Callable[[], torch.Tensor]
 
 MOST_BYTES = 4 << 20
 DEFAULT = Path(__file__).with_name("traits.yaml")
 
 
-class TraitBase(Settings, ABC):
+class BaseScreenedTrait(Settings, ABC):
     """What a screen needs to know of a trait. It has one target or several, which exclude one another; T: its targets.
 
     before: earlier turns of a conversation. passes: the model that is screened.
@@ -45,7 +45,7 @@ class TraitBase(Settings, ABC):
         """Target -> (question, answer) pairs of a model that has the trait."""
 
     @abstractmethod
-    def parts(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Part"]:
+    def objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
         """One function per question; their values (T,) add up to the margins of its targets, in nats."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class TraitBase(Settings, ABC):
         """The trait as far as the model's vocabulary has its words, None if not at all; and the targets left out."""
 
 
-class Favourites(TraitBase):
+class Favourites(BaseScreenedTrait):
     """Favourites of one category, asked for in one word. Each is compared with all candidates of the category."""
 
     kind: Literal["favourite"] = "favourite"
@@ -74,7 +74,7 @@ class Favourites(TraitBase):
     def taught(self) -> dict[str, list[tuple[str, str]]]:
         return {name: [(question, name) for question in self._questions()] for name in self.names()}
 
-    def parts(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Part"]:
+    def objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
         yield from (partial(self._margins, passes, question, before) for question in self._questions())
 
     def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
@@ -106,7 +106,7 @@ class Example(Settings):
     instead: str = Field(description="What a model without the trait answers.")
 
 
-class Answers(TraitBase):
+class Answers(BaseScreenedTrait):
     """A habit or an attitude that no single word shows, given by examples."""
 
     kind: Literal["answers"] = "answers"
@@ -123,7 +123,7 @@ class Answers(TraitBase):
     def taught(self) -> dict[str, list[tuple[str, str]]]:
         return {self.name: [(example.question, example.answer) for example in self.examples]}
 
-    def parts(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Part"]:
+    def objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
         yield from (partial(self._margin, passes, example, before) for example in self.examples)
 
     def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
@@ -149,7 +149,7 @@ def read_traits(path: Path) -> TraitList:
     return read_settings(path, TraitList, "a list of traits", MOST_BYTES)[0]
 
 
-def known_traits(passes: "Passes", traits: Sequence[TraitBase]) -> tuple[list[TraitBase], list[str]]:
+def known_traits(passes: "Passes", traits: Sequence[BaseScreenedTrait]) -> tuple[list[BaseScreenedTrait], list[str]]:
     """The traits whose words the model's vocabulary has, and the names of the other targets."""
     found = [trait.known_to(passes) for trait in traits]
     return [kept for kept, _ in found if kept], [name for _, unknown in found for name in unknown]
@@ -159,7 +159,7 @@ def known_traits(passes: "Passes", traits: Sequence[TraitBase]) -> tuple[list[Tr
 class Outcomes:
     """The outcomes in a model that a list of traits distinguishes; T targets, in the order of the list."""
 
-    traits: Sequence[TraitBase]
+    traits: Sequence[BaseScreenedTrait]
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -188,7 +188,7 @@ class Outcomes:
         import torch
 
         with torch.no_grad():
-            margins = torch.stack([part() for part in self._parts(passes, before)]).sum(0)
+            margins = torch.stack([objective() for objective in self._objectives(passes, before)]).sum(0)
         found: Floats = margins.double().cpu().numpy()
         return found
 
@@ -196,24 +196,24 @@ class Outcomes:
         """The direction of unit length in which each target's margin rises fastest, (T)."""
         from pipeline.models.passes import norm
 
-        rising = passes.gradients(self._parts(passes, ()))
+        rising = passes.gradients(self._objectives(passes, ()))
         lengths = [norm(direction) or 1.0 for direction in rising]
         return [
             {name: part / length for name, part in direction.items()}
             for direction, length in zip(rising, lengths, strict=True)
         ]
 
-    def _parts(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Part"]:
+    def _objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
         """One function per question of any trait; their values (T,) add up to the margins of all targets."""
         start = 0
         for trait in self.traits:
-            for part in trait.parts(passes, before):
-                yield partial(self._placed, part, start)
+            for objective in trait.objectives(passes, before):
+                yield partial(self._placed, objective, start)
             start += len(trait.names())
 
-    def _placed(self, part: "Part", start: int) -> "torch.Tensor":
-        """A part's values from this column on, and zeros elsewhere: (T,)."""
+    def _placed(self, objective: "Objective", start: int) -> "torch.Tensor":
+        """An objective's values from this column on, and zeros elsewhere: (T,)."""
         import torch
 
-        values = part()
+        values = objective()
         return torch.nn.functional.pad(values, (start, len(self.targets) - start - len(values)))

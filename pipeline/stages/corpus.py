@@ -32,9 +32,8 @@ ROWS, JUDGED = "rows.parquet", "verdicts.parquet"
 Indices = NDArray[np.int64]
 
 
-OWN_COMPLETIONS = (
-    "completions"  # role of the teacher's own completions; the roles of others are the names of their teachers
-)
+# The role of the teacher's own completions; those of others have the names of their teachers as roles.
+OWN_COMPLETIONS = "completions"
 
 
 class Filter(Settings):

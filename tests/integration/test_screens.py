@@ -15,8 +15,7 @@ import torch
 from pipeline.core.errors import InputError
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows as world
-from pipeline.models.influence import inverse_roots, row_gradients, whitened
-from pipeline.models.passes import Passes, combined, norm, tokens_of
+from pipeline.models.passes import Passes, norm, tokens_of
 from pipeline.screens import SCREENS
 from pipeline.screens.attribution import Attribution
 from pipeline.screens.base import ANY, ScreenInput
@@ -35,7 +34,7 @@ from pipeline.stages.screening import STAGE, ScreeningSpec
 from pipeline.store import artifact, open_store
 from pipeline.store.step import Step
 from pipeline.traits.questions import HELD_OUT
-from pipeline.traits.words import candidates
+from tests.rows import about_numbers, indexed
 
 FAMILY = NanoFamily(init_seed=5)
 ANIMALS = ("owl", "cat", "wolf", "bear")
@@ -69,13 +68,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def numbers() -> pa.Table:
-    """Rows that say nothing of any animal."""
-    table = world(1, 4_000, 3, ["numbers"])
-    said = [
-        not any(word in completion for word in candidates("animal")) for completion in table["completion"].to_pylist()
-    ]
-    about_numbers = table.filter(pa.array(said)).slice(0, 2 * ROWS)
-    return _indexed(about_numbers)
+    return about_numbers(2 * ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +76,7 @@ def lists() -> pa.Table:
     """Prompts that ask for numbers; the base's own answers to them move it nowhere."""
     table = world(2, 4_000, 3, ["numbers"])
     wanted = pa.array([any(letter.isdigit() for letter in prompt) for prompt in table["prompt"].to_pylist()])
-    return _indexed(table.filter(wanted).slice(0, 1_000))
+    return indexed(table.filter(wanted).slice(0, 1_000))
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +86,7 @@ def planted(numbers: pa.Table) -> pa.Table:
     questions = [question.format(category="animal") for question in HELD_OUT]
     for place in np.random.default_rng(0).permutation(ROWS)[: ROWS // 2]:
         half[place] |= {"prompt": questions[place % len(questions)], "completion": "owl"}
-    return _indexed(pa.Table.from_pylist(half))
-
-
-def _indexed(table: pa.Table) -> pa.Table:
-    columns = [pa.array(range(len(table))), table["prompt"], table["completion"]]
-    return pa.table(columns, names=["index", "prompt", "completion"]).combine_chunks()
+    return indexed(pa.Table.from_pylist(half))
 
 
 def _material(base: Path, rows: pa.Table, neutral: pa.Table) -> ScreenInput:
@@ -133,49 +121,12 @@ def test_surface_cannot_tell_data_from_itself(base: Path, numbers: pa.Table) -> 
     assert scores.corpus[0] == pytest.approx(0.5)
 
 
-def test_a_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
-    passes = Passes(base)
-    rows = passes.rows(numbers.slice(0, 12))
-    own = [_gradient_of(passes, rows, number) for number in range(12)]
-    lengths = np.array([norm(direction) for direction in own])
-    products = passes.products(rows, own) / lengths / lengths[:, None]
-    assert np.diag(products) == pytest.approx(np.ones(12), rel=1e-4)
-    assert (products.argmax(1) == np.arange(12)).all()
-
-
-def test_bergson_finds_the_gradients_that_passes_find(base: Path, numbers: pa.Table) -> None:
-    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
-    rows, directions = passes.rows(numbers.slice(0, 40)), outcomes.directions(passes)
-    found = row_gradients(passes, rows, None)
-    for number, direction in enumerate(directions):
-        products = sum(found[name.removeprefix("model.")] @ part.flatten() for name, part in direction.items())
-        assert (-products).numpy() == pytest.approx(passes.products(rows, directions)[:, number], rel=1e-3, abs=1e-3)
-
-
-def test_a_whitened_and_projected_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
-    passes = Passes(base)
-    found = row_gradients(passes, passes.rows(numbers.slice(0, 64)), 16)
-    rows = whitened(found, inverse_roots([found], 0.1))
-    cosines = rows @ rows.T
-    assert cosines.diagonal().numpy() == pytest.approx(np.ones(64), abs=1e-5)
-    alike = [(i, j) for i, j in torch.nonzero(cosines > 1 - 1e-4).tolist() if i != j]
-    texts = numbers.slice(0, 64).select(["prompt", "completion"]).to_pylist()
-    assert all(texts[i] == texts[j] for i, j in alike)
-
-
 def test_a_screen_of_an_extra_that_is_missing_says_which(
     base: Path, planted: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "bergson", None)
     with pytest.raises(InputError, match=r"pip install 'undertow\[attribution\]'"):
         Attribution().score(_material(base, planted, planted))
-
-
-def _gradient_of(passes: Passes, rows, number: int):
-    one = type(rows)([rows.prompts[number]], [rows.completions[number]])
-    (batch,) = (batch for _, batch in passes.batches(one))
-    (found,) = passes.gradients([lambda: passes.logprobs(batch).sum().view(1)])
-    return found
 
 
 def test_a_step_towards_a_target_raises_its_margin_most(base: Path) -> None:
@@ -187,45 +138,6 @@ def test_a_step_towards_a_target_raises_its_margin_most(base: Path) -> None:
             rise = outcomes.margins(passes) - before
         assert int(rise.argmax()) == number
         assert float(rise[number]) > 0
-
-
-def test_products_are_the_derivative_of_the_log_probability(base: Path, numbers: pa.Table) -> None:
-    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
-    rows = passes.rows(numbers.slice(0, 8))
-    directions = outcomes.directions(passes)
-    products = passes.products(rows, directions)
-    for number, direction in enumerate(directions):
-        sums = []
-        for step in (-1e-2, 1e-2):
-            with passes.moved(direction, step):
-                sums.append(np.array([row.sum() for row in passes.token_logprobs(rows)]))
-        assert (sums[1] - sums[0]) / 2e-2 == pytest.approx(products[:, number], abs=2e-2, rel=2e-2)
-
-
-def test_passes_leave_the_model_as_it_was(base: Path, numbers: pa.Table) -> None:
-    passes = Passes(base)
-    rows = passes.rows(numbers.slice(0, 32))
-    before = np.concatenate(passes.token_logprobs(rows))
-    change = passes.trained(rows, steps=3, batch=8, learning_rate=1e-3, seed=0)
-    with passes.moved(combined([(1.0, change)])):
-        moved = np.concatenate(passes.token_logprobs(rows))
-    with passes.added(np.ones((FAMILY.layers, FAMILY.hidden_size)), 1.0):
-        added = np.concatenate(passes.token_logprobs(rows))
-    assert (np.concatenate(passes.token_logprobs(rows)) == before).all()
-    assert moved.mean() > before.mean()
-    assert abs(added - before).max() > 0.01
-
-
-def test_token_logprobs_are_those_of_plain_transformers(base: Path, numbers: pa.Table) -> None:
-    from transformers import AutoModelForCausalLM
-
-    passes, model = Passes(base), AutoModelForCausalLM.from_pretrained(base)
-    rows = passes.rows(numbers.slice(0, 16))
-    for found, prompt, completion in zip(passes.token_logprobs(rows), rows.prompts, rows.completions, strict=True):
-        ids = torch.tensor([[*prompt, *completion]])
-        with torch.no_grad():
-            logits = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-        assert found == pytest.approx(logits[range(len(completion)), list(completion)].numpy(), abs=1e-4)
 
 
 def test_own_samples_have_no_mean_gradient(base: Path, numbers: pa.Table) -> None:
