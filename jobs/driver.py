@@ -208,7 +208,7 @@ async def execute(
 
 async def _schedule(job: Job, steps: Steps, outcome: Outcome, monitor: RunMonitor, pools: Pools) -> None:
     await Scheduler(steps, outcome, monitor).run()
-    if not outcome.stopped:
+    if not (outcome.stopped or outcome.broken):
         await _report_partial(job, steps, outcome)
     await pools.close()
 
@@ -316,6 +316,8 @@ class Scheduler:
                 except Stopped:
                     return
                 except Exception as error:
+                    if isinstance(error, LeaseLost):  # the run has lost it; a step may notice before the renewal does
+                        self._outcome.broken = str(error)
                     await self._fail(step, error)
                     return
             self._outcome.done.add(step.path)

@@ -49,8 +49,9 @@ def test_a_heartbeat_outlives_moments_of_a_full_disk_and_says_so_once(
     assert capsys.readouterr().err.count("No space left on device") == 1
 
 
+@pytest.mark.parametrize("renewed", [0.01, 3600.0], ids=["the renewal notices", "a step notices"])
 def test_a_run_that_gc_took_for_gone_ends_before_it_commits_anything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renewed: float
 ) -> None:
     store = open_store(tmp_path)
 
@@ -61,7 +62,7 @@ def test_a_run_that_gc_took_for_gone_ends_before_it_commits_anything(
             pass
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(monitoring, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(monitoring, "RENEW_SECONDS", renewed)
     outcome = plan_run(STUDY, store)
     asyncio.run(execute(STUDY, store, outcome, Pools(store), suspended))  # type: ignore[arg-type]
     assert "undertow gc took it for dead" in outcome.broken
