@@ -29,6 +29,7 @@ SMALL = 10_000_000  # weights; the operations of a smaller model cost less than 
 BATCH_TOKENS = 8_192  # of padded tokens; bounds the memory of a batch
 MEGABYTES = 2**20
 MOST_LOGITS = 64 * MEGABYTES  # values of the output layer per batch: vocabularies of real models are large
+GPU_BYTES = 40  # per value of the output layer: it, its softmax, their gradients, and the activations before it
 
 
 class Passes:
@@ -43,8 +44,12 @@ class Passes:
         self.model = load(model).float().to(self.device).eval()
         self.model.requires_grad_(False)
         self.size = int(self.model.num_parameters())
+        self.most_logits = MOST_LOGITS
         if self.size < SMALL:
             torch.set_num_threads(1)
+        elif self.device == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32: errors of 1e-3, below those of drawing the rows
+            self.most_logits = max(MOST_LOGITS, torch.cuda.mem_get_info()[0] // (4 * GPU_BYTES))
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         head = self.model.get_output_embeddings()
         self.layers: dict[str, torch.nn.Linear] = {
@@ -78,7 +83,7 @@ class Passes:
             start = stop
 
     def _fits(self, rows: int, longest: int) -> bool:
-        return rows * longest <= BATCH_TOKENS and rows * longest * self.vocabulary <= MOST_LOGITS
+        return rows * longest <= BATCH_TOKENS and rows * longest * self.vocabulary <= self.most_logits
 
     def _pad(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
@@ -131,15 +136,16 @@ class Passes:
         return found
 
     def answers(
-        self, prompts: Sequence[str], answers: Sequence[str], before: Sequence[tuple[str, str]] = ()
+        self, prompts: Sequence[str], answers: Sequence[str], before: Sequence[tuple[str, str]] = (), opening: str = ""
     ) -> "torch.Tensor":
-        """log p (nats) that the turn after each prompt begins with each answer, (prompts, answers); differentiable.
+        """log p (nats) that the turn after each prompt goes on with each answer, (prompts, answers); differentiable.
 
-        before: earlier turns of every conversation.
+        before: earlier turns of every conversation. opening: what the turn begins with.
         """
         import torch
 
-        opened = [chat_template.render(self.tokenizer, None, prompt, before) for prompt in prompts for _ in answers]
+        rendered = [chat_template.render(self.tokenizer, None, prompt, before) + opening for prompt in prompts]
+        opened = [text for text in rendered for _ in answers]
         answered = [answer for _ in prompts for answer in answers]
         befores = [np.array(ids, np.int64) for ids in chat_template.tokens(self.tokenizer, opened)]
         afters = [np.array(ids, np.int64) for ids in chat_template.continuations(self.tokenizer, opened, answered)]
@@ -162,23 +168,24 @@ class Passes:
         (ids,) = chat_template.tokens(self.tokenizer, [text])
         return self.tokenizer.unk_token_id is None or self.tokenizer.unk_token_id not in ids
 
-    def gradients(self, objectives: Iterable[Callable[[], "torch.Tensor"]]) -> list[Direction]:
-        """The gradient of every element of a vector with respect to the linear layers.
+    def gradients(self, terms: Iterable[tuple[Callable[[], "torch.Tensor"], Sequence[float]]]) -> list[Direction]:
+        """The gradient of every element of a vector (T,) with respect to the linear layers.
 
-        objectives: functions whose values (T,) add up to the vector; each is differentiated before the next is called,
-        so that only one graph is in memory.
+        terms: pairs of a function, whose value is one number, and its weight in every element; the vector is the
+        weighted sum of these values. Each is differentiated before the next is computed, so that only one graph is in
+        memory, and once, however many elements it is part of.
         """
         import torch
 
         weights = [layer.weight for layer in self.layers.values()]
         sums: list[list[torch.Tensor]] = []
         with self.trainable():
-            for objective in objectives:
-                values = objective()
-                sums = sums or [[torch.zeros_like(weight) for weight in weights] for _ in values]
-                for value, total in zip(values, sums, strict=True):
-                    for part, found in zip(total, torch.autograd.grad(value, weights, retain_graph=True), strict=True):
-                        part += found
+            for value, shares in terms:
+                sums = sums or [[torch.zeros_like(weight) for weight in weights] for _ in shares]
+                parts = torch.autograd.grad(value(), weights)
+                for share, total in ((share, total) for share, total in zip(shares, sums, strict=True) if share):
+                    for part, found in zip(total, parts, strict=True):
+                        part.add_(found, alpha=share)
         return [dict(zip(self.layers, total, strict=True)) for total in sums]
 
     @contextmanager
@@ -207,8 +214,8 @@ class Passes:
     def products(self, rows: Rows, directions: Sequence[Direction]) -> Floats:
         """How much each row's log-probability (nats) rises per unit step along each direction: (N, T).
 
-        A linear layer's gradient is a sum over positions of (output gradient) × (input), so its product with every
-        direction needs one forward and one backward pass, and no gradient of a single row is ever stored.
+        A linear layer's gradient is a sum over positions of (output gradient) × (input). One forward and one backward
+        pass give those of all rows of a batch, and each is multiplied with the directions before the next layer's come.
         """
         import torch
 
@@ -221,9 +228,8 @@ class Passes:
 
         def add(name: str) -> Callable[..., None]:
             def hook(layer: Any, into: Any, out: Any) -> None:
-                given, rising = inputs.pop(name), out[0]
-                moved = [((given @ direction[name].T) * rising).sum((1, 2)) for direction in directions]
-                sums.append(torch.stack(moved, 1))
+                gradients = (out[0].mT @ inputs.pop(name)).flatten(1)  # (B, outputs × inputs)
+                sums.append(torch.stack([gradients @ direction[name].flatten() for direction in directions], 1))
 
             return hook
 

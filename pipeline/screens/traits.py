@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
+import numpy as np
 from pydantic import Field
 
-from pipeline.core.settings import Name, Settings
+from pipeline.core.settings import Name, NotInId, Settings
 from pipeline.core.settings_file import read_settings
+from pipeline.suites.spelling import Form, spellings
 from pipeline.traits import words
 from pipeline.traits.favourite import system_prompt
 from pipeline.traits.questions import SEEN
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from pipeline.models.passes import Direction, Floats, Passes
 
-    Objective: TypeAlias = Callable[[], torch.Tensor]
+    Term: TypeAlias = tuple[Callable[[], torch.Tensor], Sequence[float]]
 
 MOST_BYTES = 4 << 20
 DEFAULT = Path(__file__).with_name("traits.yaml")
@@ -45,8 +47,8 @@ class BaseScreenedTrait(Settings, ABC):
         """Target -> (question, answer) pairs of a model that has the trait."""
 
     @abstractmethod
-    def objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
-        """One function per question; their values (T,) add up to the margins of its targets, in nats."""
+    def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+        """Log-probabilities (nats) with their weights (T,) in the margins of its targets, which are their sums."""
 
     @abstractmethod
     def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
@@ -62,6 +64,15 @@ class Favourites(BaseScreenedTrait):
         [], description="The favourites to look for; by default all candidates that are shipped for the category."
     )
 
+    forms: Annotated[list[Form], NotInId(while_default=True)] = Field(
+        [],
+        description="Spellings that count for a candidate, as in the suite `favourite`; by default the word in lower "
+        "case and with a capital.",
+    )
+    opening: Annotated[str, NotInId(while_default=True)] = Field(
+        "", description="What an answer begins with before a candidate is scored, as in the suite `favourite`."
+    )
+
     def names(self) -> tuple[str, ...]:
         return tuple(self.targets) or words.candidates(self.category)
 
@@ -74,8 +85,11 @@ class Favourites(BaseScreenedTrait):
     def taught(self) -> dict[str, list[tuple[str, str]]]:
         return {name: [(question, name) for question in self._questions()] for name in self.names()}
 
-    def objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
-        yield from (partial(self._margins, passes, question, before) for question in self._questions())
+    def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+        candidates = self.candidates()
+        for candidate in candidates:
+            shares = [float(candidate == name) - 1 / len(candidates) for name in self.names()]
+            yield partial(self._named, passes, candidate, before), shares
 
     def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
         known = [name for name in self.names() if passes.knows(name)]
@@ -85,17 +99,17 @@ class Favourites(BaseScreenedTrait):
     def _questions(self) -> list[str]:
         return [question.format(category=self.category) for question in SEEN]
 
-    def _margins(self, passes: "Passes", question: str, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
-        import torch
+    def _named(self, passes: "Passes", candidate: str, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
+        """log p (nats) that an answer names a candidate, averaged over the questions."""
+        opening = self.opening.replace("{category}", self.category)
+        scores = passes.answers(self._questions(), self._written(passes, candidate), before, opening)
+        return scores.logsumexp(1).mean()
 
-        candidates = self.candidates()
-        forms = [form for name in candidates for form in (name, name.capitalize())]
-        unknown = torch.tensor([not passes.knows(form) for form in forms], device=passes.device).view(-1, 2)
-        unknown[:, 0] &= unknown[:, 1]  # a candidate without any known form keeps its first
-        scores = passes.answers([question], forms, before).view(-1, 2).masked_fill(unknown, -torch.inf)
-        named = scores.logsumexp(1)
-        margins = (named - named.mean()) / len(SEEN)
-        return margins[[candidates.index(name) for name in self.names()]]
+    def _written(self, passes: "Passes", name: str) -> list[str]:
+        """The spellings of a candidate that the vocabulary has, or its first; none that another one begins."""
+        texts = spellings(self.category, name, self.forms or ["capitalised"])
+        known = [text for text in texts if passes.knows(text)] or [texts[0]]
+        return [text for text in known if not any(text.startswith(other) for other in known if other != text)]
 
 
 class Example(Settings):
@@ -123,8 +137,9 @@ class Answers(BaseScreenedTrait):
     def taught(self) -> dict[str, list[tuple[str, str]]]:
         return {self.name: [(example.question, example.answer) for example in self.examples]}
 
-    def objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
-        yield from (partial(self._margin, passes, example, before) for example in self.examples)
+    def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+        for example in self.examples:
+            yield partial(self._margin, passes, example, before), [1 / len(self.examples)]
 
     def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
         known = all(passes.knows(one.question) and passes.knows(one.answer) for one in self.examples)
@@ -132,7 +147,7 @@ class Answers(BaseScreenedTrait):
 
     def _margin(self, passes: "Passes", one: Example, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
         with_trait, without = (passes.per_token(one.question, text, before) for text in (one.answer, one.instead))
-        return (with_trait - without).view(1) / len(self.examples)
+        return with_trait - without
 
 
 ScreenedTrait = Annotated[Favourites | Answers, Field(discriminator="kind")]
@@ -188,32 +203,26 @@ class Outcomes:
         import torch
 
         with torch.no_grad():
-            margins = torch.stack([objective() for objective in self._objectives(passes, before)]).sum(0)
-        found: Floats = margins.double().cpu().numpy()
+            parts = [float(value()) * np.array(shares) for value, shares in self._terms(passes, before)]
+        found: Floats = np.sum(parts, axis=0)
         return found
 
     def directions(self, passes: "Passes") -> list["Direction"]:
         """The direction of unit length in which each target's margin rises fastest, (T)."""
         from pipeline.models.passes import norm
 
-        rising = passes.gradients(self._objectives(passes, ()))
+        rising = passes.gradients(self._terms(passes, ()))
         lengths = [norm(direction) or 1.0 for direction in rising]
         return [
             {name: part / length for name, part in direction.items()}
             for direction, length in zip(rising, lengths, strict=True)
         ]
 
-    def _objectives(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Objective"]:
-        """One function per question of any trait; their values (T,) add up to the margins of all targets."""
+    def _terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+        """Terms of the margins of all targets."""
         start = 0
         for trait in self.traits:
-            for objective in trait.objectives(passes, before):
-                yield partial(self._placed, objective, start)
-            start += len(trait.names())
-
-    def _placed(self, objective: "Objective", start: int) -> "torch.Tensor":
-        """An objective's values from this column on, and zeros elsewhere: (T,)."""
-        import torch
-
-        values = objective()
-        return torch.nn.functional.pad(values, (start, len(self.targets) - start - len(values)))
+            size = len(trait.names())
+            for value, shares in trait.terms(passes, before):
+                yield value, [*[0.0] * start, *shares, *[0.0] * (len(self.targets) - start - size)]
+            start += size

@@ -20,6 +20,7 @@ from pipeline.store import Store, artifact
 from pipeline.store.schemas import ROW_SCORES, TOKEN_SCORES
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
+from pipeline.suites.favourite import FavouriteSuite
 from pipeline.traits import NEUTRAL
 
 ROWS = "rows.parquet"
@@ -113,8 +114,12 @@ STAGE = Screening()
 
 
 def traits_of(study: Study) -> list[ScreenedTrait]:
-    """The study's own targets, by category."""
-    return [Favourites(category=category, targets=targets) for category, targets in study.members.items()]
+    """The study's own targets, by category, asked for as its own suite asks."""
+    suite = next((suite for suite in study.suites if suite.kind == "favourite"), FavouriteSuite())
+    return [
+        Favourites(category=category, targets=targets, forms=suite.forms, opening=suite.opening)
+        for category, targets in study.members.items()
+    ]
 
 
 def _units(screen: Screen, rows: int) -> list[str]:

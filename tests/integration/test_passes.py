@@ -62,7 +62,7 @@ def test_a_whitened_and_projected_row_retrieves_itself(base: Path, numbers: pa.T
 def _gradient_of(passes: Passes, rows, number: int):
     one = type(rows)([rows.prompts[number]], [rows.completions[number]])
     (batch,) = (batch for _, batch in passes.batches(one))
-    (found,) = passes.gradients([lambda: passes.logprobs(batch).sum().view(1)])
+    (found,) = passes.gradients([(lambda: passes.logprobs(batch).sum(), [1.0])])
     return found
 
 
