@@ -27,6 +27,7 @@ from pipeline.models.engines import Completion, Floats, Prompt, Sampling, forms,
 
 ADAPTERS_AT_ONCE = 8  # LoRA slots per batch; several adapters in one batch cost no more than one
 GPU_MEMORY_SHARE = 0.9  # of the engine's share of a GPU; vLLM's default for a whole one
+CACHE_SHARE = 0.75  # of what the weights leave of a shared GPU; the rest is for activations and CUDA graphs
 CPU_BLOCK_TOKENS = 32  # of the key-value cache; at vLLM's default of 128 no shorter prompt is ever found in it
 SCORED_AT_ONCE = 64  # token ids per scoring request; vLLM allows 128
 
@@ -248,6 +249,7 @@ def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, ten
             enforce_eager=not on_gpu,
             tensor_parallel_size=tensor_parallel,
             gpu_memory_utilization=GPU_MEMORY_SHARE * (gpus if 0 < gpus < 1 else 1),
+            kv_cache_memory_bytes=_shared_cache_bytes(weights, gpus) if on_gpu and 0 < gpus < 1 else None,
             enable_lora=adapter_rank > 0,
             max_lora_rank=_allowed_rank(adapter_rank),
             max_loras=ADAPTERS_AT_ONCE,
@@ -258,6 +260,19 @@ def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, ten
             enable_chunked_prefill=on_gpu,
             disable_log_stats=True,
         )
+
+
+def _shared_cache_bytes(weights: Path, gpus: float) -> int | None:
+    """Bytes of the key-value cache on a part of a GPU; None if the weights leave nothing.
+
+    By default vLLM measures what is free before and after a trial run, and refuses to start if another process on the
+    same GPU has given memory back in between.
+    """
+    import torch
+
+    share = int(GPU_MEMORY_SHARE * gpus * torch.cuda.mem_get_info()[1])
+    left = share - sum(file.stat().st_size for file in weights.glob("*.safetensors"))
+    return int(CACHE_SHARE * left) if left > 0 else None
 
 
 def _allowed_rank(rank: int) -> int:
