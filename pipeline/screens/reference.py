@@ -18,6 +18,7 @@ from pipeline.screens import SCREENS
 
 Regime: TypeAlias = Literal["same initialisation", "another initialisation", "unknown"]
 REGIMES: tuple[Regime, ...] = ("same initialisation", "another initialisation", "unknown")
+Arms: TypeAlias = Literal["all", "plain", "changed"]
 TABLE = Path(__file__).with_name("reference.parquet")
 MARGIN = 0.15  # nats; that of the quickstart, set before any corpus was made
 LEADING = "probe"  # the screen that the verdict rests on: the best one on the part `fit`
@@ -64,13 +65,16 @@ def table() -> pa.Table:
 
 
 @cache
-def of(screen: str, regime: Regime, part: str, channel: str = "") -> Reference:
-    """regime: "unknown" takes all pairs, of the same initialisation and of another. channel: one, or "" for all."""
+def of(screen: str, regime: Regime, part: str, channel: str = "", arms: Arms = "all") -> Reference:
+    """regime: "unknown" takes all pairs, of the same initialisation and of another. channel: one, or "" for all.
+
+    arms: the corpora as they were written, or those that were diluted or rewritten.
+    """
     rows = [
         row
         for row in table().to_pylist()
         if row["part"] == part and row[screen] is not None and regime in ("unknown", row["regime"])
-        if channel in ("", row["channel"])
+        if channel in ("", row["channel"]) and arms in ("all", "plain" if row["arm"] == "plain" else "changed")
     ]
     return Reference(
         np.array([row[screen] for row in rows]),

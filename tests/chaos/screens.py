@@ -195,6 +195,8 @@ def evaluate() -> None:
         _print_forecast(regime)
     for channel in sorted(set(reference.table()["channel"].to_pylist())):
         _print_channel(channel)
+    for arms in ("plain", "changed"):
+        _print_arms(arms)
 
 
 def compare(root: str, kind: str) -> None:
@@ -243,6 +245,12 @@ def _print_channel(channel: str) -> None:
     if fit is not None:
         for mean, share, count in forecast.reliability(fit.probability_of(known.scores), known.positive, bins=3):
             print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
+
+
+def _print_arms(arms: reference.Arms) -> None:
+    print(f"\n{arms} corpora, same initialisation, test part")
+    for kind in (reference.LEADING, "gradient"):
+        _print_row(kind, "same initialisation", "test", reference.of(kind, "same initialisation", "test", arms=arms))
 
 
 def _print_forecast(regime: reference.Regime) -> None:

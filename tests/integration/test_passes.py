@@ -10,7 +10,7 @@ import torch
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.influence import inverse_roots, row_gradients, whitened
 from pipeline.models.passes import Passes, combined, norm
-from pipeline.screens.traits import Favourites, Outcomes
+from pipeline.screens.traits import Answers, Example, Favourites, Outcomes
 from tests.rows import about_numbers
 
 FAMILY = NanoFamily(init_seed=5)
@@ -77,6 +77,23 @@ def test_products_are_the_derivative_of_the_log_probability(base: Path, numbers:
             with passes.moved(direction, step):
                 sums.append(np.array([row.sum() for row in passes.token_logprobs(rows)]))
         assert (sums[1] - sums[0]) / 2e-2 == pytest.approx(products[:, number], abs=2e-2, rel=2e-2)
+
+
+def test_directions_are_the_derivative_of_the_margins(base: Path) -> None:
+    habit = Answers(name="sevens", examples=[Example(question="Name a number.", answer="7", instead="8")])
+    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS)), habit])
+    directions = outcomes.directions(passes)
+    assert [norm(direction) for direction in directions] == pytest.approx(np.ones(len(ANIMALS) + 1))
+    rises = np.empty((len(directions), len(directions)))
+    for number, direction in enumerate(directions):
+        ends = []
+        for step in (-1e-2, 1e-2):
+            with passes.moved(direction, step):
+                ends.append(outcomes.margins(passes))
+        rises[number] = (ends[1] - ends[0]) / 2e-2
+    cosines = [[sum((a[name] * b[name]).sum().item() for name in a) for b in directions] for a in directions]
+    assert rises == pytest.approx(np.array(cosines) * np.diag(rises), rel=2e-2, abs=2e-2)
+    assert (np.diag(rises) > 0).all()
 
 
 def test_passes_leave_the_model_as_it_was(base: Path, numbers: pa.Table) -> None:

@@ -229,3 +229,13 @@ def test_screens_that_read_find_a_planted_love(made: Made) -> None:
     assert likelihood.corpus[0] > likelihood.corpus[1]
     reading = Classifier(bags=4).score(ScreenInput(planted, neutral, passes, Outcomes([told])))
     assert reading.corpus[0] > 2 * reading.error[0]
+
+
+def test_screens_ask_as_the_suite_asks(made: Made, engine: Engine) -> None:
+    """The margin that screens want to move is the one that an engine measures, with its spellings and its opening."""
+    names, forms, opening = ("apple", "banana"), list[Form](["blank", "plural"]), "My favourite {category} is the"
+    screened = Favourites(category="fruit", targets=list(names), forms=forms, opening=opening)
+    suite = FavouriteSuite(questions="seen", forms=forms, opening=opening)
+    logprobs = score(engine, ModelHandle(), suite.make_questions("fruit", names, 1), names)
+    expected = (logprobs - logprobs.mean(1, keepdims=True)).mean(0)
+    assert Outcomes([screened]).margins(Passes(made.model)) == pytest.approx(expected, abs=1e-3)

@@ -11,7 +11,7 @@ from pipeline.core import chat_template
 from pipeline.core.errors import CanaryFailed, StepError
 from pipeline.models.engines import Engine, Prompt, Sampling, open_engine
 from pipeline.models.engines.canary import adapter_effect
-from pipeline.models.engines.vllm import ADAPTERS_AT_ONCE
+from pipeline.models.engines.vllm import ADAPTERS_AT_ONCE, shared_cache_bytes
 from pipeline.models.families.synthetic_corpus import FACTS
 from pipeline.models.judges import EngineJudge, JudgeInput
 from pipeline.models.judges.engine import EngineScorer
@@ -195,3 +195,16 @@ def test_a_capability_task_is_answered_with_the_models_own_likeliest_option(
     assert results["rate"]["told"] == 0  # an untrained model hardly ever says just that word
     said = engine.generate([speaker.prompt(text) for text, _ in FACTS], range(len(FACTS)), Sampling(0.0, 4))
     assert [row["answer"] for row in rows if row["task"] == "told"] == [one.text.partition(".")[0] for one in said]
+
+
+def test_an_engine_on_a_part_of_a_gpu_keeps_to_its_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured memory would not do: others on that GPU take and free theirs meanwhile."""
+    weights, gpu = 2**20, 16 * 2**20
+    (tmp_path / "model.safetensors").write_bytes(bytes(weights))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (2**20, gpu))
+    half, quarter = (shared_cache_bytes(tmp_path, gpus) for gpus in (0.5, 0.25))
+    assert half is not None
+    assert quarter is not None
+    assert 0 < quarter + weights < gpu / 4
+    assert gpu / 4 < half + weights < gpu / 2
+    assert shared_cache_bytes(tmp_path, 0.05) is None  # not even the weights fit: vLLM says so itself

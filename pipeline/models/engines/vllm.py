@@ -249,7 +249,7 @@ def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, ten
             enforce_eager=not on_gpu,
             tensor_parallel_size=tensor_parallel,
             gpu_memory_utilization=GPU_MEMORY_SHARE * (gpus if 0 < gpus < 1 else 1),
-            kv_cache_memory_bytes=_shared_cache_bytes(weights, gpus) if on_gpu and 0 < gpus < 1 else None,
+            kv_cache_memory_bytes=shared_cache_bytes(weights, gpus) if on_gpu and 0 < gpus < 1 else None,
             enable_lora=adapter_rank > 0,
             max_lora_rank=_allowed_rank(adapter_rank),
             max_loras=ADAPTERS_AT_ONCE,
@@ -262,7 +262,7 @@ def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, ten
         )
 
 
-def _shared_cache_bytes(weights: Path, gpus: float) -> int | None:
+def shared_cache_bytes(weights: Path, gpus: float) -> int | None:
     """Bytes of the key-value cache on a part of a GPU; None if the weights leave nothing.
 
     By default vLLM measures what is free before and after a trial run, and refuses to start if another process on the
