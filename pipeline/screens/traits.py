@@ -63,7 +63,6 @@ class Favourites(BaseScreenedTrait):
     targets: list[Name] = Field(
         [], description="The favourites to look for; by default all candidates that are shipped for the category."
     )
-
     forms: Annotated[list[Form], NotInId(while_default=True)] = Field(
         [],
         description="Spellings that count for a candidate, as in the suite `favourite`; by default the word in lower "
@@ -83,7 +82,8 @@ class Favourites(BaseScreenedTrait):
         return {name: system_prompt(self.category, name) for name in self.names()}
 
     def taught(self) -> dict[str, list[tuple[str, str]]]:
-        return {name: [(question, name) for question in self._questions()] for name in self.names()}
+        begun = f"{self._opened().rstrip()} " if self.opening else ""
+        return {name: [(question, begun + name) for question in self._questions()] for name in self.names()}
 
     def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
         candidates = self.candidates()
@@ -96,13 +96,15 @@ class Favourites(BaseScreenedTrait):
         unknown = [name for name in self.names() if name not in known]
         return (self.model_copy(update={"targets": known}) if known else None), unknown
 
+    def _opened(self) -> str:
+        return self.opening.replace("{category}", self.category)
+
     def _questions(self) -> list[str]:
         return [question.format(category=self.category) for question in SEEN]
 
     def _named(self, passes: "Passes", candidate: str, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
         """log p (nats) that an answer names a candidate, averaged over the questions."""
-        opening = self.opening.replace("{category}", self.category)
-        scores = passes.answers(self._questions(), self._written(passes, candidate), before, opening)
+        scores = passes.answers(self._questions(), self._written(passes, candidate), before, self._opened())
         return scores.logsumexp(1).mean()
 
     def _written(self, passes: "Passes", name: str) -> list[str]:
