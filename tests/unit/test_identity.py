@@ -165,7 +165,7 @@ FIRST_CHANGED = {
     "corpus": "corpus",
     "students": "student",
     "suites": "answers",
-    "suites.0.opening": "answers and gate",
+    "suites.0.opening": "answers, gate and screening",
     "measure": "transfer",
     "resources": None,
 }
@@ -214,8 +214,8 @@ def after_kind(first: str) -> set[str]:
     """The kinds of steps that change with the first one. Nothing but the report reads a gate, kinship or screens."""
     if first in ("gate", "kinship", "screening"):
         return {first, "report"}
-    if first == "answers and gate":
-        return {"gate", *after_kind("answers")}
+    if first == "answers, gate and screening":
+        return {"gate", "screening", *after_kind("answers")}
     later = set(KINDS[KINDS.index(first) :])
     if KINDS.index(first) > KINDS.index("teacher"):
         later -= {"gate"}
