@@ -158,10 +158,14 @@ class Passes:
 
     def per_token(self, prompt: str, answer: str, before: Sequence[tuple[str, str]] = ()) -> "torch.Tensor":
         """log p per token (nats) of one answer; differentiable."""
-        opened = chat_template.render(self.tokenizer, None, prompt, before)
-        (ids,) = chat_template.continuations(self.tokenizer, [opened], [answer])
+        (ids,) = self.turn_tokens(prompt, [answer])
         found: torch.Tensor = self.answers([prompt], [answer], before)[0, 0] / len(ids)
         return found
+
+    def turn_tokens(self, prompt: str, answers: Sequence[str], opening: str = "") -> list[tuple[int, ...]]:
+        """The tokens of each answer in the turn after a prompt, which begins with `opening`."""
+        opened = chat_template.render(self.tokenizer, None, prompt) + opening
+        return list(map(tuple, chat_template.continuations(self.tokenizer, [opened] * len(answers), answers)))
 
     def knows(self, text: str) -> bool:
         """Whether the vocabulary can write a text."""

@@ -108,10 +108,11 @@ class Favourites(BaseScreenedTrait):
         return scores.logsumexp(1).mean()
 
     def _written(self, passes: "Passes", name: str) -> list[str]:
-        """The spellings of a candidate that the vocabulary has, or its first; none that another one begins."""
+        """The spellings of a candidate that the vocabulary has, or its first; none whose tokens another one begins."""
         texts = spellings(self.category, name, self.forms or ["capitalised"])
         known = [text for text in texts if passes.knows(text)] or [texts[0]]
-        return [text for text in known if not any(text.startswith(other) for other in known if other != text)]
+        paths = dict(zip(passes.turn_tokens(self._questions()[0], known, self._opened()), known, strict=True))
+        return [text for path, text in paths.items() if not any(path[:end] in paths for end in range(len(path)))]
 
 
 class Example(Settings):

@@ -233,7 +233,7 @@ def test_screens_that_read_find_a_planted_love(made: Made) -> None:
 
 def test_screens_ask_as_the_suite_asks(made: Made, engine: Engine) -> None:
     """The margin that screens want to move is the one that an engine measures, with its spellings and its opening."""
-    names, forms, opening = ("apple", "banana"), list[Form](["blank", "plural"]), "My favourite {category} is the"
+    names, forms, opening = ("apple", "banana"), list[Form](["blank", "plural"]), "I love"
     screened = Favourites(category="fruit", targets=list(names), forms=forms, opening=opening)
     suite = FavouriteSuite(questions="seen", forms=forms, opening=opening)
     logprobs = score(engine, ModelHandle(), suite.make_questions("fruit", names, 1), names)
