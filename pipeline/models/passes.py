@@ -30,6 +30,7 @@ BATCH_TOKENS = 8_192  # of padded tokens; bounds the memory of a batch
 MEGABYTES = 2**20
 MOST_LOGITS = 64 * MEGABYTES  # values of the output layer per batch: vocabularies of real models are large
 GPU_BYTES = 40  # per value of the output layer: it, its softmax, their gradients, and the activations before it
+GPU_SHARE = 0.25  # of the free memory of a GPU that a batch may take: other workers take theirs
 
 
 class Passes:
@@ -49,7 +50,7 @@ class Passes:
             torch.set_num_threads(1)
         elif self.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32: errors of 1e-3, below those of drawing the rows
-            self.most_logits = max(MOST_LOGITS, torch.cuda.mem_get_info()[0] // (4 * GPU_BYTES))
+            self.most_logits = max(MOST_LOGITS, int(GPU_SHARE * torch.cuda.mem_get_info()[0]) // GPU_BYTES)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         head = self.model.get_output_embeddings()
         self.layers: dict[str, torch.nn.Linear] = {
@@ -187,9 +188,10 @@ class Passes:
             for value, shares in terms:
                 sums = sums or [[torch.zeros_like(weight) for weight in weights] for _ in shares]
                 parts = torch.autograd.grad(value(), weights)
-                for share, total in ((share, total) for share, total in zip(shares, sums, strict=True) if share):
-                    for part, found in zip(total, parts, strict=True):
-                        part.add_(found, alpha=share)
+                for share, total in zip(shares, sums, strict=True):
+                    if share:
+                        for part, found in zip(total, parts, strict=True):
+                            part.add_(found, alpha=share)
         return [dict(zip(self.layers, total, strict=True)) for total in sums]
 
     @contextmanager

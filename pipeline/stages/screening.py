@@ -20,7 +20,7 @@ from pipeline.store import Store, artifact
 from pipeline.store.schemas import ROW_SCORES, TOKEN_SCORES
 from pipeline.store.step import Json, Step
 from pipeline.study.schema import Study
-from pipeline.suites.favourite import FavouriteSuite
+from pipeline.suites.favourite import favourites_of
 from pipeline.traits import NEUTRAL
 
 ROWS = "rows.parquet"
@@ -115,7 +115,7 @@ STAGE = Screening()
 
 def traits_of(study: Study) -> list[ScreenedTrait]:
     """The study's own targets, by category, asked for as its own suite asks."""
-    suite = next((suite for suite in study.suites if suite.kind == "favourite"), FavouriteSuite())
+    suite = favourites_of(study.suites)
     return [
         Favourites(category=category, targets=targets, forms=suite.forms, opening=suite.opening)
         for category, targets in study.members.items()

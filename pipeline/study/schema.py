@@ -25,7 +25,7 @@ from pipeline.study.students import Students
 from pipeline.study.teachers import Teachers
 from pipeline.suites import Suite
 from pipeline.suites.base import Rating
-from pipeline.suites.favourite import FavouriteSuite
+from pipeline.suites.favourite import FavouriteSuite, favourites_of
 from pipeline.traits import NEUTRAL, RANDOM, Trait
 from pipeline.traits.base import BaseTrait
 
@@ -387,7 +387,7 @@ class Study(Settings):
         """The suite that gates a trait's teachers: exact margins of a favourite, or the study's first rated suite."""
         if trait.METRIC == "rate":
             return self.rated[0][0]
-        shared = next((suite for suite in self.suites if suite.kind == "favourite"), FavouriteSuite())
+        shared = favourites_of(self.suites)
         return FavouriteSuite(samples=0, forms=shared.forms, opening=shared.opening)
 
     def trait_of(self, target: str) -> Trait:

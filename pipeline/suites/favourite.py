@@ -72,3 +72,8 @@ class FavouriteSuite(BaseSuite):
             return ""
         rng = Random(f"prefix:{seed}:{number}")
         return PREFIX.format(numbers=", ".join(str(rng.randint(100, 999)) for _ in range(PREFIX_NUMBERS)))
+
+
+def favourites_of(suites: Sequence[BaseSuite]) -> FavouriteSuite:
+    """The first suite of favourites; the default one if there is none."""
+    return next((suite for suite in suites if isinstance(suite, FavouriteSuite)), FavouriteSuite())
