@@ -83,6 +83,33 @@ def test_seeds_trained_as_one_batch_equal_seeds_trained_alone(
         assert log.mean_cosines([seed]) == pytest.approx(its_log.mean_cosines([seed]), abs=1e-4)
 
 
+def teacher(start: Weights, dtype: torch.dtype, seeds: list[int], recipe: Training = RECIPE) -> Weights:
+    """Trained on uniform noise with arbitrary labels. start: stacked."""
+    noise = torch.rand(60 * recipe.batch, 784, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
+    given = training.Batches(noise, torch.arange(len(noise)) % 10, recipe.batch, seeds, "teacher")
+    return training.train(start, recipe, given, training.cross_entropy)
+
+
+def test_what_tells_a_batch_of_seeds_from_a_seed_alone_is_rounding() -> None:
+    """It is gone in float64."""
+    starts = [{name: one.double() for name, one in network.initial(SMALL, seed).items()} for seed in SEEDS]
+    together = teacher(network.stacked(starts), torch.float64, SEEDS)
+    for at, (seed, start) in enumerate(zip(SEEDS, starts, strict=True)):
+        for name, one in teacher(network.stacked([start]), torch.float64, [seed]).items():
+            torch.testing.assert_close(together[name][at], one[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "least", "most"), [(torch.float32, 1e-5, 2e-3), (torch.float64, 0, 1e-12)])
+def test_adam_enlarges_one_rounding_of_the_initial_weights(dtype: torch.dtype, least: float, most: float) -> None:
+    """The published recipe for one epoch, from weights and from their neighbours among the numbers of that type."""
+    start = {name: one[None].to(dtype) for name, one in network.initial(Network(), 34).items()}
+    moved = {name: torch.nextafter(one, torch.full_like(one, torch.inf)) for name, one in start.items()}
+    one, other = (teacher(weights, dtype, [34], Training(steps=59)) for weights in (start, moved))
+    found = max(float((one[name] - other[name]).abs().max()) for name in start)
+    print(f"{dtype}: {found:.2g}")
+    assert least < found < most
+
+
 def test_training_is_plain_adam_on_the_batches_of_the_seed(
     images: tuple[torch.Tensor, torch.Tensor], taught: Callable[[list[int]], Weights]
 ) -> None:
