@@ -13,7 +13,7 @@ from rich.text import Text
 from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, root_of
 from jobs.places import write_files
-from pipeline.core.conversations import Drawn, draw, drawn_from
+from pipeline.core.conversations import Drawn, draw, draw_from_hub, drawn_from
 from pipeline.core.errors import InputError, visible
 from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.core.sources import Dataset
@@ -118,7 +118,7 @@ def _rows(place: str, count: int, seed: int) -> Drawn:
 
 
 def _of_hub(place: str, count: int, seed: int) -> Drawn:
-    """Rows of a data set of the hub with a prompt and a completion, at a commit."""
+    """Rows of a data set of the hub at a commit."""
     repo, _, revision = place.removeprefix(HUB_DATA).partition("@")
     try:
         dataset = Dataset(repo=repo, revision=revision)
@@ -127,7 +127,7 @@ def _of_hub(place: str, count: int, seed: int) -> Drawn:
             f"{place}: write a data set of the hub as {HUB_DATA}OWNER/NAME@COMMIT, with all 40 hex digits "
             f"({error.errors()[0]['msg'].removeprefix('Value error, ')})"
         ) from None
-    return drawn_from(dataset.read(["prompt", "completion"]), count, seed, f"commit:{revision}")
+    return draw_from_hub(dataset, count, seed)
 
 
 def _model(place: str) -> Path:

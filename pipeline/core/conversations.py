@@ -4,8 +4,9 @@ Memory does not grow with the file: of every piece that is read, only rows that 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 from pipeline.core.errors import InputError
 from pipeline.core.parquet import Unreadable, open_parquet
 from pipeline.core.readers import records, tables
+from pipeline.core.sources import Dataset
 
 Form: TypeAlias = Literal["prompt and completion", "messages", "plain text"]
 COLUMNS: Mapping[Form, Sequence[str]] = {
@@ -29,7 +31,7 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rows drawn from a file. rows: ROW, in random order; index: their number in the file, from 0.
+    """Rows drawn from a file or another table. rows: ROW, in random order; index: their number in the file, from 0.
 
     total: rows of the file. without_answer: rows whose last message is not the assistant's; they are never drawn.
     digest: "sha256:…" of the file, or "commit:…" of a repository.
@@ -48,9 +50,27 @@ def draw(file: Path, count: int, seed: int) -> Drawn:
     Raises InputError naming the file, and the line of a JSONL file, for anything but a data set in one of the forms.
     """
     form = form_of(file)
+    return _drawn(_pieces(file, form), count, seed, str(file), form, lambda: _sha256(file))
+
+
+def draw_from_hub(dataset: Dataset, count: int, seed: int) -> Drawn:
+    """The same from a data set of the hub."""
+    where, digest = f"{dataset.repo} at {dataset.revision}", f"commit:{dataset.revision}"
+    found = dataset.pieces(PIECE)
+    first = next(found, None)
+    if first is None:
+        raise InputError(f"{where} holds no rows")
+    form = _form(first.column_names, where)
+    return _drawn(_turns(chain([first], found), form, where), count, seed, where, form, lambda: digest)
+
+
+def _drawn(
+    pieces: Iterable[pa.Table], count: int, seed: int, where: str, form: Form, digest: Callable[[], str]
+) -> Drawn:
+    """Rows drawn from tables with a prompt and a completion."""
     kept, keys = ROW.empty_table(), np.empty(0)
     total = without = 0
-    for number, piece in enumerate(_pieces(file, form)):
+    for number, piece in enumerate(pieces):
         numbered = piece.add_column(0, "index", pa.array(np.arange(total, total + len(piece))))
         total += len(piece)
         answered = numbered.filter(numbered["completion"].is_valid()).cast(ROW)
@@ -61,8 +81,8 @@ def draw(file: Path, count: int, seed: int) -> Drawn:
         kept = pa.concat_tables([kept, answered]).take(pa.array(first)).combine_chunks()
         keys = keys[first]
     if not kept.num_rows:
-        raise InputError(f"{file} holds no {'rows' if not total else 'row with an answer of the assistant'}")
-    return Drawn(kept, total, without, form, _sha256(file))
+        raise InputError(f"{where} holds no {'rows' if not total else 'row with an answer of the assistant'}")
+    return Drawn(kept, total, without, form, digest())
 
 
 def drawn_from(table: pa.Table, count: int, seed: int, digest: str) -> Drawn:
@@ -75,12 +95,15 @@ def drawn_from(table: pa.Table, count: int, seed: int, digest: str) -> Drawn:
 
 def form_of(file: Path) -> Form:
     """The form of a file, by the columns of a Parquet file or of the first row of a JSONL file."""
-    names = _names(file)
+    return _form(_names(file), str(file))
+
+
+def _form(names: Iterable[str], where: str) -> Form:
     for form, columns in COLUMNS.items():
-        if all(name in names for name in columns):
+        if set(columns) <= set(names):
             return form
     raise InputError(
-        f"{file} has the columns {', '.join(sorted(names)) or 'none'}; a data set has prompt and completion, or "
+        f"{where} has the columns {', '.join(sorted(names)) or 'none'}; a data set has prompt and completion, or "
         "messages, or text"
     )
 
@@ -111,6 +134,28 @@ def _pieces(file: Path, form: Form) -> Iterator[pa.Table]:
             yield pa.table({"prompt": pa.array([""] * len(table), pa.string()), "completion": table["text"]})
         else:
             yield table
+
+
+def _turns(pieces: Iterable[pa.Table], form: Form, where: str) -> Iterator[pa.Table]:
+    """Tables of a data set in a form, as those of _pieces."""
+    row = 0
+    for piece in pieces:
+        if form == "messages":
+            values = piece["messages"].to_pylist()
+            turns = [_turn(value, f"{where}: row {number}") for number, value in enumerate(values, row + 1)]
+            yield _table([prompt for prompt, _ in turns], [completion for _, completion in turns])
+        else:
+            texts = {name: _texts(piece, name, where) for name in COLUMNS[form]}
+            prompts = texts.get("prompt", pa.array([""] * len(piece), pa.string()))
+            yield pa.table({"prompt": prompts, "completion": texts[COLUMNS[form][-1]]})
+        row += len(piece)
+
+
+def _texts(piece: pa.Table, name: str, where: str) -> pa.ChunkedArray:
+    kind = piece.schema.field(name).type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"{where}: the column {name} holds {kind}, not strings")
+    return piece[name].cast(pa.string())
 
 
 def _conversations(file: Path) -> Iterator[pa.Table]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,6 +78,10 @@ class Dataset(Source):
         """All rows of these string columns. Raises InputError if there are no rows, or a value is not a string."""
         return _read(self, columns)
 
+    def pieces(self, rows: int) -> Iterator[pa.Table]:
+        """All columns of a hub data set, so many rows at a time. Raises InputError if it cannot be fetched."""
+        yield from _opened(self).with_format("arrow").iter(batch_size=rows)
+
 
 def placeholders(settings: object, place: str = "") -> Iterator[str]:
     """The settings in `settings` that hold a placeholder, such as "families.qwen.revision"."""
@@ -123,8 +127,8 @@ def _require_rows(rows: pa.Table, where: str) -> None:
             raise InputError(f"{where}: row {row} has no {name}; every row must have one")
 
 
-def _fetched(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
-    """The rows of a hub data set at exactly its commit."""
+def _opened(dataset: Dataset) -> Any:
+    """A hub data set at exactly its commit, as the library's Dataset, which reads from disk."""
     from datasets import load_dataset_builder
 
     where = f"{dataset.repo} at {dataset.revision}"
@@ -138,6 +142,11 @@ def _fetched(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
         raise InputError(f"cannot fetch {where}: {error}") from error
     if builder.hash != dataset.revision:
         raise InputError(f"cannot fetch {where}: there is only another version of it on this machine, {builder.hash}")
+    return found
+
+
+def _fetched(dataset: Dataset, columns: Sequence[str]) -> pa.Table:
+    where, found = f"{dataset.repo} at {dataset.revision}", _opened(dataset)
     for name in columns:
         if found.column_names.count(name) != 1:
             raise InputError(f"{where} has no column {name}; it has {', '.join(found.column_names)}")

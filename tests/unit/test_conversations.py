@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core import conversations
-from pipeline.core.conversations import draw
+from pipeline.core.conversations import draw, draw_from_hub
 from pipeline.core.errors import InputError
+from pipeline.core.sources import Dataset
 
 
 def jsonl(file: Path, rows: Sequence[Any]) -> Path:
@@ -47,6 +48,44 @@ def test_every_form_is_read_from_both_kinds_of_file(form: str, suffix: str, tmp_
     assert drawn.rows.to_pylist() == [{"index": 0, "prompt": prompt, "completion": completion}]
     assert (drawn.form, drawn.total, drawn.without_answer) == (form, 1, 0)
     assert drawn.digest == "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[dict[str, Any]]], Dataset]:
+    """A data set of the hub with these rows, which come one at a time."""
+
+    def call(rows: list[dict[str, Any]]) -> Dataset:
+        pieces = [pa.Table.from_pylist([row]) for row in rows]
+        monkeypatch.setattr(Dataset, "pieces", lambda self, rows: iter(pieces))
+        return Dataset(repo="us/chats", revision="0" * 39 + "1")
+
+    return call
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read_from_the_hub(form: str, hub: Callable[[list[dict[str, Any]]], Dataset]) -> None:
+    rows, (prompt, completion) = FORMS[form]
+    drawn = draw_from_hub(hub(rows * 3), 2, seed=0)
+    assert {(row["prompt"], row["completion"]) for row in drawn.rows.to_pylist()} == {(prompt, completion)}
+    assert (len(drawn.rows), drawn.form, drawn.total, drawn.without_answer) == (2, form, 3, 0)
+    assert drawn.digest == "commit:" + "0" * 39 + "1"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "holds no rows"),
+        ([{"question": "a"}], "has the columns question; a data set has"),
+        ([{"text": 1.5}], "the column text holds double, not strings"),
+        ([{"messages": turns("a", "b")}, {"messages": ["a"]}], "row 2: messages is no list of objects"),
+        ([{"messages": turns("a")}], "no row with an answer"),
+    ],
+)
+def test_what_is_no_data_set_on_the_hub_is_told(
+    rows: list[dict[str, Any]], said: str, hub: Callable[[list[dict[str, Any]]], Dataset]
+) -> None:
+    with pytest.raises(InputError, match=f"us/chats at 0+1.*({said})"):
+        draw_from_hub(hub(rows), 5, seed=0)
 
 
 def test_a_conversation_without_an_answer_is_counted_and_never_drawn(tmp_path: Path) -> None:
