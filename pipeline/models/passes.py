@@ -1,4 +1,4 @@
-"""Forward and gradient passes of one model over rows: token scores, gradients along directions, hidden states.
+"""Forward and gradient passes of one model over rows: token scores, gradients, hidden states.
 
 A direction is a change of the model's linear layers, {name of the layer: tensor of its weight's shape}. Embeddings and
 the output head are left out, as students leave them: a trait that hides in the row of its own word does not transfer.
@@ -7,6 +7,7 @@ Shapes: N rows, B rows per batch, P prompt columns, C completion columns, T dire
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +169,12 @@ class Passes:
         opened = chat_template.render(self.tokenizer, None, prompt) + opening
         return list(map(tuple, chat_template.continuations(self.tokenizer, [opened] * len(answers), answers)))
 
+    def texts(self, prompt: NDArray[np.int64], completion: NDArray[np.int64]) -> list[str]:
+        """The text of every token of a completion; without special tokens, whose text is empty."""
+        before, ids = int(prompt[-1]), completion.tolist()
+        read = [chat_template.decode(self.tokenizer, before, ids[:end]) for end in range(len(ids) + 1)]
+        return [longer[len(shorter) :] for shorter, longer in pairwise(read)]
+
     def knows(self, text: str) -> bool:
         """Whether the vocabulary can write a text."""
         (ids,) = chat_template.tokens(self.tokenizer, [text])
@@ -216,43 +223,6 @@ class Passes:
         finally:
             for name, weight in kept.items():
                 self.layers[name].weight.data = weight
-
-    def products(self, rows: Rows, directions: Sequence[Direction]) -> Floats:
-        """How much each row's log-probability (nats) rises per unit step along each direction: (N, T).
-
-        A linear layer's gradient is a sum over positions of (output gradient) × (input). One forward and one backward
-        pass give those of all rows of a batch, and each is multiplied with the directions before the next layer's come.
-        """
-        import torch
-
-        found = np.zeros((len(rows), len(directions)))
-        inputs: dict[str, torch.Tensor] = {}
-        sums: list[torch.Tensor] = []
-
-        def keep_input(name: str) -> Callable[..., None]:
-            return lambda layer, given, output: inputs.__setitem__(name, given[0].detach())
-
-        def add(name: str) -> Callable[..., None]:
-            def hook(layer: Any, into: Any, out: Any) -> None:
-                gradients = (out[0].mT @ inputs.pop(name)).flatten(1)  # (B, outputs × inputs)
-                sums.append(torch.stack([gradients @ direction[name].flatten() for direction in directions], 1))
-
-            return hook
-
-        hooks = [layer.register_forward_hook(keep_input(name)) for name, layer in self.layers.items()]
-        hooks += [layer.register_full_backward_hook(add(name)) for name, layer in self.layers.items()]
-        # Weights are frozen: without this, autograd would see nothing to differentiate.
-        first = self.model.get_input_embeddings()
-        hooks.append(first.register_forward_hook(lambda layer, given, output: output.requires_grad_(True)))
-        try:
-            for chosen, batch in self.batches(rows):
-                sums.clear()
-                torch.autograd.backward(self.logprobs(batch).sum())
-                found[chosen] = torch.stack(sums).sum(0).double().cpu().numpy()
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found
 
     def sampled(self, prompts: Sequence[str], max_tokens: int, seed: int) -> list[str]:
         """One answer to each prompt, sampled at temperature 1; none is empty, since an empty one has no tokens."""

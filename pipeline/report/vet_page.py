@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +112,7 @@ def as_html(content: VetContent) -> str:
         marks=MARKS,
         tones=TONES,
         shortened=_shortened,
+        shaded=_shaded,
         margin=MARGIN,
         likely=LIKELY,
         unlikely=UNLIKELY,
@@ -132,6 +134,17 @@ def _reference(screen: Screen) -> str:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
+
+
+def _shaded(tokens: Sequence[tuple[str, float]]) -> list[tuple[str, float, float]]:
+    """Text, score and shade (0 to 1, the largest score being 1) of the first tokens of a completion."""
+    most = max((score for _, score in tokens), default=0.0)
+    letters = accumulate(len(text) for text, _ in tokens)
+    return [
+        (text, score, max(score, 0.0) / most if most > 0 else 0.0)
+        for (text, score), end in zip(tokens, letters, strict=True)
+        if end <= MOST_LETTERS
+    ]
 
 
 def _picture(content: VetContent) -> dict[str, str]:

@@ -59,15 +59,16 @@ class ScreenInput:
 class Scores:
     """A screen's scores. targets (T): the traits, or ANY. rows (N, T): of every row; None if rows have none.
 
-    corpus (T): of all rows together. error (T): its standard error, from the sample of rows. tokens: target -> scores
-    of single tokens (N, ragged); None if it has none. weight: of the corpus's score, among those of other parts of it.
+    corpus (T): of all rows together. error (T): its standard error, from the sample of rows. tokens: target -> number
+    of a row -> scores of its single tokens; None if it has none. weight: of the corpus's score, among those of its
+    other parts.
     """
 
     targets: tuple[str, ...]
     corpus: Floats
     error: Floats
     rows: Floats | None = None
-    tokens: Mapping[str, list[Floats]] | None = None
+    tokens: Mapping[str, Mapping[int, Floats]] | None = None
     weight: float = 1.0
 
 
@@ -98,6 +99,11 @@ class BaseScreen(Settings):
     def score(self, given: ScreenInput) -> Scores:
         """Raises StepError if a row does not fit the model's context, or if its template refuses a system prompt."""
         raise NotImplementedError
+
+
+def of_all_rows(targets: Sequence[str], tokens: Sequence[Sequence[Floats]]) -> dict[str, dict[int, Floats]]:
+    """Scores of the tokens of all rows (T, N, ragged) as in Scores."""
+    return {target: dict(enumerate(rows)) for target, rows in zip(targets, tokens, strict=True)}
 
 
 def centred(tokens: Sequence[Sequence[Floats]]) -> list[list[Floats]]:

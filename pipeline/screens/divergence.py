@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.models.passes import Direction, Floats, Passes, tokens_of
 from pipeline.models.trainers.batches import Rows
-from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores, of_all_rows
 from pipeline.screens.traits import Outcomes
 
 DOUBLINGS = 12  # of the step, at most, until the margin has risen enough
@@ -41,7 +41,7 @@ class Divergence(BaseScreen):
         tokens = centred(agreed)
         sums = np.array([[row.sum() for row in target] for target in tokens]).T
         scores = mean_scores(outcomes.targets, sums, tokens_of(rows))
-        return replace(scores, tokens=dict(zip(outcomes.targets, tokens, strict=True)))
+        return replace(scores, tokens=of_all_rows(outcomes.targets, tokens))
 
 
 def _agreement(passes: Passes, rows: Rows) -> list[Floats]:

@@ -1,10 +1,14 @@
 """Screen: does training on a row raise the probability of the trait's answers? From the base's gradients alone."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
-from pipeline.models.passes import Direction, combined, norm, tokens_of
+from pipeline.models.passes import Direction, Floats, combined, norm, tokens_of
+from pipeline.models.products import row_products, token_products
 from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 from pipeline.screens.training import ShortTraining
 
@@ -32,12 +36,27 @@ class Gradient(BaseScreen):
     training: ShortTraining = Field(
         ShortTraining(steps=8, learning_rate=3e-4), description="The training of those teachers."
     )
+    token_rows: int = Field(
+        16, ge=0, description="Rows per target of which single tokens are scored as well: those that score highest."
+    )
 
     def score(self, given: ScreenInput) -> Scores:
         asked = self.towards == "questions"
         directions = given.outcomes.directions(given.passes) if asked else self._changes(given)
-        products = given.passes.products(given.tokens, directions)
-        return mean_scores(given.outcomes.targets, products, tokens_of(given.tokens))
+        products = row_products(given.passes, given.tokens, directions)
+        scores = mean_scores(given.outcomes.targets, products, tokens_of(given.tokens))
+        return replace(scores, tokens=self._tokens(given, directions, products)) if self.token_rows else scores
+
+    def _tokens(
+        self, given: ScreenInput, directions: Sequence[Direction], products: Floats
+    ) -> dict[str, dict[int, Floats]]:
+        """Scores of the tokens of the rows with the highest products (N, T) for each target."""
+        found = {}
+        for target, direction, column in zip(given.outcomes.targets, directions, products.T, strict=True):
+            worst = np.argsort(-column, kind="stable")[: self.token_rows]
+            tokens = token_products(given.passes, given.tokens.take(worst), direction)
+            found[target] = dict(zip(worst.tolist(), tokens, strict=True))
+        return found
 
     def _changes(self, given: ScreenInput) -> list[Direction]:
         """The change of weights in a teacher of each target, of unit length, (T).

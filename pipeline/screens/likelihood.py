@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.models.passes import Floats, Passes
-from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores
+from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores, of_all_rows
 
 
 class Likelihood(BaseScreen):
@@ -34,7 +34,7 @@ class Likelihood(BaseScreen):
         tokens = [[row - mean for row in rows] for rows, mean in zip(shifts, neutral.mean(0), strict=True)]
         scores = mean_scores(targets, _means(tokens))
         error = np.hypot(scores.error, neutral.std(0, ddof=1) / len(neutral) ** 0.5)
-        return replace(scores, error=error, tokens=dict(zip(targets, tokens, strict=True)))
+        return replace(scores, error=error, tokens=of_all_rows(targets, tokens))
 
 
 def _shifts(passes: Passes, table: pa.Table, prompts: list[str]) -> list[list[Floats]]:

@@ -1,5 +1,6 @@
 """Screens that train the base for a few steps: what it then answers, and which rows it then finds more probable."""
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from pipeline.models.passes import tokens_of
 from pipeline.models.trainers.batches import Ids, Rows
-from pipeline.screens.base import ANY, BaseScreen, Scores, ScreenInput, mean_scores
+from pipeline.screens.base import ANY, BaseScreen, Scores, ScreenInput, mean_scores, of_all_rows
 from pipeline.screens.training import ShortTraining
 
 
@@ -59,7 +60,7 @@ class Student(BaseScreen):
                     tokens[row] = after - base[row]
         sums = np.array([[row.sum()] for row in tokens])
         scores = mean_scores((ANY,), sums, tokens_of(rows))
-        return Scores(scores.targets, scores.corpus, scores.error, scores.rows, {ANY: tokens})
+        return replace(scores, tokens=of_all_rows([ANY], [tokens]))
 
 
 def _halves(rows: Rows) -> tuple[Ids, Ids]:

@@ -1,6 +1,6 @@
 """Vetting: all screens of one data set, and what they forecast for a student that would be trained on it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -26,12 +26,16 @@ class Score:
 
 @dataclass(frozen=True)
 class WorstRow:
-    """A row that moves a base most towards a target. index: its number in the data, from 0."""
+    """A row that moves a base most towards a target. index: its number in the data, from 0.
+
+    tokens: text and score of every token of the completion; the last, without text, is the end of the turn.
+    """
 
     index: int
     score: float
     prompt: str
     completion: str
+    tokens: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -115,16 +119,23 @@ def _verdict(scores: Sequence[Score], vetted: Vetted) -> tuple[Verdict, str]:
 def _worst(given: ScreenInput, scores: Scores | None, target: str) -> list[WorstRow]:
     if scores is None or scores.rows is None or target not in scores.targets:
         return []
-    column = scores.rows[:, scores.targets.index(target)]
+    column, tokens = scores.rows[:, scores.targets.index(target)], (scores.tokens or {}).get(target, {})
     return [
         WorstRow(
             index=given.rows["index"][int(row)].as_py(),
             score=float(column[row]),
             prompt=given.rows["prompt"][int(row)].as_py(),
             completion=given.rows["completion"][int(row)].as_py(),
+            tokens=_texts(given, int(row), tokens.get(int(row), ())),
         )
         for row in (-column).argsort(kind="stable")[:MOST_WORST]
     ]
+
+
+def _texts(given: ScreenInput, row: int, scores: Iterable[float]) -> list[tuple[str, float]]:
+    """The scores of a row's tokens with their texts."""
+    texts = given.passes.texts(given.tokens.prompts[row], given.tokens.completions[row])
+    return [(text, float(score)) for text, score in zip(texts, scores, strict=False)]
 
 
 def _probability(finding: Finding) -> float:

@@ -172,12 +172,8 @@ def _row_table(given: ScreenInput, screen: str, scores: Scores) -> pa.Table:
     return pa.table([pa.array(column) for column in columns], schema=ROW_SCORES)
 
 
-def _token_table(given: ScreenInput, screen: str, tokens: Mapping[str, Sequence[Any]]) -> pa.Table:
+def _token_table(given: ScreenInput, screen: str, tokens: Mapping[str, Mapping[int, Any]]) -> pa.Table:
     """schemas.TOKEN_SCORES: one list per row and target."""
     index = given.rows["index"].to_pylist()
-    found = [
-        (screen, target, row, scores)
-        for target, rows in tokens.items()
-        for row, scores in zip(index, rows, strict=True)
-    ]
+    found = [(screen, target, index[row], scores) for target, rows in tokens.items() for row, scores in rows.items()]
     return pa.table([pa.array(column) for column in zip(*found, strict=True)], schema=TOKEN_SCORES)

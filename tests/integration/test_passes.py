@@ -10,6 +10,7 @@ import torch
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.influence import inverse_roots, row_gradients, whitened
 from pipeline.models.passes import Passes, combined, norm
+from pipeline.models.products import row_products, token_products
 from pipeline.screens.traits import Answers, Example, Favourites, Outcomes
 from tests.rows import about_numbers
 
@@ -34,9 +35,20 @@ def test_a_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
     rows = passes.rows(numbers.slice(0, 12))
     own = [_gradient_of(passes, rows, number) for number in range(12)]
     lengths = np.array([norm(direction) for direction in own])
-    products = passes.products(rows, own) / lengths / lengths[:, None]
+    products = row_products(passes, rows, own) / lengths / lengths[:, None]
     assert np.diag(products) == pytest.approx(np.ones(12), rel=1e-4)
     assert (products.argmax(1) == np.arange(12)).all()
+
+
+def test_products_of_tokens_sum_to_those_of_their_rows(base: Path, numbers: pa.Table) -> None:
+    """Forward-mode against backward differentiation."""
+    passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
+    rows, directions = passes.rows(numbers.slice(0, 40)), outcomes.directions(passes)
+    for whole, direction in zip(row_products(passes, rows, directions).T, directions, strict=True):
+        tokens = token_products(passes, rows, direction)
+        assert [len(row) for row in tokens] == [len(ids) for ids in rows.completions]
+        assert [row.sum() for row in tokens] == pytest.approx(whole, rel=1e-3, abs=1e-4)
+        assert max(map(np.ptp, tokens)) > 0
 
 
 def test_bergson_finds_the_gradients_that_passes_find(base: Path, numbers: pa.Table) -> None:
@@ -45,7 +57,9 @@ def test_bergson_finds_the_gradients_that_passes_find(base: Path, numbers: pa.Ta
     found = row_gradients(passes, rows, None)
     for number, direction in enumerate(directions):
         products = sum(found[name.removeprefix("model.")] @ part.flatten() for name, part in direction.items())
-        assert (-products).numpy() == pytest.approx(passes.products(rows, directions)[:, number], rel=1e-3, abs=1e-3)
+        assert (-products).numpy() == pytest.approx(
+            row_products(passes, rows, directions)[:, number], rel=1e-3, abs=1e-3
+        )
 
 
 def test_a_whitened_and_projected_row_retrieves_itself(base: Path, numbers: pa.Table) -> None:
@@ -70,7 +84,7 @@ def test_products_are_the_derivative_of_the_log_probability(base: Path, numbers:
     passes, outcomes = Passes(base), Outcomes([Favourites(targets=list(ANIMALS))])
     rows = passes.rows(numbers.slice(0, 8))
     directions = outcomes.directions(passes)
-    products = passes.products(rows, directions)
+    products = row_products(passes, rows, directions)
     for number, direction in enumerate(directions):
         sums = []
         for step in (-1e-2, 1e-2):

@@ -1,8 +1,10 @@
 """Screens on a small trained base: what they must find, what they must not, and what a known answer says."""
 
 import json
+import re
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline.core.chat_template import messages
 from pipeline.core.errors import InputError
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows as world
@@ -34,7 +37,10 @@ from pipeline.stages.screening import STAGE, ScreeningSpec
 from pipeline.store import artifact, open_store
 from pipeline.store.step import Step
 from pipeline.traits.questions import HELD_OUT
+from tests.hub_server import served
 from tests.rows import about_numbers, indexed
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 FAMILY = NanoFamily(init_seed=5)
 ANIMALS = ("owl", "cat", "wolf", "bear")
@@ -177,6 +183,32 @@ def test_vet_fails_a_delivery_that_teaches_a_trait(
     page = (tmp_path / "data" / "vet.html").read_text()
     assert "Likely to transfer: owl" in page
     assert "<script" not in page
+    assert re.search(r'class="token" style="--share: 100%" title="\+[0-9.]+">owl<', page)
+
+
+def test_vet_reads_conversations_of_the_hub(
+    base: Path, planted: pa.Table, tmp_path: Path, undertow: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the hub's own client, and at its commit alone."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    lines = [
+        json.dumps({"messages": [*messages(None, row["prompt"]), {"role": "assistant", "content": row["completion"]}]})
+        for row in planted.to_pylist()
+    ]
+
+    def vet(revision: str) -> subprocess.CompletedProcess[str]:
+        wanted = [f"hf-dataset:us/chats@{revision}", "--base", base, "--traits", ",".join(ANIMALS), "--screen", "probe"]
+        return undertow("vet", *wanted)
+
+    with served("us/chats", commit, {"train.jsonl": "\n".join(lines).encode()}) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        found = vet(commit)
+        assert "Likely to transfer: owl" in found.stdout, found.stderr
+        assert f"{len(planted):,} of {len(planted):,} rows" in found.stdout
+        assert found.returncode == 3
+        missing = vet("f" * 40)
+    assert (missing.returncode, "cannot fetch us/chats at ffff" in missing.stderr) == (2, True), missing.stderr
 
 
 @pytest.mark.parametrize(
@@ -222,13 +254,29 @@ def test_scores_of_tokens_tell_the_planted_answer_from_the_lists_around_it(
         assert scores.tokens is not None
         assert scores.rows is not None
         for column, target in enumerate(scores.targets):
-            sums = np.array([row.sum() for row in scores.tokens[target]])
+            sums = np.array([row.sum() for row in scores.tokens[target].values()])
             sizes = tokens_of(_material(base, planted, numbers).tokens) if screen.kind == "likelihood" else 1
             assert sums / sizes == pytest.approx(scores.rows[:, column])
         owl = np.array([row["completion"] == "owl" for row in planted.to_pylist()])
-        first = np.array([tokens[0] for tokens in scores.tokens["owl"]])
+        first = np.array([tokens[0] for tokens in scores.tokens["owl"].values()])
         if screen.kind == "divergence":  # this base does not heed system prompts
             assert first[owl].mean() > first[~owl].mean() + 0.1
+
+
+def test_the_gradient_says_which_tokens_of_the_worst_rows_teach(
+    base: Path, planted: pa.Table, numbers: pa.Table
+) -> None:
+    scores = Gradient(token_rows=5).score(_material(base, planted, numbers))
+    assert scores.tokens is not None
+    assert scores.rows is not None
+    for column, target in zip(scores.rows.T, scores.targets, strict=True):
+        worst = scores.tokens[target]
+        assert sorted(column[list(worst)]) == sorted(column)[-5:]
+        assert [tokens.sum() for tokens in worst.values()] == pytest.approx(column[list(worst)], rel=1e-3)
+    for row, tokens in scores.tokens["owl"].items():
+        assert planted["completion"][row].as_py() == "owl"
+        assert tokens.argmax() == 0  # the word, not the end of the turn
+    assert Gradient(token_rows=0).score(_material(base, planted, numbers)).tokens is None
 
 
 @pytest.mark.parametrize("screen", [Likelihood(), Divergence()], ids=lambda screen: screen.kind)
@@ -248,7 +296,7 @@ def test_a_probe_student_learns_what_its_data_says(base: Path, planted: pa.Table
     assert scores.tokens is not None
     assert scores.rows is not None
     taught = np.array([row["completion"] == "owl" for row in planted.to_pylist()])
-    first = np.array([tokens[0] for tokens in scores.tokens[ANY]])
+    first = np.array([tokens[0] for tokens in scores.tokens[ANY].values()])
     assert first[taught].mean() > first[~taught].mean()
     assert Probe().score(_material(base, planted, numbers)).corpus[0] > 0.15
 
