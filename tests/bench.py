@@ -22,6 +22,7 @@ import pyarrow as pa
 import yaml
 
 from tests.bench_adapters import REPEATS, ROOT, adapters, real_adapters
+from tests.bench_passes import real_token_logprobs, token_logprobs
 
 
 def median_seconds(work: Callable[[], object]) -> float:
@@ -285,7 +286,17 @@ def _run_fake(traits: int) -> tuple[int, float, float]:
         return sum(json.loads(note.read_text())["done"].values()), peak, seconds
 
 
-BENCHMARKS = (number_filter, command, generation, adapters, real_adapters, orchestration, scale)
+BENCHMARKS = (
+    number_filter,
+    command,
+    generation,
+    adapters,
+    real_adapters,
+    token_logprobs,
+    real_token_logprobs,
+    orchestration,
+    scale,
+)
 
 
 def main() -> None:
