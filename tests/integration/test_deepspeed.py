@@ -65,6 +65,16 @@ def plain(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
     return train(llama, tmp_path_factory.mktemp("plain") / "out", method="full")
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_weights_in_bfloat16_learn_as_those_in_float32_do(llama: Path, tmp_path: Path, method: str) -> None:
+    """As on a GPU: the optimiser's own weights stay in float32, at every stage of ZeRO."""
+    exact = train(llama, tmp_path / "exact" / "out", method=method)["loss"]
+    for stage in (0, 2):
+        rounded = train(llama, tmp_path / str(stage) / "out", method=method, zero_stage=stage, bfloat16=True)["loss"]
+        assert rounded == pytest.approx(exact, abs=0.01)
+        assert rounded != exact
+
+
 def test_full_training_keeps_the_embeddings_when_told_to(llama: Path, tmp_path: Path) -> None:
     train(llama, tmp_path / "kept" / "out", method="full", freeze_embeddings=True)
     train(llama, tmp_path / "moved" / "out", method="full", freeze_embeddings=False)

@@ -6,17 +6,20 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 
 from pipeline.core.recipe import Recipe
 from pipeline.models.families.synthetic_corpus import rows
-from pipeline.models.trainers import Run, open_trainer
+from pipeline.models.trainers import Run, deepspeed, open_trainer, reference
 from pipeline.models.trainers.checkpoints import Checkpoints
 from pipeline.store import open_store
 
 model, out = map(Path, sys.argv[1:3])
 settings = json.loads((out.parent / "settings.json").read_text())
 dist.init_process_group("gloo")
+if settings.pop("bfloat16", False):  # as on a GPU
+    reference.precision = deepspeed.precision = lambda: torch.bfloat16
 trainer = open_trainer(
     "deepspeed", zero_stage=settings.pop("zero_stage", 0), micro_batch=settings.pop("micro_batch", None)
 )

@@ -129,6 +129,9 @@ class DeepSpeedTrainer:
             },
             dist_init_required=False,
         )
+        if self.zero_stage == 0:
+            # In bfloat16 DeepSpeed has taken a step of zero gradients, which would count in Adam's bias correction.
+            optimizer.state.clear()
         return engine
 
     def _save(self, engine: Any, run: Run, tokenizer: Any) -> None:
