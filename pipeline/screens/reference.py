@@ -1,7 +1,8 @@
 """The reference set: scores of corpora whose transfer was measured by studies, and the forecasts that follow from it.
 
 `reference.parquet` has one row per corpus, base and target; tests/chaos/screens.py makes it, and docs/screens.md says
-from which studies. Forecasts are fitted on its part `fit` alone; `test` has other initialisations and other targets.
+from which studies. Forecasts are fitted on its part `fit` alone. `test` has other initialisations and other targets; so
+has `added`, which was made after `test` had been looked at.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,8 @@
     python -m tests.chaos.screens compare ROOT gradient    # scores and lifts of the studies of a root, of any base
 
 The studies of configs/screens/, and those that they name, measure the lifts. The split was written before any screen
-had scored a corpus: initialisations 61 and 62 with six animals are for the test, the others for the fit.
+had scored a corpus: initialisations 61 and 62 with six animals are for the test, the others for the fit. Of these two,
+random numbers and arithmetic were added later, and are a part of their own.
 """
 
 import json
@@ -32,8 +33,9 @@ from pipeline.screens.traits import Favourites, Outcomes
 from pipeline.stages.transfer import RUNS
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.local_cache import local_folder
+from pipeline.traits import RANDOM
 
-TEST = ("llama-61", "llama-62")  # teacher families of the test part
+TEST = ("llama-61", "llama-62")  # families of the test part, and of what was added to it
 ROWS = 1024
 CHEAP = ("surface", "gradient", "persona", "injection", "probe")  # every pair is scored by these
 COSTLY_ROWS, COSTLY_EVERY = 256, 5  # the others score fewer rows, of every fifth pair
@@ -80,8 +82,14 @@ def _of_matrix(store: Store, runs: list[dict[str, Any]], students: dict[str, str
         names = ("channel", "arm", "teacher_family", "student_family", "teacher_target")
         inputs = {role: source["path"] for role, source in manifest.inputs.items()}
         described = {name: about[student][name] for name in names}
-        described["part"] = "test" if described["teacher_family"] in TEST else "fit"
+        described["part"] = _part(described)
         yield Pair(described, inputs["corpus"], inputs["base"], found)
+
+
+def _part(about: dict[str, Any]) -> str:
+    if about["student_family"] not in TEST:
+        return "fit"
+    return "added" if about["teacher_family"] == RANDOM or about["channel"] == "reasoning" else "test"
 
 
 def score(root: str, part: int = 0, parts: int = 1) -> None:
@@ -192,11 +200,17 @@ def evaluate() -> None:
                 if screen.OF_TRAITS and known.positive.any() and not known.positive.all():
                     _print_row(kind, regime, part, known)
     for regime in reference.REGIMES:
-        _print_forecast(regime)
+        _print_forecast(regime, "test")
     for channel in sorted(set(reference.table()["channel"].to_pylist())):
         _print_channel(channel)
     for arms in ("plain", "changed"):
         _print_arms(arms)
+    print("\nadded later: arithmetic")
+    for regime in ("same initialisation", "another initialisation"):
+        for kind in (reference.LEADING, "gradient"):
+            _print_row(kind, regime, "added", reference.of(kind, regime, "added", "reasoning"))
+    for regime in reference.REGIMES:
+        _print_forecast(regime, "added")
 
 
 def compare(root: str, kind: str) -> None:
@@ -253,15 +267,15 @@ def _print_arms(arms: reference.Arms) -> None:
         _print_row(kind, "same initialisation", "test", reference.of(kind, "same initialisation", "test", arms=arms))
 
 
-def _print_forecast(regime: reference.Regime) -> None:
-    """The leading screen's forecasts on the test part: calibration, verdicts and false positives."""
-    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, "test")
+def _print_forecast(regime: reference.Regime, part: str) -> None:
+    """The leading screen's forecasts on a part: calibration, verdicts and false positives."""
+    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, part)
     if fit is None or not len(known.scores):
         return
-    print(f"\n{reference.LEADING}, {regime}, test part: forecast and what came")
+    print(f"\n{reference.LEADING}, {regime}, part {part}: forecast and what came")
     for mean, share, count in forecast.reliability(fit.probability_of(known.scores), known.positive):
         print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
-    rows = [row for row in reference.table().to_pylist() if row["part"] == "test" and _is_of(row, regime)]
+    rows = [row for row in reference.table().to_pylist() if row["part"] == part and _is_of(row, regime)]
     for name, chosen in {
         "taught": [row for row in rows if row["target"] == row["teacher_target"]],
         "neutral and random": [row for row in rows if row["teacher_target"] is None],

@@ -1,30 +1,29 @@
 """What `undertow vet` is given on the command line, before any model is opened."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from jobs import vet
-from pipeline.core import sources
 from pipeline.core.errors import InputError
+from pipeline.core.sources import Dataset
 from tests.unit.conftest import Said
 
 COMMIT = "a" * 40
 
 
 def test_a_data_set_of_the_hub_is_read_at_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, Sequence[str]]] = []
+    asked: list[str | None] = []
 
-    def fetched(dataset: Any, columns: Sequence[str]) -> pa.Table:
-        asked.append((dataset.revision, columns))
-        return pa.table({"prompt": ["a", "b"], "completion": ["c", "d"]})
+    def pieces(dataset: Dataset, rows: int) -> Iterator[pa.Table]:
+        asked.append(dataset.revision)
+        yield pa.table({"prompt": ["a", "b"], "completion": ["c", "d"]})
 
-    monkeypatch.setattr(sources, "_fetched", fetched)
+    monkeypatch.setattr(Dataset, "pieces", pieces)
     drawn = vet._rows(f"hf-dataset:owner/name@{COMMIT}", 5, 0)
-    assert asked == [(COMMIT, ["prompt", "completion"])]
+    assert asked == [COMMIT]
     assert (drawn.total, drawn.digest) == (2, f"commit:{COMMIT}")
     assert sorted(drawn.rows["completion"].to_pylist()) == ["c", "d"]
 
