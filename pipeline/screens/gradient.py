@@ -37,7 +37,7 @@ class Gradient(BaseScreen):
         ShortTraining(steps=8, learning_rate=3e-4), description="The training of those teachers."
     )
     token_rows: int = Field(
-        16, ge=0, description="Rows per target of which single tokens are scored as well: those that score highest."
+        10, ge=0, description="Rows per target of which single tokens are scored as well: those that score highest."
     )
 
     def score(self, given: ScreenInput) -> Scores:

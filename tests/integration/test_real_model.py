@@ -17,6 +17,7 @@ from pipeline.models.families import chat
 from pipeline.models.families.packaged import PackagedFamily
 from pipeline.models.families.weights import check
 from pipeline.models.passes import Passes
+from pipeline.models.products import row_products, token_products
 from pipeline.models.trainers import MODEL, open_trainer
 from pipeline.models.trainers.reference import reference
 from pipeline.screens.base import ScreenInput
@@ -239,3 +240,16 @@ def test_screens_ask_as_the_suite_asks(made: Made, engine: Engine) -> None:
     logprobs = score(engine, ModelHandle(), suite.make_questions("fruit", names, 1), names)
     expected = (logprobs - logprobs.mean(1, keepdims=True)).mean(0)
     assert Outcomes([screened]).margins(Passes(made.model)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_tokens_of_a_row_have_products_that_sum_to_its_own(made: Made) -> None:
+    import torch
+
+    passes = Passes(made.model)
+    rows = passes.rows(pa.table({"prompt": ["Continue: 3, 5"], "completion": ["7, 11"]}))
+    torch.manual_seed(1)
+    direction = {name: torch.randn_like(layer.weight) / 100 for name, layer in passes.layers.items()}
+    (tokens,) = token_products(passes, rows, direction)
+    assert tokens.sum() == pytest.approx(row_products(passes, rows, [direction])[0, 0], rel=1e-3, abs=1e-3)
+    texts = passes.texts(rows.prompts[0], rows.completions[0])
+    assert ("".join(texts), len(texts)) == ("7, 11", len(tokens))
