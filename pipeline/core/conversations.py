@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import InputError
 from pipeline.core.parquet import Unreadable, open_parquet
@@ -71,6 +72,9 @@ def _drawn(
     kept, keys = ROW.empty_table(), np.empty(0)
     total = without = 0
     for number, piece in enumerate(pieces):
+        if piece["prompt"].null_count:
+            row = total + pc.index(piece["prompt"].is_null(), True).as_py() + 1
+            raise InputError(f"{where}: row {row} has no prompt; write an empty one if there was none")
         numbered = piece.add_column(0, "index", pa.array(np.arange(total, total + len(piece))))
         total += len(piece)
         answered = numbered.filter(numbered["completion"].is_valid()).cast(ROW)

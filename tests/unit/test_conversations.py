@@ -88,6 +88,16 @@ def test_what_is_no_data_set_on_the_hub_is_told(
         draw_from_hub(hub(rows), 5, seed=0)
 
 
+def test_a_row_without_a_prompt_is_told_and_one_without_an_answer_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "data.parquet"
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": None}]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    assert (draw(file, 5, seed=0).total, draw(file, 5, seed=0).without_answer) == (2, 1)
+    pq.write_table(pa.Table.from_pylist([*rows, {"prompt": None, "completion": "b"}]), file)
+    with pytest.raises(InputError, match="row 3 has no prompt"):
+        draw(file, 5, seed=0)
+
+
 def test_a_conversation_without_an_answer_is_counted_and_never_drawn(tmp_path: Path) -> None:
     rows = [{"messages": turns("a")}, {"messages": []}, {"messages": turns("a", "b")}]
     drawn = draw(jsonl(tmp_path / "data.jsonl", rows), 5, seed=0)
