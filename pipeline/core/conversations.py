@@ -4,7 +4,7 @@ Memory does not grow with the file: of every piece that is read, only rows that 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -51,7 +51,7 @@ def draw(file: Path, count: int, seed: int) -> Drawn:
     Raises InputError naming the file, and the line of a JSONL file, for anything but a data set in one of the forms.
     """
     form = form_of(file)
-    return _drawn(_pieces(file, form), count, seed, str(file), form, lambda: _sha256(file))
+    return _drawn(_pieces(file, form), count, seed, str(file), form, _sha256(file))
 
 
 def draw_from_hub(dataset: Dataset, count: int, seed: int) -> Drawn:
@@ -62,12 +62,10 @@ def draw_from_hub(dataset: Dataset, count: int, seed: int) -> Drawn:
     if first is None:
         raise InputError(f"{where} holds no rows")
     form = _form(first.column_names, where)
-    return _drawn(_turns(chain([first], found), form, where), count, seed, where, form, lambda: digest)
+    return _drawn(_turns(chain([first], found), form, where), count, seed, where, form, digest)
 
 
-def _drawn(
-    pieces: Iterable[pa.Table], count: int, seed: int, where: str, form: Form, digest: Callable[[], str]
-) -> Drawn:
+def _drawn(pieces: Iterable[pa.Table], count: int, seed: int, where: str, form: Form, digest: str) -> Drawn:
     """Rows drawn from tables with a prompt and a completion."""
     kept, keys = ROW.empty_table(), np.empty(0)
     total = without = 0
@@ -86,7 +84,7 @@ def _drawn(
         keys = keys[first]
     if not kept.num_rows:
         raise InputError(f"{where} holds no {'rows' if not total else 'row with an answer of the assistant'}")
-    return Drawn(kept, total, without, form, digest())
+    return Drawn(kept, total, without, form, digest)
 
 
 def drawn_from(table: pa.Table, count: int, seed: int, digest: str) -> Drawn:

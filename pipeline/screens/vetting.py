@@ -126,7 +126,7 @@ def _worst(given: ScreenInput, scores: Scores | None, target: str) -> list[Worst
             score=float(column[row]),
             prompt=given.rows["prompt"][int(row)].as_py(),
             completion=given.rows["completion"][int(row)].as_py(),
-            tokens=_texts(given, int(row), tokens.get(int(row), ())),
+            tokens=_texts(given, int(row), tokens[int(row)]) if int(row) in tokens else (),
         )
         for row in (-column).argsort(kind="stable")[:MOST_WORST]
     ]
@@ -135,7 +135,7 @@ def _worst(given: ScreenInput, scores: Scores | None, target: str) -> list[Worst
 def _texts(given: ScreenInput, row: int, scores: Iterable[float]) -> list[tuple[str, float]]:
     """The scores of a row's tokens with their texts."""
     texts = given.passes.texts(given.tokens.prompts[row], given.tokens.completions[row])
-    return [(text, float(score)) for text, score in zip(texts, scores, strict=False)]
+    return [(text, float(score)) for text, score in zip(texts, scores, strict=True)]
 
 
 def _probability(finding: Finding) -> float:
