@@ -18,7 +18,7 @@ COMMIT_SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
 
 COUNTERS = {
     "completions": ("Completions that teachers generated.", ("study", "stage", "family")),
-    "tokens": ("Tokens that engines generated for completions.", ("study", "stage", "family")),
+    "tokens": ("Tokens that engines generated.", ("study", "stage", "family")),
     "judged": ("Completions that a filter judged.", ("study", "stage", "family")),
     "accepted": ("Completions that a filter accepted.", ("study", "stage", "family")),
     "rejects": ("Completions that a filter rejected, counted once per reason.", ("study", "stage", "family", "reason")),

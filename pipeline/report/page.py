@@ -53,7 +53,8 @@ class ReportContent:
     runs, cells   tables of the schemas RUNS and CELLS
     gates         teacher, target, before, after, threshold, passed; mass: the lower of base and teacher, or None
     corpora       teacher, raw_rows, accepted, share, reasons {reason: rows}
-    stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end)
+    stages        stage, steps, seconds (work, summed over steps), wall (seconds, first start to last end),
+                  busy (seconds in which at least one of its steps ran), prompt_tokens, tokens (generated or trained on)
     lineage       kind, name, id, digest, inputs [ids], seconds; `runs.student` refers to its ids
     failures      step, why: steps that failed, were blocked, or are missing
     suites        name -> description of its questions

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.settings import Settings
-from pipeline.models.engines import Engine, Floats, Sampling
+from pipeline.models.engines import Completion, Engine, Floats, Prompt, Sampling
 from pipeline.models.engines.canary import adapter_effect
 from pipeline.stages.completions import sampling_seed
 from pipeline.stages.contract import Cost, Lookup, OnEngine, Placement, Runtime, Stage
@@ -79,6 +79,9 @@ class Answers(Stage[AnswersSpec]):
         counts = questions(step)
         return Cost(sampled_rows=counts.sampled, sampled_tokens=counts.max_tokens, scored=counts.scored)
 
+    def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
+        yield "tokens", record["results"].get("completion_tokens", 0), {}
+
 
 STAGE = Answers()
 
@@ -142,9 +145,13 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
         prompts = [question.prompt for group in asked.values() for question in group]
         model = context.shown(store, step, spec.in_context, engine, model, prompts, suite.max_tokens)
     answers, scores, by_question, results = [], [], [], {}
+    read, written = sum(engine.lengths(_scored(model, asked.values()))), 0
     for category, candidates in spec.candidates.items():
         logprobs = score(engine, model, asked[category], candidates)
-        sampled = _sample(step, engine, model, spec, category, asked[category])
+        completions = _sample(step, engine, model, suite, category, asked[category])
+        read += sum(one.prompt_tokens for one in completions)
+        written += sum(one.completion_tokens for one in completions)
+        sampled = _answer_rows(suite, category, candidates, asked[category], completions)
         answers += sampled
         scores += _score_rows(asked[category], candidates, logprobs)
         by_question += _by_question(suite, asked[category], candidates, logprobs, sampled)
@@ -154,7 +161,8 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
         "scores.parquet": pa.Table.from_pylist(scores, SCORES),
         "by_question.parquet": pa.Table.from_pylist(by_question, BY_QUESTION),
     }
-    about: Json = {"canary": canary} | ({"shown": len(model.turns)} if spec.in_context else {})
+    about: Json = {"canary": canary, "prompt_tokens": read, "completion_tokens": written}
+    about |= {"shown": len(model.turns)} if spec.in_context else {}
     return artifact.finish_unit(store, step, unit, tables, _flat(results) | about, started)
 
 
@@ -166,7 +174,7 @@ def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], can
     found = [np.empty((0, len(candidates)))]
     for texts, alike in groupby((q for q in questions if q.options), lambda q: list(_answers_of(q).values())):
         group = list(alike)
-        prompts = [model.prompt(q.prompt, q.opening) for q in group]
+        prompts = _scored(model, [group])
         if all(len(forms) == 1 for forms in texts):
             logprobs = engine.score(prompts, [text for (text,) in texts])
         else:
@@ -175,6 +183,11 @@ def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], can
             place = {candidate: i for i, candidate in enumerate(_answers_of(question))}
             found.append(row[[place[candidate] for candidate in candidates]][None])
     return np.concatenate(found)
+
+
+def _scored(model: ModelHandle, questions: Iterable[Sequence[Question]]) -> list[Prompt]:
+    """What a model is shown when the options of questions are scored."""
+    return [model.prompt(q.prompt, q.opening) for group in questions for q in group if q.options]
 
 
 def _answers_of(question: Question) -> dict[str, list[str]]:
@@ -186,17 +199,22 @@ def _answers_of(question: Question) -> dict[str, list[str]]:
 
 
 def _sample(
-    step: Step, engine: Engine, model: ModelHandle, spec: AnswersSpec, category: str, questions: Sequence[Question]
-) -> list[Json]:
-    suite, candidates = spec.suite, spec.candidates[category]
-    cells = [(question, sample) for question in range(len(questions)) for sample in range(suite.samples)]
-    answers = engine.generate(
+    step: Step, engine: Engine, model: ModelHandle, suite: Suite, category: str, questions: Sequence[Question]
+) -> list[Completion]:
+    """The sampled answers, question by question."""
+    cells = list(np.ndindex(len(questions), suite.samples))
+    return engine.generate(
         [model.prompt(questions[question].prompt) for question, _ in cells],
         [sampling_seed(f"{step.id}:{category}:{question}", sample) for question, sample in cells],
         Sampling(suite.temperature, suite.max_tokens),
     )
+
+
+def _answer_rows(
+    suite: Suite, category: str, candidates: Sequence[str], questions: Sequence[Question], answers: Sequence[Completion]
+) -> list[Json]:
     rows = []
-    for (question, sample), answer in zip(cells, answers, strict=True):
+    for (question, sample), answer in zip(np.ndindex(len(questions), suite.samples), answers, strict=True):
         by_word, by_substring = mentions(answer.text, category, candidates), contains(answer.text, candidates)
         rows.append(
             {

@@ -187,20 +187,39 @@ def _corpus(corpus: Manifest) -> Json:
 
 
 def _stages(lineage: list[Manifest]) -> list[Json]:
-    """Per stage: seconds of work (summed over units), and wall-clock seconds from first start to last end."""
+    """What each stage took; page.ReportContent names the columns."""
     rows = []
     for kind in KINDS:
-        times = [m.produced for m in lineage if m.kind == kind and m.produced["seconds"]]
-        if times:
+        made = [m for m in lineage if m.kind == kind and m.produced["seconds"]]
+        if made:
+            times = [m.produced for m in made]
             rows.append(
                 {
                     "stage": kind,
                     "steps": len(times),
                     "seconds": sum(t["seconds"] for t in times),
                     "wall": max(t["ended"] for t in times) - min(t["started"] for t in times),
+                    "busy": _covered([(t["started"], t["ended"]) for t in times]),
+                    "prompt_tokens": sum(m.results.get("prompt_tokens", 0) for m in made),
+                    "tokens": sum(_tokens(m) for m in made),
                 }
             )
     return rows
+
+
+def _tokens(made: Manifest) -> int:
+    """The tokens that a step generated or trained on."""
+    found: int = made.results.get("completion_tokens") or made.results.get("tokens") or 0
+    return found
+
+
+def _covered(intervals: Sequence[tuple[float, float]]) -> float:
+    """The length of the union of intervals."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(end, reached) - max(start, reached)
+        reached = max(end, reached)
+    return total
 
 
 def _ancestor(manifest: Manifest) -> Json:

@@ -84,6 +84,11 @@ def content_of(channel: str, families: tuple[str, str], targets: tuple[str, ...]
     return ReportContent(**{**given, "cells": cells, "lineage": lineage, **more})
 
 
+def stage(name: str, steps: int = 1, seconds: float = 0.0, busy: float = 0.0, tokens: int = 0) -> dict[str, Any]:
+    times = {"seconds": seconds, "wall": seconds, "busy": busy}
+    return {"stage": name, "steps": steps, **times, "prompt_tokens": 0, "tokens": tokens}
+
+
 @pytest.fixture(scope="module")
 def plain() -> ReportContent:
     return content_of(
@@ -117,7 +122,7 @@ def plain() -> ReportContent:
                 "reasons": {"words": 7},
             }
         ],
-        stages=[{"stage": "student", "steps": 32, "seconds": 3725.0, "wall": 3725.0}],
+        stages=[stage("student", steps=32, seconds=3725.0, busy=100.0, tokens=123_456)],
         versions={"vllm": "0.32.0"},
     )
 
@@ -146,7 +151,7 @@ def evil() -> ReportContent:
                 "reasons": {EVIL: 1},
             }
         ],
-        stages=[{"stage": EVIL, "steps": 1, "seconds": 0.0, "wall": 0.0}],
+        stages=[stage(EVIL)],
         versions={EVIL: EVIL},
         failures=[{"step": EVIL, "why": EVIL}],
         paper_results=[
@@ -187,6 +192,9 @@ def test_every_number_of_the_cells_is_on_the_page(plain: ReportContent, files: d
         assert cell["why"] in text
     for said in ("30 000", "69.6%", "words 7", "1 h 02 min", "vllm 0.32.0", "× failed", "traits: [owl]"):
         assert said in text
+    row = next(row for row in files["report.html"].decode().split("<tr>") if row.startswith("<td>student</td>"))
+    cells = [cell.replace("\u202f", " ") for cell in re.findall(r'<td class="n">([^<]*)</td>', row)]
+    assert cells == ["32", "1 h 02 min", "1 h 02 min", "—", "—", "123 456", "1 235"]
 
 
 def test_every_number_of_the_matrix_leads_to_its_artifacts(plain: ReportContent, files: dict[str, bytes]) -> None:

@@ -67,6 +67,15 @@ def test_the_results_can_be_worked_out_again_from_the_rows(fake_run: FakeRun) ->
     assert manifest.results["mass"]["animal"]["mean"] == pytest.approx(np.exp(logprobs).sum(axis=1).mean())
 
 
+def test_tokens_are_those_of_scored_prompts_and_of_sampled_answers(fake_run: FakeRun) -> None:
+    manifest, answers, scores = asked(fake_run, STUDENT)
+    engine_counts_words = sum(len(row["answer"].split()) for row in answers)
+    prompts = {row["question"]: len(row["prompt"].split()) for row in answers}
+    assert manifest.results["completion_tokens"] == engine_counts_words
+    assert manifest.results["prompt_tokens"] == sum(prompts.values()) + sum(prompts[row["question"]] for row in answers)
+    assert len(prompts) == len({row["question"] for row in scores})
+
+
 def test_what_each_question_comes_to_is_there_and_adds_up(fake_run: FakeRun) -> None:
     _, _, place = fake_run
     manifest, answers, scores = asked(fake_run, STUDENT)

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import pyarrow.compute as pc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.reasons import LACKS_TRAIT
 from pipeline.plan.planner import plan
@@ -53,6 +56,33 @@ def test_the_report_tells_of_every_artifact_and_says_that_it_is_a_smoke_test(fak
     assert not content.failures
     page = artifact.read(place, artifact.require(place, steps[-1].path), "report.html").decode()
     assert all(step.id in page for step in steps[:-1])
+
+
+def test_the_report_counts_the_tokens_of_every_stage_that_has_some(fake_run: FakeRun) -> None:
+    _, steps, place = fake_run
+    content = report_stage.content(place, steps[-1].settings["study"], list(steps[-1].inputs.values()))
+    made = [artifact.require(place, step.path) for step in steps]
+    completions = [
+        artifact.read_table(place, one, file.path)
+        for one in made
+        for file in one.files
+        if one.kind == "completions" and file.path.startswith("shard-")
+    ]
+    trained = sum(one.results["tokens"] for one in made if one.kind == "student")
+    answered = sum(one.results["completion_tokens"] for one in made if one.kind == "answers")
+    counted = {row["stage"]: (row["prompt_tokens"], row["tokens"]) for row in content.stages}
+    assert counted["completions"] == tuple(
+        sum(pc.sum(table[name]).as_py() for table in completions) for name in ("prompt_tokens", "completion_tokens")
+    )
+    assert counted["student"] == (0, trained)
+    assert counted["answers"][0] > counted["answers"][1] == answered > 0
+    assert counted["gate"] == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)).map(lambda pair: (min(pair), max(pair)))))
+def test_a_stage_is_busy_while_at_least_one_of_its_steps_runs(intervals: list[tuple[int, int]]) -> None:
+    seconds = {second for start, end in intervals for second in range(start, end)}
+    assert report_stage._covered(intervals) == len(seconds)
 
 
 @pytest.mark.slow
