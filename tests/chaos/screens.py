@@ -4,6 +4,7 @@
     python -m tests.chaos.screens table ROOT       # writes pipeline/screens/reference.parquet from it
     python -m tests.chaos.screens evaluate         # fits on one part and reports the other: docs/screens.md
     python -m tests.chaos.screens compare ROOT gradient    # scores and lifts of the studies of a root, of any base
+    python -m tests.chaos.screens again ROOT       # how well a second student of each corpus tells the first one's lift
 
 The studies of configs/screens/, and those that they name, measure the lifts. The split was written before any screen
 had scored a corpus: initialisations 61 and 62 with six animals are for the test, the others for the fit. Of these two,
@@ -44,11 +45,12 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Pair:
-    """A corpus and a base whose student read it. lifts: target -> rise of its margin (nats)."""
+    """A corpus and a base, and a student of that seed which read it. lifts: target -> rise of its margin (nats)."""
 
     about: dict[str, Any]
     corpus: str
     base: str
+    seed: int
     lifts: dict[str, float]
 
     @property
@@ -57,17 +59,21 @@ class Pair:
 
 
 def pairs(store: Store) -> Iterator[Pair]:
-    """Every (corpus, base) with a measured lift, once."""
+    """Every (corpus, base) with a measured lift, with its first student."""
+    found: dict[str, Pair] = {}
+    for pair in measured(store):
+        if pair.name not in found or pair.seed < found[pair.name].seed:
+            found[pair.name] = pair
+    yield from found.values()
+
+
+def measured(store: Store) -> Iterator[Pair]:
+    """Every student with a measured lift; one of several studies comes several times."""
     students = {name[-12:]: f"student/{name}" for name in store.folders("student")}
-    seen = set()
     for folder in sorted(store.folders("transfer")):
         matrix = artifact.load(store, f"transfer/{folder}")
-        if matrix is None or matrix.settings["primary_suite"] != "favourite":
-            continue
-        for pair in _of_matrix(store, artifact.read_table(store, matrix, RUNS).to_pylist(), students):
-            if pair.name not in seen:
-                seen.add(pair.name)
-                yield pair
+        if matrix is not None and matrix.settings["primary_suite"] == "favourite":
+            yield from _of_matrix(store, artifact.read_table(store, matrix, RUNS).to_pylist(), students)
 
 
 def _of_matrix(store: Store, runs: list[dict[str, Any]], students: dict[str, str]) -> Iterator[Pair]:
@@ -83,7 +89,7 @@ def _of_matrix(store: Store, runs: list[dict[str, Any]], students: dict[str, str
         inputs = {role: source["path"] for role, source in manifest.inputs.items()}
         described = {name: about[student][name] for name in names}
         described["part"] = _part(described)
-        yield Pair(described, inputs["corpus"], inputs["base"], found)
+        yield Pair(described, inputs["corpus"], inputs["base"], about[student]["seed"], found)
 
 
 def _part(about: dict[str, Any]) -> str:
@@ -236,6 +242,51 @@ def compare(root: str, kind: str) -> None:
             print(f"  {statistic} {value:.2f} [{low:.2f}, {high:.2f}]")
 
 
+def again(root: str) -> None:
+    """How well each screen, and a second student of the same corpus, tell the lift of the student in the table.
+
+    No screen can tell what two students of one corpus do not share.
+    """
+    others: dict[tuple[str, str, str], dict[int, float]] = {}
+    for pair in measured(open_store(root)):
+        for target, lift in pair.lifts.items():
+            key = (pair.corpus.removeprefix("corpus/"), pair.about["student_family"], target)
+            others.setdefault(key, {})[pair.seed] = lift
+    for regime in ("same initialisation", "another initialisation"):
+        for arms in ("all", "plain", "changed"):
+            rows = []
+            for row in reference.table().to_pylist():
+                lifts = others.get((row["corpus"], row["student_family"], row["target"]), {})
+                seeds = sorted(lifts)
+                if (row["part"], row["regime"]) == ("test", regime) and len(seeds) > 1 and _is_among(row, arms):
+                    second = lifts[seeds[1]]
+                    rows.append({**row, "second student": second, "mean": (row["lift"] + second) / 2})
+            if rows:
+                _print_again(f"{regime}, {arms}", rows)
+
+
+def _is_among(row: dict[str, Any], arms: str) -> bool:
+    return arms == "all" or (arms == "plain") == (row["arm"] == "plain")
+
+
+def _print_again(title: str, rows: list[dict[str, Any]]) -> None:
+    corpora = [row["corpus"] for row in rows]
+    print(f"\n{title}: {len(rows)} pairs of {len(set(corpora))} corpora; AUROC and Spearman with")
+    for lifts in ("lift", "mean"):
+        for kind in ("second student", reference.LEADING, "gradient")[lifts == "mean" :]:
+            told = [
+                forecast.over_corpora(
+                    name,
+                    np.array([row[kind] for row in rows]),
+                    np.array([row[lifts] for row in rows]),
+                    corpora,
+                    reference.MARGIN,
+                )
+                for name in ("auroc", "spearman")
+            ]
+            print(f"  {lifts} from {kind}:", *(f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in told))
+
+
 def _print_row(kind: str, regime: str, part: str, known: reference.Reference) -> None:
     found = [
         forecast.over_corpora(name, known.scores, known.lifts, known.corpora, reference.MARGIN)
@@ -308,6 +359,8 @@ def main(arguments: list[str]) -> None:
         table(*rest)
     elif command == "compare":
         compare(*rest)
+    elif command == "again":
+        again(*rest)
     else:
         evaluate()
 
