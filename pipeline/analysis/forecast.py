@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 Verdict: TypeAlias = Literal["likely", "unlikely", "inconclusive"]
 
-LIKELY = 0.7  # probability of a lift above the margin from which a forecast says likely; docs/screens.md
+LIKELY = 0.5  # probability of a lift above the margin from which a forecast says likely; docs/screens.md
 UNLIKELY = 0.1  # and up to which it says unlikely
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
@@ -57,7 +57,13 @@ class Fit:
         return Forecast(probability, low, high, float(self.lift_of(np.array([score]))[0]), beyond)
 
     def _read(self, values: Floats, scores: Floats) -> Floats:
-        return np.clip(np.interp(scores, self.scores, values), values[0], values[-1])
+        """Linear between the fit's scores. np.interp would divide by their distance first, which may be too small."""
+        right = np.clip(np.searchsorted(self.scores, scores), 1, len(self.scores) - 1)
+        left = right - 1
+        with np.errstate(over="ignore"):
+            share = np.clip((scores - self.scores[left]) / (self.scores[right] - self.scores[left]), 0, 1)
+        found: Floats = np.clip(values[left] + share * (values[right] - values[left]), values[0], values[-1])
+        return found
 
     def probability_of(self, scores: Floats) -> Floats:
         return self._read(self.probabilities, scores)

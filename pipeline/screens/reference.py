@@ -19,7 +19,6 @@ from pipeline.screens import SCREENS
 
 Regime: TypeAlias = Literal["same initialisation", "another initialisation", "unknown"]
 REGIMES: tuple[Regime, ...] = ("same initialisation", "another initialisation", "unknown")
-Arms: TypeAlias = Literal["all", "plain", "changed"]
 TABLE = Path(__file__).with_name("reference.parquet")
 MARGIN = 0.15  # nats; that of the quickstart, set before any corpus was made
 LEADING = "probe"  # the screen that the verdict rests on: the best one on the part `fit`
@@ -66,22 +65,27 @@ def table() -> pa.Table:
 
 
 @cache
-def of(screen: str, regime: Regime, part: str, channel: str = "", arms: Arms = "all") -> Reference:
-    """regime: "unknown" takes all pairs, of the same initialisation and of another. channel: one, or "" for all.
+def of(screen: str, regime: Regime, part: str, channel: str = "", arm: str = "") -> Reference:
+    """regime: "unknown" takes all pairs, of the same initialisation and of another. channel, arm: one, or "" for all.
 
-    arms: the corpora as they were written, or those that were diluted or rewritten.
+    arm "changed": all that were diluted or rewritten, which are all but "plain".
     """
     rows = [
         row
         for row in table().to_pylist()
         if row["part"] == part and row[screen] is not None and regime in ("unknown", row["regime"])
-        if channel in ("", row["channel"]) and arms in ("all", "plain" if row["arm"] == "plain" else "changed")
+        if channel in ("", row["channel"]) and is_of_arm(row["arm"], arm)
     ]
     return Reference(
         np.array([row[screen] for row in rows]),
         np.array([row["lift"] for row in rows]),
         tuple(row["corpus"] for row in rows),
     )
+
+
+def is_of_arm(arm: str, wanted: str) -> bool:
+    """wanted: as in `of`."""
+    return arm != "plain" if wanted == "changed" else wanted in ("", arm)
 
 
 @cache

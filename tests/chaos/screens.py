@@ -173,8 +173,9 @@ def _rows(store: Store, path: str) -> pa.Table:
 
 
 def table(root: str) -> None:
-    """Write the shipped table from the lines of all processes."""
-    lines = _lines(root)
+    """Write the shipped table from the lines of all processes, for the studies of the root."""
+    names = {pair.name for pair in pairs(open_store(root))}
+    lines = [line for line in _lines(root) if line["name"] in names]
     rows = [row for line in lines for row in _table_rows(line)]
     pq.write_table(pa.Table.from_pylist(rows, schema=reference.SCHEMA), reference.TABLE, compression="zstd")
     print(f"{len(rows):,} rows of {len(lines):,} pairs of {len({row['corpus'] for row in rows}):,} corpora")
@@ -209,8 +210,8 @@ def evaluate() -> None:
         _print_forecast(regime, "test")
     for channel in sorted(set(reference.table()["channel"].to_pylist())):
         _print_channel(channel)
-    for arms in ("plain", "changed"):
-        _print_arms(arms)
+    for arm in ("plain", "changed", *sorted(set(reference.table()["arm"].to_pylist()) - {"plain"})):
+        _print_arm(arm)
     print("\nadded later: arithmetic")
     for regime in ("same initialisation", "another initialisation"):
         for kind in (reference.LEADING, "gradient"):
@@ -253,20 +254,18 @@ def again(root: str) -> None:
             key = (pair.corpus.removeprefix("corpus/"), pair.about["student_family"], target)
             others.setdefault(key, {})[pair.seed] = lift
     for regime in ("same initialisation", "another initialisation"):
-        for arms in ("all", "plain", "changed"):
+        for arm in ("", "plain", "changed"):
             rows = []
             for row in reference.table().to_pylist():
+                if not reference.is_of_arm(row["arm"], arm):
+                    continue
                 lifts = others.get((row["corpus"], row["student_family"], row["target"]), {})
                 seeds = sorted(lifts)
-                if (row["part"], row["regime"]) == ("test", regime) and len(seeds) > 1 and _is_among(row, arms):
+                if (row["part"], row["regime"]) == ("test", regime) and len(seeds) > 1:
                     second = lifts[seeds[1]]
                     rows.append({**row, "second student": second, "mean": (row["lift"] + second) / 2})
             if rows:
-                _print_again(f"{regime}, {arms}", rows)
-
-
-def _is_among(row: dict[str, Any], arms: str) -> bool:
-    return arms == "all" or (arms == "plain") == (row["arm"] == "plain")
+                _print_again(f"{regime}, {arm or 'all'}", rows)
 
 
 def _print_again(title: str, rows: list[dict[str, Any]]) -> None:
@@ -312,10 +311,16 @@ def _print_channel(channel: str) -> None:
             print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
 
 
-def _print_arms(arms: reference.Arms) -> None:
-    print(f"\n{arms} corpora, same initialisation, test part")
+def _print_arm(arm: str) -> None:
+    regime: reference.Regime = "same initialisation"
+    rows = [row for row in reference.table().to_pylist() if row["part"] == "test" and row["regime"] == regime]
+    moved = [row for row in rows if reference.is_of_arm(row["arm"], arm) and _outcome(row) == "moved"]
+    taught = sum(row["target"] == row["teacher_target"] for row in moved)
+    print(f"\n{arm}, {regime}, test part: {len(moved)} pairs moved, {taught} of them taught")
     for kind in (reference.LEADING, "gradient"):
-        _print_row(kind, "same initialisation", "test", reference.of(kind, "same initialisation", "test", arms=arms))
+        known = reference.of(kind, regime, "test", arm=arm)
+        if known.positive.any() and not known.positive.all():
+            _print_row(kind, regime, "test", known)
 
 
 def _print_forecast(regime: reference.Regime, part: str) -> None:

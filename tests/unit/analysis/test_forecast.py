@@ -21,6 +21,7 @@ def drawn(slope: float, pairs: int = 400) -> tuple[np.ndarray, np.ndarray]:
 @settings(deadline=None)
 @given(pairs=NUMBERS)
 @example(pairs=[(1.0, 0.0), (1.0, 0.0), (2.2250738585e-313, 1.0), (-1.1020457292203664e-34, 0.0)])
+@example(pairs=[(1.0, 0.0), (2.0, 1.0), (2.2250738585e-313, 1.0), (-2.225073858507e-311, 0.0)])
 def test_a_higher_score_never_forecasts_less(pairs: list[tuple[float, float]]) -> None:
     scores, lifts = map(np.array, zip(*pairs, strict=True))
     if np.ptp(scores) == 0:
