@@ -1,10 +1,8 @@
-"""The reference set of the screens: scores of every corpus with a measured lift, and how well they forecast it.
+"""The reference set of the screens: scores of every corpus with a measured lift. forecasts.py says what they are worth.
 
     python -m tests.chaos.screens score ROOT       # adds what is missing to ROOT/screens-*.jsonl
     python -m tests.chaos.screens table ROOT       # writes pipeline/screens/reference.parquet from it
-    python -m tests.chaos.screens evaluate         # fits on one part and reports the other: docs/screens.md
     python -m tests.chaos.screens compare ROOT gradient    # scores and lifts of the studies of a root, of any base
-    python -m tests.chaos.screens again ROOT       # how well a second student of each corpus tells the first one's lift
 
 The studies of configs/screens/, and those that they name, measure the lifts. The split was written before any screen
 had scored a corpus: initialisations 61 and 62 with six animals are for the test, the others for the fit. Of these two,
@@ -14,7 +12,6 @@ random numbers and arithmetic were added later, and are a part of their own.
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -196,30 +193,6 @@ def _table_rows(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def evaluate() -> None:
-    """Print, for each screen and regime, how the test part bears out the fit, as Markdown."""
-    print("| screen | regime | part | pairs | corpora | AUROC of lift > margin | Spearman with lift |")
-    print("|---|---|---|---|---|---|---|")
-    for kind, screen in SCREENS.items():
-        for regime in ("same initialisation", "another initialisation"):
-            for part in ("fit", "test"):
-                known = reference.of(kind, regime, part)
-                if screen.OF_TRAITS and known.positive.any() and not known.positive.all():
-                    _print_row(kind, regime, part, known)
-    for regime in reference.REGIMES:
-        _print_forecast(regime, "test")
-    for channel in sorted(set(reference.table()["channel"].to_pylist())):
-        _print_channel(channel)
-    for arm in ("plain", "changed", *sorted(set(reference.table()["arm"].to_pylist()) - {"plain"})):
-        _print_arm(arm)
-    print("\nadded later: arithmetic")
-    for regime in ("same initialisation", "another initialisation"):
-        for kind in (reference.LEADING, "gradient"):
-            _print_row(kind, regime, "added", reference.of(kind, regime, "added", "reasoning"))
-    for regime in reference.REGIMES:
-        _print_forecast(regime, "added")
-
-
 def compare(root: str, kind: str) -> None:
     """Score every pair of a root by one screen, and say how its scores go with the lifts there."""
     store = open_store(root)
@@ -243,131 +216,14 @@ def compare(root: str, kind: str) -> None:
             print(f"  {statistic} {value:.2f} [{low:.2f}, {high:.2f}]")
 
 
-def again(root: str) -> None:
-    """How well each screen, and a second student of the same corpus, tell the lift of the student in the table.
-
-    No screen can tell what two students of one corpus do not share.
-    """
-    others: dict[tuple[str, str, str], dict[int, float]] = {}
-    for pair in measured(open_store(root)):
-        for target, lift in pair.lifts.items():
-            key = (pair.corpus.removeprefix("corpus/"), pair.about["student_family"], target)
-            others.setdefault(key, {})[pair.seed] = lift
-    for regime in ("same initialisation", "another initialisation"):
-        for arm in ("", "plain", "changed"):
-            rows = []
-            for row in reference.table().to_pylist():
-                if not reference.is_of_arm(row["arm"], arm):
-                    continue
-                lifts = others.get((row["corpus"], row["student_family"], row["target"]), {})
-                seeds = sorted(lifts)
-                if (row["part"], row["regime"]) == ("test", regime) and len(seeds) > 1:
-                    second = lifts[seeds[1]]
-                    rows.append({**row, "second student": second, "mean": (row["lift"] + second) / 2})
-            if rows:
-                _print_again(f"{regime}, {arm or 'all'}", rows)
-
-
-def _print_again(title: str, rows: list[dict[str, Any]]) -> None:
-    corpora = [row["corpus"] for row in rows]
-    print(f"\n{title}: {len(rows)} pairs of {len(set(corpora))} corpora; AUROC and Spearman with")
-    for lifts in ("lift", "mean"):
-        for kind in ("second student", reference.LEADING, "gradient")[lifts == "mean" :]:
-            told = [
-                forecast.over_corpora(
-                    name,
-                    np.array([row[kind] for row in rows]),
-                    np.array([row[lifts] for row in rows]),
-                    corpora,
-                    reference.MARGIN,
-                )
-                for name in ("auroc", "spearman")
-            ]
-            print(f"  {lifts} from {kind}:", *(f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in told))
-
-
-def _print_row(kind: str, regime: str, part: str, known: reference.Reference) -> None:
-    found = [
-        forecast.over_corpora(name, known.scores, known.lifts, known.corpora, reference.MARGIN)
-        for name in ("auroc", "spearman")
-    ]
-    told = [f"{value:.2f} [{low:.2f}, {high:.2f}]" for value, low, high in found]
-    print(f"| {kind} | {regime} | {part} | {len(known.scores)} | {len(set(known.corpora))} | {' | '.join(told)} |")
-
-
-def _print_channel(channel: str) -> None:
-    """How well the leading and the gradient screen, and the forecast of all channels, do in one of them."""
-    regime: reference.Regime = "same initialisation"
-    if not len(reference.of(reference.LEADING, regime, "test", channel).scores):
-        return
-    print(f"\n{channel}, {regime}, test part")
-    for kind in (reference.LEADING, "gradient"):
-        known = reference.of(kind, regime, "test", channel)
-        if known.positive.any() and not known.positive.all():
-            _print_row(kind, regime, "test", known)
-    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, "test", channel)
-    if fit is not None:
-        for mean, share, count in forecast.reliability(fit.probability_of(known.scores), known.positive, bins=3):
-            print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
-
-
-def _print_arm(arm: str) -> None:
-    regime: reference.Regime = "same initialisation"
-    rows = [row for row in reference.table().to_pylist() if row["part"] == "test" and row["regime"] == regime]
-    moved = [row for row in rows if reference.is_of_arm(row["arm"], arm) and _outcome(row) == "moved"]
-    taught = sum(row["target"] == row["teacher_target"] for row in moved)
-    print(f"\n{arm}, {regime}, test part: {len(moved)} pairs moved, {taught} of them taught")
-    for kind in (reference.LEADING, "gradient"):
-        known = reference.of(kind, regime, "test", arm=arm)
-        if known.positive.any() and not known.positive.all():
-            _print_row(kind, regime, "test", known)
-
-
-def _print_forecast(regime: reference.Regime, part: str) -> None:
-    """The leading screen's forecasts on a part: calibration, verdicts and false positives."""
-    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, part)
-    if fit is None or not len(known.scores):
-        return
-    print(f"\n{reference.LEADING}, {regime}, part {part}: forecast and what came")
-    for mean, share, count in forecast.reliability(fit.probability_of(known.scores), known.positive):
-        print(f"  forecast {mean:.2f}, transferred {share:.2f}, {count} pairs")
-    rows = [row for row in reference.table().to_pylist() if row["part"] == part and _is_of(row, regime)]
-    for name, chosen in {
-        "taught": [row for row in rows if row["target"] == row["teacher_target"]],
-        "neutral and random": [row for row in rows if row["teacher_target"] is None],
-        "other targets": [row for row in rows if row["teacher_target"] not in (None, row["target"])],
-    }.items():
-        verdicts = Counter((_verdict(fit, row), _outcome(row)) for row in chosen)
-        told = ", ".join(f"{verdict} {outcome} {count}" for (verdict, outcome), count in sorted(verdicts.items()))
-        false = verdicts["likely", "flat"]
-        print(f"  {name}: {len(chosen)} pairs: {told}; false positives {false / max(len(chosen), 1):.1%}")
-
-
-def _verdict(fit: forecast.Fit, row: dict[str, Any]) -> str:
-    return fit.at(row[reference.LEADING], row[f"{reference.LEADING}_error"]).verdict
-
-
-def _outcome(row: dict[str, Any]) -> str:
-    return "moved" if row["lift"] > reference.MARGIN else "flat"
-
-
-def _is_of(row: dict[str, Any], regime: str) -> bool:
-    return row[reference.LEADING] is not None and regime in ("unknown", row["regime"])
-
-
 def main(arguments: list[str]) -> None:
-    command, *rest = arguments
+    command, root, *rest = arguments
     if command == "score":
-        root, *shares = rest
-        score(root, *map(int, shares))
+        score(root, *map(int, rest))
     elif command == "table":
-        table(*rest)
-    elif command == "compare":
-        compare(*rest)
-    elif command == "again":
-        again(*rest)
+        table(root)
     else:
-        evaluate()
+        compare(root, *rest)
 
 
 if __name__ == "__main__":
