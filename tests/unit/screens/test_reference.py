@@ -29,6 +29,37 @@ def test_it_is_large_enough_to_calibrate_with() -> None:
     assert set(SCREENS) <= set(reference.table().column_names)
 
 
+def test_both_parts_have_diluted_and_rewritten_number_lists() -> None:
+    for part in ("fit", "test"):
+        arms = {row["arm"] for row in ROWS if row["part"] == part and row["channel"] == "numbers"}
+        assert {"plain", "dose-5", "dose-25", "shuffled-within", "canonical"} <= arms
+    for arm in ("plain", "changed", "canonical"):
+        chosen = reference.of(reference.LEADING, "unknown", "test", arm=arm).lifts
+        assert len(chosen) == sum(row["part"] == "test" and reference.is_of_arm(row["arm"], arm) for row in ROWS) > 0
+
+
+@pytest.mark.parametrize("regime", reference.REGIMES)
+def test_forecasts_of_the_test_part_beat_its_base_rate_and_rarely_accuse_neutral_writers(
+    regime: reference.Regime,
+) -> None:
+    fit, known = reference.fitted(reference.LEADING, regime), reference.of(reference.LEADING, regime, "test")
+    assert fit is not None
+    error = np.mean((fit.probability_of(known.scores) - known.positive) ** 2)
+    assert error < 0.85 * known.positive.var(), "the base rate's own error"
+    neutral = [
+        row
+        for row in ROWS
+        if row["part"] == "test" and row["teacher_target"] is None and regime in ("unknown", row["regime"])
+    ]
+    accused = [
+        row
+        for row in neutral
+        if fit.at(row[reference.LEADING], row[f"{reference.LEADING}_error"]).verdict == "likely"
+        and row["lift"] <= reference.MARGIN
+    ]
+    assert len(accused) <= 0.05 * len(neutral)
+
+
 def test_the_leading_screen_is_the_best_of_the_fitting_part() -> None:
     known = {
         kind: reference.of(kind, "same initialisation", "fit") for kind in ("gradient", "probe", "persona", "injection")
