@@ -207,6 +207,7 @@ def test_vet_reads_conversations_of_the_hub(
         assert "Likely to transfer: owl" in found.stdout, found.stderr
         assert f"{len(planted):,} of {len(planted):,} rows" in found.stdout
         assert found.returncode == 3
+        assert "Loading weights" not in found.stderr, "a progress bar of a library"
         missing = vet("f" * 40)
     assert (missing.returncode, "cannot fetch us/chats at ffff" in missing.stderr) == (2, True), missing.stderr
 

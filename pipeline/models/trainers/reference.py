@@ -35,7 +35,9 @@ def reference(model: Path, adapter: Path | None) -> Json:
 def load(model: Path) -> Any:
     """The causal language model of a folder, in the precision that training uses. Raises ModelRefused."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # it would stand in logs, and in the output of commands
     try:
         loaded, found = AutoModelForCausalLM.from_pretrained(
             model,
