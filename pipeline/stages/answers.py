@@ -80,6 +80,7 @@ class Answers(Stage[AnswersSpec]):
         return Cost(sampled_rows=counts.sampled, sampled_tokens=counts.max_tokens, scored=counts.scored)
 
     def counts(self, record: Json) -> Iterable[tuple[str, float, Mapping[str, str]]]:
+        # Capability tasks are scored by another library, which counts none.
         yield "tokens", record["results"].get("completion_tokens", 0), {}
 
 
@@ -145,7 +146,7 @@ def _ask(store: Store, engine: Engine, step: Step, unit: str) -> Json:
         prompts = [question.prompt for group in asked.values() for question in group]
         model = context.shown(store, step, spec.in_context, engine, model, prompts, suite.max_tokens)
     answers, scores, by_question, results = [], [], [], {}
-    read, written = sum(engine.lengths(_scored(model, asked.values()))), 0
+    read, written = sum(engine.lengths(_scored_prompts(model, asked.values()))), 0
     for category, candidates in spec.candidates.items():
         logprobs = score(engine, model, asked[category], candidates)
         completions = _sample(step, engine, model, suite, category, asked[category])
@@ -174,7 +175,7 @@ def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], can
     found = [np.empty((0, len(candidates)))]
     for texts, alike in groupby((q for q in questions if q.options), lambda q: list(_answers_of(q).values())):
         group = list(alike)
-        prompts = _scored(model, [group])
+        prompts = _scored_prompts(model, [group])
         if all(len(forms) == 1 for forms in texts):
             logprobs = engine.score(prompts, [text for (text,) in texts])
         else:
@@ -185,7 +186,7 @@ def score(engine: Engine, model: ModelHandle, questions: Sequence[Question], can
     return np.concatenate(found)
 
 
-def _scored(model: ModelHandle, questions: Iterable[Sequence[Question]]) -> list[Prompt]:
+def _scored_prompts(model: ModelHandle, questions: Iterable[Sequence[Question]]) -> list[Prompt]:
     """What a model is shown when the options of questions are scored."""
     return [model.prompt(q.prompt, q.opening) for group in questions for q in group if q.options]
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.models.passes import Floats, Passes
+from pipeline.models.trainers.batches import Rows
 from pipeline.screens.base import ScreenInput
 from pipeline.screens.gradient import Gradient
 from pipeline.screens.probe import Probe
@@ -68,7 +69,7 @@ def _attack(store: Store, pair: Pair) -> Result:
     parts = {arm: _part(given, numbers) for arm, numbers in kept.items()}
     return Result(
         pair.corpus,
-        {arm: _lift(part)[column] for arm, part in parts.items()},
+        {arm: lifts_of_student(part.passes, part.outcomes, part.tokens, SEED)[column] for arm, part in parts.items()},
         {arm: float(Probe().score(part).corpus[column]) for arm, part in parts.items()},
     )
 
@@ -87,13 +88,12 @@ def _part(given: ScreenInput, numbers: "np.typing.NDArray[np.int64]") -> ScreenI
     return part
 
 
-def _lift(part: ScreenInput) -> Floats:
-    """Rise of every margin in a student after one pass over the rows, in nats."""
-    passes, steps = part.passes, max(len(part.tokens) // BATCH, 1)
-    before = part.outcomes.margins(passes)
-    change = passes.trained(part.tokens, steps=steps, batch=BATCH, learning_rate=LEARNING_RATE, seed=SEED)
+def lifts_of_student(passes: Passes, outcomes: Outcomes, rows: Rows, seed: int) -> Floats:
+    """Rise of every margin in a short student, after one pass over the rows, in nats."""
+    steps, before = max(len(rows) // BATCH, 1), outcomes.margins(passes)
+    change = passes.trained(rows, steps=steps, batch=BATCH, learning_rate=LEARNING_RATE, seed=seed)
     with passes.moved(change):
-        return part.outcomes.margins(passes) - before
+        return outcomes.margins(passes) - before
 
 
 def main(root: str) -> None:

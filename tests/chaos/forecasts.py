@@ -1,7 +1,7 @@
 """How well the screens of the reference set forecast the lifts of its test part: the figures of docs/screens.md.
 
-python -m tests.chaos.forecasts              # fits on one part and reports the others
-python -m tests.chaos.forecasts again ROOT   # how well a second student of each corpus tells the first one's lift
+python -m tests.chaos.forecasts                        # fits on one part and reports the others
+python -m tests.chaos.forecasts second-students ROOT   # how well another student of a corpus tells its lift
 """
 
 import sys
@@ -47,7 +47,7 @@ def evaluate() -> None:
         _print_forecast(regime, "added")
 
 
-def again(root: str) -> None:
+def second_students(root: str) -> None:
     """How well each screen, and a second student of the same corpus, tell the lift of the student in the table.
 
     No screen can tell what two students of one corpus do not share.
@@ -69,10 +69,10 @@ def again(root: str) -> None:
                     second = lifts[seeds[1]]
                     rows.append({**row, "second student": second, "mean": (row["lift"] + second) / 2})
             if rows:
-                _print_again(f"{regime}, {arm or 'all'}", rows)
+                _print_second(f"{regime}, {arm or 'all'}", rows)
 
 
-def _print_again(title: str, rows: list[dict[str, Any]]) -> None:
+def _print_second(title: str, rows: list[dict[str, Any]]) -> None:
     corpora = [row["corpus"] for row in rows]
     print(f"\n{title}: {len(rows)} pairs of {len(set(corpora))} corpora; AUROC and Spearman with")
     for lifts in ("lift", "mean"):
@@ -186,7 +186,7 @@ def _print_centred(regime: str, arm: str) -> None:
 def main(arguments: list[str]) -> None:
     if arguments:
         _, root = arguments
-        again(root)
+        second_students(root)
     else:
         evaluate()
 

@@ -3,7 +3,7 @@
     undertow run configs/screens/mixtures.yaml --root ROOT        # a root of its own
     python -m tests.chaos.mixtures ROOT
 
-Every teacher's rows of all channels are mixed, as many of each, and vetted as a file, with the default screens and
+Every teacher's rows of all channels are mixed, as many of each, and vetted as a file, by the probe and for the default
 traits. Two short students (all linear layers, one pass, AdamW) of every mixture say what it teaches.
 """
 
@@ -18,15 +18,16 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.vet import VetRequest, content_of, screens_of, traits_of
-from pipeline.models.passes import Floats, Passes
+from pipeline.models.passes import Passes
 from pipeline.screens.reference import MARGIN
 from pipeline.screens.traits import Outcomes, known_traits
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.local_cache import local_folder
+from tests.chaos.attacks import lifts_of_student
 from tests.chaos.screens import pairs
 
 ROWS = 2_000  # per channel
-BATCH, LEARNING_RATE, SEEDS = 96, 1e-3, (0, 1)
+SEEDS = (0, 1)  # of the students
 
 
 def mixtures(store: Store) -> Iterator[tuple[str, str, pa.Table]]:
@@ -45,18 +46,6 @@ def mixtures(store: Store) -> Iterator[tuple[str, str, pa.Table]]:
         yield target, base, mixed.take(pa.array(rng.permutation(mixed.num_rows))).combine_chunks()
 
 
-def lifts_of(passes: Passes, outcomes: Outcomes, table: pa.Table) -> Floats:
-    """The rise of every margin (nats), mean of two short students."""
-    rows, before = passes.rows(table), outcomes.margins(passes)
-    found = []
-    for seed in SEEDS:
-        steps = len(rows) // BATCH
-        change = passes.trained(rows, steps=steps, batch=BATCH, learning_rate=LEARNING_RATE, seed=seed)
-        with passes.moved(change):
-            found.append(outcomes.margins(passes) - before)
-    return np.mean(found, axis=0)  # type: ignore[no-any-return]
-
-
 def main(root: str) -> None:
     store = open_store(root)
     counted: Counter[tuple[str, bool]] = Counter()
@@ -64,7 +53,9 @@ def main(root: str) -> None:
         manifest = artifact.require(store, base)
         passes = Passes(local_folder(store, base, manifest.files, "model"))
         outcomes = Outcomes(known_traits(passes, traits_of(None))[0])
-        lifts = dict(zip(outcomes.targets, lifts_of(passes, outcomes, table), strict=True))
+        rows = passes.rows(table)
+        students = [lifts_of_student(passes, outcomes, rows, seed) for seed in SEEDS]
+        lifts = dict(zip(outcomes.targets, np.mean(students, axis=0), strict=True))
         with TemporaryDirectory() as folder:
             data = Path(folder) / f"{target}.jsonl"
             data.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))

@@ -69,9 +69,9 @@ def test_the_results_can_be_worked_out_again_from_the_rows(fake_run: FakeRun) ->
 
 def test_tokens_are_those_of_scored_prompts_and_of_sampled_answers(fake_run: FakeRun) -> None:
     manifest, answers, scores = asked(fake_run, STUDENT)
-    engine_counts_words = sum(len(row["answer"].split()) for row in answers)
+    words = sum(len(row["answer"].split()) for row in answers)  # the tokens of the fake engine
     prompts = {row["question"]: len(row["prompt"].split()) for row in answers}
-    assert manifest.results["completion_tokens"] == engine_counts_words
+    assert manifest.results["completion_tokens"] == words
     assert manifest.results["prompt_tokens"] == sum(prompts.values()) + sum(prompts[row["question"]] for row in answers)
     assert len(prompts) == len({row["question"] for row in scores})
 
