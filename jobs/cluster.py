@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -18,6 +19,8 @@ from pipeline.study.schema import Study
 # Several processes share the cores; each uses only those that Ray gave it.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
 WAIT_SECONDS = 900.0  # an autoscaler may need this long to start the first GPU machine
+REACH_SECONDS = 10.0  # for the head of a cluster to accept a connection
+ATTEMPTS = "1"  # of Ray to get an answer from it, of 40 s; with its own 20 a wrong port costs a user 13 minutes
 SYNC_SECONDS = 2.0  # between two queries of the cluster's resources
 
 
@@ -91,15 +94,32 @@ class Cluster:
 
 
 def join(address: str | None) -> Cluster:
-    """Start Ray on this machine, or join a cluster. Raises ResourceError if there is none at the address."""
-    if address is None and "RAY_ADDRESS" not in os.environ and "RAY_JOB_ID" not in os.environ:
+    """Start Ray on this machine, or join a cluster. Raises ResourceError if there is none at the address.
+
+    address: "local" starts one whatever the environment says; "auto" finds the one that this machine is part of.
+    """
+    named = address is not None or "RAY_ADDRESS" in os.environ or "RAY_JOB_ID" in os.environ
+    if address == "local" or not named:
         local_ray.start(ENVIRONMENT)
         return Cluster(elastic=False)
+    address = address or os.environ.get("RAY_ADDRESS") or "auto"
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", ATTEMPTS)
     try:
-        ray.init(address=address or "auto", log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
-    except (ConnectionError, ValueError) as error:
-        raise ResourceError(f"cannot reach a Ray cluster at {address}: {error}") from None
+        _reach(address)
+        ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
+    except (OSError, OverflowError, ValueError) as error:
+        raise ResourceError(
+            f"cannot reach a Ray cluster at {address}: {error}. Name its head as HOST:PORT, with the port of its GCS "
+            "(6379 unless `ray start` was told another), and not that of the dashboard"
+        ) from None
     return Cluster(elastic=True)
+
+
+def _reach(address: str) -> None:
+    """Raise OSError unless something listens at HOST:PORT. Ray itself would keep trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
 
 
 def require_memory(job: Job) -> None:
