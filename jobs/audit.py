@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -20,13 +21,21 @@ from pipeline.report import audit_files
 from pipeline.report.audit_page import AuditContent, number
 from pipeline.study.audit import AuditFile, Policy, ScreenedData
 
+if TYPE_CHECKING:
+    from jobs.screen_workers import ScreenWorkers
+
 FAILED = 3  # exit code of an audit whose policy a finding breaks
 MOST_MEASURED = 3  # numbers beside one teacher on the terminal; the files have more
 COLUMNS = ("student, its teachers", "generations", "finding, relation", "evidence", "measured γ")
 
 
-def run(console: Console, given: AuditFile, beside: Path, out: Path | None) -> int:
-    """Audit, print the table and write the files; the exit code. beside: the folder that sources are relative to."""
+def run(
+    console: Console, given: AuditFile, beside: Path, out: Path | None, workers: "ScreenWorkers | None" = None
+) -> int:
+    """Audit, print the table and write the files; the exit code. beside: the folder that sources are relative to.
+
+    workers: of the screens; without them, screens run in this process.
+    """
     sources = gather(given, beside)
     content = _audit(given, sources)
     _print(console, content)
@@ -35,14 +44,20 @@ def run(console: Console, given: AuditFile, beside: Path, out: Path | None) -> i
     console.print(
         f"{len(content.found)} audited, {len(content.failed)} failed by the policy ({', '.join(content.fail_on)})"
     )
-    likely = [name for name, wanted in given.screens.items() if _is_likely(console, name, wanted, beside, out)]
+    likely = [
+        name
+        for name, wanted in given.screens.items()
+        if _is_likely(console, wanted, beside, out / name if out else None, workers)
+    ]
     if given.screens:
         console.print(f"{len(given.screens)} data sets vetted, {len(likely)} likely to pass a trait on")
     return FAILED if content.failed or (likely and given.policy.fail_on_likely) else 0
 
 
-def _is_likely(console: Console, name: str, given: ScreenedData, beside: Path, out: Path | None) -> bool:
-    """Vet one data set; its files go into a folder of its name."""
+def _is_likely(
+    console: Console, given: ScreenedData, beside: Path, out: Path | None, workers: "ScreenWorkers | None"
+) -> bool:
+    """Vet one data set. out: the folder of its files."""
     from jobs import vet  # imports what only screens need
 
     wanted = vet.VetRequest(
@@ -55,7 +70,7 @@ def _is_likely(console: Console, name: str, given: ScreenedData, beside: Path, o
         rows=given.rows,
         seed=given.seed,
     )
-    return vet.run(console, wanted, out / name if out else None) == vet.LIKELY
+    return vet.run(console, wanted, out, workers) == vet.LIKELY
 
 
 def of_one(target: str) -> AuditFile:

@@ -1,5 +1,7 @@
 """The commands about where models and data come from: lineage, audit, kinship, export."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,10 +11,19 @@ from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
+    from jobs.screen_workers import ScreenWorkers
     from pipeline.provenance.attestation.policy import Trust
 
 commands = typer.Typer()
 console = Terminal()
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLUSTER|auto|local",
+        help="Run the screens on the workers of a Ray cluster, or of one that is started on this machine.",
+        show_default="in this process",
+    ),
+]
 
 
 def _trust(keys: Path | None, policy: Path | None) -> "Trust | None":
@@ -21,6 +32,17 @@ def _trust(keys: Path | None, policy: Path | None) -> "Trust | None":
     if policy and not keys:
         raise InputError("--policy needs --keys")
     return load_trust(keys, policy) if keys else None
+
+
+@contextlib.contextmanager
+def _screen_workers(address: str | None) -> Iterator["ScreenWorkers | None"]:
+    if address is None:
+        yield None
+        return
+    from jobs.screen_workers import ScreenWorkers
+
+    with ScreenWorkers(address) as workers:
+        yield workers
 
 
 @commands.command()
@@ -50,6 +72,7 @@ def audit(
         list[str], typer.Argument(metavar="FILE | family MODEL", help="An audit file; or one model, by its folder.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, SARIF and a page.")] = None,
+    address: Address = None,
 ) -> None:
     """Find which models learned from a teacher of their own family. Exit code 3 if the policy is broken."""
     from jobs.audit import of_one, run
@@ -59,7 +82,9 @@ def audit(
         raise typer.Exit(run(console, of_one(what[1]), Path(), out))
     if len(what) != 1:
         raise InputError("give one audit file, or the word family and one model")
-    raise typer.Exit(run(console, load(Path(what[0])), Path(what[0]).parent, out))
+    with _screen_workers(address) as workers:
+        code = run(console, load(Path(what[0])), Path(what[0]).parent, out, workers)
+    raise typer.Exit(code)
 
 
 @commands.command()
@@ -100,12 +125,15 @@ def vet(
     rows: Annotated[int, typer.Option(min=16, help="Rows to look at, drawn at random.")] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for a page and JSON.")] = None,
+    address: Address = None,
 ) -> None:
     """Forecast what a student would pick up from a data set. Exit code 3 if a trait is likely to transfer."""
     from jobs.vet import VetRequest, run, screens_of
 
     wanted = VetRequest(data, base, traits, neutral, screens_of(screen), lineage, rows, seed)
-    raise typer.Exit(run(console, wanted, out))
+    with _screen_workers(address) as workers:
+        code = run(console, wanted, out, workers)
+    raise typer.Exit(code)
 
 
 @commands.command()

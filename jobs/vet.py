@@ -13,27 +13,26 @@ from rich.text import Text
 from jobs.kinship import Comparisons
 from jobs.lineage import node_of, read, root_of
 from jobs.places import write_files
+from jobs.screen_workers import ScreenWorkers, base_folder
 from pipeline.core.conversations import Drawn, draw, draw_from_hub, drawn_from
 from pipeline.core.errors import InputError, visible
 from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.core.sources import Dataset
-from pipeline.models.families import chat, weights
 from pipeline.models.passes import Passes
-from pipeline.models.trainers import MODEL
 from pipeline.provenance.family import audit
 from pipeline.report import vet_page
 from pipeline.report.vet_page import VetContent
 from pipeline.screens import SCREENS, Screen
 from pipeline.screens.base import ScreenInput
+from pipeline.screens.parts import LEAST_ROWS
+from pipeline.screens.parts import run as run_screen
 from pipeline.screens.reference import LEADING, Regime
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, known_traits, read_traits
 from pipeline.screens.vetting import Finding, vet
 from pipeline.store import artifact, open_store
-from pipeline.store.local_cache import local_folder
 
 LIKELY = 3  # exit code if a trait is likely to transfer
-LEAST_ROWS = 16
 ROWS = "rows.parquet"
 NEUTRAL_ROWS = 2_048  # more would not make their mean much more certain than that of the data
 HUB_DATA = "hf-dataset:"
@@ -56,23 +55,26 @@ class VetRequest:
     seed: int
 
 
-def run(console: Console, wanted: VetRequest, out: Path | None) -> int:
+def run(console: Console, wanted: VetRequest, out: Path | None, workers: ScreenWorkers | None = None) -> int:
     """Vet a data set, print the findings and write the files; the exit code. Raises InputError."""
-    content = content_of(wanted)
+    content = content_of(wanted, workers)
     _print(console, content)
     if out is not None:
         console.print(", ".join(write_files(vet_page.render(content), out)), highlight=False, soft_wrap=True)
     return LIKELY if content.vetted.likely else 0
 
 
-def content_of(wanted: VetRequest) -> VetContent:
-    """Vet a data set. Raises InputError, and ModelRefused if the base's files are not in order."""
+def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetContent:
+    """Vet a data set, on the workers of a cluster or in this process.
+
+    Raises InputError, and ModelRefused if the base's files are not in order.
+    """
     drawn = _rows(wanted.data, wanted.rows, wanted.seed)
     if drawn.rows.num_rows < LEAST_ROWS:
         raise InputError(
             f"{wanted.data} has {drawn.rows.num_rows} rows with an answer; screens need {LEAST_ROWS} or more"
         )
-    passes = Passes(_model(wanted.base))
+    passes = Passes(base_folder(wanted.base))
     kept, unknown = known_traits(passes, traits_of(wanted.traits))
     if not kept:
         raise InputError(f"the vocabulary of {wanted.base} has no word of these traits: {', '.join(unknown)}")
@@ -81,7 +83,11 @@ def content_of(wanted: VetRequest) -> VetContent:
     else:
         neutral = own_answers(passes, drawn.rows.slice(0, NEUTRAL_ROWS), wanted.seed)
     given = ScreenInput(drawn.rows, neutral, passes, Outcomes(kept), wanted.seed)
-    vetted = vet(given, wanted.screens, _regime(wanted), time.monotonic)
+    if workers:
+        screened = workers.screened(given, wanted.screens, wanted.base)
+    else:
+        screened = {screen.kind: run_screen(screen, given, time.monotonic) for screen in wanted.screens}
+    vetted = vet(given, screened, _regime(wanted))
     return VetContent(wanted.data, wanted.base, drawn, bool(wanted.neutral), vetted, unknown, tuple(wanted.screens))
 
 
@@ -128,23 +134,6 @@ def _of_hub(place: str, count: int, seed: int) -> Drawn:
             f"({error.errors()[0]['msg'].removeprefix('Value error, ')})"
         ) from None
     return draw_from_hub(dataset, count, seed)
-
-
-def _model(place: str) -> Path:
-    """A checked model folder. Raises InputError if there is none, and ModelRefused if it is not in order."""
-    located = root_of(place)
-    if located and located[1]:
-        store = open_store(located[0])
-        manifest = artifact.require(store, located[1])
-        if manifest.kind != "base":
-            raise InputError(f"{place} is a {manifest.kind}: name the base that would be fine-tuned")
-        return local_folder(store, manifest.path, manifest.files, MODEL)
-    folder = Path(place)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{place} is no model folder (it has no config.json), and no base of a root")
-    weights.check(folder, [file.name for file in folder.iterdir()])
-    chat.check_apart(folder)
-    return folder
 
 
 def _regime(wanted: VetRequest) -> Regime:

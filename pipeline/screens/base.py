@@ -54,6 +54,10 @@ class ScreenInput:
         """The same with the first rows alone, for screens that cost too much for all; the order is random already."""
         return replace(self, rows=self.rows.slice(0, rows), neutral=self.neutral.slice(0, rows))
 
+    def every(self, of: int, first: int) -> "ScreenInput":
+        """The same with every so many rows of the data and of the neutral data, from a first one."""
+        return replace(self, rows=self.rows[first::of], neutral=self.neutral[first::of])
+
 
 @dataclass(frozen=True)
 class Scores:

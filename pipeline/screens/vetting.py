@@ -1,12 +1,12 @@
 """Vetting: all screens of one data set, and what they forecast for a student that would be trained on it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from pipeline.analysis.forecast import Forecast, Verdict
-from pipeline.screens import SCREENS, Screen, reference
+from pipeline.screens import SCREENS, reference
 from pipeline.screens.base import Scores, ScreenInput
+from pipeline.screens.parts import Screened
 from pipeline.screens.reference import LARGEST, LEADING, Regime
 
 MOST_WORST = 10  # rows that are shown
@@ -68,27 +68,20 @@ class Vetted:
         return [finding.target for finding in self.findings if finding.verdict == "likely"]
 
 
-Clock: TypeAlias = Callable[[], float]
-
-
-def vet(given: ScreenInput, screens: Sequence[Screen], regime: Regime, clock: Clock) -> Vetted:
-    """Run the screens and forecast. clock: seconds. Raises StepError if a row does not fit the model."""
-    covered = given.passes.size <= LARGEST
-    vetted = Vetted(regime, covered)
-    found: dict[str, Scores] = {}
-    for screen in screens:
-        started = clock()
-        found[screen.kind] = screen.score(given)
-        vetted.seconds[screen.kind] = clock() - started
-    for kind, scores in found.items():
+def vet(given: ScreenInput, screened: Mapping[str, Screened], regime: Regime) -> Vetted:
+    """Forecast from what screens said of the data. screened: by kind of screen."""
+    vetted = Vetted(regime, covered=given.passes.size <= LARGEST)
+    vetted.seconds = {kind: found.seconds for kind, found in screened.items()}
+    scores = {kind: found.scores for kind, found in screened.items()}
+    for kind, one in scores.items():
         if not SCREENS[kind].OF_TRAITS:
-            vetted.general.append(Score(kind, float(scores.corpus[0]), float(scores.error[0]), None))
-    findings = [_finding(given, target, found, vetted) for target in given.outcomes.targets]
+            vetted.general.append(Score(kind, float(one.corpus[0]), float(one.error[0]), None))
+    findings = [_finding(given, target, scores, vetted) for target in given.outcomes.targets]
     vetted.findings = sorted(findings, key=lambda finding: -_probability(finding))
     return vetted
 
 
-def _finding(given: ScreenInput, target: str, found: dict[str, Scores], vetted: Vetted) -> Finding:
+def _finding(given: ScreenInput, target: str, found: Mapping[str, Scores], vetted: Vetted) -> Finding:
     scores = [_score(kind, one, target, vetted) for kind, one in found.items() if target in one.targets]
     verdict, reason = _verdict(scores, vetted)
     return Finding(target, verdict, reason, scores, _worst(given, found.get(BY_ROW), target))

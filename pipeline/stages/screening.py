@@ -12,6 +12,7 @@ from pipeline.core.settings import Settings
 from pipeline.models.passes import Passes
 from pipeline.screens import Screen
 from pipeline.screens.base import Scores, ScreenInput
+from pipeline.screens.parts import parts_of, parts_with_rows, pooled
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import Favourites, Outcomes, ScreenedTrait
 from pipeline.stages.contract import Cost, Lookup, OnCompute, Placement, Runtime, Stage
@@ -24,8 +25,6 @@ from pipeline.suites.favourite import favourites_of
 from pipeline.traits import NEUTRAL
 
 ROWS = "rows.parquet"
-UNIT_ROWS = 4096  # rows of a unit, where a screen scores each row by itself; raise `schema` with it
-LEAST_ROWS = 16  # of a unit: below, a spread cannot be estimated
 
 
 class ScreeningSpec(Settings):
@@ -39,7 +38,7 @@ class ScreeningSpec(Settings):
 
 class Screening(Stage[ScreeningSpec]):
     kind = "screening"
-    schema = 2  # 1: token scores of one target, and one unit per screen
+    schema = 2  # raise it with PART_ROWS; 1: token scores of one target, and one unit per screen
     Spec = ScreeningSpec
     inputs: ClassVar = {
         "rows": "the data that somebody would train on",
@@ -123,18 +122,22 @@ def traits_of(study: Study) -> list[ScreenedTrait]:
 
 
 def _units(screen: Screen, rows: int) -> list[str]:
-    parts = -(-rows // UNIT_ROWS) if screen.BY_ROW else 1
+    parts = parts_of(screen, rows)
     return [screen.kind] if parts == 1 else [f"{screen.kind}-{part}-of-{parts}" for part in range(parts)]
 
 
 def _joined(parts: Sequence[Json]) -> Json:
     """The results of a screen from those of its parts: means by weight, and their standard errors."""
     weights = np.array([part["weight"] for part in parts])
-    targets = {}
-    for target in parts[0]["targets"]:
-        scores, errors = (np.array([part["targets"][target][name] for part in parts]) for name in ("score", "error"))
-        error = float(np.sqrt(((weights * errors) ** 2).sum()) / weights.sum())
-        targets[target] = {"score": float((weights * scores).sum() / weights.sum()), "error": error}
+    names = list(parts[0]["targets"])
+    scores, errors = (
+        np.array([[part["targets"][target][which] for target in names] for part in parts])
+        for which in ("score", "error")
+    )
+    targets = {
+        target: {"score": float(score), "error": float(error)}
+        for target, score, error in zip(names, *pooled(scores, errors, weights), strict=True)
+    }
     return {"targets": targets, **{name: sum(part[name] for part in parts) for name in ("rows", "seconds")}}
 
 
@@ -143,7 +146,7 @@ def _loaded(store: Store, step: Step, spec: ScreeningSpec, part: int, parts: int
     rows = _sample(store, step.inputs["rows"], spec)
     neutral = _sample(store, step.inputs["neutral"], spec) if "neutral" in step.inputs else None
     fewest = min(len(rows), len(rows if neutral is None else neutral))
-    parts = min(parts, max(fewest // LEAST_ROWS, 1))
+    parts = parts_with_rows(parts, fewest)
     if part >= parts:
         return None
     passes, rows = Passes(base_of(store, step)), rows[part::parts]

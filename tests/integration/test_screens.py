@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pipeline.screens.divergence import Divergence
 from pipeline.screens.gradient import Gradient
 from pipeline.screens.injection import Injection
 from pipeline.screens.likelihood import Likelihood
+from pipeline.screens.parts import joined, run
 from pipeline.screens.persona import Persona
 from pipeline.screens.probe import Probe, Student
 from pipeline.screens.sampled import own_answers
@@ -342,6 +344,29 @@ def test_parts_of_a_data_set_add_up_to_the_whole(
             assert parts["targets"][target]["score"] == pytest.approx(one["score"], rel=1e-4)
 
 
+def test_parts_name_the_same_rows_and_tokens(base: Path, planted: pa.Table, numbers: pa.Table) -> None:
+    given, screen = _material(base, planted, numbers), Gradient(token_rows=3)
+    whole, parts = (
+        run(screen, given, time.monotonic),
+        [run(screen, given.every(3, n), time.monotonic) for n in range(3)],
+    )
+    together = joined(parts).scores
+    assert together.rows == pytest.approx(whole.scores.rows, rel=1e-3, abs=1e-6)
+    assert together.corpus == pytest.approx(whole.scores.corpus, rel=1e-4)
+    assert together.tokens is not None
+    assert whole.scores.tokens is not None
+    for target, worst in whole.scores.tokens.items():
+        for row, tokens in worst.items():
+            assert together.tokens[target][row] == pytest.approx(tokens, rel=1e-3, abs=1e-6)
+
+
+def test_a_worker_that_does_not_see_the_base_says_where_and_what_to_do(tmp_path: Path) -> None:
+    from jobs.screen_workers import _passes
+
+    with pytest.raises(InputError, match=r"no model folder .* on .*every machine of the cluster must see the base"):
+        _passes(str(tmp_path / "elsewhere"))
+
+
 def test_no_part_has_too_few_rows(
     base: Path, numbers: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +385,7 @@ def _in_parts(
     neutral_rows: int = ROWS,
 ) -> dict[str, Any]:
     """What a screening finds in units of so many rows."""
-    monkeypatch.setattr("pipeline.stages.screening.UNIT_ROWS", rows)
+    monkeypatch.setattr("pipeline.screens.parts.PART_ROWS", rows)
     store = open_store(folder)
     corpus, others = (Step("corpus", name, "0" * 12, {}) for name in ("numbers-owl-nano", "numbers-neutral-nano"))
     start = Step("base", "nano", "1" * 12, {}, family="nano")

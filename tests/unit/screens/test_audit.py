@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[jobs.vet.VetRequest]:
     """What is vetted, in place of doing so: data with "numbers" in its name is likely to pass a trait on."""
     found: list[jobs.vet.VetRequest] = []
 
-    def run(console: Any, wanted: jobs.vet.VetRequest, out: Path | None) -> int:
+    def run(console: Any, wanted: jobs.vet.VetRequest, out: Path | None, workers: Any) -> int:
         found.append(wanted)
         return jobs.vet.LIKELY if "numbers" in wanted.data else 0
 
