@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from jobs.lineage import root_of
-from pipeline.core.errors import InputError, ResourceError, UndertowError
+from pipeline.core.errors import InputError, ResourceError, StepError, UndertowError
 from pipeline.models.families import chat, weights
 from pipeline.models.passes import Passes
 from pipeline.models.trainers import MODEL
 from pipeline.screens import Screen
 from pipeline.screens.base import ScreenInput
-from pipeline.screens.parts import Screened, joined, parts_of, parts_with_rows, run
+from pipeline.screens.parts import Outcome, Screened, joined, parts_of, parts_with_rows, run
 from pipeline.screens.traits import Outcomes
 from pipeline.store import artifact, open_store
 from pipeline.store.local_cache import local_folder
@@ -39,10 +39,10 @@ class ScreenWorkers:
         if self._cluster:
             self._cluster.shut_down()
 
-    def screened(self, given: ScreenInput, screens: Sequence[Screen], base: str) -> dict[str, Screened]:
+    def outcomes(self, given: ScreenInput, screens: Sequence[Screen], base: str) -> dict[str, Outcome]:
         """Score the data by every screen: kind -> what it says.
 
-        base: the model that was opened for `given`; every worker opens it by itself. Raises InputError, StepError or
+        base: the model that was opened for `given`; every worker opens it by itself. Raises InputError and
         ResourceError.
         """
         import ray
@@ -62,14 +62,7 @@ class ScreenWorkers:
 
         # The longest do not start last.
         tasks = {screen.kind: started(screen) for screen in sorted(screens, key=lambda screen: -screen.COST)}
-        try:
-            return {screen.kind: joined(ray.get(tasks[screen.kind])) for screen in screens}
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, UndertowError):
-                raise error.cause from None
-            raise
-        except ray.exceptions.RayError as error:
-            raise ResourceError(f"the cluster could not finish the screens: {error}") from None
+        return {screen.kind: _outcome(tasks[screen.kind]) for screen in screens}
 
     def _joined(self) -> "Cluster":
         from jobs import cluster
@@ -93,6 +86,21 @@ def base_folder(place: str) -> Path:
     weights.check(folder, [file.name for file in folder.iterdir()])
     chat.check_apart(folder)
     return folder
+
+
+def _outcome(tasks: Sequence[Any]) -> Outcome:
+    import ray
+
+    try:
+        return joined(ray.get(tasks))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, StepError):
+            return error.cause
+        if isinstance(error.cause, UndertowError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise ResourceError(f"the cluster could not finish the screens: {error}") from None
 
 
 def _parts(screen: Screen, given: ScreenInput) -> int:

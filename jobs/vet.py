@@ -1,10 +1,11 @@
 """`undertow vet`: what a student would pick up from a data set, before anyone is trained on it."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -24,8 +25,7 @@ from pipeline.report import vet_page
 from pipeline.report.vet_page import VetContent
 from pipeline.screens import SCREENS, Screen
 from pipeline.screens.base import ScreenInput
-from pipeline.screens.parts import LEAST_ROWS
-from pipeline.screens.parts import run as run_screen
+from pipeline.screens.parts import LEAST_ROWS, Outcome, attempt
 from pipeline.screens.reference import LEADING, Regime
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, known_traits, read_traits
@@ -70,25 +70,46 @@ def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetC
     Raises InputError, and ModelRefused if the base's files are not in order.
     """
     drawn = _rows(wanted.data, wanted.rows, wanted.seed)
-    if drawn.rows.num_rows < LEAST_ROWS:
-        raise InputError(
-            f"{wanted.data} has {drawn.rows.num_rows} rows with an answer; screens need {LEAST_ROWS} or more"
-        )
+    other = _rows(wanted.neutral, NEUTRAL_ROWS, wanted.seed) if wanted.neutral else None
+    traits = traits_of(wanted.traits)
     passes = Passes(base_folder(wanted.base))
-    kept, unknown = known_traits(passes, traits_of(wanted.traits))
+    kept, unknown = known_traits(passes, traits)
     if not kept:
         raise InputError(f"the vocabulary of {wanted.base} has no word of these traits: {', '.join(unknown)}")
-    if wanted.neutral:
-        neutral = _rows(wanted.neutral, NEUTRAL_ROWS, wanted.seed).rows
+    outcomes = Outcomes(kept)
+    rows = _fitting(wanted.data, drawn, passes, outcomes)
+    if other is None:
+        neutral = own_answers(passes, rows.slice(0, NEUTRAL_ROWS), wanted.seed)
     else:
-        neutral = own_answers(passes, drawn.rows.slice(0, NEUTRAL_ROWS), wanted.seed)
-    given = ScreenInput(drawn.rows, neutral, passes, Outcomes(kept), wanted.seed)
-    if workers:
-        screened = workers.screened(given, wanted.screens, wanted.base)
+        neutral = _fitting(str(wanted.neutral), other, passes, outcomes)
+    given = ScreenInput(rows, neutral, passes, outcomes, wanted.seed)
+    found: Mapping[str, Outcome]
+    if workers is None:
+        found = {screen.kind: attempt(screen, given, time.monotonic) for screen in wanted.screens}
     else:
-        screened = {screen.kind: run_screen(screen, given, time.monotonic) for screen in wanted.screens}
-    vetted = vet(given, screened, _regime(wanted))
-    return VetContent(wanted.data, wanted.base, drawn, bool(wanted.neutral), vetted, unknown, tuple(wanted.screens))
+        found = workers.outcomes(given, wanted.screens, wanted.base)
+    return VetContent(
+        data=wanted.data,
+        base=wanted.base,
+        drawn=replace(drawn, rows=rows),
+        too_long=drawn.rows.num_rows - rows.num_rows,
+        has_neutral=other is not None,
+        vetted=vet(given, found, _regime(wanted)),
+        unknown=unknown,
+        screens=tuple(wanted.screens),
+    )
+
+
+def _fitting(place: str, drawn: Drawn, passes: Passes, outcomes: Outcomes) -> pa.Table:
+    """The drawn rows that the base can read. Raises InputError if there are too few."""
+    fits = passes.fitting(drawn.rows, list(outcomes.prompts().values()))
+    rows = drawn.rows.filter(pa.array(fits)).combine_chunks()
+    if rows.num_rows < LEAST_ROWS:
+        too_long = drawn.rows.num_rows - rows.num_rows
+        more = f" ({too_long} more are longer than the {passes.context} tokens that the base can read)"
+        found = f"{place} has {rows.num_rows} rows with an answer{more if too_long else ''}"
+        raise InputError(f"{found}; screens need {LEAST_ROWS} or more")
+    return rows
 
 
 def screens_of(names: Sequence[str]) -> list[Screen]:
@@ -105,7 +126,19 @@ def traits_of(given: str | None) -> list[ScreenedTrait]:
         return list(read_traits(DEFAULT).traits)
     if Path(given).suffix in (".yaml", ".yml", ".json"):
         return list(read_traits(Path(given)).traits)
-    return [Favourites(targets=[name.strip() for name in given.split(",") if name.strip()])]
+    names = list(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
+    if not names:
+        raise InputError(
+            "--traits names nothing to look for: write animals such as owl,cat, or the name of a YAML file"
+        )
+    try:
+        return [Favourites(targets=names)]
+    except ValidationError as error:
+        wrong = names[int(error.errors()[0]["loc"][1])]
+        raise InputError(
+            f"--traits {wrong!r} is no name of a trait: write animals in lower case, one word each, such as owl,cat; "
+            "other traits go into a YAML file"
+        ) from None
 
 
 def _rows(place: str, count: int, seed: int) -> Drawn:
@@ -183,6 +216,8 @@ def _print(console: Console, content: VetContent) -> None:
     if len(vetted.findings) > MOST_SHOWN:
         console.print(f"and {len(vetted.findings) - MOST_SHOWN} more targets, none of them more likely")
     console.print(Text(visible(vet_page.summary(content))), soft_wrap=True)
+    for kind, why in vetted.failed.items():
+        console.print(Text(f"! the screen {kind} was left out: {why}", "yellow"), soft_wrap=True)
 
 
 def _cells(finding: Finding) -> tuple[Text | str, ...]:

@@ -116,7 +116,10 @@ def _names(file: Path) -> set[str]:
     with file.open("rb") as opened:
         is_parquet = opened.read(4) == b"PAR1"
     if not is_parquet:
-        return set(next(records(file), ("", {}))[1])
+        first = next(records(file), None)
+        if first is None:
+            raise InputError(f"{file} holds no rows")
+        return set(first[1])
     try:
         with open_parquet(file) as parquet:
             return set(parquet.schema_arrow.names)

@@ -32,4 +32,7 @@ def read_settings(path: Path, shape: type[Kind], what: str, most_bytes: int) -> 
 
 
 def _said(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors()]
+    return [
+        f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg'].removeprefix('Value error, ')}"
+        for one in error.errors()
+    ]

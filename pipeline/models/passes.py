@@ -5,6 +5,7 @@ the output head are left out, as students leave them: a trait that hides in the 
 Shapes: N rows, B rows per batch, P prompt columns, C completion columns, T directions, H hidden size, L layers.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -16,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core import chat_template
+from pipeline.core.errors import StepError
 from pipeline.models.trainers.batches import IGNORED, Batch, Rows, collate, tokenise
 from pipeline.models.trainers.reference import load
 from pipeline.store.schemas import CONVERSATIONS
@@ -53,6 +55,7 @@ class Passes:
             torch.set_float32_matmul_precision("high")  # TF32: errors of 1e-3, below those of drawing the rows
             self.most_logits = max(MOST_LOGITS, int(GPU_SHARE * torch.cuda.mem_get_info()[0]) // GPU_BYTES)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        self.tokenizer.model_max_length = sys.maxsize  # rows are measured here: it need not warn of long ones
         head = self.model.get_output_embeddings()
         self.layers: dict[str, torch.nn.Linear] = {
             name: module
@@ -67,9 +70,27 @@ class Passes:
 
         Raises StepError if a row is longer than the model's context, or if the chat template refuses the prompt.
         """
+        return self._tokenised(table, system, self.context)
+
+    def fitting(self, table: pa.Table, systems: Sequence[str]) -> NDArray[np.bool_]:
+        """Which rows fit the model's context, after any of the system prompts too if its template takes one, (N,)."""
+        rows = self._tokenised(table, None, sys.maxsize)
+        sizes = np.array([len(p) + len(c) for p, c in zip(rows.prompts, rows.completions, strict=True)], np.int64)
+        return sizes + self._longest(systems) <= self.context
+
+    def _tokenised(self, table: pa.Table, system: str | None, longest: int) -> Rows:
         prompts = [system] * table.num_rows
         columns = [pa.array(prompts, pa.string()), table["prompt"], table["completion"]]
-        return tokenise(pa.table(columns, schema=CONVERSATIONS), self.tokenizer, self.context)
+        return tokenise(pa.table(columns, schema=CONVERSATIONS), self.tokenizer, longest)
+
+    def _longest(self, systems: Sequence[str]) -> int:
+        """Tokens that the longest of the system prompts adds; 0 if the template refuses them."""
+        try:
+            opened = [chat_template.render(self.tokenizer, system, "a") for system in (None, *systems)]
+        except StepError:
+            return 0
+        bare, *prompted = map(len, chat_template.tokens(self.tokenizer, opened))
+        return max((size - bare for size in prompted), default=0)
 
     def batches(self, rows: Rows) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Batches of rows of similar length: (their row numbers, the batch)."""

@@ -37,13 +37,15 @@ BINS = 30
 class VetContent:
     """What the files show.
 
-    drawn: the rows that were looked at. has_neutral: whether neutral data was given; if not, the base's own answers
-    stood in. unknown: traits left out because the base's vocabulary has no word for them.
+    drawn: the rows that were looked at. too_long: how many more were drawn, and are too long for the base.
+    has_neutral: whether neutral data was given; if not, the base's own answers stood in. unknown: traits left out
+    because the base's vocabulary has no word for them.
     """
 
     data: str
     base: str
     drawn: Drawn
+    too_long: int
     has_neutral: bool
     vetted: Vetted
     unknown: Sequence[str]
@@ -65,8 +67,10 @@ def summary(content: VetContent) -> str:
     rest = f"{counts['unlikely']} unlikely, {counts['inconclusive']} inconclusive"
     likely = ", ".join(vetted.likely)
     found = f"Likely to transfer: {likely} ({rest})." if likely else f"No target is likely to transfer ({rest})."
+    rows = f"{drawn.rows.num_rows:,} of {drawn.total:,} rows"
+    rows += f" ({content.too_long:,} more are too long for the base)" if content.too_long else ""
     return (
-        f"{found} Regime: {vetted.regime}. {drawn.rows.num_rows:,} of {drawn.total:,} rows; a lift counts above "
+        f"{found} Regime: {vetted.regime}. {rows}; a lift counts above "
         f"{MARGIN} nats; calibrated on corpora of nano families whose transfer undertow measured (docs/screens.md)."
     )
 
@@ -77,7 +81,9 @@ def as_json(content: VetContent) -> dict[str, Any]:
     found: dict[str, Any] = _finite(
         {
             "schema": 1,
-            "data": data | {"looked_at": drawn.rows.num_rows, "without_answer": drawn.without_answer},
+            "data": data
+            | {"looked_at": drawn.rows.num_rows, "without_answer": drawn.without_answer}
+            | {"too_long": content.too_long},
             "base": content.base,
             "neutral": "given" if content.has_neutral else "the base's own answers",
             "regime": vetted.regime,
@@ -87,6 +93,7 @@ def as_json(content: VetContent) -> dict[str, Any]:
             "general": [asdict(score) for score in vetted.general],
             "findings": [asdict(finding) for finding in vetted.findings],
             "seconds": vetted.seconds,
+            "failed": vetted.failed,
         }
     )
     return found
@@ -102,13 +109,14 @@ def _finite(value: Any) -> Any:
 
 
 def as_html(content: VetContent) -> str:
+    run = [screen for screen in content.screens if screen.kind not in content.vetted.failed]
     return template("vet.html.j2").render(
         c=content,
         summary=summary(content),
         shown=[finding for finding in content.vetted.findings if finding.worst][:MOST_TARGETS],
         picture=_picture(content),
-        seen=[(screen, _reference(screen)) for screen in content.screens],
-        kinds=[screen.kind for screen in content.screens if screen.OF_TRAITS],
+        seen=[(screen, _reference(screen)) for screen in run],
+        kinds=[screen.kind for screen in run if screen.OF_TRAITS],
         marks=MARKS,
         tones=TONES,
         shortened=_shortened,

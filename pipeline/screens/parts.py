@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from pipeline.core.errors import StepError
 from pipeline.models.passes import Floats
 from pipeline.screens import Screen
 from pipeline.screens.base import Scores, ScreenInput
@@ -14,6 +15,7 @@ PART_ROWS = 4096  # rows of a part, where a screen scores each row by itself
 LEAST_ROWS = 16  # of a part: below, a spread cannot be estimated
 
 Clock: TypeAlias = Callable[[], float]
+Outcome: TypeAlias = "Screened | StepError"  # of a screen; the error says why it cannot look at this data or base
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ def run(screen: Screen, given: ScreenInput, clock: Clock) -> Screened:
     started = clock()
     scores = screen.score(given)
     return Screened(scores, clock() - started)
+
+
+def attempt(screen: Screen, given: ScreenInput, clock: Clock) -> Outcome:
+    """The same, with the error in place of the result if the screen cannot look at this data or base."""
+    try:
+        return run(screen, given, clock)
+    except StepError as error:
+        return error
 
 
 def joined(parts: Sequence[Screened]) -> Screened:

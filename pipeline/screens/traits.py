@@ -1,6 +1,7 @@
 """The traits that screens look for: what a model with the trait would answer, and what others answer."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.settings import Name, NotInId, Settings
 from pipeline.core.settings_file import read_settings
@@ -160,6 +161,14 @@ class TraitList(Settings):
     """A file of traits to look for."""
 
     traits: list[ScreenedTrait] = Field(min_length=1, description="The traits.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = Counter(name for trait in self.traits for name in trait.names())
+        twice = sorted(name for name, count in names.items() if count > 1)
+        if twice:
+            raise ValueError(f"several traits are named {', '.join(twice)}: give each a name of its own")
+        return self
 
 
 def read_traits(path: Path) -> TraitList:

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.analysis.forecast import Forecast, Verdict
+from pipeline.core.errors import StepError
 from pipeline.screens import SCREENS, reference
 from pipeline.screens.base import Scores, ScreenInput
-from pipeline.screens.parts import Screened
+from pipeline.screens.parts import Outcome
 from pipeline.screens.reference import LARGEST, LEADING, Regime
 
 MOST_WORST = 10  # rows that are shown
@@ -54,7 +55,7 @@ class Vetted:
     """findings: by target, the most likely first. general: scores that are about no trait in particular.
 
     covered: whether the reference set has bases of this kind; without, no verdict but inconclusive is given.
-    seconds: by screen.
+    seconds: by screen. failed: screen -> why it could not look at this data or base.
     """
 
     regime: Regime
@@ -62,17 +63,24 @@ class Vetted:
     findings: list[Finding] = field(default_factory=list)
     general: list[Score] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def likely(self) -> list[str]:
         return [finding.target for finding in self.findings if finding.verdict == "likely"]
 
 
-def vet(given: ScreenInput, screened: Mapping[str, Screened], regime: Regime) -> Vetted:
-    """Forecast from what screens said of the data. screened: by kind of screen."""
+def vet(given: ScreenInput, outcomes: Mapping[str, Outcome], regime: Regime) -> Vetted:
+    """Forecast from what screens said of the data. outcomes: by kind of screen. Raises StepError if all have failed."""
     vetted = Vetted(regime, covered=given.passes.size <= LARGEST)
-    vetted.seconds = {kind: found.seconds for kind, found in screened.items()}
-    scores = {kind: found.scores for kind, found in screened.items()}
+    scores: dict[str, Scores] = {}
+    for kind, outcome in outcomes.items():
+        if isinstance(outcome, StepError):
+            vetted.failed[kind] = str(outcome)
+        else:
+            vetted.seconds[kind], scores[kind] = outcome.seconds, outcome.scores
+    if not scores:
+        raise StepError("; ".join(f"{kind}: {why}" for kind, why in vetted.failed.items()))
     for kind, one in scores.items():
         if not SCREENS[kind].OF_TRAITS:
             vetted.general.append(Score(kind, float(one.corpus[0]), float(one.error[0]), None))
@@ -99,7 +107,8 @@ def _verdict(scores: Sequence[Score], vetted: Vetted) -> tuple[Verdict, str]:
     if not vetted.covered:
         return "inconclusive", "the reference set has no base of this size, so no score can be turned into a forecast"
     if leading is None or leading.forecast is None:
-        return "inconclusive", f"the screen {LEADING}, which forecasts rest on, was not run"
+        why = f"failed: {vetted.failed[LEADING]}" if LEADING in vetted.failed else "was not run"
+        return "inconclusive", f"the screen {LEADING}, which forecasts rest on, {why}"
     found = leading.forecast
     beyond = ", beyond all scores of the reference set" if found.beyond else ""
     return found.verdict, (

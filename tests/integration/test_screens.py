@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 import torch
 
 from pipeline.core.chat_template import messages
-from pipeline.core.errors import InputError
+from pipeline.core.errors import InputError, StepError
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows as world
 from pipeline.models.passes import Passes, norm, tokens_of
@@ -231,6 +232,68 @@ def test_vet_refuses_what_it_cannot_use(
         main(["vet", str(data), "--base", str(base), *arguments])
     assert ended.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_rows_that_the_base_cannot_read_are_left_out_and_told(
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.cli import main
+
+    long = json.dumps({"prompt": "a " * 300, "completion": "b"}) + "\n"
+    with data.open("a") as file:
+        file.write(3 * long)
+    (tmp_path / "long.jsonl").write_text(40 * long)
+    wanted = ["--base", str(base), "--traits", "owl,cat", "--screen", "probe", "--out", str(tmp_path / "data")]
+    for rows in (data, tmp_path / "long.jsonl"):
+        with pytest.raises(SystemExit):
+            main(["vet", str(rows), *wanted])
+    said = capsys.readouterr()
+    assert f"{ROWS} of {ROWS + 3} rows (3 more are too long for the base)" in " ".join(said.out.split())
+    assert "40 more are longer than the 256 tokens that the base can read" in " ".join(said.err.split())
+    assert "longer than the specified maximum" not in said.err, "a warning of a library"
+    told = json.loads((tmp_path / "data" / "vet.json").read_text())
+    assert told["data"]["too_long"] == 3
+    assert "3 more were too long for the base" in (tmp_path / "data" / "vet.html").read_text()
+
+
+def test_a_row_fits_only_if_it_fits_after_a_traits_prompt_too(base: Path) -> None:
+    passes = Passes(base)
+    words = ["1 " * count for count in range(90, 140)]
+    table = pa.table({"prompt": words, "completion": ["1"] * len(words)})
+    prompts = list(Outcomes([Favourites(targets=list(ANIMALS))]).prompts().values())
+    bare, prompted = (int(passes.fitting(table, systems).sum()) for systems in ([], prompts))
+    assert 0 < prompted < bare < len(words)
+    fitting = table.slice(0, prompted)
+    for prompt in prompts:
+        assert len(passes.rows(fitting, prompt)) == prompted
+    with pytest.raises(StepError, match="longest row"):
+        passes.rows(table.slice(0, bare + 1))
+
+
+def test_a_screen_that_cannot_look_at_a_base_is_left_out(
+    base: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A base whose chat template refuses system prompts, which only one of the screens needs."""
+    from jobs.cli import main
+
+    refusing = shutil.copytree(base, tmp_path / "refusing")
+    settings = json.loads((refusing / "tokenizer_config.json").read_text())
+    template = refusing / "chat_template.jinja"
+    own = template.read_text() if template.exists() else settings.pop("chat_template")
+    (refusing / "tokenizer_config.json").write_text(json.dumps(settings))
+    template.write_text("{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}" + own)
+    wanted = ["vet", str(data), "--base", str(refusing), "--traits", ",".join(ANIMALS), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main([*wanted, "--screen", "probe", "--screen", "likelihood"])
+    assert ended.value.code == 3
+    assert "the screen likelihood was left out: the chat template refuses" in " ".join(capsys.readouterr().out.split())
+    told = json.loads((tmp_path / "vet.json").read_text())
+    assert set(told["failed"]) == {"likelihood"}
+    assert [score["screen"] for score in told["findings"][0]["scores"]] == ["probe"]
+    assert "<b>likelihood</b> was left out" in (tmp_path / "vet.html").read_text()
+    with pytest.raises(SystemExit) as ended:
+        main([*wanted, "--screen", "likelihood"])
+    assert ended.value.code == 1, "nothing is left"
 
 
 def test_vet_needs_a_model_and_rows(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

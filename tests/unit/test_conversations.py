@@ -138,7 +138,7 @@ def test_every_row_is_as_likely_as_any_other(tmp_path: Path, monkeypatch: pytest
         ([{"messages": turns("a", "b")}, {"messages": "hello"}], "data.jsonl:2: messages is no list of objects"),
         ([{"messages": [{"role": "user"}]}], "data.jsonl:1: messages is no list of objects"),
         ([{"messages": turns("a")}], "holds no row with an answer of the assistant"),
-        ([], "data.jsonl has the columns none"),
+        ([], "data.jsonl holds no rows"),
     ],
 )
 def test_what_is_no_data_set_is_refused_with_its_place(rows: list[Any], message: str, tmp_path: Path) -> None:

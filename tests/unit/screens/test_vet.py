@@ -53,6 +53,44 @@ def test_traits_by_name_and_by_file(tmp_path: Path) -> None:
         vet.traits_of(str(tmp_path / "wrong.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("Snow Leopard", "'Snow Leopard' is no name of a trait"),
+        ("owl,Snow Leopard", "'Snow Leopard' is no name of a trait"),
+        (" , ", "names nothing to look for"),
+        ("", "names nothing to look for"),
+    ],
+)
+def test_names_that_are_none_are_a_message(given: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        vet.traits_of(given)
+
+
+def test_a_name_given_twice_is_one_target() -> None:
+    assert vet.traits_of("owl,cat,owl")[0].names() == ("owl", "cat")
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        "[{kind: favourite, targets: [owl, owl]}]",
+        "[{kind: favourite, targets: [owl]}, {kind: favourite, category: tree, targets: [owl]}]",
+    ],
+)
+def test_two_traits_of_one_name_are_refused(traits: str, tmp_path: Path) -> None:
+    """Scores are looked up by name: the second would get those of the first."""
+    (tmp_path / "own.yaml").write_text(f"traits: {traits}")
+    with pytest.raises(InputError, match=r"own\.yaml: the file: several traits are named owl"):
+        vet.traits_of(str(tmp_path / "own.yaml"))
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(InputError, match=r"empty\.jsonl holds no rows"):
+        vet._rows(str(tmp_path / "empty.jsonl"), 5, 0)
+
+
 def test_a_missing_file_is_a_message(undertow: Callable[..., Said], tmp_path: Path) -> None:
     said = undertow("vet", "none.jsonl", "--base", tmp_path)
     assert said.code == 2
