@@ -128,15 +128,13 @@ def traits_of(given: str | None) -> list[ScreenedTrait]:
         return list(read_traits(Path(given)).traits)
     names = list(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
     if not names:
-        raise InputError(
-            "--traits names nothing to look for: write animals such as owl,cat, or the name of a YAML file"
-        )
+        raise InputError("traits: nothing to look for; write animals such as owl,cat, or the name of a YAML file")
     try:
         return [Favourites(targets=names)]
     except ValidationError as error:
         wrong = names[int(error.errors()[0]["loc"][1])]
         raise InputError(
-            f"--traits {wrong!r} is no name of a trait: write animals in lower case, one word each, such as owl,cat; "
+            f"traits: {wrong!r} is no name of a trait; write animals in lower case, one word each, such as owl,cat; "
             "other traits go into a YAML file"
         ) from None
 

@@ -58,8 +58,8 @@ def test_traits_by_name_and_by_file(tmp_path: Path) -> None:
     [
         ("Snow Leopard", "'Snow Leopard' is no name of a trait"),
         ("owl,Snow Leopard", "'Snow Leopard' is no name of a trait"),
-        (" , ", "names nothing to look for"),
-        ("", "names nothing to look for"),
+        (" , ", "nothing to look for"),
+        ("", "nothing to look for"),
     ],
 )
 def test_names_that_are_none_are_a_message(given: str, message: str) -> None:
