@@ -14,8 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from jobs import provenance, signatures
-from jobs.places import ROOT_HELP, RootArgument, existing, located
+from jobs.commands import provenance, signatures
+from jobs.commands.places import ROOT_HELP, RootArgument, existing, located
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError, StudyError, UndertowError
 from pipeline.core.imports import gc_paused
@@ -68,7 +68,7 @@ def plan(
 ) -> None:
     """Show the steps of a study: what is done, what is left, how long it will take, and what it can show."""
     from jobs import job
-    from jobs.power import show_power
+    from jobs.commands.power import show_power
     from pipeline.plan import estimate
     from pipeline.plan.roofline import machines as parse_machines
     from pipeline.study.schema import Study
@@ -97,7 +97,7 @@ def plan(
     if isinstance(loaded, Study):
         show_power(console, loaded, store, alternatives=power)
         if machines:
-            from jobs.summary import show_estimate
+            from jobs.commands.summary import show_estimate
 
             show_estimate(console, loaded, stages, store, machines)
     for message in loaded.unpinned:
@@ -115,7 +115,7 @@ def run(
 ) -> None:
     """Run all steps of a study that are not done yet. After a stop, run it again to continue."""
     from jobs import job
-    from jobs.summary import print_summary
+    from jobs.commands.summary import print_summary
 
     last = _kind(until)
     loaded = _pinned(job.load(study, set_, smoke_test=smoke_test))
@@ -162,7 +162,7 @@ def submit(
     last = _kind(until)
     loaded = _pinned(job.load(study, set_, smoke_test=smoke_test))
     job.require_data(loaded, None, elsewhere=True)
-    from jobs.submit import submit as submit_study
+    from jobs.commands.submit import submit as submit_study
 
     done = submit_study(
         console,
@@ -182,7 +182,7 @@ def submit(
 @app.command()
 def status(root: RootArgument = "runs") -> None:
     """Show the progress of every study under a root. Needs no Ray; works from any shell."""
-    from jobs.summary import show_status
+    from jobs.commands.summary import show_status
 
     show_status(console, existing(root))
 
@@ -214,7 +214,7 @@ def show(
     rows: Annotated[int, typer.Option(min=0, help="Rows to show from each table.")] = 3,
 ) -> None:
     """Show one artifact: its manifest, its inputs and a few rows."""
-    from jobs.summary import show_artifact
+    from jobs.commands.summary import show_artifact
     from pipeline.store.artifact import require
 
     store, path = located(artifact)
@@ -228,7 +228,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Remove the files instead of listing them.")] = False,
 ) -> None:
     """List, or with --yes remove, files of artifacts that no manifest names."""
-    from jobs.garbage import list_garbage, remove_garbage
+    from jobs.commands.garbage import list_garbage, remove_garbage
 
     (remove_garbage if yes else list_garbage)(console, existing(root), _age(older_than))
 
@@ -272,7 +272,7 @@ def agreement(
     set_: Overrides = [],  # noqa: B006
 ) -> None:
     """Compare a judge with labelled rows: accuracy, Cohen's kappa and the ROC curve."""
-    from jobs.agreement import show
+    from jobs.commands.agreement import show
     from pipeline.study import loader
 
     positive: Literal["high", "low"] = "low" if low else "high"
@@ -287,7 +287,7 @@ def schema(
     experiment: Annotated[bool, typer.Option("--experiment", help="Of the file of an experiment instead.")] = False,
 ) -> None:
     """Print the JSON Schema of a study file, for editors."""
-    from jobs.schema import schema_of
+    from jobs.commands.schema import schema_of
 
     found = schema_of(audit=audit, findings=findings, lineage=lineage, experiment=experiment)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")

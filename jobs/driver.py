@@ -14,11 +14,11 @@ from typing import Any
 
 from rich.console import Console
 
-from jobs.attest import attestor_of, unsigned
 from jobs.cluster import Cluster, join, require_memory
 from jobs.job import Job, partial_report, plan
 from jobs.monitor import RunMonitor
 from jobs.pools import Pools, ResourceRequest
+from jobs.signer import attestor_of, unsigned
 from jobs.steps import Steps
 from pipeline.core.errors import LeaseLost, ResourceError, Stopped, UndertowError
 from pipeline.core.reasons import FAILED

@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import beta
 
-from jobs.kinship import compare, layers_of
+from jobs.commands.kinship import compare, layers_of
 from pipeline.analysis.kinship import Kinship
 from pipeline.store import Store, artifact, open_store
 from pipeline.store.verify import artifacts

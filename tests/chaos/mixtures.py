@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from jobs.vet import VetRequest, content_of, screens_of, traits_of
+from jobs.commands.vet import VetRequest, content_of, screens_of, traits_of
 from pipeline.models.passes import Passes
 from pipeline.screens.reference import MARGIN
 from pipeline.screens.traits import Outcomes, known_traits

@@ -424,7 +424,7 @@ def test_parts_name_the_same_rows_and_tokens(base: Path, planted: pa.Table, numb
 
 
 def test_a_worker_that_does_not_see_the_base_says_where_and_what_to_do(tmp_path: Path) -> None:
-    from jobs.screen_workers import _passes
+    from jobs.commands.screen_workers import _passes
 
     with pytest.raises(InputError, match=r"no model folder .* on .*every machine of the cluster must see the base"):
         _passes(str(tmp_path / "elsewhere"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.baggage import pack
+from jobs.commands.baggage import pack
 from jobs.terminal import Terminal
 from pipeline.core import limits
 from pipeline.core.errors import InputError

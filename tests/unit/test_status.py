@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from jobs.summary import show_status
+from jobs.commands.summary import show_status
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, status
 from pipeline.store.status import (

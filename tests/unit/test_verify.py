@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from jobs.commands.verify import show_verified
 from jobs.terminal import Terminal
-from jobs.verify import show_verified
 from pipeline.models.trainers.checkpoints import Checkpoints
 from pipeline.plan.planner import plan
 from pipeline.store import Store, artifact, open_store

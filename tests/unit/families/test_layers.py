@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.kinship import layers_of
+from jobs.commands.kinship import layers_of
 from pipeline.core.errors import ModelRefused
 from pipeline.models.families.layers import NUMBERS, Floats, open_layers
 

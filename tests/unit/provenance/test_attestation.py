@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.attest import bundle_of
+from jobs.commands.attest import bundle_of
 from pipeline.core.errors import ArtifactError
 from pipeline.provenance.attestation.chain import Bundle
 from pipeline.provenance.attestation.keys import load_public_keys, load_signing_key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.attest import bundle_of
+from jobs.commands.attest import bundle_of
 from pipeline.core.lineage_graph import Graph
 from pipeline.provenance.attestation.keys import load_public_keys
 from pipeline.provenance.attestation.lineage import graph_of

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from jobs.audit_sources import Sources
 from jobs.cli import app, main
-from jobs.provenance import console
+from jobs.commands.audit_sources import Sources
+from jobs.commands.provenance import console
 from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.provenance.comparable import with_measured
 from pipeline.provenance.family import Exposure, audit, students_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.lineage import gather, show
+from jobs.commands.lineage import gather, show
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
 from pipeline.core.lineage_graph import Graph

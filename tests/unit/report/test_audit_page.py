@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from jobs.schema import schema_of
+from jobs.commands.schema import schema_of
 from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.provenance.family import Audited, Exposure, audit
 from pipeline.provenance.measured import Measured

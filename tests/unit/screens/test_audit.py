@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-import jobs.vet
-from jobs import audit
+from jobs.commands import audit, vet
 from pipeline.study.audit import load
 
 AUDIT = """
@@ -19,15 +18,15 @@ screens:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[jobs.vet.VetRequest]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[vet.VetRequest]:
     """What is vetted, in place of doing so: data with "numbers" in its name is likely to pass a trait on."""
-    found: list[jobs.vet.VetRequest] = []
+    found: list[vet.VetRequest] = []
 
-    def run(console: Any, wanted: jobs.vet.VetRequest, out: Path | None, workers: Any) -> int:
+    def run(console: Any, wanted: vet.VetRequest, out: Path | None, workers: Any) -> int:
         found.append(wanted)
-        return jobs.vet.LIKELY if "numbers" in wanted.data else 0
+        return vet.LIKELY if "numbers" in wanted.data else 0
 
-    monkeypatch.setattr(jobs.vet, "run", run)
+    monkeypatch.setattr(vet, "run", run)
     return found
 
 
@@ -40,20 +39,20 @@ def run(folder: Path, text: str) -> int:
 
 
 def test_a_data_set_that_is_likely_to_pass_a_trait_on_fails_the_audit(
-    asked: list[jobs.vet.VetRequest], tmp_path: Path
+    asked: list[vet.VetRequest], tmp_path: Path
 ) -> None:
     assert run(tmp_path, AUDIT) == audit.FAILED
     numbers, letters = asked
     assert (numbers.data, numbers.base) == (str(tmp_path / "data/numbers.jsonl"), str(tmp_path / "models/base"))
     assert ([screen.kind for screen in numbers.screens], numbers.traits) == (["gradient", "probe"], "owl,cat")
     assert (letters.data, letters.traits) == ("/elsewhere/letters.jsonl", str(tmp_path / "own.yaml"))
-    assert {screen.kind for screen in letters.screens} == set(jobs.vet.SCREENS) - {"attribution"}  # it needs an extra
+    assert {screen.kind for screen in letters.screens} == set(vet.SCREENS) - {"attribution"}  # it needs an extra
 
 
-def test_the_policy_can_let_it_pass(asked: list[jobs.vet.VetRequest], tmp_path: Path) -> None:
+def test_the_policy_can_let_it_pass(asked: list[vet.VetRequest], tmp_path: Path) -> None:
     assert run(tmp_path, AUDIT + "policy: {fail_on_likely: false}\n") == 0
     assert len(asked) == 2
 
 
-def test_a_clean_data_set_passes(asked: list[jobs.vet.VetRequest], tmp_path: Path) -> None:
+def test_a_clean_data_set_passes(asked: list[vet.VetRequest], tmp_path: Path) -> None:
     assert run(tmp_path, AUDIT.replace("data/numbers", "data/digits")) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs import vet
+from jobs.commands import vet
 from pipeline.core.errors import InputError
 from pipeline.core.sources import Dataset
 from tests.unit.conftest import Said

@@ -11,7 +11,7 @@ from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
-    from jobs.screen_workers import ScreenWorkers
+    from jobs.commands.screen_workers import ScreenWorkers
     from pipeline.provenance.attestation.policy import Trust
 
 commands = typer.Typer()
@@ -39,7 +39,7 @@ def _screen_workers(address: str | None) -> Iterator["ScreenWorkers | None"]:
     if address is None:
         yield None
         return
-    from jobs.screen_workers import ScreenWorkers
+    from jobs.commands.screen_workers import ScreenWorkers
 
     with ScreenWorkers(address) as workers:
         yield workers
@@ -59,7 +59,7 @@ def lineage(
     policy: Annotated[Path | None, typer.Option(help="Which of these keys may sign what.")] = None,
 ) -> None:
     """Show what a model or data set was made from, or what was made from it, and how that is known."""
-    from jobs.lineage import show
+    from jobs.commands.lineage import show
 
     if of and learned_from:
         raise InputError("give --of or --learned-from, not both")
@@ -75,7 +75,7 @@ def audit(
     address: Address = None,
 ) -> None:
     """Find which models learned from a teacher of their own family. Exit code 3 if the policy is broken."""
-    from jobs.audit import of_one, run
+    from jobs.commands.audit import of_one, run
     from pipeline.study.audit import load
 
     if what[0] == "family" and len(what) == 2:
@@ -94,7 +94,7 @@ def kinship(
     json_: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
     """Tell by their weights whether two models began from the same initialisation."""
-    from jobs.kinship import show
+    from jobs.commands.kinship import show
 
     show(console, a, b, as_json=json_)
 
@@ -128,7 +128,7 @@ def vet(
     address: Address = None,
 ) -> None:
     """Forecast what a student would pick up from a data set. Exit code 3 if a trait is likely to transfer."""
-    from jobs.vet import VetRequest, run, screens_of
+    from jobs.commands.vet import VetRequest, run, screens_of
 
     wanted = VetRequest(data, base, traits, neutral, screens_of(screen), lineage, rows, seed)
     with _screen_workers(address) as workers:
@@ -150,6 +150,6 @@ def export(
     policy: Annotated[Path | None, typer.Option(help="Which of these keys may sign what.")] = None,
 ) -> None:
     """Write what is known of an artifact in another format."""
-    from jobs.export import write
+    from jobs.commands.export import write
 
     write(console, artifact, to, out, _trust(keys, policy))

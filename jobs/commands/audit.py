@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.audit_sources import Sources, gather, placed
-from jobs.kinship import Comparisons
-from jobs.lineage import node_of, read, tell_cycles
-from jobs.places import write_files
+from jobs.commands.audit_sources import Sources, gather, placed
+from jobs.commands.kinship import Comparisons
+from jobs.commands.lineage import node_of, read, tell_cycles
+from jobs.commands.places import write_files
 from pipeline.core.errors import visible
 from pipeline.core.lineage_graph import EVIDENCE, Graph
 from pipeline.provenance.comparable import with_measured
@@ -22,7 +22,7 @@ from pipeline.report.audit_page import AuditContent, number
 from pipeline.study.audit import AuditFile, Policy, ScreenedData
 
 if TYPE_CHECKING:
-    from jobs.screen_workers import ScreenWorkers
+    from jobs.commands.screen_workers import ScreenWorkers
 
 FAILED = 3  # exit code of an audit whose policy a finding breaks
 MOST_MEASURED = 3  # numbers beside one teacher on the terminal; the files have more
@@ -58,7 +58,7 @@ def _is_likely(
     console: Console, given: ScreenedData, beside: Path, out: Path | None, workers: "ScreenWorkers | None"
 ) -> bool:
     """Vet one data set. out: the folder of its files."""
-    from jobs import vet  # imports what only screens need
+    from jobs.commands import vet  # imports what only screens need
 
     wanted = vet.VetRequest(
         data=placed(given.data, beside),

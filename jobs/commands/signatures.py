@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.places import ROOT_HELP, existing, located, names_artifact
+from jobs.commands.places import ROOT_HELP, existing, located, names_artifact
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
 
@@ -37,7 +37,7 @@ def attest(
     public: Public = None,
 ) -> None:
     """Sign an artifact, or every finished one under a root, as it is now."""
-    from jobs.attest import attest as sign
+    from jobs.commands.attest import attest as sign
     from pipeline.provenance.attestation.keys import load_signing_key
 
     signing_key = load_signing_key(key, public)
@@ -61,8 +61,8 @@ def verify(
     public: Public = None,
 ) -> None:
     """Read everything under a root, or one artifact, and check it against its digests; with --chain, its signatures."""
-    from jobs import attest
-    from jobs.verify import show_verified
+    from jobs.commands import attest
+    from jobs.commands.verify import show_verified
     from pipeline.provenance.attestation.keys import load_signing_key
 
     if not chain:

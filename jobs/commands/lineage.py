@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from jobs.attest import bundled
-from jobs.places import is_root
+from jobs.commands.attest import bundled
+from jobs.commands.places import is_root
 from pipeline.core.errors import InputError
 from pipeline.core.lineage_graph import EVIDENCE, Graph
 from pipeline.provenance import card, hub, lineage_file, manifests, render

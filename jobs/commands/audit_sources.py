@@ -4,7 +4,7 @@ import os.path
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.lineage import HUB, read, root_of
+from jobs.commands.lineage import HUB, read, root_of
 from pipeline.core.errors import InputError
 from pipeline.core.lineage_graph import Graph
 from pipeline.provenance import lineage_file, manifests

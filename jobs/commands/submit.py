@@ -15,7 +15,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 from rich.console import Console
 
-from jobs.baggage import pack
+from jobs.commands.baggage import pack
 from jobs.job import Job
 from pipeline.core.errors import InputError, ResourceError
 from pipeline.core.sources import local_paths

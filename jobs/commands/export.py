@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from jobs import attest
-from jobs.places import located
+from jobs.commands import attest
+from jobs.commands.places import located
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
 from pipeline.provenance.attestation.chain import verify_chain

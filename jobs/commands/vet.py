@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.kinship import Comparisons
-from jobs.lineage import node_of, read, root_of
-from jobs.places import write_files
-from jobs.screen_workers import ScreenWorkers, base_folder
+from jobs.commands.kinship import Comparisons
+from jobs.commands.lineage import node_of, read, root_of
+from jobs.commands.places import write_files
+from jobs.commands.screen_workers import ScreenWorkers, base_folder
 from pipeline.core.conversations import Drawn, draw, draw_from_hub, drawn_from
 from pipeline.core.errors import InputError, visible
 from pipeline.core.lineage_graph import Edge, Graph, Node

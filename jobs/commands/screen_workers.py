@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from jobs.lineage import root_of
+from jobs.commands.lineage import root_of
 from pipeline.core.errors import InputError, ResourceError, StepError, UndertowError
 from pipeline.models.families import chat, weights
 from pipeline.models.passes import Passes

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipeline.core.errors import ArtifactError, InputError, visible
 from pipeline.provenance.attestation.chain import Bundle, Link, verify_chain
-from pipeline.provenance.attestation.keys import SigningKey, load_signing_key
+from pipeline.provenance.attestation.keys import SigningKey
 from pipeline.provenance.attestation.policy import load_trust
 from pipeline.provenance.attestation.signing import Attestor, envelopes
 from pipeline.provenance.attestation.statement import read_bundle, signed_envelope
@@ -20,19 +20,6 @@ from pipeline.stages import lineage_of
 from pipeline.store import Store, artifact, parallel_map
 from pipeline.store.step import KINDS
 from pipeline.store.verify import artifacts
-from pipeline.study.plannable import Plannable
-
-
-def attestor_of(study: Plannable) -> Attestor | None:
-    """What signs the artifacts of a run, if the study asks for it. Raises InputError if the key is unusable."""
-    sign = study.resources.sign
-    return Attestor(load_signing_key(sign.key, sign.public), lineage_of, "run") if sign else None
-
-
-def unsigned(store: Store, attestor: Attestor, paths: Sequence[str]) -> list[str]:
-    """The artifacts that carry no signature of this key."""
-    signed = parallel_map(lambda path: attestor.has_signed(store, artifact.require(store, path)), paths)
-    return [path for path, is_signed in zip(paths, signed, strict=True) if not is_signed]
 
 
 def attest(console: Console, store: Store, path: str | None, key: SigningKey) -> None:

@@ -1,0 +1,1 @@
+"""What each subcommand of `undertow` does, besides running a study."""
