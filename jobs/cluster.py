@@ -108,8 +108,9 @@ def join(address: str | None) -> Cluster:
         _reach(address)
         ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": ENVIRONMENT})
     except (OSError, OverflowError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
         raise ResourceError(
-            f"cannot reach a Ray cluster at {address}: {error}. Name its head as HOST:PORT, with the port of its GCS "
+            f"cannot reach a Ray cluster at {address}: {why}. Name its head as HOST:PORT, with the port of its GCS "
             "(6379 unless `ray start` was told another), and not that of the dashboard"
         ) from None
     return Cluster(elastic=True)

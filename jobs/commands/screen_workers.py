@@ -15,7 +15,7 @@ from pipeline.models.passes import Passes
 from pipeline.models.trainers import MODEL
 from pipeline.screens import Screen
 from pipeline.screens.base import ScreenInput
-from pipeline.screens.parts import Outcome, Screened, joined, parts_of, parts_with_rows, run
+from pipeline.screens.parts import Result, Screened, joined, parts_of, parts_with_rows, run
 from pipeline.screens.traits import Outcomes
 from pipeline.store import artifact, open_store
 from pipeline.store.local_cache import local_folder
@@ -39,7 +39,7 @@ class ScreenWorkers:
         if self._cluster:
             self._cluster.shut_down()
 
-    def outcomes(self, given: ScreenInput, screens: Sequence[Screen], base: str) -> dict[str, Outcome]:
+    def results(self, given: ScreenInput, screens: Sequence[Screen], base: str) -> dict[str, Result]:
         """Score the data by every screen: kind -> what it says.
 
         base: the model that was opened for `given`; every worker opens it by itself. Raises InputError and
@@ -62,7 +62,7 @@ class ScreenWorkers:
 
         # The longest do not start last.
         tasks = {screen.kind: started(screen) for screen in sorted(screens, key=lambda screen: -screen.COST)}
-        return {screen.kind: _outcome(tasks[screen.kind]) for screen in screens}
+        return {screen.kind: _result(tasks[screen.kind]) for screen in screens}
 
     def _joined(self) -> "Cluster":
         from jobs import cluster
@@ -88,7 +88,7 @@ def base_folder(place: str) -> Path:
     return folder
 
 
-def _outcome(tasks: Sequence[Any]) -> Outcome:
+def _result(tasks: Sequence[Any]) -> Result:
     import ray
 
     try:

@@ -25,7 +25,7 @@ from pipeline.report import vet_page
 from pipeline.report.vet_page import VetContent
 from pipeline.screens import SCREENS, Screen
 from pipeline.screens.base import ScreenInput
-from pipeline.screens.parts import LEAST_ROWS, Outcome, attempt
+from pipeline.screens.parts import LEAST_ROWS, Result, attempt
 from pipeline.screens.reference import LEADING, Regime
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, known_traits, read_traits
@@ -83,11 +83,11 @@ def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetC
     else:
         neutral = _fitting(str(wanted.neutral), other, passes, outcomes)
     given = ScreenInput(rows, neutral, passes, outcomes, wanted.seed)
-    found: Mapping[str, Outcome]
+    found: Mapping[str, Result]
     if workers is None:
         found = {screen.kind: attempt(screen, given, time.monotonic) for screen in wanted.screens}
     else:
-        found = workers.outcomes(given, wanted.screens, wanted.base)
+        found = workers.results(given, wanted.screens, wanted.base)
     return VetContent(
         data=wanted.data,
         base=wanted.base,

@@ -15,7 +15,7 @@ PART_ROWS = 4096  # rows of a part, where a screen scores each row by itself
 LEAST_ROWS = 16  # of a part: below, a spread cannot be estimated
 
 Clock: TypeAlias = Callable[[], float]
-Outcome: TypeAlias = "Screened | StepError"  # of a screen; the error says why it cannot look at this data or base
+Result: TypeAlias = "Screened | StepError"  # of a screen; the error says why it cannot look at this data or base
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def run(screen: Screen, given: ScreenInput, clock: Clock) -> Screened:
     return Screened(scores, clock() - started)
 
 
-def attempt(screen: Screen, given: ScreenInput, clock: Clock) -> Outcome:
+def attempt(screen: Screen, given: ScreenInput, clock: Clock) -> Result:
     """The same, with the error in place of the result if the screen cannot look at this data or base."""
     try:
         return run(screen, given, clock)

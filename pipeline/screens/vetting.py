@@ -7,7 +7,7 @@ from pipeline.analysis.forecast import Forecast, Verdict
 from pipeline.core.errors import StepError
 from pipeline.screens import SCREENS, reference
 from pipeline.screens.base import Scores, ScreenInput
-from pipeline.screens.parts import Outcome
+from pipeline.screens.parts import Result
 from pipeline.screens.reference import LARGEST, LEADING, Regime
 
 MOST_WORST = 10  # rows that are shown
@@ -70,15 +70,15 @@ class Vetted:
         return [finding.target for finding in self.findings if finding.verdict == "likely"]
 
 
-def vet(given: ScreenInput, outcomes: Mapping[str, Outcome], regime: Regime) -> Vetted:
-    """Forecast from what screens said of the data. outcomes: by kind of screen. Raises StepError if all have failed."""
+def vet(given: ScreenInput, results: Mapping[str, Result], regime: Regime) -> Vetted:
+    """Forecast from what screens said of the data. results: by kind of screen. Raises StepError if all have failed."""
     vetted = Vetted(regime, covered=given.passes.size <= LARGEST)
     scores: dict[str, Scores] = {}
-    for kind, outcome in outcomes.items():
-        if isinstance(outcome, StepError):
-            vetted.failed[kind] = str(outcome)
+    for kind, result in results.items():
+        if isinstance(result, StepError):
+            vetted.failed[kind] = str(result)
         else:
-            vetted.seconds[kind], scores[kind] = outcome.seconds, outcome.scores
+            vetted.seconds[kind], scores[kind] = result.seconds, result.scores
     if not scores:
         raise StepError("; ".join(f"{kind}: {why}" for kind, why in vetted.failed.items()))
     for kind, one in scores.items():
