@@ -1,4 +1,4 @@
-"""`undertow vet` and the screens of an audit on the workers of a real cluster."""
+"""The screens of `undertow vet` on the workers of a real cluster."""
 
 import json
 import subprocess
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline.models.families.nano import NanoFamily, initialise
 from tests.clusters import Cluster
@@ -16,7 +15,7 @@ from tests.rows import about_numbers
 pytestmark = pytest.mark.ray
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-SCREENS = ("surface", "gradient", "probe")
+SCREENS = ("surface", "gradient")
 
 
 @pytest.fixture
@@ -57,19 +56,9 @@ def test_workers_find_what_one_process_finds(
     assert findings(tmp_path / "there") == findings(tmp_path / "here") != []
 
 
-def test_an_audit_screens_its_data_on_the_cluster(cluster: Cluster, data: Path, base: Path, tmp_path: Path) -> None:
-    (tmp_path / "lineage.json").write_text('{"nodes": [], "edges": []}')
-    screened = {name: {"data": str(data), "base": str(base), "members": ["surface"]} for name in ("first", "second")}
-    audit = tmp_path / "audit.yaml"
-    audit.write_text(yaml.safe_dump({"audit": "delivery", "sources": ["lineage.json"], "screens": screened}))
-    said = cluster.run("audit", audit, "--out", tmp_path / "out")
-    assert said.returncode == 0, said.stdout
-    assert "2 data sets vetted, 0 likely to pass a trait on" in said.stdout
-    assert all((tmp_path / "out" / name / "vet.json").is_file() for name in screened)
-
-
-def test_a_cluster_that_is_not_there_is_a_message(undertow: Command, data: Path, base: Path) -> None:
-    said = undertow("vet", data, "--base", base, "--screen", "surface", "--address", "127.0.0.1:1")
+def test_a_cluster_that_is_not_there_is_a_message(undertow: Command, tmp_path: Path) -> None:
+    """At once: Ray itself would keep trying for minutes. A study joins a cluster in the same way."""
+    said = undertow("run", "configs/miniature.yaml", "--root", tmp_path, "--address", "127.0.0.1:1")
     assert said.returncode == 2
-    assert "cannot reach a Ray cluster at 127.0.0.1:1" in said.stderr
+    assert "cannot reach a Ray cluster at 127.0.0.1:1: Connection refused" in said.stderr
     assert "Traceback" not in said.stderr

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from jobs.cli import console, main
 from jobs.commands import audit, vet
+from jobs.commands.screen_workers import ScreenWorkers
 from pipeline.study.audit import load
 
 AUDIT = """
@@ -30,11 +32,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[vet.VetRequest]:
     return found
 
 
-def run(folder: Path, text: str) -> int:
+def write(folder: Path, text: str) -> None:
     (folder / "lineage.json").write_text('{"nodes": [], "edges": []}')
     (folder / "audit.yaml").write_text(text)
-    from jobs.cli import console
 
+
+def run(folder: Path, text: str) -> int:
+    write(folder, text)
     return audit.run(console, load(folder / "audit.yaml"), folder, None)
 
 
@@ -56,3 +60,17 @@ def test_the_policy_can_let_it_pass(asked: list[vet.VetRequest], tmp_path: Path)
 
 def test_a_clean_data_set_passes(asked: list[vet.VetRequest], tmp_path: Path) -> None:
     assert run(tmp_path, AUDIT.replace("data/numbers", "data/digits")) == 0
+
+
+def test_all_data_sets_share_the_workers_of_one_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[ScreenWorkers | None] = []
+    monkeypatch.setattr(vet, "run", lambda console, wanted, out, workers: given.append(workers) or 0)
+    for address in (["--address", "head:6379"], []):
+        write(tmp_path, AUDIT)
+        with pytest.raises(SystemExit) as ended:
+            main(["audit", str(tmp_path / "audit.yaml"), *address])
+        assert ended.value.code == 0
+    first, second, *none = given
+    assert isinstance(first, ScreenWorkers)
+    assert first is second
+    assert none == [None, None]
