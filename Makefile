@@ -43,7 +43,7 @@ test: setup $(VENV)-s3/.ready prometheus ## slow unit tests, and those with real
 	$(BIN)/pytest tests/integration --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not ray'
 	$(BIN)/pytest tests/integration -m ray
 
-chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, test verdicts on placebos; more than three hours
+chaos: setup $(VENV)-s3/.ready ## kill and crash studies at every point, test verdicts on placebos; about three hours
 	$(BIN)/python -m tests.chaos.report
 
 # S3 servers to test against; one of them wants another botocore than s3fs does.
