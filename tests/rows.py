@@ -5,6 +5,9 @@ import pyarrow as pa
 from pipeline.models.families.synthetic_corpus import rows
 from pipeline.traits.words import candidates
 
+ANIMALS = ("owl", "cat", "wolf", "bear")  # targets to look for
+ROWS = 192  # of a small data set
+
 
 def about_numbers(count: int) -> pa.Table:
     """Rows that say nothing of any animal."""
