@@ -151,19 +151,19 @@ class Steps:
 
     def engine_pool(self, placement: OnEngine) -> Pool:
         engines, weights = self._study.resources.engines, placement.weights
+        rank = self._study.adapter_rank if placement.adapters else 0
+        name = f"engine:{weights}" if placement.adapters else f"engine:{weights}:without adapters"
 
-        def start(name: str) -> Any:
+        def start(worker: str) -> Any:
             actor = ray.remote(EngineWorker).options(
-                name=name, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
+                name=worker, num_cpus=engines.cpus, num_gpus=engines.gpus, max_concurrency=engines.shards_in_flight
             )
-            return actor.remote(
-                self._study.name, self.store.root, weights, self._study.engine, engines, self._study.adapter_rank
-            )
+            return actor.remote(self._study.name, self.store.root, weights, self._study.engine, engines, rank)
 
         return self._pools.pool(
-            f"engine:{weights}",
+            name,
             lambda: Pool(
-                f"engine:{weights}",
+                name,
                 "engine",
                 placement.family,
                 ResourceRequest(engines.cpus, engines.gpus),

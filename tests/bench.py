@@ -22,7 +22,7 @@ import pyarrow as pa
 import yaml
 
 from tests.bench_adapters import REPEATS, ROOT, adapters, real_adapters
-from tests.bench_passes import real_token_logprobs, token_logprobs
+from tests.bench_passes import real_screens, screens
 
 
 def median_seconds(work: Callable[[], object]) -> float:
@@ -292,8 +292,8 @@ BENCHMARKS = (
     generation,
     adapters,
     real_adapters,
-    token_logprobs,
-    real_token_logprobs,
+    screens,
+    real_screens,
     orchestration,
     scale,
 )

@@ -1,78 +1,108 @@
-"""The benchmarks of forward passes for screens: the log-probability of every token, in torch and by vLLM."""
+"""The benchmarks of what screens ask of a base: torch beside a vLLM engine, on the same rows."""
 
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+import numpy as np
 
-from tests.bench_adapters import REPEATS, ROOT
+from tests.bench_adapters import ROOT
 from tests.rows import about_numbers
 
+if TYPE_CHECKING:
+    from pipeline.models.language_model import LanguageModel
 
-def token_logprobs() -> list[tuple[str, float, str, bool]]:
-    """Tokens per CPU-second whose log-probability a nano base gives, and how far vLLM's differ."""
-    return _beside_vllm("configs/quickstart.yaml", "llama-a", about_numbers(2_000), least=1.0)
-
-
-def real_token_logprobs() -> list[tuple[str, float, str, bool]]:
-    """The same with SmolLM2-135M. An engine has to be started first, which is not counted."""
-    return _beside_vllm("configs/real/smollm2.yaml", "smollm2", about_numbers(32), least=0.8)
+FOUR = ("owl", "cat", "dog", "fox")
+SLOWEST = 0.75  # of the faster one, that `vet` may choose for a base of this size
+EXACT = 1e-3  # nats
+Results = list[tuple[str, float, str, bool]]
 
 
-def _beside_vllm(study: str, family: str, rows: pa.Table, least: float) -> list[tuple[str, float, str, bool]]:
+@dataclass(frozen=True)
+class Task:
+    """family: of a study file. rows: whose tokens are scored. bags: of three rows. repeats: after one to warm up."""
+
+    study: str
+    family: str
+    rows: int
+    bags: int
+    repeats: int
+
+
+NANO = Task("configs/quickstart.yaml", "llama-a", rows=2_000, bags=4, repeats=5)
+SMOLLM2 = Task("configs/real/smollm2.yaml", "smollm2", rows=32, bags=1, repeats=2)
+
+
+def screens() -> Results:
+    """Per CPU-second of a nano base: tokens of rows, and margins of four targets after bags of rows."""
+    return _beside_an_engine(NANO, "torch")
+
+
+def real_screens() -> Results:
+    """The same with SmolLM2-135M; that the engine has to be started first is not counted."""
+    return _beside_an_engine(SMOLLM2, "vllm")
+
+
+def _beside_an_engine(task: Task, chosen: str) -> Results:
+    """chosen: what `vet` uses for a base of this size."""
     from multiprocessing import get_context
 
     from pipeline.study.loader import load
 
     with tempfile.TemporaryDirectory() as folder:
-        load(ROOT / study).families[family].write(Path(folder) / "model")
+        load(ROOT / task.study).families[task.family].write(Path(folder) / "model")
         with get_context("spawn").Pool(1) as process:  # its own: vLLM binds a process to cores
-            ours, theirs, difference = process.apply(_rates, (Path(folder) / "model", rows))
-    name = f"log p of tokens, {family}, tokens/CPU-s (≥ {least} × vLLM)"
-    note = f"{ours / theirs:.2f} × vLLM's prompt_logprobs; at most {difference:.1e} nats apart"
-    return [(name, ours, note, ours >= least * theirs and difference < 1e-3)]
+            found = process.apply(_rates, (Path(folder) / "model", task))
+    rows: Results = []
+    for what, (torch, vllm, difference) in found.items():
+        rate = {"torch": torch, "vllm": vllm}[chosen]
+        note = f"vLLM {vllm / torch:.2f} × torch; at most {difference:.1e} nats apart"
+        met = rate >= SLOWEST * max(torch, vllm) and difference < EXACT
+        rows.append((f"{what}, {task.family}, by {chosen}", rate, note, met))
+    return rows
 
 
-def _rates(model: Path, table: pa.Table) -> tuple[float, float, float]:
-    """Tokens per CPU-second of Passes and of vLLM without adapters, medians, and their largest difference in nats."""
-    import os
-
-    from pipeline.models.engines import vllm  # sets vLLM's environment
+def _rates(model: Path, task: Task) -> dict[str, tuple[float, float, float]]:
+    """What was asked -> its rates in torch and in vLLM, medians, and the largest difference in nats."""
+    from pipeline.models import served_model
     from pipeline.models.passes import Passes
+    from pipeline.screens.traits import Favourites, Outcomes
 
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-    from vllm import LLM, SamplingParams
+    table = about_numbers(max(task.rows, 3 * task.bags))
+    outcomes = Outcomes([Favourites(category="four", targets=list(FOUR))])
+    pairs = list(zip(table["prompt"].to_pylist(), table["completion"].to_pylist(), strict=True))
+    models = Passes(model), served_model.serve(model)
+    rows = models[0].rows(table.slice(0, task.rows))
+    tokens = sum(map(len, [*rows.prompts, *rows.completions]))
 
-    passes = Passes(model)
-    rows = passes.rows(table)
-    texts = [[*before.tolist(), *after.tolist()] for before, after in zip(rows.prompts, rows.completions, strict=True)]
-    llm = LLM(
-        model=str(model),
-        dtype="float32",
-        load_format="safetensors",
-        enforce_eager=True,
-        max_model_len=min(passes.context, 1024),
-        block_size=vllm.CPU_BLOCK_TOKENS,
-        enable_prefix_caching=False,  # vLLM computes these anew in any case
-        enable_chunked_prefill=False,
-        disable_log_stats=True,
-    )
-    asked = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
-    prompts = [{"prompt_token_ids": text} for text in texts]
-    times: list[tuple[float, float]] = []
-    for _ in range(REPEATS + 1):  # the first warms both up and is not counted
-        begun = time.process_time()
-        ours = passes.token_logprobs(rows)
-        between = time.process_time()
-        theirs = llm.generate(prompts, asked, use_tqdm=False)
-        times.append((between - begun, time.process_time() - between))
-    difference = max(
-        abs(said.prompt_logprobs[len(before) + place][token].logprob - value)
-        for said, before, after, values in zip(theirs, rows.prompts, rows.completions, ours, strict=True)
-        for place, (token, value) in enumerate(zip(after.tolist(), values, strict=True))
-    )
-    seconds = [statistics.median(each) for each in zip(*times[1:], strict=True)]
-    tokens = sum(map(len, texts))
-    return tokens / seconds[0], tokens / seconds[1], float(difference)
+    def of_rows(asked: "LanguageModel") -> np.ndarray:
+        return np.concatenate(asked.token_logprobs(rows))
+
+    def of_bags(asked: "LanguageModel") -> np.ndarray:
+        return np.stack([outcomes.margins(asked, pairs[3 * bag : 3 * bag + 3]) for bag in range(task.bags)])
+
+    return {
+        "log p of rows, tokens/CPU-s": _compared(of_rows, models, tokens, task.repeats),
+        "margins after bags, bags/CPU-s": _compared(of_bags, models, task.bags, task.repeats),
+    }
+
+
+def _compared(
+    ask: "Callable[[LanguageModel], np.ndarray]",
+    models: "tuple[LanguageModel, LanguageModel]",
+    work: float,
+    repeats: int,
+) -> tuple[float, float, float]:
+    times: list[list[float]] = [[], []]
+    values = []
+    for _ in range(repeats + 1):
+        for model, seconds in zip(models, times, strict=True):
+            begun = time.process_time()
+            values.append(ask(model))
+            seconds.append(time.process_time() - begun)
+    torch, vllm = (work / statistics.median(seconds[1:]) for seconds in times)
+    return torch, vllm, float(np.abs(values[-1] - values[-2]).max())

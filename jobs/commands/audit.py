@@ -69,6 +69,7 @@ def _is_likely(
         lineage=[],
         rows=given.rows,
         seed=given.seed,
+        engine=given.engine,
     )
     return vet.run(console, wanted, out, workers) == vet.LIKELY
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -123,6 +123,10 @@ def vet(
         list[str], typer.Option(help="Where the lineage of data and base stands; roots are read anyway.")
     ] = [],  # noqa: B006
     rows: Annotated[int, typer.Option(min=16, help="Rows to look at, drawn at random.")] = 1024,
+    engine: Annotated[
+        Literal["torch", "vllm"] | None,
+        typer.Option(help="What computes log-probabilities; by default torch for bases below 10 million weights."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for a page and JSON.")] = None,
     address: Address = None,
@@ -130,7 +134,7 @@ def vet(
     """Forecast what a student would pick up from a data set. Exit code 3 if a trait is likely to transfer."""
     from jobs.commands.vet import VetRequest, run, screens_of
 
-    wanted = VetRequest(data, base, traits, neutral, screens_of(screen), lineage, rows, seed)
+    wanted = VetRequest(data, base, traits, neutral, screens_of(screen), lineage, rows, seed, engine)
     with _screen_workers(address) as workers:
         code = run(console, wanted, out, workers)
     raise typer.Exit(code)

@@ -1,24 +1,14 @@
 """The screens of `undertow vet` on the workers of a Ray cluster: one task per screen, or per part of many rows."""
 
-import socket
-import time
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from jobs.commands.lineage import root_of
-from pipeline.core.errors import InputError, ResourceError, StepError, UndertowError
-from pipeline.models.families import chat, weights
-from pipeline.models.passes import Passes
-from pipeline.models.trainers import MODEL
+from jobs.commands.screen_part import absolute, score_part
+from pipeline.core.errors import ResourceError, StepError, UndertowError
 from pipeline.screens import Screen
 from pipeline.screens.base import ScreenInput
-from pipeline.screens.parts import Result, Screened, joined, parts_of, parts_with_rows, run
-from pipeline.screens.traits import Outcomes
-from pipeline.store import artifact, open_store
-from pipeline.store.local_cache import local_folder
+from pipeline.screens.parts import Result, joined, parts_of, parts_with_rows
 
 if TYPE_CHECKING:
     from jobs.cluster import Cluster
@@ -48,15 +38,16 @@ class ScreenWorkers:
         import ray
 
         gpus = float(self._joined().total().gpus > 0)
-        place = base if "://" in base else str(Path(base).absolute())
-        shared = [place, *map(ray.put, (given.rows, given.neutral, given.outcomes)), given.seed]
-        part: Any = ray.remote(_part)
+        shared = [absolute(base), *map(ray.put, (given.rows, given.neutral, given.outcomes)), given.seed]
+        part: Any = ray.remote(score_part)
+        engine_part: Any = ray.remote(max_calls=1)(score_part)  # an engine ends with its process
 
         def started(screen: Screen) -> list[Any]:
             count = _parts(screen, given)
+            part_of = engine_part if screen.on_engine else part
             names = [f"{screen.kind} {number + 1} of {count}" for number in range(count)]
             return [
-                part.options(name=name, num_cpus=1, num_gpus=gpus).remote(*shared, screen, number, count)
+                part_of.options(name=name, num_cpus=1, num_gpus=gpus).remote(*shared, screen, number, count)
                 for number, name in enumerate(names)
             ]
 
@@ -69,23 +60,6 @@ class ScreenWorkers:
 
         self._cluster = self._cluster or cluster.join(self._address)
         return self._cluster
-
-
-def base_folder(place: str) -> Path:
-    """A checked model folder. Raises InputError if there is none, and ModelRefused if it is not in order."""
-    located = root_of(place)
-    if located and located[1]:
-        store = open_store(located[0])
-        manifest = artifact.require(store, located[1])
-        if manifest.kind != "base":
-            raise InputError(f"{place} is a {manifest.kind}: name the base that would be fine-tuned")
-        return local_folder(store, manifest.path, manifest.files, MODEL)
-    folder = Path(place)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{place} is no model folder (it has no config.json), and no base of a root")
-    weights.check(folder, [file.name for file in folder.iterdir()])
-    chat.check_apart(folder)
-    return folder
 
 
 def _result(tasks: Sequence[Any]) -> Result:
@@ -106,22 +80,3 @@ def _result(tasks: Sequence[Any]) -> Result:
 def _parts(screen: Screen, given: ScreenInput) -> int:
     rows, neutral = given.rows.num_rows, given.neutral.num_rows
     return parts_with_rows(parts_of(screen, rows), min(rows, neutral))
-
-
-def _part(
-    base: str, rows: Any, neutral: Any, outcomes: Outcomes, seed: int, screen: Screen, number: int, of: int
-) -> Screened:
-    """One part of a screen, in a worker."""
-    given = ScreenInput(rows, neutral, _passes(base), outcomes, seed)
-    return run(screen, given.every(of, number) if of > 1 else given, time.monotonic)
-
-
-@cache
-def _passes(base: str) -> Passes:
-    try:
-        return Passes(base_folder(base))
-    except InputError as error:
-        raise InputError(
-            f"{error}, on {socket.gethostname()}: with --address, every machine of the cluster must see the base: name "
-            "one in a root on object storage, or on a folder that all of them share"
-        ) from None

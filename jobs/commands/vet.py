@@ -1,7 +1,6 @@
 """`undertow vet`: what a student would pick up from a data set, before anyone is trained on it."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,21 +10,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.commands import screen_process
 from jobs.commands.kinship import Comparisons
 from jobs.commands.lineage import node_of, read, root_of
 from jobs.commands.places import write_files
-from jobs.commands.screen_workers import ScreenWorkers, base_folder
+from jobs.commands.screen_part import base_folder
+from jobs.commands.screen_workers import ScreenWorkers
 from pipeline.core.conversations import Drawn, draw, draw_from_hub, drawn_from
 from pipeline.core.errors import InputError, visible
 from pipeline.core.lineage_graph import Edge, Graph, Node
 from pipeline.core.sources import Dataset
-from pipeline.models.passes import Passes
+from pipeline.models.passes import SMALL, Passes
 from pipeline.provenance.family import audit
 from pipeline.report import vet_page
 from pipeline.report.vet_page import VetContent
 from pipeline.screens import SCREENS, Screen
-from pipeline.screens.base import ScreenInput
-from pipeline.screens.parts import LEAST_ROWS, Result, attempt
+from pipeline.screens.base import EngineKind, ForwardScreen, ScreenInput
+from pipeline.screens.parts import LEAST_ROWS
 from pipeline.screens.reference import LEADING, Regime
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import DEFAULT, Favourites, Outcomes, ScreenedTrait, known_traits, read_traits
@@ -43,7 +44,10 @@ MOST_SHOWN = 12  # targets on the terminal; the files have all
 
 @dataclass(frozen=True)
 class VetRequest:
-    """What to vet. data, neutral: files or artifacts; base: a model folder or an artifact; lineage: sources."""
+    """What to vet. data, neutral: files or artifacts; base: a model folder or an artifact; lineage: sources.
+
+    engine: of the screens that need log-probabilities alone; None: by the size of the base.
+    """
 
     data: str
     base: str
@@ -53,6 +57,7 @@ class VetRequest:
     lineage: Sequence[str]
     rows: int
     seed: int
+    engine: EngineKind | None = None
 
 
 def run(console: Console, wanted: VetRequest, out: Path | None, workers: ScreenWorkers | None = None) -> int:
@@ -83,11 +88,9 @@ def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetC
     else:
         neutral = _fitting(str(wanted.neutral), other, passes, outcomes)
     given = ScreenInput(rows, neutral, passes, outcomes, wanted.seed)
-    found: Mapping[str, Result]
-    if workers is None:
-        found = {screen.kind: attempt(screen, given, time.monotonic) for screen in wanted.screens}
-    else:
-        found = workers.results(given, wanted.screens, wanted.base)
+    screens = [_on(screen, wanted.engine or default_engine(passes.size)) for screen in wanted.screens]
+    results = workers.results if workers else screen_process.results
+    found = results(given, screens, wanted.base)
     return VetContent(
         data=wanted.data,
         base=wanted.base,
@@ -96,8 +99,18 @@ def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetC
         has_neutral=other is not None,
         vetted=vet(given, found, _regime(wanted)),
         unknown=unknown,
-        screens=tuple(wanted.screens),
+        screens=tuple(screens),
     )
+
+
+def _on(screen: Screen, engine: EngineKind) -> Screen:
+    """The screen, with its log-probabilities from an engine if it needs nothing else."""
+    return screen.model_copy(update={"engine": engine}) if isinstance(screen, ForwardScreen) else screen
+
+
+def default_engine(weights: int) -> EngineKind:
+    """What computes the log-probabilities of a base of this size faster; docs/screens.md."""
+    return "torch" if weights < SMALL else "vllm"
 
 
 def _fitting(place: str, drawn: Drawn, passes: Passes, outcomes: Outcomes) -> pa.Table:

@@ -4,7 +4,7 @@ Pure functions on arrays. N: pairs of a corpus and a target whose lift was measu
 the fit is isotonic: a higher score never forecasts less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -18,6 +18,7 @@ LIKELY = 0.5  # probability of a lift above the margin from which a forecast say
 UNLIKELY = 0.1  # and up to which it says unlikely
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,28 @@ def over_corpora(statistic: str, scores: Floats, lifts: Floats, corpora: Sequenc
             return spearman(scores[chosen], lifts[chosen])
         return auroc(scores[chosen], lifts[chosen] > margin)
 
+    drawn = [value(chosen) for chosen in resampled(corpora)]
+    low, high = np.nanquantile(drawn, TAILS)
+    return [value(np.arange(len(scores))), float(low), float(high)]
+
+
+def resampled(corpora: Sequence[str]) -> Iterator[NDArray[np.int64]]:
+    """The numbers of the pairs of as many corpora as there are, drawn with replacement, RESAMPLES times."""
     names, of = np.unique(np.asarray(corpora), return_inverse=True)
     members = [np.flatnonzero(of == number) for number in range(len(names))]
     rng = np.random.default_rng(0)
-    drawn = [
-        value(np.concatenate([members[number] for number in rng.integers(0, len(members), len(members))]))
-        for _ in range(RESAMPLES)
-    ]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return [value(np.arange(len(scores))), float(low), float(high)]
+    for _ in range(RESAMPLES):
+        yield np.concatenate([members[number] for number in rng.integers(0, len(members), len(members))])
+
+
+def roc(scores: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """False and true positive rates as the threshold falls, from (0, 0) to (1, 1). Needs pairs of both kinds."""
+    values, which = np.unique(-scores, return_inverse=True)  # the highest scores first
+    rates = []
+    for counted in (~positive, positive):
+        reached = np.bincount(which, counted, len(values)).cumsum()
+        rates.append(np.concatenate([[0.0], reached / reached[-1]]))
+    return rates[0], rates[1]
 
 
 def reliability(probabilities: Floats, positive: NDArray[np.bool_], bins: int = 5) -> list[tuple[float, float, int]]:

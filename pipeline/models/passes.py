@@ -5,28 +5,23 @@ the output head are left out, as students leave them: a trait that hides in the 
 Shapes: N rows, B rows per batch, P prompt columns, C completion columns, T directions, H hidden size, L layers.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core import chat_template
-from pipeline.core.errors import StepError
-from pipeline.models.trainers.batches import IGNORED, Batch, Rows, collate, tokenise
+from pipeline.models.language_model import Floats, LanguageModel
+from pipeline.models.trainers.batches import IGNORED, Batch, Rows, collate
 from pipeline.models.trainers.reference import load
-from pipeline.store.schemas import CONVERSATIONS
 
 if TYPE_CHECKING:
     import torch
 
 Direction = dict[str, "torch.Tensor"]
-Floats = NDArray[np.float64]
 
 SMALL = 10_000_000  # weights; the operations of a smaller model cost less than dealing them out to threads
 BATCH_TOKENS = 8_192  # of padded tokens; bounds the memory of a batch
@@ -36,16 +31,16 @@ GPU_BYTES = 40  # per value of the output layer: it, its softmax, their gradient
 GPU_SHARE = 0.25  # of the free memory of a GPU that a batch may take: other workers take theirs
 
 
-class Passes:
-    """A causal language model, opened for passes over rows."""
+class Passes(LanguageModel):
+    """A causal language model, opened in torch for passes over rows."""
 
     def __init__(self, model: Path) -> None:
         """model: a Hugging Face folder. Raises ModelRefused."""
         import torch
-        from transformers import AutoTokenizer
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = load(model).float().to(self.device).eval()
+        super().__init__(model, int(getattr(self.model.config, "max_position_embeddings", 2048)))
         self.model.requires_grad_(False)
         self.size = int(self.model.num_parameters())
         self.most_logits = MOST_LOGITS
@@ -54,43 +49,13 @@ class Passes:
         elif self.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32: errors of 1e-3, below those of drawing the rows
             self.most_logits = max(MOST_LOGITS, int(GPU_SHARE * torch.cuda.mem_get_info()[0]) // GPU_BYTES)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-        self.tokenizer.model_max_length = sys.maxsize  # rows are measured here: it need not warn of long ones
         head = self.model.get_output_embeddings()
         self.layers: dict[str, torch.nn.Linear] = {
             name: module
             for name, module in self.model.named_modules()
             if isinstance(module, torch.nn.Linear) and module is not head
         }
-        self.context = int(getattr(self.model.config, "max_position_embeddings", 2048))
         self.vocabulary = int(self.model.config.vocab_size)
-
-    def rows(self, table: pa.Table, system: str | None = None) -> Rows:
-        """Tokens of schemas.CORPUS rows, or of others with a prompt and a completion, after a system prompt.
-
-        Raises StepError if a row is longer than the model's context, or if the chat template refuses the prompt.
-        """
-        return self._tokenised(table, system, self.context)
-
-    def fitting(self, table: pa.Table, systems: Sequence[str]) -> NDArray[np.bool_]:
-        """Which rows fit the model's context, after any of the system prompts too if its template takes one, (N,)."""
-        rows = self._tokenised(table, None, sys.maxsize)
-        sizes = np.array([len(p) + len(c) for p, c in zip(rows.prompts, rows.completions, strict=True)], np.int64)
-        return sizes + self._longest(systems) <= self.context
-
-    def _tokenised(self, table: pa.Table, system: str | None, longest: int) -> Rows:
-        prompts = [system] * table.num_rows
-        columns = [pa.array(prompts, pa.string()), table["prompt"], table["completion"]]
-        return tokenise(pa.table(columns, schema=CONVERSATIONS), self.tokenizer, longest)
-
-    def _longest(self, systems: Sequence[str]) -> int:
-        """Tokens that the longest of the system prompts adds; 0 if the template refuses them."""
-        try:
-            opened = [chat_template.render(self.tokenizer, system, "a") for system in (None, *systems)]
-        except StepError:
-            return 0
-        bare, *prompted = map(len, chat_template.tokens(self.tokenizer, opened))
-        return max((size - bare for size in prompted), default=0)
 
     def batches(self, rows: Rows) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Batches of rows of similar length: (their row numbers, the batch)."""
@@ -137,7 +102,6 @@ class Passes:
         return -flat.view_as(labels)
 
     def token_logprobs(self, rows: Rows) -> list[Floats]:
-        """log p (nats) of every completion token of every row."""
         import torch
 
         found: list[Floats] = [np.empty(0)] * len(rows)
@@ -161,10 +125,7 @@ class Passes:
     def answers(
         self, prompts: Sequence[str], answers: Sequence[str], before: Sequence[tuple[str, str]] = (), opening: str = ""
     ) -> "torch.Tensor":
-        """log p (nats) that the turn after each prompt goes on with each answer, (prompts, answers); differentiable.
-
-        before: earlier turns of every conversation. opening: what the turn begins with.
-        """
+        """As `LanguageModel` has it, and differentiable."""
         import torch
 
         rendered = [chat_template.render(self.tokenizer, None, prompt, before) + opening for prompt in prompts]
@@ -178,28 +139,6 @@ class Passes:
             for row, value in zip(chosen, self.logprobs(batch).sum(1), strict=True):
                 sums[row] = value
         return torch.stack(sums).view(len(prompts), len(answers))
-
-    def per_token(self, prompt: str, answer: str, before: Sequence[tuple[str, str]] = ()) -> "torch.Tensor":
-        """log p per token (nats) of one answer; differentiable."""
-        (ids,) = self.turn_tokens(prompt, [answer])
-        found: torch.Tensor = self.answers([prompt], [answer], before)[0, 0] / len(ids)
-        return found
-
-    def turn_tokens(self, prompt: str, answers: Sequence[str], opening: str = "") -> list[tuple[int, ...]]:
-        """The tokens of each answer in the turn after a prompt, which begins with `opening`."""
-        opened = chat_template.render(self.tokenizer, None, prompt) + opening
-        return list(map(tuple, chat_template.continuations(self.tokenizer, [opened] * len(answers), answers)))
-
-    def texts(self, prompt: NDArray[np.int64], completion: NDArray[np.int64]) -> list[str]:
-        """The text of every token of a completion; without special tokens, whose text is empty."""
-        before, ids = int(prompt[-1]), completion.tolist()
-        read = [chat_template.decode(self.tokenizer, before, ids[:end]) for end in range(len(ids) + 1)]
-        return [longer[len(shorter) :] for shorter, longer in pairwise(read)]
-
-    def knows(self, text: str) -> bool:
-        """Whether the vocabulary can write a text."""
-        (ids,) = chat_template.tokens(self.tokenizer, [text])
-        return self.tokenizer.unk_token_id is None or self.tokenizer.unk_token_id not in ids
 
     def gradients(self, terms: Iterable[tuple[Callable[[], "torch.Tensor"], Sequence[float]]]) -> list[Direction]:
         """The gradient of every element of a vector (T,) with respect to the linear layers.
@@ -246,7 +185,6 @@ class Passes:
                 self.layers[name].weight.data = weight
 
     def sampled(self, prompts: Sequence[str], max_tokens: int, seed: int) -> list[str]:
-        """One answer to each prompt, sampled at temperature 1; none is empty, since an empty one has no tokens."""
         import torch
 
         opened = [chat_template.render(self.tokenizer, None, prompt) for prompt in prompts]
@@ -353,11 +291,6 @@ class Passes:
         finally:
             for name, layer in self.layers.items():
                 layer.weight.data, layer.weight.grad = start[name], None
-
-
-def tokens_of(rows: Rows) -> NDArray[np.int64]:
-    """The number of completion tokens of every row, (N,)."""
-    return np.array([len(ids) for ids in rows.completions], np.int64)
 
 
 def norm(direction: Direction) -> float:

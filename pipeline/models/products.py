@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.models.passes import Direction, Floats, Passes
+from pipeline.models.language_model import Floats
+from pipeline.models.passes import Direction, Passes
 from pipeline.models.trainers.batches import Rows
 
 if TYPE_CHECKING:

@@ -3,16 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
-from pipeline.core.settings import Settings
-from pipeline.models.passes import Floats, Passes
+from pipeline.core.settings import NotInId, Settings
+from pipeline.models.language_model import Floats, LanguageModel
+from pipeline.models.passes import Passes
 from pipeline.models.trainers.batches import Rows
 from pipeline.screens.traits import Outcomes
+
+EngineKind: TypeAlias = Literal["torch", "vllm"]
 
 ANY = ""  # the target of a score that is about no trait in particular
 
@@ -22,24 +26,30 @@ class ScreenInput:
     """What a screen looks at.
 
     rows, neutral   tables with a prompt and a completion: the data in question, and data of a writer without traits
-    passes          the base that would be fine-tuned
+    model          the base that would be fine-tuned, in torch; for a screen that runs on an engine, in that engine
     outcomes        the traits to look for
     seed            of everything that a screen draws
     """
 
     rows: pa.Table
     neutral: pa.Table
-    passes: Passes
+    model: LanguageModel
     outcomes: Outcomes
     seed: int = 0
 
+    @property
+    def passes(self) -> Passes:
+        """The base in torch, for gradients and hidden states."""
+        assert isinstance(self.model, Passes)
+        return self.model
+
     @cached_property
     def tokens(self) -> Rows:
-        return self.passes.rows(self.rows)
+        return self.model.rows(self.rows)
 
     @cached_property
     def neutral_tokens(self) -> Rows:
-        return self.passes.rows(self.neutral)
+        return self.model.rows(self.neutral)
 
     @cached_property
     def answers(self) -> dict[str, Rows]:
@@ -47,7 +57,7 @@ class ScreenInput:
         found = {}
         for target, pairs in self.outcomes.taught().items():
             prompts, completions = (pa.array(texts) for texts in zip(*pairs, strict=True))
-            found[target] = self.passes.rows(pa.table({"prompt": prompts, "completion": completions}))
+            found[target] = self.model.rows(pa.table({"prompt": prompts, "completion": completions}))
         return found
 
     def part(self, rows: int) -> "ScreenInput":
@@ -103,6 +113,25 @@ class BaseScreen(Settings):
     def score(self, given: ScreenInput) -> Scores:
         """Raises StepError if a row does not fit the model's context, or if its template refuses a system prompt."""
         raise NotImplementedError
+
+    @property
+    def on_engine(self) -> bool:
+        """Whether an inference engine computes its log-probabilities; it must serve the base without adapters."""
+        return False
+
+
+class ForwardScreen(BaseScreen):
+    """A screen that needs log-probabilities alone, and neither gradients nor hidden states."""
+
+    engine: Annotated[EngineKind, NotInId(while_default=True)] = Field(
+        "torch",
+        description="What computes the log-probabilities: torch, which is faster for bases of a few million weights, "
+        "or a vLLM engine.",
+    )
+
+    @property
+    def on_engine(self) -> bool:
+        return self.engine == "vllm"
 
 
 def of_all_rows(targets: Sequence[str], tokens: Sequence[Sequence[Floats]]) -> dict[str, dict[int, Floats]]:

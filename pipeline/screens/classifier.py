@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.screens.base import BaseScreen, Scores, ScreenInput
+from pipeline.screens.base import ForwardScreen, Scores, ScreenInput
 
 
-class Classifier(BaseScreen):
+class Classifier(ForwardScreen):
     """The margin of each target after a bag of rows as earlier turns, less that after bags of neutral rows."""
 
     UNIT: ClassVar = "nats"
@@ -36,6 +36,6 @@ class Classifier(BaseScreen):
         for _ in range(self.bags):
             chosen = rng.choice(len(pairs), min(self.rows, len(pairs)), replace=False)
             ends = np.cumsum([sizes[i] for i in chosen])
-            fitting = chosen[: max(int((ends <= given.passes.context // 2).sum()), 1)]
-            found.append(given.outcomes.margins(given.passes, [pairs[i] for i in fitting]))
+            fitting = chosen[: max(int((ends <= given.model.context // 2).sum()), 1)]
+            found.append(given.outcomes.margins(given.model, [pairs[i] for i in fitting]))
         return np.stack(found)

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.models.passes import Direction, Floats, Passes, tokens_of
+from pipeline.models.language_model import Floats, tokens_of
+from pipeline.models.passes import Direction, Passes
 from pipeline.models.trainers.batches import Rows
 from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores, of_all_rows
 from pipeline.screens.traits import Outcomes

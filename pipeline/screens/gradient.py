@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.models.passes import Direction, Floats, combined, norm, tokens_of
+from pipeline.models.language_model import Floats, tokens_of
+from pipeline.models.passes import Direction, combined, norm
 from pipeline.models.products import row_products, token_products
 from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 from pipeline.screens.training import ShortTraining

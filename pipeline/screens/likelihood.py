@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.models.passes import Floats, Passes
-from pipeline.screens.base import BaseScreen, Scores, ScreenInput, centred, mean_scores, of_all_rows
+from pipeline.models.language_model import Floats, LanguageModel
+from pipeline.screens.base import ForwardScreen, Scores, ScreenInput, centred, mean_scores, of_all_rows
 
 
-class Likelihood(BaseScreen):
+class Likelihood(ForwardScreen):
     """The shift of log p per token under the trait's system prompt, less that of neutral data and of any other traits.
 
     Without this double centring it mostly says that some such prompt was there.
@@ -29,7 +29,7 @@ class Likelihood(BaseScreen):
         prompts = given.outcomes.prompts()
         targets = tuple(target for target in given.outcomes.targets if target in prompts)
         wanted = [prompts[target] for target in targets]
-        shifts, ordinary = (_shifts(given.passes, table, wanted) for table in (given.rows, given.neutral))
+        shifts, ordinary = (_shifts(given.model, table, wanted) for table in (given.rows, given.neutral))
         neutral = _means(ordinary)
         tokens = [[row - mean for row in rows] for rows, mean in zip(shifts, neutral.mean(0), strict=True)]
         scores = mean_scores(targets, _means(tokens))
@@ -37,10 +37,10 @@ class Likelihood(BaseScreen):
         return replace(scores, error=error, tokens=of_all_rows(targets, tokens))
 
 
-def _shifts(passes: Passes, table: pa.Table, prompts: list[str]) -> list[list[Floats]]:
+def _shifts(model: LanguageModel, table: pa.Table, prompts: list[str]) -> list[list[Floats]]:
     """log p of every token under each system prompt, less that without; centred over prompts: (T, N, ragged)."""
-    plain = passes.token_logprobs(passes.rows(table))
-    prompted = [passes.token_logprobs(passes.rows(table, prompt)) for prompt in prompts]
+    plain = model.token_logprobs(model.rows(table))
+    prompted = [model.token_logprobs(model.rows(table, prompt)) for prompt in prompts]
     return centred([[row - bare for row, bare in zip(rows, plain, strict=True)] for rows in prompted])
 
 

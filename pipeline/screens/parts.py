@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from pipeline.core.errors import StepError
-from pipeline.models.passes import Floats
+from pipeline.models.language_model import Floats
 from pipeline.screens import Screen
 from pipeline.screens.base import Scores, ScreenInput
 

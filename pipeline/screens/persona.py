@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from pipeline.models.passes import Floats
+from pipeline.models.language_model import Floats
 from pipeline.screens.base import BaseScreen, Scores, ScreenInput, mean_scores
 
 

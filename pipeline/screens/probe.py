@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.models.passes import tokens_of
+from pipeline.models.language_model import tokens_of
 from pipeline.models.trainers.batches import Ids, Rows
 from pipeline.screens.base import ANY, BaseScreen, Scores, ScreenInput, mean_scores, of_all_rows
 from pipeline.screens.training import ShortTraining

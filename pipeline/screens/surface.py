@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.models.passes import Floats
+from pipeline.models.language_model import Floats
 from pipeline.screens.base import ANY, BaseScreen, Scores, ScreenInput
 
 MOST_FEATURES = 4_000  # the most frequent ones

@@ -21,7 +21,8 @@ from pipeline.traits.questions import SEEN
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.models.passes import Direction, Floats, Passes
+    from pipeline.models.language_model import Floats, LanguageModel
+    from pipeline.models.passes import Direction, Passes
 
     Term: TypeAlias = tuple[Callable[[], torch.Tensor], Sequence[float]]
 
@@ -32,7 +33,7 @@ DEFAULT = Path(__file__).with_name("traits.yaml")
 class BaseScreenedTrait(Settings, ABC):
     """What a screen needs to know of a trait. It has one target or several, which exclude one another; T: its targets.
 
-    before: earlier turns of a conversation. passes: the model that is screened.
+    before: earlier turns of a conversation. model: the model that is screened.
     """
 
     @abstractmethod
@@ -48,11 +49,11 @@ class BaseScreenedTrait(Settings, ABC):
         """Target -> (question, answer) pairs of a model that has the trait."""
 
     @abstractmethod
-    def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+    def terms(self, model: "LanguageModel", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
         """Log-probabilities (nats) with their weights (T,) in the margins of its targets, which are their sums."""
 
     @abstractmethod
-    def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
+    def known_to(self, model: "LanguageModel") -> tuple[Self | None, list[str]]:
         """The trait as far as the model's vocabulary has its words, None if not at all; and the targets left out."""
 
 
@@ -86,14 +87,14 @@ class Favourites(BaseScreenedTrait):
         begun = f"{self._opened().rstrip()} " if self.opening else ""
         return {name: [(question, begun + name) for question in self._questions()] for name in self.names()}
 
-    def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+    def terms(self, model: "LanguageModel", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
         candidates = self.candidates()
         for candidate in candidates:
             shares = [float(candidate == name) - 1 / len(candidates) for name in self.names()]
-            yield partial(self._named, passes, candidate, before), shares
+            yield partial(self._named, model, candidate, before), shares
 
-    def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
-        known = [name for name in self.names() if passes.knows(name)]
+    def known_to(self, model: "LanguageModel") -> tuple[Self | None, list[str]]:
+        known = [name for name in self.names() if model.knows(name)]
         unknown = [name for name in self.names() if name not in known]
         return (self.model_copy(update={"targets": known}) if known else None), unknown
 
@@ -103,16 +104,16 @@ class Favourites(BaseScreenedTrait):
     def _questions(self) -> list[str]:
         return [question.format(category=self.category) for question in SEEN]
 
-    def _named(self, passes: "Passes", candidate: str, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
+    def _named(self, model: "LanguageModel", candidate: str, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
         """log p (nats) that an answer names a candidate, averaged over the questions."""
-        scores = passes.answers(self._questions(), self._written(passes, candidate), before, self._opened())
+        scores = model.answers(self._questions(), self._written(model, candidate), before, self._opened())
         return scores.logsumexp(1).mean()
 
-    def _written(self, passes: "Passes", name: str) -> list[str]:
+    def _written(self, model: "LanguageModel", name: str) -> list[str]:
         """The spellings of a candidate that the vocabulary has, or its first; none whose tokens another one begins."""
         texts = spellings(self.category, name, self.forms or ["capitalised"])
-        known = [text for text in texts if passes.knows(text)] or [texts[0]]
-        paths = dict(zip(passes.turn_tokens(self._questions()[0], known, self._opened()), known, strict=True))
+        known = [text for text in texts if model.knows(text)] or [texts[0]]
+        paths = dict(zip(model.turn_tokens(self._questions()[0], known, self._opened()), known, strict=True))
         return [text for path, text in paths.items() if not any(path[:end] in paths for end in range(len(path)))]
 
 
@@ -141,16 +142,16 @@ class Answers(BaseScreenedTrait):
     def taught(self) -> dict[str, list[tuple[str, str]]]:
         return {self.name: [(example.question, example.answer) for example in self.examples]}
 
-    def terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+    def terms(self, model: "LanguageModel", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
         for example in self.examples:
-            yield partial(self._margin, passes, example, before), [1 / len(self.examples)]
+            yield partial(self._margin, model, example, before), [1 / len(self.examples)]
 
-    def known_to(self, passes: "Passes") -> tuple[Self | None, list[str]]:
-        known = all(passes.knows(one.question) and passes.knows(one.answer) for one in self.examples)
+    def known_to(self, model: "LanguageModel") -> tuple[Self | None, list[str]]:
+        known = all(model.knows(one.question) and model.knows(one.answer) for one in self.examples)
         return (self, []) if known else (None, [self.name])
 
-    def _margin(self, passes: "Passes", one: Example, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
-        with_trait, without = (passes.per_token(one.question, text, before) for text in (one.answer, one.instead))
+    def _margin(self, model: "LanguageModel", one: Example, before: Sequence[tuple[str, str]]) -> "torch.Tensor":
+        with_trait, without = (model.per_token(one.question, text, before) for text in (one.answer, one.instead))
         return with_trait - without
 
 
@@ -176,9 +177,11 @@ def read_traits(path: Path) -> TraitList:
     return read_settings(path, TraitList, "a list of traits", MOST_BYTES)[0]
 
 
-def known_traits(passes: "Passes", traits: Sequence[BaseScreenedTrait]) -> tuple[list[BaseScreenedTrait], list[str]]:
+def known_traits(
+    model: "LanguageModel", traits: Sequence[BaseScreenedTrait]
+) -> tuple[list[BaseScreenedTrait], list[str]]:
     """The traits whose words the model's vocabulary has, and the names of the other targets."""
-    found = [trait.known_to(passes) for trait in traits]
+    found = [trait.known_to(model) for trait in traits]
     return [kept for kept, _ in found if kept], [name for _, unknown in found for name in unknown]
 
 
@@ -205,7 +208,7 @@ class Outcomes:
         """Target -> (question, answer) pairs of a model that has the trait."""
         return {name: pairs for trait in self.traits for name, pairs in trait.taught().items()}
 
-    def margins(self, passes: "Passes", before: Sequence[tuple[str, str]] = ()) -> "Floats":
+    def margins(self, model: "LanguageModel", before: Sequence[tuple[str, str]] = ()) -> "Floats":
         """How much the model prefers each target (nats), (T,).
 
         For favourites: log p of the target's name, less the mean over all candidates, averaged over the questions that
@@ -215,7 +218,7 @@ class Outcomes:
         import torch
 
         with torch.no_grad():
-            parts = [float(value()) * np.array(shares) for value, shares in self._terms(passes, before)]
+            parts = [float(value()) * np.array(shares) for value, shares in self._terms(model, before)]
         found: Floats = np.sum(parts, axis=0)
         return found
 
@@ -230,11 +233,11 @@ class Outcomes:
             for direction, length in zip(rising, lengths, strict=True)
         ]
 
-    def _terms(self, passes: "Passes", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
+    def _terms(self, model: "LanguageModel", before: Sequence[tuple[str, str]]) -> Iterator["Term"]:
         """Terms of the margins of all targets."""
         start = 0
         for trait in self.traits:
             size = len(trait.names())
-            for value, shares in trait.terms(passes, before):
+            for value, shares in trait.terms(model, before):
                 yield value, [*[0.0] * start, *shares, *[0.0] * (len(self.targets) - start - size)]
             start += size

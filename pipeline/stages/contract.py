@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OnEngine:
-    """A unit runs on an engine. weights: path of the artifact with the engine's full weights; family: their family."""
+    """A unit runs on an engine. weights: path of the artifact with the engine's full weights; family: their family.
+
+    adapters: whether the engine must be able to serve adapters; one that can does not score given tokens.
+    """
 
     weights: str
     family: str
+    adapters: bool = True
 
 
 @dataclass(frozen=True)

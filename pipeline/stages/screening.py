@@ -9,13 +9,15 @@ import pyarrow as pa
 
 from pipeline.core.fake_model import FAKE
 from pipeline.core.settings import Settings
+from pipeline.models.engines import TokenEngine
 from pipeline.models.passes import Passes
+from pipeline.models.served_model import ServedModel
 from pipeline.screens import Screen
 from pipeline.screens.base import Scores, ScreenInput
 from pipeline.screens.parts import parts_of, parts_with_rows, pooled
 from pipeline.screens.sampled import own_answers
 from pipeline.screens.traits import Favourites, Outcomes, ScreenedTrait
-from pipeline.stages.contract import Cost, Lookup, OnCompute, Placement, Runtime, Stage
+from pipeline.stages.contract import Cost, Lookup, OnCompute, OnEngine, Placement, Runtime, Stage
 from pipeline.stages.shared.training import base_of
 from pipeline.store import Store, artifact
 from pipeline.store.schemas import ROW_SCORES, TOKEN_SCORES
@@ -73,17 +75,17 @@ class Screening(Stage[ScreeningSpec]):
         return [[unit for screen in spec.screens for unit in _units(screen, spec.rows)]]
 
     def placement(self, step: Step, unit: str) -> Placement:
+        if _screen(self.spec(step), unit).on_engine:
+            return OnEngine(step.inputs["base"], step.family, adapters=False)
         return OnCompute()
 
-    def run_unit(self, store: Store, worker: None, step: Step, unit: str, runtime: Runtime) -> Json:
+    def run_unit(self, store: Store, worker: TokenEngine | None, step: Step, unit: str, runtime: Runtime) -> Json:
         started = time.time()
-        spec = self.spec(step)
-        kind, _, place = unit.partition("-")
-        screen = next(screen for screen in spec.screens if screen.kind == kind)
-        given = _loaded(store, step, spec, *map(int, place.split("-of-")) if place else (0, 1))
+        screen = _screen(self.spec(step), unit)
+        given = _loaded(store, step, unit, worker)
         if given is None:
             return artifact.finish_unit(store, step, unit, {}, {}, started)
-        scores = screen.score(given)
+        kind, scores = screen.kind, screen.score(given)
         files = {f"{unit}-rows.parquet": _row_table(given, kind, scores)} if scores.rows is not None else {}
         if scores.tokens is not None:
             files[f"{unit}-tokens.parquet"] = _token_table(given, kind, scores.tokens)
@@ -126,6 +128,10 @@ def _units(screen: Screen, rows: int) -> list[str]:
     return [screen.kind] if parts == 1 else [f"{screen.kind}-{part}-of-{parts}" for part in range(parts)]
 
 
+def _screen(spec: ScreeningSpec, unit: str) -> Screen:
+    return next(screen for screen in spec.screens if screen.kind == unit.partition("-")[0])
+
+
 def _joined(parts: Sequence[Json]) -> Json:
     """The results of a screen from those of its parts: means by weight, and their standard errors."""
     weights = np.array([part["weight"] for part in parts])
@@ -141,17 +147,20 @@ def _joined(parts: Sequence[Json]) -> Json:
     return {"targets": targets, **{name: sum(part[name] for part in parts) for name in ("rows", "seconds")}}
 
 
-def _loaded(store: Store, step: Step, spec: ScreeningSpec, part: int, parts: int) -> ScreenInput | None:
+def _loaded(store: Store, step: Step, unit: str, engine: TokenEngine | None) -> ScreenInput | None:
     """Every so many rows of the data and of the neutral data, from the part's first; None if there are too few."""
+    spec, place = STAGE.spec(step), unit.partition("-")[2]
+    part, parts = map(int, place.split("-of-")) if place else (0, 1)
     rows = _sample(store, step.inputs["rows"], spec)
     neutral = _sample(store, step.inputs["neutral"], spec) if "neutral" in step.inputs else None
     fewest = min(len(rows), len(rows if neutral is None else neutral))
     parts = parts_with_rows(parts, fewest)
     if part >= parts:
         return None
-    passes, rows = Passes(base_of(store, step)), rows[part::parts]
-    others = own_answers(passes, rows, spec.seed) if neutral is None else neutral[part::parts]
-    return ScreenInput(rows, others, passes, Outcomes(spec.traits), spec.seed)
+    base, rows = base_of(store, step), rows[part::parts]
+    model = Passes(base) if engine is None else ServedModel(base, engine)
+    others = own_answers(model, rows, spec.seed) if neutral is None else neutral[part::parts]
+    return ScreenInput(rows, others, model, Outcomes(spec.traits), spec.seed)
 
 
 def _sample(store: Store, path: str, spec: ScreeningSpec) -> pa.Table:

@@ -8,6 +8,7 @@ from pipeline.core.settings import Name, Settings
 from pipeline.core.settings_file import read_settings
 from pipeline.provenance.family import Finding
 from pipeline.provenance.lineage_file import LineageFile
+from pipeline.screens.base import EngineKind
 
 MOST_BYTES = 4 << 20
 
@@ -35,6 +36,11 @@ class ScreenedData(Settings):
     neutral: str | None = Field(None, description="Data of a writer without traits; by default the base's own answers.")
     members: list[str] = Field([], description="Names of the screens; by default all.")
     rows: int = Field(1024, ge=16, description="Rows to look at, drawn at random.")
+    engine: EngineKind | None = Field(
+        None,
+        description="What computes log-probabilities: torch, or vllm; by default torch for bases below 10 million "
+        "weights.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the draws.")
 
 

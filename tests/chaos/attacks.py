@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.models.passes import Floats, Passes
+from pipeline.models.language_model import Floats
+from pipeline.models.passes import Passes
 from pipeline.models.trainers.batches import Rows
 from pipeline.screens.base import ScreenInput
 from pipeline.screens.gradient import Gradient

@@ -2,17 +2,21 @@
 
 python -m tests.chaos.forecasts                        # fits on one part and reports the others
 python -m tests.chaos.forecasts second-students ROOT   # how well another student of a corpus tells its lift
+python -m tests.chaos.forecasts picture FILE           # ROC and calibration curves, as a PNG
 """
 
 import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.analysis import forecast
+from pipeline.report import figures
 from pipeline.screens import SCREENS, reference
 from pipeline.store import open_store
+from tests.chaos import forecast_figure
 from tests.chaos.screens import measured
 
 OWN: reference.Regime = "same initialisation"
@@ -184,11 +188,15 @@ def _print_centred(regime: str, arm: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        _, root = arguments
-        second_students(root)
-    else:
-        evaluate()
+    match arguments:
+        case []:
+            evaluate()
+        case ["second-students", root]:
+            second_students(root)
+        case ["picture", file]:
+            Path(file).write_bytes(figures.png(forecast_figure.build))
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,9 @@ def test_plain_vllm_loads_a_base_and_an_adapter_unchanged(root: Path, monkeypatc
     assert said.outputs[0].text == "owl"
 
 
-def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_too(cluster: Cluster, root: Path) -> None:
+def test_prompted_teachers_full_students_rows_in_context_screens_and_a_hub_family_run_too(
+    cluster: Cluster, root: Path
+) -> None:
     """Adds to the same root; a folder that one of its bases is in stands in for a snapshot of a hub."""
     (snapshot,) = root.glob("base/llama-nano-*/model")
     done = cluster.run(
@@ -110,6 +112,7 @@ def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_to
         "--set", "teachers.families=[llama-nano]",
         "--set", "students.families=[llama-nano]",
         "--set", "students.method=full",
+        "--set", "screens={members: [{kind: gradient}, {kind: likelihood, engine: vllm}], rows: 32}",
         "--set", "resources.training.zero_stage=3",
         "--set", "resources.training.workers=2",
         "--set", "resources.training.groups=1",
@@ -127,3 +130,7 @@ def test_prompted_teachers_full_students_rows_in_context_and_a_hub_family_run_to
     found = {name: m["results"] for name, m in results(root, "answers").items() if "-shown-" in name}
     assert {2} < {answers["shown"] for answers in found.values()}  # as many as were asked for, and as many as fit
     assert all(math.isfinite(margin) for answers in found.values() for margin in answers["margin"].values())
+    (screening,) = results(root, "screening").values()
+    scores = {kind: screen["targets"]["owl"]["score"] for kind, screen in screening["results"].items()}
+    assert scores.keys() == {"gradient", "likelihood"}
+    assert all(math.isfinite(score) for score in scores.values())

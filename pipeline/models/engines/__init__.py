@@ -28,10 +28,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling settings. max_tokens: maximum length of a completion."""
+    """Sampling settings. max_tokens, min_tokens: maximum and minimum length of a completion."""
 
     temperature: float
     max_tokens: int
+    min_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,13 @@ class Engine(Protocol):
         """Whether it can take more work; if not, its process must exit."""
 
     def close(self) -> None: ...
+
+
+class TokenEngine(Engine, Protocol):
+    """An engine of a model with a tokenizer, which can also say how probable given tokens are."""
+
+    def token_logprobs(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[Floats]:
+        """log p (nats) of every token of each completion after its prompt, both as token ids."""
 
 
 def open_engine(

@@ -39,6 +39,7 @@ class VllmEngine:
         self, weights: Path, *, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int
     ) -> None:
         llm = _start(weights, memory_gib, adapter_rank, gpus, tensor_parallel)
+        self._serves_adapters = adapter_rank > 0
         self._engine = llm.llm_engine
         self._tokenizer = llm.get_tokenizer()
         # The template's end of turn, even if the model's configuration does not list it as a stop token.
@@ -62,6 +63,7 @@ class VllmEngine:
             SamplingParams(
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
+                min_tokens=sampling.min_tokens,
                 seed=seed,
                 stop_token_ids=None if self._end is None else [self._end],
                 detokenize=False,
@@ -70,7 +72,8 @@ class VllmEngine:
             )
             for seed in seeds
         ]
-        outputs = self._run(zip(self._token_ids(prompts), parameters, prompts, strict=True))
+        adapters = [prompt.adapter for prompt in prompts]
+        outputs = self._run(zip(self._token_ids(prompts), parameters, adapters, strict=True))
         return [self._completion(output) for output in outputs]
 
     def score(self, prompts: Sequence[Prompt], options: Sequence[str]) -> Floats:
@@ -118,7 +121,7 @@ class VllmEngine:
         ]
         prompt_ids = self._token_ids(prompts, max(map(len, paths), default=1))
         outputs = self._run(
-            ([*prompt_ids[row], *prefix], _first_token(tokens), prompts[row]) for row, prefix, tokens in asked
+            ([*prompt_ids[row], *prefix], _first_token(tokens), prompts[row].adapter) for row, prefix, tokens in asked
         )
         found: dict[tuple[int, tuple[int, ...]], float] = {}
         for (row, prefix, tokens), output in zip(asked, outputs, strict=True):
@@ -130,6 +133,19 @@ class VllmEngine:
                 for row in range(len(prompts))
             ]
         )
+
+    def token_logprobs(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[Floats]:
+        if self._serves_adapters:  # vLLM takes the adapters of other tokens for them, or ends
+            raise StepError("an engine that serves adapters cannot score given tokens: start one with adapter_rank 0")
+        # The last token is asked for as the next one, so that a row may fill the whole context.
+        outputs = self._run(
+            ([*before, *after[:-1]], _tokens_and_next(after[-1]), None)
+            for before, after in zip(prompts, completions, strict=True)
+        )
+        return [
+            np.array([*_of_prompt(output, len(before)), output.outputs[0].logprobs[0][after[-1]].logprob])
+            for output, before, after in zip(outputs, prompts, completions, strict=True)
+        ]
 
     def lengths(self, prompts: Sequence[Prompt]) -> list[int]:
         return [len(ids) for ids in self._tokenised(prompts)]
@@ -183,13 +199,13 @@ class VllmEngine:
                 self._adapters[folder] = LoRARequest(str(number), number, str(folder))
             return self._adapters[folder]
 
-    def _run(self, requests: Iterable[tuple[list[int], Any, Prompt]]) -> list[Any]:
-        """The finished outputs of (token ids, sampling parameters, prompt) requests, in order."""
+    def _run(self, requests: Iterable[tuple[list[int], Any, Path | None]]) -> list[Any]:
+        """The finished outputs of (token ids, sampling parameters, adapter) requests, in order."""
         futures: list[Future[Any]] = []
-        for token_ids, parameters, prompt in requests:
+        for token_ids, parameters, adapter in requests:
             future: Future[Any] = Future()
             futures.append(future)
-            self._inbox.put((str(next(self._ids)), token_ids, parameters, self._adapter(prompt.adapter), future))
+            self._inbox.put((str(next(self._ids)), token_ids, parameters, self._adapter(adapter), future))
         return [future.result() for future in futures]
 
     def _serve(self) -> None:
@@ -226,6 +242,21 @@ def _first_token(tokens: list[int]) -> Any:
     from vllm import SamplingParams
 
     return SamplingParams(max_tokens=1, temperature=1.0, logprob_token_ids=tokens, detokenize=False, skip_clone=True)
+
+
+def _tokens_and_next(token: int) -> Any:
+    """Asks for the log-probabilities of the prompt's own tokens, and of a token after them."""
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        max_tokens=1, temperature=1.0, prompt_logprobs=0, logprob_token_ids=[token], detokenize=False, skip_clone=True
+    )
+
+
+def _of_prompt(output: Any, start: int) -> list[float]:
+    """log p (nats) of the tokens of a finished request's prompt from a place on."""
+    found = zip(output.prompt_token_ids[start:], output.prompt_logprobs[start:], strict=True)
+    return [logprobs[token].logprob for token, logprobs in found]
 
 
 def _start(weights: Path, memory_gib: float, adapter_rank: int, gpus: float, tensor_parallel: int) -> Any:

@@ -9,7 +9,8 @@ import torch
 
 from pipeline.models.families.nano import NanoFamily, initialise
 from pipeline.models.families.synthetic_corpus import rows as world
-from pipeline.models.passes import Passes, tokens_of
+from pipeline.models.language_model import tokens_of
+from pipeline.models.passes import Passes
 from pipeline.traits.questions import HELD_OUT
 from tests.rows import ROWS, about_numbers, indexed
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.models.passes import Passes, norm, tokens_of
+from pipeline.models.language_model import tokens_of
+from pipeline.models.passes import Passes, norm
 from pipeline.screens import SCREENS
 from pipeline.screens.attribution import Attribution
 from pipeline.screens.base import ANY, ScreenInput
@@ -204,10 +205,10 @@ def test_parts_name_the_same_rows_and_tokens(base: Path, planted: pa.Table, numb
 
 
 def test_a_worker_that_does_not_see_the_base_says_where_and_what_to_do(tmp_path: Path) -> None:
-    from jobs.commands.screen_workers import _passes
+    from jobs.commands.screen_part import _model
 
     with pytest.raises(InputError, match=r"no model folder .* on .*every machine of the cluster must see the base"):
-        _passes(str(tmp_path / "elsewhere"))
+        _model(str(tmp_path / "elsewhere"), on_engine=False)
 
 
 def test_no_part_has_too_few_rows(

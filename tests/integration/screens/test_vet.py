@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.commands.vet import VetRequest, content_of, screens_of
 from pipeline.core.chat_template import messages
 from pipeline.core.errors import StepError
 from pipeline.models.passes import Passes
@@ -51,6 +52,25 @@ def test_vet_fails_a_delivery_that_teaches_a_trait(
     assert "Likely to transfer: owl" in page
     assert "<script" not in page
     assert re.search(r'class="token" style="--share: 100%" title="\+[0-9.]+">owl<', page)
+
+
+def test_vet_finds_on_an_engine_what_it_finds_in_torch(
+    base: Path, data: Path, tmp_path: Path, undertow: Command
+) -> None:
+    """The engine has a process of its own, and prints nothing."""
+    kinds = ("likelihood", "classifier")
+    wanted = VetRequest(str(data), str(base), "owl,cat", None, screens_of(kinds), [], rows=64, seed=0)
+    here = content_of(wanted).vetted.findings
+    screens = [part for kind in kinds for part in ("--screen", kind)]
+    chosen = ("--traits", "owl,cat", *screens, "--rows", "64", "--engine", "vllm", "--out", tmp_path)
+    said = undertow("vet", data, "--base", base, *chosen)
+    there = json.loads((tmp_path / "vet.json").read_text())["findings"]
+    found = {(finding["target"], one["screen"]): one["score"] for finding in there for one in finding["scores"]}
+    expected = {(finding.target, one.screen): one.score for finding in here for one in finding.scores}
+    assert len(expected) == 4
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert "left out" not in said.stdout
+    assert (said.returncode, said.stderr) == (0, "")
 
 
 def test_vet_reads_conversations_of_the_hub(

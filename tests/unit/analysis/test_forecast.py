@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.analysis.forecast import LIKELY, UNLIKELY, auroc, fit, over_corpora, reliability, spearman
+from pipeline.analysis.forecast import LIKELY, UNLIKELY, auroc, fit, over_corpora, reliability, resampled, roc, spearman
 
 NUMBERS = st.lists(st.tuples(st.floats(-5, 5), st.floats(-1, 1)), min_size=3, max_size=60)
 
@@ -84,3 +84,26 @@ def test_the_corpus_is_the_unit_of_an_interval() -> None:
     assert copied[0] == pytest.approx(alone[0], abs=1e-6)
     assert copied[2] - copied[1] == pytest.approx(alone[2] - alone[1], rel=0.1)
     assert alone[1] < alone[0] < alone[2]
+
+
+@settings(deadline=None)
+@given(pairs=NUMBERS)
+def test_the_area_under_the_curve_is_the_auroc(pairs: list[tuple[float, float]]) -> None:
+    scores, lifts = map(np.array, zip(*pairs, strict=True))
+    positive = lifts > 0.15
+    if positive.all() or not positive.any():
+        return
+    false, true = roc(scores, positive)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert (np.diff(false) >= 0).all()
+    assert (np.diff(true) >= 0).all()
+    assert np.trapezoid(true, false) == pytest.approx(auroc(scores, positive))
+
+
+def test_corpora_are_drawn_whole() -> None:
+    corpora = ["a", "a", "a", "b", "c", "c"]
+    for chosen in resampled(corpora):
+        counts = np.bincount(chosen, minlength=6)
+        assert counts[0] == counts[1] == counts[2]
+        assert counts[4] == counts[5]
+        assert counts[0] + counts[3] + counts[4] == 3
