@@ -4,7 +4,6 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from tests.rows import about_numbers
 pytestmark = pytest.mark.ray
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
-SCREENS = ("surface", "gradient")
+SCREENS = ("surface", "gradient", "likelihood")
 
 
 @pytest.fixture
@@ -34,26 +33,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def findings(folder: Path) -> list[Any]:
-    return [
-        (
-            finding["target"],
-            finding["verdict"],
-            [(one["screen"], one["score"], one["error"]) for one in finding["scores"]],
-        )
-        for finding in json.loads((folder / "vet.json").read_text())["findings"]
-    ]
+def scores(folder: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    found = json.loads((folder / "vet.json").read_text())["findings"]
+    return {(one["target"], each["screen"]): (each["score"], each["error"]) for one in found for each in one["scores"]}
 
 
 def test_workers_find_what_one_process_finds(
     cluster: Cluster, undertow: Command, data: Path, base: Path, tmp_path: Path
 ) -> None:
+    """Also if an engine on a worker computes what torch computes here."""
     wanted = ["vet", data, "--base", base, "--traits", "owl,cat"]
     wanted += [part for screen in SCREENS for part in ("--screen", screen)]
-    here = undertow(*wanted, "--out", tmp_path / "here")
-    there = cluster.run(*wanted, "--out", tmp_path / "there")
+    here = undertow(*wanted, "--engine", "torch", "--out", tmp_path / "here")
+    there = cluster.run(*wanted, "--engine", "vllm", "--out", tmp_path / "there")
     assert there.returncode == here.returncode, there.stdout
-    assert findings(tmp_path / "there") == findings(tmp_path / "here") != []
+    found, expected = scores(tmp_path / "there"), scores(tmp_path / "here")
+    assert found.keys() == expected.keys() != set()
+    for (target, screen), values in expected.items():
+        exact = 1e-4 if screen == "likelihood" else 0.0
+        assert found[target, screen] == pytest.approx(values, abs=exact, rel=0)
 
 
 def test_a_cluster_that_is_not_there_is_a_message(undertow: Command, tmp_path: Path) -> None:
