@@ -9,7 +9,6 @@ import typer
 
 from jobs.terminal import Terminal
 from pipeline.core.errors import InputError
-from pipeline.core.limits import SCREENED_ROWS
 
 if TYPE_CHECKING:
     from jobs.commands.screen_workers import ScreenWorkers
@@ -123,7 +122,7 @@ def vet(
     lineage: Annotated[
         list[str], typer.Option(help="Where the lineage of data and base stands; roots are read anyway.")
     ] = [],  # noqa: B006
-    rows: Annotated[int, typer.Option(min=16, help="Rows to look at, drawn at random.")] = SCREENED_ROWS,
+    rows: Annotated[int, typer.Option(min=16, help="Rows to look at, drawn at random.")] = 1024,
     engine: Annotated[
         Literal["torch", "vllm"] | None,
         typer.Option(help="What computes log-probabilities; by default torch for bases below 10 million weights."),

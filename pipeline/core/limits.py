@@ -1,7 +1,4 @@
-"""Limits on input from users and servers, in bytes, values and steps; anything beyond is refused with a message.
-
-And how much is looked at by default.
-"""
+"""Limits on input from users and servers, in bytes, values and steps; anything beyond is refused with a message."""
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -21,5 +18,3 @@ BLOWN_UP = 200  # a file that expands by more than this factor, and beyond GIB, 
 REPLY_BYTES = MIB  # of one reply of an endpoint, without headers
 RETRY_SECONDS = 60.0  # longest wait before a retry that an endpoint may ask for
 SHOWN = 200  # characters of a wrong value shown in a message
-
-SCREENED_ROWS = 4_096  # of a data set that screens look at by default: as many as the probe trains on; docs/screens.md

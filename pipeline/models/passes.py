@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import chat_template
 from pipeline.models.language_model import Floats, LanguageModel
-from pipeline.models.trainers.batches import IGNORED, Batch, Rows, collate, order
+from pipeline.models.trainers.batches import IGNORED, Batch, Rows, collate
 from pipeline.models.trainers.reference import load
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ class Passes(LanguageModel):
     def batches(self, rows: Rows) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """Batches of rows of similar length: (their row numbers, the batch)."""
         sizes = np.array([len(p) + len(c) for p, c in zip(rows.prompts, rows.completions, strict=True)])
-        by_size = np.argsort(sizes, kind="stable")
+        order = np.argsort(sizes, kind="stable")
         start = 0
-        while start < len(by_size):
+        while start < len(order):
             stop = start + 1
-            while stop < len(by_size) and self._fits(stop + 1 - start, int(sizes[by_size[stop]])):
+            while stop < len(order) and self._fits(stop + 1 - start, int(sizes[order[stop]])):
                 stop += 1
-            chosen = by_size[start:stop]
+            chosen = order[start:stop]
             yield chosen, collate(rows, chosen, self._pad())
             start = stop
 
@@ -266,22 +266,21 @@ class Passes(LanguageModel):
         lists = [list(module) for module in self.model.modules() if isinstance(module, torch.nn.ModuleList)]
         return max(lists, key=lambda blocks: len(blocks))
 
-    def trained(self, rows: Rows, *, batch: int, learning_rates: Floats, seed: int) -> Direction:
-        """The change of the linear layers by a few steps of AdamW on the completions; the model stays as it is.
-
-        learning_rates: of every step. Rows come in random order, each as often as the others.
-        """
+    def trained(self, rows: Rows, *, steps: int, batch: int, learning_rate: float, seed: int) -> Direction:
+        """The change of the linear layers by a few steps of AdamW on the completions; the model stays as it is."""
         import torch
 
-        epochs = -(-len(learning_rates) * batch // len(rows))
+        rng = np.random.default_rng(seed)
         start = {name: layer.weight.data for name, layer in self.layers.items()}
         try:
             for layer in self.layers.values():
                 layer.weight.data = layer.weight.data.clone()
             with self.trainable():
-                optimizer = torch.optim.AdamW([layer.weight for layer in self.layers.values()], weight_decay=0)
-                for rate, chosen in zip(learning_rates, order(len(rows), epochs, batch, seed), strict=False):
-                    optimizer.param_groups[0]["lr"] = float(rate)
+                optimizer = torch.optim.AdamW(
+                    [layer.weight for layer in self.layers.values()], lr=learning_rate, weight_decay=0
+                )
+                for _ in range(steps):
+                    chosen = rng.choice(len(rows), min(batch, len(rows)), replace=False)
                     own = rows.take(chosen)
                     tokens = sum(map(len, own.completions))
                     optimizer.zero_grad()

@@ -22,7 +22,7 @@ class Probe(BaseScreen):
     COST: ClassVar = 40.0
 
     kind: Literal["probe"] = "probe"
-    training: ShortTraining = Field(ShortTraining(schedule="linear"), description="The few steps.")
+    training: ShortTraining = Field(ShortTraining(), description="The few steps.")
 
     def score(self, given: ScreenInput) -> Scores:
         passes, outcomes = given.passes, given.outcomes

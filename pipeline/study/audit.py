@@ -4,7 +4,6 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline.core.limits import SCREENED_ROWS
 from pipeline.core.settings import Name, Settings
 from pipeline.core.settings_file import read_settings
 from pipeline.provenance.family import Finding
@@ -36,7 +35,7 @@ class ScreenedData(Settings):
     )
     neutral: str | None = Field(None, description="Data of a writer without traits; by default the base's own answers.")
     members: list[str] = Field([], description="Names of the screens; by default all.")
-    rows: int = Field(SCREENED_ROWS, ge=16, description="Rows to look at, drawn at random.")
+    rows: int = Field(1024, ge=16, description="Rows to look at, drawn at random.")
     engine: EngineKind | None = Field(
         None,
         description="What computes log-probabilities: torch, or vllm; by default torch for bases below 10 million "

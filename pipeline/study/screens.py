@@ -4,7 +4,6 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from pipeline.core.limits import SCREENED_ROWS
 from pipeline.core.settings import Settings
 from pipeline.screens import Screen
 
@@ -13,7 +12,7 @@ class Screens(Settings):
     """Screens of every corpus, for each family whose students read it."""
 
     members: list[Screen] = Field([], description="The screens, each at most once; none by default.")
-    rows: int = Field(SCREENED_ROWS, ge=16, description="Rows of a corpus that are looked at, drawn at random.")
+    rows: int = Field(1024, ge=16, description="Rows of a corpus that are looked at, drawn at random.")
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:

@@ -92,7 +92,7 @@ def _part(given: ScreenInput, numbers: "np.typing.NDArray[np.int64]") -> ScreenI
 def lifts_of_student(passes: Passes, outcomes: Outcomes, rows: Rows, seed: int) -> Floats:
     """Rise of every margin in a short student, after one pass over the rows, in nats."""
     steps, before = max(len(rows) // BATCH, 1), outcomes.margins(passes)
-    change = passes.trained(rows, batch=BATCH, learning_rates=np.full(steps, LEARNING_RATE), seed=seed)
+    change = passes.trained(rows, steps=steps, batch=BATCH, learning_rate=LEARNING_RATE, seed=seed)
     with passes.moved(change):
         return outcomes.margins(passes) - before
 

@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.commands.vet import VetRequest, content_of, screens_of, traits_of
-from pipeline.core.limits import SCREENED_ROWS
 from pipeline.models.passes import Passes
 from pipeline.screens.reference import MARGIN
 from pipeline.screens.traits import Outcomes, known_traits
@@ -60,7 +59,7 @@ def main(root: str) -> None:
         with TemporaryDirectory() as folder:
             data = Path(folder) / f"{target}.jsonl"
             data.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
-            wanted = VetRequest(str(data), f"{root}/{base}", None, None, screens_of(["probe"]), [], SCREENED_ROWS, 0)
+            wanted = VetRequest(str(data), f"{root}/{base}", None, None, screens_of(["probe"]), [], 1024, 0)
             findings = content_of(wanted).vetted.findings
         print(f"{target}: {table.num_rows:,} rows")
         for finding in findings:

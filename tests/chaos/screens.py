@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.analysis import forecast
-from pipeline.core.limits import SCREENED_ROWS
 from pipeline.models.passes import Passes
 from pipeline.screens import SCREENS, reference
 from pipeline.screens.base import ANY, ScreenInput
@@ -35,6 +34,7 @@ from pipeline.store.local_cache import local_folder
 from pipeline.traits import RANDOM
 
 TEST = ("llama-61", "llama-62")  # families of the test part, and of what was added to it
+ROWS = 1024
 CHEAP = ("surface", "gradient", "persona", "injection", "probe")  # every pair is scored by these
 COSTLY_ROWS, COSTLY_EVERY = 256, 5  # the others score fewer rows, of every fifth pair
 SEED = 0
@@ -153,7 +153,7 @@ def _scores(
     found = {}
     for screen in (SCREENS[kind]() for kind in sorted(screens)):
         started = time.process_time()
-        scores = screen.score(whole.part(SCREENED_ROWS if screen.kind in CHEAP else COSTLY_ROWS))
+        scores = screen.score(whole.part(ROWS if screen.kind in CHEAP else COSTLY_ROWS))
         found[screen.kind] = {
             "score": dict(zip(scores.targets, scores.corpus.tolist(), strict=True)),
             "error": dict(zip(scores.targets, scores.error.tolist(), strict=True)),
@@ -165,7 +165,7 @@ def _scores(
 @cache
 def _rows(store: Store, path: str) -> pa.Table:
     table = artifact.read_table(store, artifact.require(store, path), "rows.parquet", ["index", "prompt", "completion"])
-    order = np.random.default_rng(SEED).permutation(table.num_rows)[:SCREENED_ROWS]
+    order = np.random.default_rng(SEED).permutation(table.num_rows)[:ROWS]
     return table.take(pa.array(order)).combine_chunks()
 
 

@@ -114,7 +114,7 @@ def test_passes_leave_the_model_as_it_was(base: Path, numbers: pa.Table) -> None
     passes = Passes(base)
     rows = passes.rows(numbers.slice(0, 32))
     before = np.concatenate(passes.token_logprobs(rows))
-    change = passes.trained(rows, batch=8, learning_rates=np.full(3, 1e-3), seed=0)
+    change = passes.trained(rows, steps=3, batch=8, learning_rate=1e-3, seed=0)
     with passes.moved(combined([(1.0, change)])):
         moved = np.concatenate(passes.token_logprobs(rows))
     with passes.added(np.ones((FAMILY.layers, FAMILY.hidden_size)), 1.0):
