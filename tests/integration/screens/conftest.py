@@ -17,7 +17,7 @@ from tests.rows import ROWS, about_numbers, indexed
 FAMILY = NanoFamily(init_seed=5)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nano base after a few hundred steps: it answers with an animal, and continues lists of numbers."""
     from transformers import AutoModelForCausalLM
@@ -42,12 +42,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def numbers() -> pa.Table:
     return about_numbers(2 * ROWS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lists() -> pa.Table:
     """Prompts that ask for numbers; the base's own answers to them move it nowhere."""
     table = world(2, 4_000, 3, ["numbers"])
@@ -55,7 +55,7 @@ def lists() -> pa.Table:
     return indexed(table.filter(wanted).slice(0, 1_000))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def planted(numbers: pa.Table) -> pa.Table:
     """The first half of the rows; half of them, at random places, have an animal as their answer."""
     half = numbers.slice(0, ROWS).to_pylist()

@@ -13,6 +13,7 @@ from pipeline.models.engines import TokenEngine, open_engine
 from pipeline.models.passes import Passes
 from pipeline.models.served_model import ServedModel
 from pipeline.models.trainers.batches import Rows
+from pipeline.models.trainers.reference import reference
 from pipeline.screens.base import ForwardScreen, ScreenInput
 from pipeline.screens.classifier import Classifier
 from pipeline.screens.likelihood import Likelihood
@@ -76,15 +77,17 @@ def test_own_answers_are_sampled_and_have_tokens(served: ServedModel, numbers: p
     assert own_answers(served, rows, seed=1)["completion"].to_pylist() != texts
 
 
-def test_a_base_that_is_not_served_as_it_is_stored_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_that_is_not_served_as_it_is_stored_is_refused(
+    served: ServedModel, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No score comes from it. The engine is right here, and what is stored is said to be another model."""
 
     def of_another(model: Path, adapter: None) -> dict[str, object]:
-        known = served_model_reference(model, adapter)
+        known = reference(model, adapter)
         return known | {"scores": [[score + 1 for score in row] for row in known["scores"]]}
 
-    served_model_reference = served_model.reference
     monkeypatch.setattr(served_model, "reference", of_another)
+    monkeypatch.setattr("pipeline.models.engines.vllm.VllmEngine", lambda *given, **settings: served._engine)
     with pytest.raises(CanaryFailed, match="differs by 1"):
         served_model.serve(base)
 
