@@ -1,6 +1,6 @@
-"""The screens of `undertow vet` on this machine: in this process, or beside it if an engine computes them.
+"""The screens of `undertow vet` on this machine: in this process, or in another one if they run on an engine.
 
-An engine takes its process with it: it binds it to cores, writes to its terminal, and may end it.
+An engine binds its process to cores, writes to its terminal, and may end it.
 """
 
 import os
@@ -22,17 +22,17 @@ def results(given: ScreenInput, screens: Sequence[Screen], base: str) -> dict[st
 
     base: the model that was opened for `given`, which an engine opens again.
     """
-    # Started at once: it starts nothing before the first screen comes.
+    # No process is started before the first screen that runs on an engine.
     with ProcessPoolExecutor(1, get_context("spawn"), _silence) as engine:
         return {
-            screen.kind: _beside(engine, given, screen, base)
+            screen.kind: _on_engine(engine, given, screen, base)
             if screen.on_engine
             else attempt(screen, given, time.monotonic)
             for screen in screens
         }
 
 
-def _beside(engine: Executor, given: ScreenInput, screen: Screen, base: str) -> Result:
+def _on_engine(engine: Executor, given: ScreenInput, screen: Screen, base: str) -> Result:
     try:
         return engine.submit(
             score_part, absolute(base), given.rows, given.neutral, given.outcomes, given.seed, screen, 0, 1

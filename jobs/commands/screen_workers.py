@@ -44,10 +44,10 @@ class ScreenWorkers:
 
         def started(screen: Screen) -> list[Any]:
             count = _parts(screen, given)
-            part_of = engine_part if screen.on_engine else part
+            task = engine_part if screen.on_engine else part
             names = [f"{screen.kind} {number + 1} of {count}" for number in range(count)]
             return [
-                part_of.options(name=name, num_cpus=1, num_gpus=gpus).remote(*shared, screen, number, count)
+                task.options(name=name, num_cpus=1, num_gpus=gpus).remote(*shared, screen, number, count)
                 for number, name in enumerate(names)
             ]
 

@@ -88,7 +88,7 @@ def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetC
     else:
         neutral = _fitting(str(wanted.neutral), other, passes, outcomes)
     given = ScreenInput(rows, neutral, passes, outcomes, wanted.seed)
-    screens = [_on(screen, wanted.engine or default_engine(passes.size)) for screen in wanted.screens]
+    screens = [_with_engine(screen, wanted.engine or default_engine(passes.size)) for screen in wanted.screens]
     results = workers.results if workers else screen_process.results
     found = results(given, screens, wanted.base)
     return VetContent(
@@ -103,7 +103,7 @@ def content_of(wanted: VetRequest, workers: ScreenWorkers | None = None) -> VetC
     )
 
 
-def _on(screen: Screen, engine: EngineKind) -> Screen:
+def _with_engine(screen: Screen, engine: EngineKind) -> Screen:
     """The screen, with its log-probabilities from an engine if it needs nothing else."""
     return screen.model_copy(update={"engine": engine}) if isinstance(screen, ForwardScreen) else screen
 

@@ -81,7 +81,7 @@ class LanguageModel(ABC):
         return max((size - bare for size in prompted), default=0)
 
     def per_token(self, prompt: str, answer: str, before: Sequence[tuple[str, str]] = ()) -> "torch.Tensor":
-        """log p per token (nats) of one answer; differentiable."""
+        """log p per token (nats) of one answer; differentiable if `answers` is."""
         (ids,) = self.turn_tokens(prompt, [answer])
         found: torch.Tensor = self.answers([prompt], [answer], before)[0, 0] / len(ids)
         return found

@@ -135,7 +135,7 @@ class VllmEngine:
         )
 
     def token_logprobs(self, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> list[Floats]:
-        if self._serves_adapters:  # vLLM takes the adapters of other tokens for them, or ends
+        if self._serves_adapters:  # vLLM 0.32 indexes the head's adapters by request there, not by token
             raise StepError("an engine that serves adapters cannot score given tokens: start one with adapter_rank 0")
         # The last token is asked for as the next one, so that a row may fill the whole context.
         outputs = self._run(

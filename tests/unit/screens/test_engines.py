@@ -46,6 +46,6 @@ def test_an_engine_whose_process_dies_is_a_screen_that_failed() -> None:
     given: Any = SimpleNamespace(rows=None, neutral=None, outcomes=None, seed=0)
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         executor.submit(os._exit, 1)
-        found = screen_process._beside(executor, given, Likelihood(engine="vllm"), "models/base")
+        found = screen_process._on_engine(executor, given, Likelihood(engine="vllm"), "models/base")
     assert isinstance(found, StepError)
     assert "is there memory" in str(found)
